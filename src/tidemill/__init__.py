@@ -1,0 +1,1 @@
+"""Tidemill: the whole loop of a language-model product in one system."""
