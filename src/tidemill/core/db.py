@@ -1,0 +1,175 @@
+"""One database: SQLite by default, PostgreSQL at scale, the same tables on both."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects.postgresql import JSONB
+
+from tidemill.core.errors import Conflict, StorageFull, TidemillError, Unavailable
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""All tables of all features; each feature adds its own in its `store.py`."""
+
+Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+"""A JSON column: JSONB on PostgreSQL. Python's None is SQL's NULL."""
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC, always aware. SQLite keeps no zone, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class SchemaTooNew(Conflict):
+    """The database was made by a newer Tidemill."""
+
+    code = "schema_too_new"
+
+
+class SchemaMissing(Unavailable):
+    """The database has not been set up or upgraded yet."""
+
+    code = "schema_missing"
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=15000")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL: a reply of 200 must survive a power cut, not only a killed process.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes its lock at the start: upgrading a read lock later can fail at once with «database is locked».
+    mode = "DEFERRED" if connection.get_execution_options().get("readonly") else "IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _migration_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+class Database:
+    """A pool of connections, and the two ways to use one: `begin` to write, `read` to look."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        parsed = sa.make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.url = parsed
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            if parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = sa.create_engine(parsed, pool_size=pool_size, max_overflow=20)
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(
+                parsed, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, pool_recycle=1800
+            )
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A writing transaction: committed at the end, rolled back on any error."""
+        with _translated(), self.engine.begin() as conn:
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A reading transaction; under SQLite it never waits for a writer."""
+        with _translated(), self.engine.connect().execution_options(readonly=True) as conn, conn.begin():
+            yield conn
+
+    def migrate(self) -> None:
+        """Bring the schema to this version. Safe to call by several processes at once."""
+        current = self.revision()
+        script = ScriptDirectory.from_config(_migration_config(self.url_text))
+        head = script.get_current_head()
+        if current == head:
+            return
+        if current is not None and current not in {s.revision for s in script.walk_revisions()}:
+            raise SchemaTooNew(
+                f"The database is at revision {current}, which this version of Tidemill does not know.",
+                hint="Upgrade Tidemill, or point TIDEMILL_HOME or TIDEMILL_DATABASE_URL elsewhere.",
+            )
+        config = _migration_config(self.url_text)
+        with self.begin() as conn:
+            if not self.is_sqlite:
+                conn.execute(sa.text("SELECT pg_advisory_xact_lock(848417)"))
+            config.attributes["connection"] = conn
+            command.upgrade(config, "head")
+
+    def revision(self) -> str | None:
+        """The migration the database stands at; None when it is empty."""
+        with self.read() as conn:
+            return MigrationContext.configure(conn).get_current_revision()
+
+    @property
+    def url_text(self) -> str:
+        """The URL with its password, for drivers."""
+        return self.url.render_as_string(hide_password=False)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's «disk full» and «cannot connect» into errors of ours."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: sa.exc.OperationalError) -> TidemillError:
+    text = str(error.orig)
+    if "disk is full" in text or "No space left" in text or "disk I/O error" in text:
+        return StorageFull(f"The database cannot write: {text}.", hint="Free some disk space and try again.")
+    if "locked" in text:
+        return Unavailable("The database is busy: another process has held it for 15 s.", hint="Try again.")
+    return Unavailable(f"The database does not answer: {text.strip()}.", hint="Check that it is running.")
+
+
+def row_values(row: sa.Row[Any] | sa.RowMapping) -> dict[str, Any]:
+    """A row as a dict, for building a value from it."""
+    mapping = row if isinstance(row, sa.RowMapping) else row._mapping
+    return dict(mapping)

@@ -1,0 +1,74 @@
+"""Facts: what happened, who did it and when, written in the same transaction as the change itself."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from tidemill.core.context import Context
+from tidemill.core.db import Json, UtcDateTime, metadata
+from tidemill.core.wire import Instant, Value, new_id
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("kind", sa.String(80), nullable=False),
+    sa.Column("subject", sa.String(120), nullable=False),
+    sa.Column("actor_id", sa.String(40), nullable=False),
+    sa.Column("actor_name", sa.String(120), nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Index("ix_events_kind_id", "kind", "id"),
+    sa.Index("ix_events_subject_id", "subject", "id"),
+)
+
+
+class Event(Value):
+    """One fact."""
+
+    id: str
+    at: Instant
+    kind: str = Field(description="What happened, such as `prompt.created`.")
+    subject: str = Field(description="Id of the thing it happened to.")
+    actor_id: str
+    actor_name: str
+    data: dict[str, Any]
+
+
+def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = None) -> Event:
+    """Record that `kind` happened to `subject`. It is kept exactly if the change itself is."""
+    event = Event(
+        id=new_id("evt"),
+        at=ctx.now,
+        kind=kind,
+        subject=subject,
+        actor_id=ctx.actor.id,
+        actor_name=ctx.actor.name,
+        data=data or {},
+    )
+    ctx.conn.execute(events.insert().values(**event.model_dump()))
+    return event
+
+
+def listing(
+    conn: sa.Connection,
+    *,
+    kind: str | None = None,
+    subject: str | None = None,
+    actor_id: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[Event]:
+    """Facts, newest first. `kind` may end in `.` to mean every kind that starts so."""
+    query = sa.select(events).order_by(events.c.id.desc()).limit(limit)
+    if kind is not None:
+        matches = events.c.kind.startswith(kind, autoescape=True) if kind.endswith(".") else events.c.kind == kind
+        query = query.where(matches)
+    if subject is not None:
+        query = query.where(events.c.subject == subject)
+    if actor_id is not None:
+        query = query.where(events.c.actor_id == actor_id)
+    if before is not None:
+        query = query.where(events.c.id < before)
+    return [Event.model_validate(dict(row._mapping)) for row in conn.execute(query)]

@@ -1,0 +1,179 @@
+"""How the SDK talks to a server: over the network, or to the same application in this process."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any, BinaryIO, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from tidemill.core.errors import ErrorReply, Failed, TidemillError, Unavailable, rebuild
+
+V = TypeVar("V", bound=BaseModel)
+Asgi = Callable[[MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]]
+
+LOCAL_SCOPE = "tidemill.local"
+"""Key in the ASGI scope that only the in-process transport can set: the caller owns the home folder."""
+
+
+class ServerUnreachable(Unavailable):
+    """No server answers at the address."""
+
+    code = "server_unreachable"
+
+
+class Http:
+    """A typed HTTP client. Every method is one request and returns a value, or raises the server's error."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        timeout: float = 120.0,
+    ) -> None:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self.base_url = base_url.rstrip("/")
+        self.api_key = api_key
+        self.client = httpx.Client(
+            base_url=self.base_url, headers=headers, transport=transport, timeout=httpx.Timeout(timeout, connect=5.0)
+        )
+
+    def get(self, path: str, kind: type[V], params: dict[str, Any] | None = None) -> V:
+        """GET `path` as a `kind`. Parameters that are None are left out."""
+        return self._typed(self.send("GET", path, params=params), kind)
+
+    def post(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
+        """POST `body` and read the reply as a `kind`."""
+        return self._typed(self.send("POST", path, body=body), kind)
+
+    def put(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
+        """PUT `body` and read the reply as a `kind`."""
+        return self._typed(self.send("PUT", path, body=body), kind)
+
+    def patch(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
+        """PATCH with `body` and read the reply as a `kind`."""
+        return self._typed(self.send("PATCH", path, body=body), kind)
+
+    def delete(self, path: str) -> None:
+        """DELETE `path`."""
+        self.send("DELETE", path)
+
+    def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
+        """POST raw bytes as they come."""
+        return self._typed(self.send("POST", path, content=chunks), kind)
+
+    def download(self, path: str, into: BinaryIO) -> int:
+        """GET raw bytes into a file; returns how many."""
+        size = 0
+        with self._reachable(), self.client.stream("GET", path) as reply:
+            if reply.is_error:
+                reply.read()
+                raise read_error(reply)
+            for chunk in reply.iter_bytes():
+                size += into.write(chunk)
+        return size
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        body: BaseModel | None = None,
+        content: Iterator[bytes] | None = None,
+    ) -> httpx.Response:
+        """One request; raises the server's error as the class it was."""
+        kept = {k: v for k, v in (params or {}).items() if v is not None}
+        data: bytes | Iterator[bytes] | None = content
+        headers = {}
+        if body is not None:
+            data = body.model_dump_json(exclude_unset=True).encode()
+            headers["content-type"] = "application/json"
+        with self._reachable():
+            reply = self.client.request(method, path, params=kept, content=data, headers=headers)
+        if reply.is_error:
+            raise read_error(reply)
+        return reply
+
+    def _reachable(self) -> "_Reachable":
+        return _Reachable(self.base_url)
+
+    def _typed(self, reply: httpx.Response, kind: type[V]) -> V:
+        try:
+            return kind.model_validate_json(reply.content)
+        except ValidationError as error:
+            raise Failed(
+                f"{self.base_url} answered something that is not a {kind.__name__}.",
+                hint="Client and server may be of different versions.",
+                details={"errors": error.error_count()},
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+class _Reachable:
+    """Turns transport failures into ServerUnreachable."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, httpx.TransportError):
+            raise ServerUnreachable(
+                f"No answer from {self.base_url}: {error or type(error).__name__}.",
+                hint="Start one with `tidemill up`, or check TIDEMILL_URL.",
+            ) from error
+
+
+def read_error(reply: httpx.Response) -> TidemillError:
+    """The error in a reply, as the class it was when it is known here."""
+    try:
+        body = ErrorReply.model_validate_json(reply.content).error
+    except ValidationError:
+        text = reply.text.strip()[:200] or reply.reason_phrase
+        return Failed(f"{reply.request.url} answered {reply.status_code}: {text}")
+    return rebuild(reply.status_code, body)
+
+
+class InProcessTransport(httpx.BaseTransport):
+    """Calls an ASGI application on an event loop of its own, in a daemon thread so that the process can exit.
+
+    A reply is read whole before it is returned: streaming needs a listening server.
+    """
+
+    def __init__(self, app: Asgi) -> None:
+        self.app = app
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="tidemill-embedded", daemon=True)
+        self.thread.start()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Run one request through the application."""
+        content = request.read()
+
+        async def run() -> httpx.Response:
+            transport = httpx.ASGITransport(self._marked)
+            inner = httpx.Request(request.method, request.url, headers=request.headers, content=content)
+            reply = await transport.handle_async_request(inner)
+            body = await reply.aread()
+            return httpx.Response(reply.status_code, headers=reply.headers, content=body)
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
+
+    async def _marked(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        await self.app({**scope, LOCAL_SCOPE: True}, receive, send)
+
+    def close(self) -> None:
+        """Stop the loop."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(timeout=5)
+        if not self.thread.is_alive():
+            self.loop.close()

@@ -1,0 +1,56 @@
+"""The kernel object: what a running Tidemill has at hand, built once by the composition in `server/`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidemill.core.blobs import Blobs
+from tidemill.core.context import Actor, Context
+from tidemill.core.db import Database
+from tidemill.core.jobs.compute import Compute
+from tidemill.core.jobs.service import Jobs
+from tidemill.core.plugins import Plugins
+from tidemill.core.settings import Settings
+
+
+@dataclass
+class Kernel:
+    """Settings, database, blobs, jobs, compute and plugins of one running Tidemill.
+
+    `self_url` and `owner_token` are set while a server listens: a job that needs the gateway calls it there.
+    """
+
+    settings: Settings
+    db: Database
+    blobs: Blobs
+    jobs: Jobs
+    compute: Compute
+    plugins: Plugins = field(default_factory=Plugins)
+    self_url: str | None = None
+    owner_token: str | None = None
+
+    @contextmanager
+    def work(self, actor: Actor) -> Iterator[Context]:
+        """One writing unit of work: committed at the end, rolled back on any error."""
+        with self.db.begin() as conn:
+            context = Context(conn=conn, actor=actor, kernel=self)
+            yield context
+        for action in context.after_commit:
+            action()
+
+    @contextmanager
+    def look(self, actor: Actor) -> Iterator[Context]:
+        """One reading unit of work. Under SQLite it does not wait for writers."""
+        with self.db.read() as conn:
+            yield Context(conn=conn, actor=actor, kernel=self)
+
+    def folder(self, *parts: str) -> Path:
+        """A folder in the home, made when it is missing."""
+        path = self.settings.home.joinpath(*parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def close(self) -> None:
+        """Give back what the kernel holds."""
+        self.db.close()

@@ -1,0 +1,103 @@
+"""Lineage: what was made from what. Every immutable thing is a node, every «made from» an edge."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from tidemill.core.context import Context
+from tidemill.core.db import Json, UtcDateTime, metadata
+from tidemill.core.wire import Instant, Value
+
+nodes = sa.Table(
+    "lineage_nodes",
+    metadata,
+    sa.Column("id", sa.String(120), primary_key=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("label", sa.String(300), nullable=False),
+    sa.Column("facts", Json, nullable=False),
+    sa.Column("actor_id", sa.String(40), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+edges = sa.Table(
+    "lineage_edges",
+    metadata,
+    sa.Column("child_id", sa.String(120), sa.ForeignKey("lineage_nodes.id"), nullable=False),
+    sa.Column("parent_id", sa.String(120), sa.ForeignKey("lineage_nodes.id"), nullable=False),
+    sa.Column("relation", sa.String(40), nullable=False),
+    sa.PrimaryKeyConstraint("child_id", "parent_id", "relation"),
+    sa.Index("ix_lineage_edges_parent_id", "parent_id"),
+)
+
+
+class Node(Value):
+    """One thing in the lineage."""
+
+    id: str
+    kind: str = Field(description="Such as `dataset_version`, `model_version`, `release`.")
+    label: str = Field(description="How a person would name it, such as `trec@1`.")
+    facts: dict[str, Any] = Field(default_factory=dict, description="Hashes and figures worth showing.")
+    actor_id: str | None = None
+    at: Instant | None = None
+
+
+class Edge(Value):
+    """`child` was made from `parent`."""
+
+    child_id: str
+    parent_id: str
+    relation: str = Field(description="Such as `trained_on`, `merged_from`, `served_by`.")
+
+
+class Graph(Value):
+    """A part of the lineage around one node."""
+
+    root: str
+    nodes: list[Node]
+    edges: list[Edge]
+
+
+def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) -> None:
+    """Enter `node` and what it was made from, as (parent id, relation). Entering it again adds only new edges.
+
+    Every parent must have been entered before.
+    """
+    conn = ctx.conn
+    if conn.execute(sa.select(nodes.c.id).where(nodes.c.id == node.id)).first() is None:
+        values = node.model_dump() | {"actor_id": node.actor_id or ctx.actor.id, "at": node.at or ctx.now}
+        conn.execute(nodes.insert().values(**values))
+    known = {(e.parent_id, e.relation) for e in _edges(conn, edges.c.child_id, {node.id})}
+    for parent_id, relation in dict.fromkeys(parents):
+        if (parent_id, relation) not in known:
+            conn.execute(edges.insert().values(child_id=node.id, parent_id=parent_id, relation=relation))
+
+
+def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[Edge]:
+    rows = conn.execute(sa.select(edges).where(column.in_(sorted(ids))))
+    return [Edge.model_validate(dict(row._mapping)) for row in rows]
+
+
+def walk(
+    conn: sa.Connection, root: str, direction: Literal["up", "down"], *, depth: int = 50, limit: int = 5000
+) -> Graph | None:
+    """All that `root` was made from (`up`) or all that was made from it (`down`); None for an unknown node.
+
+    Stops after `depth` generations or `limit` nodes.
+    """
+    column = edges.c.child_id if direction == "up" else edges.c.parent_id
+    seen, frontier, found = {root}, {root}, list[Edge]()
+    for _ in range(depth):
+        if not frontier or len(seen) >= limit:
+            break
+        step = _edges(conn, column, frontier)
+        found += step
+        reached = {e.parent_id if direction == "up" else e.child_id for e in step}
+        frontier = reached - seen
+        seen |= frontier
+    rows = conn.execute(sa.select(nodes).where(nodes.c.id.in_(sorted(seen)))).all()
+    members = [Node.model_validate(dict(row._mapping)) for row in rows]
+    if root not in {n.id for n in members}:
+        return None
+    return Graph(root=root, nodes=members, edges=list(dict.fromkeys(found)))

@@ -1,0 +1,37 @@
+"""Named seams: an implementation is found by group and name through the package's entry points."""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from tidemill.core.errors import NotFound
+
+
+class PluginMissing(NotFound):
+    """No installed package offers this name in this group."""
+
+    code = "plugin_missing"
+
+
+@cache
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+class Plugins:
+    """Loads an implementation on first use. Built-ins are registered the same way, in `pyproject.toml`."""
+
+    def names(self, group: str) -> list[str]:
+        """The names that installed packages offer in `group`."""
+        return sorted(_found(group))
+
+    def load(self, group: str, name: str) -> Any:
+        """The object behind `name` in `group`. Raises PluginMissing with the names that exist."""
+        point = _found(group).get(name)
+        if point is None:
+            known = ", ".join(self.names(group)) or "none"
+            raise PluginMissing(
+                f"There is no {group.removeprefix('tidemill.')} plugin called {name!r}.",
+                hint=f"Installed: {known}. Install the package that offers it.",
+            )
+        return point.load()

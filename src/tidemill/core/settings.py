@@ -1,0 +1,61 @@
+"""Every setting of Tidemill. The environment is read here and nowhere else."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOME_NAME = ".tidemill"
+
+
+def find_home(start: Path | None = None) -> Path:
+    """The nearest `.tidemill` folder from `start` upwards; else the one to be made in `start` itself."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / HOME_NAME).is_dir():
+            return folder / HOME_NAME
+    return here / HOME_NAME
+
+
+class Settings(BaseSettings):
+    """Settings come from the environment (`TIDEMILL_...`); each has a default that works on a laptop."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default_factory=find_home,
+        description="Folder of everything kept locally. Default: the nearest `.tidemill` folder from the working folder upwards.",
+    )
+    url: str | None = Field(default=None, description="A Tidemill server to talk to instead of the local home.")
+    api_key: SecretStr | None = Field(default=None, description="The key the SDK and the CLI send.")
+    host: str = Field(default="127.0.0.1", description="Address the server listens on.")
+    port: int = Field(default=8484, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of a PostgreSQL database. Default: SQLite in the home folder."
+    )
+    blob_url: str | None = Field(
+        default=None, description="`s3://bucket/prefix` for blobs. Default: a folder in the home folder."
+    )
+    s3_endpoint: str | None = Field(default=None, description="Endpoint of an S3-compatible store.")
+    s3_access_key_id: str | None = Field(default=None, description="Access key of the S3 store.")
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret key of the S3 store.")
+    s3_region: str = Field(default="us-east-1", description="Region of the S3 store.")
+    jobs_concurrency: int = Field(
+        default=1, ge=1, description="How many heavy jobs (training, conversion, evaluation) run at once."
+    )
+    threads: int = Field(
+        default_factory=lambda: min(os.cpu_count() or 1, 16),
+        ge=1,
+        description="Processor threads that model engines and training may use. Default: all cores, at most 16.",
+    )
+    max_body_bytes: int = Field(
+        default=10 * 2**20, ge=1024, description="Largest request body in bytes, blobs excepted."
+    )
+    max_blob_bytes: int = Field(default=64 * 2**30, ge=1024, description="Largest blob in bytes.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    @property
+    def sql_url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{self.home / 'tidemill.db'}"

@@ -1,0 +1,82 @@
+"""The shapes that cross every boundary: the domain value, the HTTP body and the SDK's return are one type."""
+
+import hashlib
+import json
+import os
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+T = TypeVar("T")
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class Value(BaseModel):
+    """An immutable value that a service returns. Every field is always present on the wire."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_serialization_defaults_required=True, ser_json_inf_nan="null"
+    )
+
+
+class Body(BaseModel):
+    """What a caller sends. An unknown field is refused, so that a typing error is never silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Page(Value, Generic[T]):
+    """One page of a listing, newest first unless the listing says otherwise."""
+
+    items: list[T]
+    next_cursor: str | None = Field(
+        default=None, description="Give it back as `cursor` for the next page; null on the last one."
+    )
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""A moment in UTC. A time without a zone is refused."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=NAME_PATTERN),
+    Field(description="Lower-case letters, digits, dot, underscore and hyphen; at most 63 characters."),
+]
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
+
+    Raises ValueError for NaN and infinity, which JSON does not have.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def content_hash(value: Any) -> str:
+    """`sha256:<hex>` over the canonical JSON of `value`. Equal content has an equal hash on every machine."""
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def new_id(prefix: str) -> str:
+    """A new identifier such as `pv_01kaf3...`: 48 bits of milliseconds, then 72 random bits, so ids sort by time."""
+    number = (int(time.time() * 1000) << 72) | int.from_bytes(os.urandom(9))
+    digits = []
+    for _ in range(24):
+        number, rest = divmod(number, 32)
+        digits.append(_ALPHABET[rest])
+    return f"{prefix}_{''.join(reversed(digits))}"
+
+
+def utc_now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
