@@ -1,0 +1,126 @@
+"""People, their roles and their keys."""
+
+from pydantic import Field
+
+from tidemill.core.context import Role
+from tidemill.core.errors import Conflict, Forbidden, NotFound, Unauthorized
+from tidemill.core.wire import Body, Instant, Name, Value
+
+
+class PersonNotFound(NotFound):
+    """No person of that name."""
+
+    code = "person_not_found"
+
+
+class PersonExists(Conflict):
+    """The name is taken."""
+
+    code = "person_exists"
+
+
+class LastAdmin(Conflict):
+    """Nobody would be left to administer."""
+
+    code = "last_admin"
+
+
+class KeyNotFound(NotFound):
+    """No key of that id."""
+
+    code = "key_not_found"
+
+
+class KeyMissing(Unauthorized):
+    """The request carries no key."""
+
+    code = "key_missing"
+
+
+class KeyInvalid(Unauthorized):
+    """The key is not one of ours."""
+
+    code = "invalid_api_key"
+
+
+class KeyRevoked(Unauthorized):
+    """The key has been revoked."""
+
+    code = "key_revoked"
+
+
+class KeyExpired(Unauthorized):
+    """The key's time is over."""
+
+    code = "key_expired"
+
+
+class RoleMissing(Forbidden):
+    """The caller's roles do not include the one that is needed."""
+
+    code = "role_missing"
+
+
+class PersonCreate(Body):
+    """A new person."""
+
+    name: Name
+    display_name: str | None = Field(default=None, max_length=200, description="As people write it.")
+    email: str | None = Field(default=None, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")
+    roles: list[Role] = Field(min_length=1, description="Every role includes viewer; admin includes all.")
+
+
+class PersonUpdate(Body):
+    """Changes to a person; what is left out stays."""
+
+    roles: list[Role] | None = Field(default=None, min_length=1)
+    disabled: bool | None = Field(default=None, description="A disabled person's keys stop working at once.")
+
+
+class Person(Value):
+    """Somebody who may act."""
+
+    id: str
+    name: str
+    display_name: str | None
+    email: str | None
+    roles: list[Role]
+    disabled: bool
+    created_at: Instant
+
+
+class KeyCreate(Body):
+    """A new key for a person."""
+
+    person: Name
+    name: str = Field(default="", max_length=120, description="What the key is for.")
+    expires_at: Instant | None = Field(default=None, description="Null: it does not expire.")
+
+
+class Key(Value):
+    """A key as it can be shown later: without its secret."""
+
+    id: str
+    person: str
+    name: str
+    hint: str = Field(description="The first characters of the secret, to tell keys apart.")
+    created_at: Instant
+    expires_at: Instant | None
+    revoked_at: Instant | None
+    last_used_at: Instant | None = Field(description="To the minute.")
+
+
+class KeyCreated(Value):
+    """A new key with its secret, which is shown this once and not kept."""
+
+    key: Key
+    secret: str
+
+
+class Me(Value):
+    """Who the caller is."""
+
+    id: str
+    name: str
+    roles: list[Role]
+    key_id: str | None

@@ -1,0 +1,178 @@
+"""Blobs in an S3 bucket: `<prefix>/<first two hex digits>/<hex>`, with a local folder as a cache for reading."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+from pydantic import SecretStr
+
+from tidemill.core.blobs.local import LocalBlobs, LocalWriter
+from tidemill.core.blobs.types import CHUNK, Blob, BlobCorrupt, BlobMissing, hex_digest, missing
+from tidemill.core.errors import Forbidden, Unavailable
+
+PART = 8 * 2**20
+"""Bytes of one part of a multipart upload; a smaller blob is one request."""
+
+
+@contextmanager
+def store_errors(digest: str, where: str) -> Iterator[None]:
+    """Turn obstore's errors into ours."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise missing(digest) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise Forbidden(
+            f"The object store at {where} refuses access.",
+            hint="Check TIDEMILL_S3_ACCESS_KEY_ID and its secret.",
+        ) from error
+    except BaseError as error:
+        raise Unavailable(
+            f"The object store at {where} does not answer as it should: {str(error)[:300]}",
+            hint="Check TIDEMILL_BLOB_URL and TIDEMILL_S3_ENDPOINT, then try again.",
+        ) from error
+
+
+class S3Writer:
+    """One blob on its way into an `S3Blobs`: it is complete here before it is sent, for its name is its hash."""
+
+    def __init__(self, store: "S3Blobs", limit: int | None) -> None:
+        self.store = store
+        self.inner: LocalWriter = store.cache.writer(limit)
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. Raises BlobTooLarge over the limit and StorageFull when the disk is full."""
+        self.inner.write(chunk)
+
+    def finish(self) -> Blob:
+        """Send the bytes; they are visible to others when this returns."""
+        blob = self.inner.finish()
+        self.store.send(blob)
+        return blob
+
+    def __enter__(self) -> "S3Writer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.inner.__exit__(*exc)
+
+
+class S3Blobs:
+    """A store in a bucket. The bucket decides what exists; the cache only saves reading twice."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        cache: Path,
+        *,
+        endpoint: str | None = None,
+        region: str = "us-east-1",
+        access_key_id: str | None = None,
+        secret_access_key: SecretStr | None = None,
+    ) -> None:
+        self.cache = LocalBlobs(cache)
+        self.prefix = prefix.strip("/")
+        self.where = f"{endpoint or 's3'}/{bucket}"
+        config: dict[str, Any] = {"bucket": bucket, "region": region}
+        if endpoint is not None:
+            config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        if access_key_id is not None:
+            config["access_key_id"] = access_key_id
+        if secret_access_key is not None:
+            config["secret_access_key"] = secret_access_key.get_secret_value()
+        self.bucket = S3Store(
+            config=config,  # type: ignore[arg-type]  # a plain dict, built key by key
+            client_options={
+                "allow_http": (endpoint or "").startswith("http://"),
+                "timeout": timedelta(minutes=10),
+            },
+            retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=30)},
+        )
+
+    def key(self, digest: str) -> str:
+        """The object's key."""
+        name = hex_digest(digest)
+        return "/".join(part for part in (self.prefix, name[:2], name) if part)
+
+    def writer(self, limit: int | None = None) -> S3Writer:
+        """Begin a blob whose bytes come piece by piece; `limit` is its largest size in bytes."""
+        return S3Writer(self, limit)
+
+    def send(self, blob: Blob) -> None:
+        """Copy a blob from the cache to the bucket unless it is there. Two senders of one blob do no harm."""
+        found = self.find(blob.hash)
+        if found is not None and found.size == blob.size:
+            return
+        with store_errors(blob.hash, self.where):
+            obstore.put(self.bucket, self.key(blob.hash), self.cache.path(blob.hash), chunk_size=PART)
+
+    def put_bytes(self, content: bytes) -> Blob:
+        """Store `content`."""
+        return self.put_stream([content])
+
+    def put_file(self, path: Path, limit: int | None = None) -> Blob:
+        """Store the content of a file."""
+        blob = self.cache.put_file(path, limit)
+        self.send(blob)
+        return blob
+
+    def put_stream(self, chunks: Iterable[bytes], limit: int | None = None) -> Blob:
+        """Store what `chunks` yields; nothing is kept when it fails or grows over `limit` bytes."""
+        with self.writer(limit) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.finish()
+
+    def open(self, digest: str) -> BinaryIO:
+        """The content as a readable file. Raises BlobMissing."""
+        return self.path(digest).open("rb")
+
+    def path(self, digest: str) -> Path:
+        """A local, read-only file with the content, fetched and checked on first use. Raises BlobMissing."""
+        if not self.cache.exists(digest):
+            self._fetch(digest)
+        return self.cache.path(digest)
+
+    def _fetch(self, digest: str) -> None:
+        with store_errors(digest, self.where), self.cache.writer() as writer:
+            for chunk in obstore.get(self.bucket, self.key(digest)).stream(min_chunk_size=CHUNK):
+                writer.write(bytes(chunk))
+            blob = writer.finish()
+        if blob.hash != digest:
+            self.cache.delete(blob.hash)
+            raise BlobCorrupt(
+                f"The object for {digest} in {self.where} holds other content ({blob.hash}).",
+                hint="Delete the object and upload the content again.",
+            )
+
+    def find(self, digest: str) -> Blob | None:
+        """The blob of this hash, or None. Asks the bucket."""
+        try:
+            with store_errors(digest, self.where):
+                return Blob(hash=digest, size=obstore.head(self.bucket, self.key(digest))["size"])
+        except BlobMissing:
+            return None
+
+    def exists(self, digest: str) -> bool:
+        """Whether the bucket has the blob."""
+        return self.find(digest) is not None
+
+    def verify(self, digest: str) -> Blob:
+        """Read the whole object again and compare. Raises BlobCorrupt or BlobMissing."""
+        self.cache.delete(digest)
+        self._fetch(digest)
+        return self.cache.verify(digest)
+
+    def delete(self, digest: str) -> bool:
+        """Remove the blob from the bucket and the cache; False when the bucket had none."""
+        there = self.exists(digest)
+        with store_errors(digest, self.where):
+            obstore.delete(self.bucket, self.key(digest))
+        self.cache.delete(digest)
+        return there

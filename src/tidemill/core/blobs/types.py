@@ -1,0 +1,130 @@
+"""What a blob store is: bytes kept under their own hash, so equal content is stored once and never changes."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pydantic import Field
+
+from tidemill.core.errors import Conflict, Invalid, NotFound, TooLarge
+from tidemill.core.wire import Value
+
+HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
+CHUNK = 2**20
+"""Bytes read or written at a time."""
+
+
+class Blob(Value):
+    """Stored bytes."""
+
+    hash: str = Field(
+        pattern=HASH_PATTERN, description="`sha256:<hex>` of the content, which is also its name."
+    )
+    size: int = Field(ge=0, description="Length in bytes.")
+
+
+class BlobMissing(NotFound):
+    """No blob has this hash."""
+
+    code = "blob_missing"
+
+
+class BlobCorrupt(Conflict):
+    """The stored bytes are not those of the hash."""
+
+    code = "blob_corrupt"
+
+
+class BlobTooLarge(TooLarge):
+    """The content is larger than the limit."""
+
+    code = "blob_too_large"
+
+
+class BlobHashInvalid(Invalid):
+    """A blob's name is not a hash."""
+
+    code = "blob_hash_invalid"
+
+
+class BlobFileUnreadable(Invalid):
+    """The file to be stored cannot be read."""
+
+    code = "blob_file_unreadable"
+
+
+class BlobWriter(Protocol):
+    """Takes the bytes of one blob as they come. As a context manager it leaves nothing behind on an error."""
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. Raises BlobTooLarge over the limit and StorageFull when the disk is full."""
+        ...
+
+    def finish(self) -> Blob:
+        """Make the bytes durable and visible under their hash."""
+        ...
+
+    def __enter__(self) -> "BlobWriter": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Blobs(Protocol):
+    """A content-addressed store. Putting content that is there already costs one comparison and no space."""
+
+    def writer(self, limit: int | None = None) -> BlobWriter:
+        """Begin a blob whose bytes come piece by piece; `limit` is its largest size in bytes."""
+        ...
+
+    def put_bytes(self, content: bytes) -> Blob:
+        """Store `content`."""
+        ...
+
+    def put_file(self, path: Path, limit: int | None = None) -> Blob:
+        """Store the content of a file."""
+        ...
+
+    def put_stream(self, chunks: Iterable[bytes], limit: int | None = None) -> Blob:
+        """Store what `chunks` yields; nothing is kept when it fails or grows over `limit` bytes."""
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """The content as a readable file. Raises BlobMissing."""
+        ...
+
+    def path(self, digest: str) -> Path:
+        """A local, read-only file with the content, fetched first when the store is remote."""
+        ...
+
+    def find(self, digest: str) -> Blob | None:
+        """The blob of this hash, or None."""
+        ...
+
+    def exists(self, digest: str) -> bool:
+        """Whether the store has the blob."""
+        ...
+
+    def verify(self, digest: str) -> Blob:
+        """Read the whole content again and compare. Raises BlobCorrupt or BlobMissing."""
+        ...
+
+    def delete(self, digest: str) -> bool:
+        """Remove the blob; False when there was none. The caller knows that nothing refers to it any more."""
+        ...
+
+
+def hex_digest(digest: str) -> str:
+    """The hexadecimal part of `sha256:<hex>`. Raises BlobHashInvalid, so that a hash can safely name a file."""
+    if not re.fullmatch(HASH_PATTERN, digest):
+        raise BlobHashInvalid(
+            f"{digest[:100]!r} is not the hash of a blob.",
+            hint="It looks like sha256: and 64 hexadecimal digits.",
+        )
+    return digest.removeprefix("sha256:")
+
+
+def missing(digest: str) -> BlobMissing:
+    """The error for a blob that is not there."""
+    return BlobMissing(f"There is no blob {digest}.", hint="Upload the content first: POST /api/blobs.")

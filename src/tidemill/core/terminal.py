@@ -1,0 +1,165 @@
+"""The command line's side of the kernel: one way to connect, to print, and to fail."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated, Any, Iterator
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.core.errors import TidemillError
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+
+Column = tuple[str, str | Callable[[Any], Any]]
+"""A heading, and the attribute (or a function of the value) that is shown under it."""
+
+CursorOption = Annotated[str | None, typer.Option("--cursor", help="Where the page before ended.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")]
+
+
+@dataclass
+class Terminal:
+    """What a command has at hand: the connection, the console, and whether output is JSON."""
+
+    connect: Callable[[], Http]
+    as_json: bool = False
+    out: Console = field(default_factory=Console)
+    err: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @cached_property
+    def http(self) -> Http:
+        """The connection, opened on first use."""
+        return self.connect()
+
+    def print(self, *lines: Any) -> None:
+        """Say something to a person; silent with --json."""
+        if not self.as_json:
+            for line in lines:
+                self.out.print(line)
+
+    def show(self, value: BaseModel, rows: Sequence[Column] | None = None) -> None:
+        """One value: as JSON, or as a table of names and values."""
+        if self.as_json:
+            self._json(value)
+            return
+        table = Table(show_header=False, box=None, pad_edge=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        columns: Iterable[Column] = rows or [(name.replace("_", " "), name) for name in type(value).model_fields]
+        for heading, source in columns:
+            table.add_row(heading, cell(_read(value, source)))
+        self.out.print(table)
+
+    def table(
+        self, found: Page[Any] | Sequence[BaseModel], columns: Sequence[Column], *, empty: str, title: str | None = None
+    ) -> None:
+        """Many values: as JSON, or as a table. `empty` says what to do when there are none."""
+        if self.as_json:
+            self._json(found)
+            return
+        items = found.items if isinstance(found, Page) else found
+        if not items:
+            self.out.print(Text(empty, style="dim"))
+            return
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for heading, _ in columns:
+            table.add_column(heading, overflow="fold")
+        for item in items:
+            table.add_row(*(cell(_read(item, source)) for _, source in columns))
+        self.out.print(table)
+        if isinstance(found, Page) and found.next_cursor:
+            self.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"))
+
+    def _json(self, value: Any) -> None:
+        if isinstance(value, BaseModel):
+            text = value.model_dump_json(indent=2)
+        else:
+            text = json.dumps([v.model_dump(mode="json") for v in value], indent=2, ensure_ascii=False)
+        sys.stdout.write(text + "\n")
+
+
+def terminal(ctx: typer.Context) -> Terminal:
+    """The terminal of the running command."""
+    found = ctx.find_object(Terminal)
+    if found is None:
+        raise RuntimeError("the command was started without its terminal")
+    return found
+
+
+def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:
+    return getattr(value, source) if isinstance(source, str) else source(value)
+
+
+def cell(value: Any) -> Text:
+    """A value as a person reads it in a table."""
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, datetime):
+        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    if isinstance(value, float):
+        return Text(f"{value:.4g}")
+    if isinstance(value, BaseModel):
+        return Text(value.model_dump_json())
+    if isinstance(value, dict):
+        return Text(json.dumps(value, ensure_ascii=False, default=str) if value else "-")
+    if isinstance(value, list | tuple):
+        return Text(", ".join(str(cell(v)) for v in value) or "-")
+    return Text(str(value))
+
+
+def size(count: int | None) -> str:
+    """Bytes as a person reads them: 93.4 MB."""
+    if count is None:
+        return "-"
+    number = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person reads them: 4 min 10 s."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@contextmanager
+def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
+    """Print one line (and the hint) for an error of ours and exit 1; Ctrl-C exits 130."""
+    try:
+        yield
+    except TidemillError as error:
+        if as_json():
+            sys.stderr.write(json.dumps({"error": error.body().model_dump()}, ensure_ascii=False) + "\n")
+        else:
+            console = Console(stderr=True, highlight=False, soft_wrap=True)
+            console.print(Text("Error: ", style="bold red") + Text(f"{error.message} [{error.code}]"))
+            if error.hint:
+                console.print(Text("  " + error.hint, style="yellow"))
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        sys.stderr.write("\nInterrupted. Nothing is lost: the same command goes on.\n")
+        raise SystemExit(130) from error

@@ -1,0 +1,69 @@
+"""What every route uses: the unit of work at the edge, the role it asks for, and pages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from fastapi import Depends, Query, Request
+
+from tidemill.core.context import Actor, Context, Role
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import Page
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROLE_KEY = "x-required-role"
+
+
+def role(name: Role) -> dict[str, Any]:
+    """For a route's `openapi_extra`: the role a caller needs. It stands in the OpenAPI document too."""
+    return {ROLE_KEY: name}
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a request enters: it opens one transaction, runs one service function in it, and commits."""
+
+    kernel: Kernel
+    actor: Actor
+
+    def work(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `function(ctx, ...)` in a writing transaction."""
+        with self.kernel.work(self.actor) as ctx:
+            return function(ctx, *args, **kwargs)
+
+    def look(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `function(ctx, ...)` in a reading transaction."""
+        with self.kernel.look(self.actor) as ctx:
+            return function(ctx, *args, **kwargs)
+
+
+async def _door(request: Request) -> Door:
+    return Door(kernel=request.app.state.kernel, actor=request.state.actor)
+
+
+Entry = Annotated[Door, Depends(_door)]
+"""A handler's parameter: the door this request came in by, with its caller already known and allowed."""
+
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+
+
+class HasId(Protocol):
+    """Anything with an id that sorts by time."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        ...
+
+
+Item = TypeVar("Item", bound=HasId)
+
+
+def page(found: list[Item], limit: int) -> "Page[Item]":
+    """A page out of `limit + 1` found values: the extra one only tells that there is a next page."""
+    more = len(found) > limit
+    items = found[:limit]
+    return Page(items=items, next_cursor=items[-1].id if more else None)
