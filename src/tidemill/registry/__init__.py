@@ -1,0 +1,1 @@
+"""Models, adapters, their versions and the aliases that point at them."""

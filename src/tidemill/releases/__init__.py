@@ -1,0 +1,1 @@
+"""Releases freeze all that shapes an answer; gates and approvals judge them."""
