@@ -8,7 +8,7 @@ import typer
 from tidemill.access.sdk import Access
 from tidemill.core.context import ROLES, Role
 from tidemill.core.errors import BadRequest
-from tidemill.core.terminal import CursorOption, LimitOption, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.core.wire import utc_now
 
 app = typer.Typer(help="People, roles and API keys.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def whoami(ctx: typer.Context) -> None:
 def people(ctx: typer.Context) -> None:
     """Everybody, by name."""
     term = terminal(ctx)
-    columns = [
+    columns: list[Column] = [
         ("name", "name"),
         ("called", "display_name"),
         ("e-mail", "email"),
@@ -83,7 +83,7 @@ def keys(
 ) -> None:
     """API keys, newest first, without their secrets."""
     term = terminal(ctx)
-    columns = [
+    columns: list[Column] = [
         ("id", "id"),
         ("person", "person"),
         ("name", "name"),

@@ -79,7 +79,9 @@ def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
     others = [p for p in store.all_people(ctx.conn) if p.id != person.id and not p.disabled and "admin" in p.roles]
     if "admin" in person.roles and not others and ("admin" not in changed.roles or changed.disabled):
         raise LastAdmin(
-            f"{name} is the last active admin.", hint="Give somebody else the admin role first.", param="roles"
+            f"{name} is the last active admin.",
+            hint="Give somebody else the admin role first.",
+            param="roles",
         )
     store.update_person(ctx.conn, person.id, roles=changed.roles, disabled=changed.disabled)
     events.emit(ctx, "person.updated", person.id, {"roles": changed.roles, "disabled": changed.disabled})
@@ -186,8 +188,10 @@ class KeyRing:
         if key.revoked_at is not None or person.disabled:
             raise KeyRevoked(f"The key {key.hint}… has been revoked.", hint="Ask an admin for a new one.")
         if key.expires_at is not None and key.expires_at <= now:
-            raise KeyExpired(f"The key {key.hint}… expired at {key.expires_at:%Y-%m-%d %H:%M} UTC.",
-                             hint="Ask an admin for a new one.")
+            raise KeyExpired(
+                f"The key {key.hint}… expired at {key.expires_at:%Y-%m-%d %H:%M} UTC.",
+                hint="Ask an admin for a new one.",
+            )
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
             with self.kernel.work(SYSTEM) as ctx:
                 store.touch_key(ctx.conn, key.id, now)

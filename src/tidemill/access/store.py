@@ -99,9 +99,9 @@ def keys(conn: sa.Connection, *, person: str | None, before: str | None, limit: 
 
 def key_and_person(conn: sa.Connection, secret_hash: str) -> tuple[Key, Person] | None:
     """The key with this hash and whose it is."""
-    row = conn.execute(sa.select(*_KEY, people.c.id.label("owner_id")).join(people).where(
-        api_keys.c.secret_hash == secret_hash
-    )).first()
+    row = conn.execute(
+        sa.select(*_KEY, people.c.id.label("owner_id")).join(people).where(api_keys.c.secret_hash == secret_hash)
+    ).first()
     if row is None:
         return None
     values = row_values(row)

@@ -169,7 +169,7 @@ def _translate(error: sa.exc.OperationalError) -> TidemillError:
     return Unavailable(f"The database does not answer: {text.strip()}.", hint="Check that it is running.")
 
 
-def row_values(row: sa.Row[Any] | sa.RowMapping) -> dict[str, Any]:
+def row_values(row: sa.Row[*tuple[Any, ...]] | sa.RowMapping) -> dict[str, Any]:
     """A row as a dict, for building a value from it."""
     mapping = row if isinstance(row, sa.RowMapping) else row._mapping
     return dict(mapping)

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 from tidemill.core.errors import ErrorReply, Failed, TidemillError, Unavailable, rebuild
 
 V = TypeVar("V", bound=BaseModel)
-Asgi = Callable[[MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]]
+Asgi = Callable[
+    [MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]
+]
 
 LOCAL_SCOPE = "tidemill.local"
 """Key in the ASGI scope that only the in-process transport can set: the caller owns the home folder."""
@@ -38,7 +40,10 @@ class Http:
         self.base_url = base_url.rstrip("/")
         self.api_key = api_key
         self.client = httpx.Client(
-            base_url=self.base_url, headers=headers, transport=transport, timeout=httpx.Timeout(timeout, connect=5.0)
+            base_url=self.base_url,
+            headers=headers,
+            transport=transport,
+            timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
     def get(self, path: str, kind: type[V], params: dict[str, Any] | None = None) -> V:

@@ -25,14 +25,15 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default_factory=find_home,
-        description="Folder of everything kept locally. Default: the nearest `.tidemill` folder from the working folder upwards.",
+        description="Folder of everything kept locally. Default: the nearest `.tidemill` folder upwards.",
     )
     url: str | None = Field(default=None, description="A Tidemill server to talk to instead of the local home.")
     api_key: SecretStr | None = Field(default=None, description="The key the SDK and the CLI send.")
     host: str = Field(default="127.0.0.1", description="Address the server listens on.")
     port: int = Field(default=8484, ge=0, le=65535, description="Port the server listens on; 0 takes a free one.")
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL of a PostgreSQL database. Default: SQLite in the home folder."
+        default=None,
+        description="SQLAlchemy URL of a PostgreSQL database. Default: SQLite in the home folder.",
     )
     blob_url: str | None = Field(
         default=None, description="`s3://bucket/prefix` for blobs. Default: a folder in the home folder."
@@ -59,3 +60,7 @@ class Settings(BaseSettings):
     def sql_url(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.home / 'tidemill.db'}"
+
+    def child_environment(self) -> dict[str, str]:
+        """The environment for a process of ours that must find the same home."""
+        return {**os.environ, "TIDEMILL_HOME": str(self.home)}

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Iterator
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
@@ -30,7 +30,7 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="How m
 class Terminal:
     """What a command has at hand: the connection, the console, and whether output is JSON."""
 
-    connect: Callable[[], Http]
+    connect: Callable[[bool], Http]
     as_json: bool = False
     out: Console = field(default_factory=Console)
     err: Console = field(default_factory=lambda: Console(stderr=True))
@@ -38,7 +38,12 @@ class Terminal:
     @cached_property
     def http(self) -> Http:
         """The connection, opened on first use."""
-        return self.connect()
+        return self.connect(False)
+
+    @cached_property
+    def working_http(self) -> Http:
+        """A connection to a server that runs jobs and models: the live one, or one that ends with this command."""
+        return self.connect(True)
 
     def print(self, *lines: Any) -> None:
         """Say something to a person; silent with --json."""
@@ -60,7 +65,12 @@ class Terminal:
         self.out.print(table)
 
     def table(
-        self, found: Page[Any] | Sequence[BaseModel], columns: Sequence[Column], *, empty: str, title: str | None = None
+        self,
+        found: Page[Any] | Sequence[BaseModel],
+        columns: Sequence[Column],
+        *,
+        empty: str,
+        title: str | None = None,
     ) -> None:
         """Many values: as JSON, or as a table. `empty` says what to do when there are none."""
         if self.as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.terminal import CursorOption, LimitOption, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.prompts.sdk import Prompts
 
 app = typer.Typer(help="Prompt versions and labels.", no_args_is_help=True)
@@ -16,7 +16,7 @@ app = typer.Typer(help="Prompt versions and labels.", no_args_is_help=True)
 Ref = Annotated[str, typer.Argument(help="name, name@3, name@label or an id.")]
 NameArgument = Annotated[str, typer.Argument(help="The prompt's name.")]
 
-_VERSION_COLUMNS = [
+_VERSION_COLUMNS: list[Column] = [
     ("version", lambda v: f"{v.name}@{v.number}"),
     ("kind", "kind"),
     ("labels", "labels"),
@@ -99,7 +99,7 @@ def _parameters(values: list[str]) -> dict[str, Any]:
 def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
     """Every prompt with its newest version."""
     term = terminal(ctx)
-    columns = [
+    columns: list[Column] = [
         ("name", "name"),
         ("versions", "versions"),
         ("labels", lambda p: p.latest.labels),
@@ -147,7 +147,7 @@ def labels(
 ) -> None:
     """Where labels stood, newest first."""
     term = terminal(ctx)
-    columns = [
+    columns: list[Column] = [
         ("label", "label"),
         ("version", "version"),
         ("before", "before"),

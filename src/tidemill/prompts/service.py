@@ -58,7 +58,10 @@ def create(ctx: Context, body: PromptCreate) -> PromptVersion:
         _check_label(label)
         _move(ctx, version, label, body.note)
     node = lineage.Node(
-        id=version.id, kind="prompt_version", label=f"{version.name}@{version.number}", facts={"content_hash": digest}
+        id=version.id,
+        kind="prompt_version",
+        label=f"{version.name}@{version.number}",
+        facts={"content_hash": digest},
     )
     lineage.record(ctx, node, [(newest.id, "follows")] if newest is not None else [])
     events.emit(ctx, "prompt.created", version.id, {"name": version.name, "number": version.number})
@@ -101,9 +104,7 @@ def move_label(ctx: Context, name: str, label: str, body: LabelMove) -> LabelCha
     return _move(ctx, version, label, body.note)
 
 
-def label_history(
-    ctx: Context, name: str, label: str | None, *, cursor: str | None, limit: int
-) -> Page[LabelChange]:
+def label_history(ctx: Context, name: str, label: str | None, *, cursor: str | None, limit: int) -> Page[LabelChange]:
     """Where labels stood, newest first."""
     get(ctx, name)
     return page(store.changes(ctx.conn, name, label, before=cursor, limit=limit + 1), limit)

@@ -1,5 +1,8 @@
 """Rows of prompt versions and labels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
@@ -106,9 +109,7 @@ def put_label(conn: sa.Connection, change: LabelChange) -> None:
     conn.execute(label_changes.insert().values(**change.model_dump()))
 
 
-def changes(
-    conn: sa.Connection, name: str, label: str | None, *, before: str | None, limit: int
-) -> list[LabelChange]:
+def changes(conn: sa.Connection, name: str, label: str | None, *, before: str | None, limit: int) -> list[LabelChange]:
     """History of labels, newest first."""
     query = sa.select(label_changes).where(label_changes.c.name == name).order_by(label_changes.c.id.desc())
     if label is not None:
@@ -118,12 +119,12 @@ def changes(
     return [LabelChange.model_validate(row_values(row)) for row in conn.execute(query.limit(limit))]
 
 
-def _first(conn: sa.Connection, query: sa.Select[tuple[object, ...]]) -> PromptVersion | None:
+def _first(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> PromptVersion | None:
     row = conn.execute(query).first()
     return _with_labels(conn, [row])[0] if row is not None else None
 
 
-def _with_labels(conn: sa.Connection, rows: "list[sa.Row[tuple[object, ...]]]") -> list[PromptVersion]:
+def _with_labels(conn: sa.Connection, rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[PromptVersion]:
     values = [row_values(row) for row in rows]
     standing: dict[tuple[str, int], list[str]] = {}
     names = sorted({v["name"] for v in values})

@@ -35,7 +35,9 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     missing = [name for name in variables([text]) if name not in values]
     if missing:
         raise VariablesMissing(
-            f"The prompt needs a value for {', '.join(missing)}.", hint="Give every variable a value.", param="variables"
+            f"The prompt needs a value for {', '.join(missing)}.",
+            hint="Give every variable a value.",
+            param="variables",
         )
     return _VARIABLE.sub(lambda match: values[match.group(1)], text)
 

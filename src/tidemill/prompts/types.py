@@ -57,7 +57,8 @@ class PromptCreate(Body):
     messages: list[Message] | None = Field(default=None, min_length=1, description="For a chat prompt.")
     text: str | None = Field(default=None, min_length=1, description="For a text prompt.")
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Model parameters that travel with the version, such as temperature."
+        default_factory=dict,
+        description="Model parameters that travel with the version, such as temperature.",
     )
     note: str = Field(default="", max_length=2000, description="What changed and why.")
     labels: list[Label] = Field(default_factory=list, description="Labels to put on the new version.")

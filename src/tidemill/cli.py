@@ -1,0 +1,88 @@
+"""The table of commands."""
+
+import atexit
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+from tidemill import __version__
+from tidemill.access import cli as access
+from tidemill.client import Client
+from tidemill.core.http import Http
+from tidemill.core.jobs import cli as jobs
+from tidemill.core.settings import Settings
+from tidemill.core.terminal import Terminal, failing_plainly
+from tidemill.prompts import cli as prompts
+
+app = typer.Typer(
+    help="The whole loop of a language-model product: data, tuning, evaluation, release, approval, serving.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+COMMANDS = {
+    "prompts": prompts.app,
+    "jobs": jobs.app,
+    "access": access.app,
+}
+
+for _name, _commands in COMMANDS.items():
+    app.add_typer(_commands, name=_name)
+
+
+def _connect(workers: bool) -> Http:
+    client = Client(workers=workers)
+    atexit.register(client.close)
+    return client.http
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"tidemill {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Give every command its terminal."""
+    ctx.obj = Terminal(connect=_connect, as_json=as_json)
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    ephemeral: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Start the server: API, gateway, job workers and model engines, in one process."""
+    settings = Settings()
+    changed = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    # By name, so that commands that only talk to a server do not load its code.
+    process = import_module("tidemill.server.process")
+    console = Console()
+
+    def started(info: object) -> None:
+        url, key = getattr(info, "url", ""), getattr(info, "admin_key", None)
+        if key:
+            console.print(Panel(f"Admin key, shown this once:\n[bold]{key}[/bold]", expand=False))
+        console.print(f"Tidemill {__version__} listens on [bold]{url}[/bold]  (home: {settings.home})")
+        console.print(f"OpenAI-compatible endpoint: {url}/v1   Stop with Ctrl-C.", style="dim")
+
+    process.run(settings.model_copy(update=changed), ephemeral=ephemeral, started=started)
+
+
+def main() -> None:
+    """Run the command line."""
+    with failing_plainly(lambda: "--json" in sys.argv):
+        app()

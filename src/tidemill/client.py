@@ -1,0 +1,104 @@
+"""`tidemill.Client`: every resource of the SDK behind one connection."""
+
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from tidemill.access.sdk import Access
+from tidemill.core import presence
+from tidemill.core.blobs.sdk import BlobStore
+from tidemill.core.errors import Failed
+from tidemill.core.http import Http, InProcessTransport
+from tidemill.core.jobs.sdk import Jobs
+from tidemill.core.settings import Settings
+from tidemill.prompts.sdk import Prompts
+
+
+class Client:
+    """The door to Tidemill: a server at a URL, the live server of the local home, or this very process.
+
+    `Client()` takes `TIDEMILL_URL` and `TIDEMILL_API_KEY` when they are set; else the server that lives in the
+    local home folder; else it opens the home in this process. Whatever has to run for long (jobs, models) needs
+    a server: `workers=True` starts one that ends with this process when none is live.
+
+        with Client() as client:
+            client.prompts.create("hello", text="Say hello to {{name}}.")
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        home: str | Path | None = None,
+        workers: bool = False,
+    ) -> None:
+        settings = Settings() if home is None else Settings(home=Path(home).resolve())
+        self._child: subprocess.Popen[bytes] | None = None
+        key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+        self.http = self._connect(settings, url or settings.url, key, workers)
+        self.access = Access(self.http)
+        self.blobs = BlobStore(self.http)
+        self.jobs = Jobs(self.http)
+        self.prompts = Prompts(self.http)
+
+    def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
+        if url:
+            return Http(url, api_key=key)
+        live = presence.find(settings.home)
+        if live is None and workers:
+            live = self._start(settings)
+        if live is not None:
+            return Http(live.url, api_key=key or live.token)
+        # By name, so that a client of a live server does not load the server's code.
+        application = import_module("tidemill.server.app").build(settings)
+        return Http("http://tidemill.local", api_key=key, transport=InProcessTransport(application.asgi))
+
+    def _start(self, settings: Settings) -> presence.Presence:
+        argv = [sys.executable, "-m", "tidemill", "up", "--ephemeral", "--port", "0"]
+        self._child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=settings.child_environment(),
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            live = presence.find(settings.home)
+            if live is not None:
+                return live
+            if self._child.poll() is not None:
+                break
+            time.sleep(0.05)
+        text = self._child.stdout.read().decode(errors="replace") if self._child.stdout and self._child.poll() else ""
+        self._end_child()
+        raise Failed(f"The local server did not start. {text.strip()}", hint="See logs/server.log in the home folder.")
+
+    def _end_child(self) -> None:
+        if self._child is None:
+            return
+        if self._child.stdin:
+            self._child.stdin.close()
+        try:
+            self._child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if self._child.stdout:
+            self._child.stdout.close()
+        self._child = None
+
+    def close(self) -> None:
+        """Close the connection; ends the server that this client started, if it did."""
+        self.http.close()
+        self._end_child()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()

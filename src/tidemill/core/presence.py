@@ -1,0 +1,95 @@
+"""Which server, if any, lives in a home folder: a lock that dies with its holder, and a note of where it listens."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tidemill.core.errors import Conflict
+from tidemill.core.wire import Value
+
+
+class HomeInUse(Conflict):
+    """Another server already works in this home folder."""
+
+    code = "home_in_use"
+
+
+class Presence(Value):
+    """Where the live server of a home listens. Only who can read the home folder can read the token."""
+
+    url: str
+    pid: int
+    token: str
+
+
+def _lock_path(home: Path) -> Path:
+    return home / "run" / "server.lock"
+
+
+def _note_path(home: Path) -> Path:
+    return home / "run" / "server.json"
+
+
+@contextmanager
+def claim(home: Path) -> Iterator[None]:
+    """Hold the home folder for this process. Raises HomeInUse while another one holds it.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+    """
+    path = _lock_path(home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            live = _read(home)
+            where = f" (process {live.pid}, {live.url})" if live else ""
+            raise HomeInUse(
+                f"Another server already works in {home}{where}.",
+                hint="Use that one, stop it, or set TIDEMILL_HOME to another folder.",
+            ) from error
+        try:
+            yield
+        finally:
+            _note_path(home).unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def announce(home: Path, presence: Presence) -> None:
+    """Write where this process listens; the file is readable by its owner only."""
+    path = _note_path(home)
+    fresh = path.with_suffix(".new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(presence.model_dump(), file)
+    fresh.replace(path)
+
+
+def find(home: Path) -> Presence | None:
+    """The live server of `home`; None when there is none. A note left by a killed server does not count."""
+    try:
+        handle = os.open(_lock_path(home), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(home)
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _read(home: Path) -> Presence | None:
+    try:
+        return Presence.model_validate_json(_note_path(home).read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""The server: the table of routers, the one error handler, and the process that listens."""

@@ -1,0 +1,125 @@
+"""The composition: which routers, jobs and gateway make up the application."""
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+
+from tidemill import __version__
+from tidemill.access import routes as access
+from tidemill.access.service import KeyRing
+from tidemill.core.blobs import open_blobs
+from tidemill.core.db import Database
+from tidemill.core.http import Asgi
+from tidemill.core.jobs import routes as jobs
+from tidemill.core.jobs.compute import LocalCompute
+from tidemill.core.jobs.service import Jobs
+from tidemill.core.jobs.types import JobFunction, JobKind
+from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+from tidemill.prompts import routes as prompts
+from tidemill.server import blobs, health, replies
+
+ROUTERS = (
+    health.router,
+    access.router,
+    blobs.router,
+    jobs.router,
+    prompts.router,
+)
+
+JOBS: dict[str, JobKind | JobFunction] = {}
+"""Every kind of durable job and the function that does it."""
+
+
+def build_kernel(settings: Settings) -> Kernel:
+    """Open database and blobs, and bring the schema up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    db = Database(settings.sql_url)
+    db.migrate()
+    return Kernel(
+        settings=settings,
+        db=db,
+        blobs=open_blobs(settings),
+        jobs=Jobs(db, JOBS),
+        compute=LocalCompute(settings.home / "work"),
+    )
+
+
+def build_api(kernel: Kernel) -> FastAPI:
+    """The management API under `/api`."""
+    api = FastAPI(
+        title="Tidemill",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(access.authorize)],
+    )
+    api.state.kernel = kernel
+    api.state.keys = KeyRing(kernel)
+    replies.install(api)
+    for router in ROUTERS:
+        api.include_router(router)
+    return api
+
+
+class Service(Protocol):
+    """Something that works beside the requests while a server runs."""
+
+    async def start(self) -> None:
+        """Begin; return when ready."""
+        ...
+
+    async def stop(self) -> None:
+        """End in good order."""
+        ...
+
+
+class JobWorkers:
+    """Runs durable jobs while the server runs."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    async def start(self) -> None:
+        """Take up what a dead process left, then what is submitted."""
+        await to_thread.run_sync(self.kernel.jobs.start, self.kernel)
+
+    async def stop(self) -> None:
+        """Leave every job at its next step; it goes on at the next start."""
+        await to_thread.run_sync(self.kernel.jobs.stop)
+
+
+@dataclass
+class Application:
+    """All of Tidemill in one process: the management API and what works beside it."""
+
+    kernel: Kernel
+    api: FastAPI
+    services: Sequence[Service]
+    framed: Asgi
+
+    async def asgi(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """The whole application as one ASGI callable."""
+        await self.framed(scope, receive, send)
+
+    async def start(self) -> None:
+        """Start what works beside the requests."""
+        for service in self.services:
+            await service.start()
+
+    async def stop(self) -> None:
+        """Stop it again, last started first."""
+        for service in reversed(self.services):
+            await service.stop()
+
+
+def build(settings: Settings) -> Application:
+    """Put the application together. Nothing runs yet."""
+    kernel = build_kernel(settings)
+    api = build_api(kernel)
+    framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
+    return Application(kernel=kernel, api=api, services=[JobWorkers(kernel)], framed=framed)

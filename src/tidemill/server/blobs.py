@@ -1,0 +1,35 @@
+"""The routes of blobs: a file goes up first, then a body names it by its hash."""
+
+from collections.abc import Iterator
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse
+
+from tidemill.core.blobs import Blob
+from tidemill.core.web import Entry, role
+
+router = APIRouter(prefix="/api/blobs", tags=["blobs"])
+
+
+@router.post("", status_code=201, openapi_extra=role("developer"))
+async def put(request: Request, door: Entry) -> Blob:
+    """Store the raw body under its content hash."""
+    stream = request.stream()
+
+    async def following() -> bytes | None:
+        return await anext(stream, None)
+
+    def chunks() -> Iterator[bytes]:
+        while (chunk := anyio.from_thread.run(following)) is not None:
+            yield chunk
+
+    return await anyio.to_thread.run_sync(door.kernel.blobs.put_stream, chunks())
+
+
+@router.get("/{digest}", openapi_extra=role("viewer"), response_class=FileResponse)
+def get(digest: str, door: Entry) -> FileResponse:
+    """The bytes under a hash."""
+    return FileResponse(door.kernel.blobs.path(digest), media_type="application/octet-stream")

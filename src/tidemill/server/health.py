@@ -1,0 +1,30 @@
+"""Whether the server lives."""
+
+from fastapi import APIRouter
+
+from tidemill import __version__
+from tidemill.core.web import Entry, role
+from tidemill.core.wire import Value
+
+router = APIRouter(prefix="/api", tags=["server"])
+
+
+class Health(Value):
+    """The server's own account of itself."""
+
+    version: str
+    database: str
+    schema_revision: str | None
+    home: str
+
+
+@router.get("/health", openapi_extra=role("viewer"))
+def health(door: Entry) -> Health:
+    """Version, database and schema."""
+    kernel = door.kernel
+    return Health(
+        version=__version__,
+        database=kernel.db.url.get_backend_name(),
+        schema_revision=kernel.db.revision(),
+        home=str(kernel.settings.home),
+    )

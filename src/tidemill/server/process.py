@@ -1,0 +1,135 @@
+"""The server process: one home, one port, the job workers and the engines, until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from tidemill.access.service import ensure_admin
+from tidemill.core import presence
+from tidemill.core.errors import Conflict, Failed
+from tidemill.core.settings import Settings
+from tidemill.server.app import build
+
+log = logging.getLogger("tidemill.server")
+
+
+class PortInUse(Conflict):
+    """Something else listens on the port."""
+
+    code = "port_in_use"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `run` tells once the server answers."""
+
+    url: str
+    admin_key: str | None
+
+
+def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Started], None]) -> None:
+    """Serve until SIGINT or SIGTERM; an ephemeral server also ends when its standard input closes.
+
+    Raises HomeInUse, PortInUse.
+    """
+    with presence.claim(settings.home):
+        port = _free_port(settings.host, settings.port)
+        _log_to_file(settings)
+        asyncio.run(_serve(settings, port, ephemeral, started))
+
+
+async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callable[[Started], None]) -> None:
+    application = build(settings)
+    admin_key = None if ephemeral else ensure_admin(application.kernel)
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://{host}:{port}"
+    token = "tm-owner-" + secrets.token_urlsafe(32)
+    application.kernel.self_url, application.kernel.owner_token = url, token
+    stop = _stop_event(ephemeral)
+    server = Server(
+        application.asgi,
+        address=settings.host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        log_enabled=False,
+        backlog=1024,
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        await application.start()
+        await _answering(url, token, serving)
+        presence.announce(settings.home, presence.Presence(url=url, pid=os.getpid(), token=token))
+        started(Started(url=url, admin_key=admin_key))
+        await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await application.stop()
+        server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait([serving], timeout=10)
+        application.kernel.close()
+
+
+def _free_port(host: str, port: int) -> int:
+    # The server's own socket shares a port quietly with another process, so it is tried without sharing first.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUse(
+                f"Cannot listen on {host}:{port}: {error.strerror}.",
+                hint="Choose another port with --port, or 0 for a free one.",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _stop_event(ephemeral: bool) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if ephemeral:
+
+        def watch() -> None:
+            while sys.stdin.buffer.read(65536):
+                pass
+            loop.call_soon_threadsafe(stop.set)
+
+        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    return stop
+
+
+async def _answering(url: str, token: str, serving: "asyncio.Task[None]") -> None:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}, trust_env=False) as client:
+        for _ in range(200):
+            if serving.done():
+                break
+            try:
+                if (await client.get(f"{url}/api/health")).status_code == 200:
+                    return
+            except httpx.TransportError as error:
+                log.debug("not answering yet: %s", error)
+            await asyncio.sleep(0.05)
+    raise Failed("The server did not come up.", hint="The end of logs/server.log in the home folder says why.")
+
+
+def _log_to_file(settings: Settings) -> None:
+    folder = settings.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=folder / "server.log",
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )

@@ -1,0 +1,81 @@
+"""What all tests share: a home, a client on it, and both databases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import Postgres
+from tidemill.client import Client
+from tidemill.core.context import OWNER
+from tidemill.core.db import Database
+from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+from tidemill.server.app import build_kernel
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "TIDEMILL_URL",
+        "TIDEMILL_API_KEY",
+        "TIDEMILL_HOME",
+        "TIDEMILL_DATABASE_URL",
+        "TIDEMILL_BLOB_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, which the environment points to."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("TIDEMILL_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own, with the schema in a template database."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an up-to-date, empty database: once SQLite, once PostgreSQL."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'home' / 'tidemill.db'}"
+        db = Database(url)
+        db.migrate()
+        db.close()
+        return url
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.clone()
+
+
+@pytest.fixture
+def kernel(home: Path, database_url: str) -> Iterator[Kernel]:
+    """A kernel on each of the two databases."""
+    url = None if database_url.startswith("sqlite") else database_url
+    made = build_kernel(Settings(home=home, database_url=url))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ctx(kernel: Kernel):
+    """One unit of work of the owner, on each of the two databases."""
+    with kernel.work(OWNER) as context:
+        yield context
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[Client]:
+    """The SDK on an embedded home (SQLite)."""
+    with Client() as made:
+        yield made

@@ -1,0 +1,112 @@
+"""Prompt versions and labels, on SQLite and on PostgreSQL."""
+
+import pytest
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.prompts import service
+from tidemill.prompts.types import (
+    LabelMove,
+    LabelReserved,
+    Message,
+    PromptCreate,
+    PromptInvalid,
+    PromptNotFound,
+    PromptUnchanged,
+    VariablesMissing,
+)
+
+
+def make(ctx: Context, text: str, name: str = "hello", **more: object):
+    return service.create(ctx, PromptCreate.model_validate({"name": name, "text": text, **more}))
+
+
+def test_versions_count_up_and_latest_follows(ctx: Context) -> None:
+    first = make(ctx, "Say hello to {{name}}.")
+    second = make(ctx, "Greet {{name}} in {{language}}.")
+    assert (first.number, second.number) == (1, 2)
+    assert second.variables == ["name", "language"]
+    assert service.get(ctx, "hello").id == second.id
+    assert service.get(ctx, "hello@latest").id == second.id
+    assert service.get(ctx, "hello@1").labels == []
+    assert service.get(ctx, first.id).text == "Say hello to {{name}}."
+
+
+def test_an_unchanged_template_is_refused_and_names_the_version(ctx: Context) -> None:
+    make(ctx, "Say hello.")
+    with pytest.raises(PromptUnchanged) as caught:
+        make(ctx, "Say hello.")
+    assert caught.value.details == {"version": 1}
+
+
+def test_a_label_moves_with_its_history(ctx: Context) -> None:
+    make(ctx, "one", labels=["production"])
+    make(ctx, "two")
+    change = service.move_label(ctx, "hello", "production", LabelMove(version=2, note="better"))
+    assert (change.before, change.version) == (1, 2)
+    assert service.get(ctx, "hello@production").number == 2
+    found = service.label_history(ctx, "hello", "production", cursor=None, limit=10).items
+    assert [(c.before, c.version) for c in found] == [(1, 2), (None, 1)]
+
+
+def test_latest_cannot_be_moved(ctx: Context) -> None:
+    make(ctx, "one")
+    with pytest.raises(LabelReserved):
+        service.move_label(ctx, "hello", "latest", LabelMove(version=1))
+
+
+def test_rendering_fills_chat_messages_and_does_not_read_values_as_templates(ctx: Context) -> None:
+    messages = [Message(role="system", content="Speak {{language}}."), Message(role="user", content="{{ question }}")]
+    service.create(ctx, PromptCreate(name="chat", messages=messages))
+    rendered = service.render(ctx, "chat", {"language": "Ελληνικά", "question": "{{language}}?"})
+    assert rendered.messages == [
+        Message(role="system", content="Speak Ελληνικά."),
+        Message(role="user", content="{{language}}?"),
+    ]
+    with pytest.raises(VariablesMissing, match="question"):
+        service.render(ctx, "chat", {"language": "x"})
+
+
+def test_braces_around_something_else_are_refused(ctx: Context) -> None:
+    with pytest.raises(PromptInvalid, match="user name"):
+        make(ctx, "Hello {{user name}}")
+
+
+def test_an_unknown_prompt_names_the_nearest(ctx: Context) -> None:
+    make(ctx, "one", name="greeting")
+    with pytest.raises(PromptNotFound) as caught:
+        service.get(ctx, "greetin")
+    assert caught.value.hint is not None
+    assert "greeting" in caught.value.hint
+
+
+def test_a_diff_shows_lines_and_variables(ctx: Context) -> None:
+    make(ctx, "Hello {{a}}")
+    make(ctx, "Hello {{b}}")
+    found = service.diff(ctx, "hello", "1", "latest")
+    assert "-Hello {{a}}" in found.lines
+    assert (found.variables_added, found.variables_removed) == (["b"], ["a"])
+
+
+def test_listings_come_in_pages(ctx: Context) -> None:
+    for name in ("a", "b", "c"):
+        make(ctx, "x", name=name)
+    first = service.listing(ctx, cursor=None, limit=2)
+    rest = service.listing(ctx, cursor=first.next_cursor, limit=2)
+    assert [p.name for p in first.items + rest.items] == ["a", "b", "c"]
+    assert rest.next_cursor is None
+    for number in range(2, 5):
+        make(ctx, f"x{number}", name="a")
+    top = service.history(ctx, "a", cursor=None, limit=3)
+    end = service.history(ctx, "a", cursor=top.next_cursor, limit=3)
+    assert [v.number for v in top.items + end.items] == [4, 3, 2, 1]
+
+
+def test_versions_leave_facts_and_lineage(ctx: Context) -> None:
+    first, second = make(ctx, "one"), make(ctx, "two")
+    facts = events.listing(ctx.conn, kind="prompt.", subject=second.id)
+    assert [f.kind for f in facts] == ["prompt.created"]
+    graph = lineage.walk(ctx.conn, second.id, "up")
+    assert graph is not None
+    assert {n.label for n in graph.nodes} == {"hello@1", "hello@2"}
+    assert [(e.child_id, e.parent_id) for e in graph.edges] == [(second.id, first.id)]
