@@ -1,4 +1,4 @@
-"""Blobs in a local folder: `<root>/<first two hex digits>/<hex>`, read-only files that appear whole or not at all."""
+"""Blobs in a local folder: `<root>/<two hex digits>/<hex>`, read-only files that appear whole or never."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Blobs in an S3 bucket: `<prefix>/<first two hex digits>/<hex>`, with a local folder as a cache for reading."""
+"""Blobs in an S3 bucket: `<prefix>/<two hex digits>/<hex>`, with a local folder as a cache for reading."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def store_errors(digest: str, where: str) -> Iterator[None]:
 
 
 class S3Writer:
-    """One blob on its way into an `S3Blobs`: it is complete here before it is sent, for its name is its hash."""
+    """One blob on its way into an `S3Blobs`: complete here before it is sent, for its name is its hash."""
 
     def __init__(self, store: "S3Blobs", limit: int | None) -> None:
         self.store = store

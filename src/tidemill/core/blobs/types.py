@@ -1,4 +1,4 @@
-"""What a blob store is: bytes kept under their own hash, so equal content is stored once and never changes."""
+"""What a blob store is: bytes kept under their own hash; equal content is stored once and never changes."""
 
 import re
 from collections.abc import Iterable
@@ -19,9 +19,7 @@ CHUNK = 2**20
 class Blob(Value):
     """Stored bytes."""
 
-    hash: str = Field(
-        pattern=HASH_PATTERN, description="`sha256:<hex>` of the content, which is also its name."
-    )
+    hash: str = Field(pattern=HASH_PATTERN, description="`sha256:<hex>` of the content, which is also its name.")
     size: int = Field(ge=0, description="Length in bytes.")
 
 
@@ -116,7 +114,7 @@ class Blobs(Protocol):
 
 
 def hex_digest(digest: str) -> str:
-    """The hexadecimal part of `sha256:<hex>`. Raises BlobHashInvalid, so that a hash can safely name a file."""
+    """The hexadecimal part of `sha256:<hex>`, safe as a file name. Raises BlobHashInvalid."""
     if not re.fullmatch(HASH_PATTERN, digest):
         raise BlobHashInvalid(
             f"{digest[:100]!r} is not the hash of a blob.",

@@ -1,0 +1,168 @@
+"""`tidemill jobs`, and the progress display that every command shares which waits for a job."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from tidemill.core.jobs.sdk import Jobs
+from tidemill.core.jobs.types import Job, JobState
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+
+app = typer.Typer(help="Work that goes on by itself: progress, logs, cancel, retry.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(help="The job's id, job_...")]
+
+_STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "queued": "dim"}
+
+
+def state_cell(job: Job) -> Text:
+    """The state as a person reads it."""
+    text: str = "cancelling" if job.cancel_requested and not job.ended else job.state
+    if job.waiting_for is not None:
+        text = f"waits for {job.waiting_for}"
+    return Text(text, style=_STYLES[job.state])
+
+
+def progress_cell(job: Job) -> str | None:
+    """How far the job has come, in a few words."""
+    if job.error is not None:
+        return job.error.message
+    return describe(job) if job.progress is not None else None
+
+
+def describe(job: Job) -> str:
+    """The newest message and figures of a job."""
+    if job.progress is None:
+        return job.state
+    share = ""
+    if job.progress.done is not None:
+        total = "" if job.progress.total is None else f"/{job.progress.total:g}"
+        share = f"{job.progress.done:g}{total}"
+    figures = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in job.progress.figures.items()]
+    return "  ".join(part for part in (job.progress.message, share, *figures) if part)
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_COLUMNS: list[Column] = [
+    ("id", "id"),
+    ("kind", "kind"),
+    ("state", state_cell),
+    ("subject", "subject"),
+    ("progress", progress_cell),
+    ("by", "actor_name"),
+    ("created", "created_at"),
+    ("took", lambda job: took(job)),
+]
+
+
+def took(job: Job) -> str | None:
+    """How long the job ran."""
+    if job.started_at is None or job.finished_at is None:
+        return None
+    return duration((job.finished_at - job.started_at).total_seconds())
+
+
+def follow(term: Terminal, job_id: str, *, label: str = "", timeout: float | None = None) -> Job:
+    """Wait for a job and show its progress. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
+    jobs = Jobs(term.http)
+    if term.as_json or not term.err.is_terminal:
+        return jobs.wait(job_id, timeout=timeout)
+    columns = (
+        TextColumn("{task.fields[label]}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=term.err, transient=True) as display:
+        task = display.add_task("", total=None, label=label)
+
+        def watch(job: Job) -> None:
+            done = job.progress.done if job.progress is not None else None
+            total = job.progress.total if job.progress is not None else None
+            display.update(task, description=describe(job), completed=done or 0, total=total, label=label or job.kind)
+
+        return jobs.wait(job_id, timeout=timeout, watch=watch)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as data.import.")] = None,
+    state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only jobs about this id.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Jobs, newest first."""
+    term = terminal(ctx)
+    wanted: JobState | None = state  # type: ignore[assignment]  # the server says which there are
+    found = Jobs(term.http).list(kind=kind, state=wanted, subject=subject, cursor=cursor, limit=limit)
+    term.table(found, _COLUMNS, empty="No jobs yet.")
+
+
+@app.command()
+def show(ctx: typer.Context, job: JobArgument) -> None:
+    """One job, whole."""
+    term = terminal(ctx)
+    term.show(Jobs(term.http).get(job))
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    job: JobArgument,
+    follow_: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    offset: Annotated[int, typer.Option(min=0, help="Only lines after this one.")] = 0,
+) -> None:
+    """A job's log."""
+    term = terminal(ctx)
+    jobs = Jobs(term.http)
+
+    def print_new(from_line: int) -> int:
+        while (piece := jobs.logs(job, offset=from_line)).lines:
+            for line in piece.lines:
+                stamp = line.at.astimezone().strftime("%H:%M:%S")
+                data = "" if not line.data else "  " + "  ".join(f"{k} {_figure(v)}" for k, v in line.data.items())
+                style = {"error": "red", "warning": "yellow"}.get(line.level, "")
+                term.out.print(Text(f"{stamp} {line.message}{data}", style=style))
+            from_line = piece.next_offset
+        return from_line
+
+    if term.as_json:
+        term.show(jobs.logs(job, offset=offset, limit=5000))
+        return
+    seen = [print_new(offset)]
+    if follow_:
+        jobs.wait(job, check=False, watch=lambda _: seen.append(print_new(seen[-1])))
+        print_new(seen[-1])
+
+
+@app.command()
+def cancel(ctx: typer.Context, job: JobArgument) -> None:
+    """Ask for the end of a job."""
+    term = terminal(ctx)
+    term.show(Jobs(term.http).cancel(job))
+
+
+@app.command()
+def retry(ctx: typer.Context, job: JobArgument) -> None:
+    """Run a failed or cancelled job again, from the step that failed."""
+    term = terminal(ctx)
+    term.show(Jobs(term.http).retry(job))
+
+
+@app.command()
+def wait(
+    ctx: typer.Context,
+    job: JobArgument,
+    timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
+) -> None:
+    """Return when a job has ended; exit 1 unless it succeeded."""
+    term = terminal(ctx)
+    term.show(follow(term, job, timeout=timeout))

@@ -1,0 +1,271 @@
+"""What a job's function has at hand: steps that are done once, progress, its log, cancellation, processes."""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidemill.core.context import Actor, Context
+from tidemill.core.errors import ErrorBody, TidemillError, rebuild
+from tidemill.core.jobs import store
+from tidemill.core.jobs.compute import ComputeStatus, Resources
+from tidemill.core.jobs.plain import bounded, plain
+from tidemill.core.jobs.types import (
+    JobCancelled,
+    JobFailed,
+    JobInterrupted,
+    JobProcessFailed,
+    JobSuspended,
+    Progress,
+)
+from tidemill.core.wire import utc_now
+
+if TYPE_CHECKING:
+    from tidemill.core.jobs.runner import Running
+    from tidemill.core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+LOST_LIMIT = 5
+"""How often a process that vanished without an exit code is started again."""
+
+
+def failure_body(error: Exception, job_id: str) -> ErrorBody:
+    """The error as the API shows it, without a traceback."""
+    if isinstance(error, TidemillError):
+        return error.body()
+    return JobFailed(
+        f"{type(error).__name__}: {error}".strip().removesuffix(":"),
+        hint=f"The whole traceback is in the job's log: tidemill jobs logs {job_id}",
+    ).body()
+
+
+class JobContext:
+    """One run of a job. Its methods are for the thread that runs the job's function."""
+
+    def __init__(self, kernel: "Kernel", running: "Running", actor: Actor) -> None:
+        self.id = running.claim.id
+        self.kernel = kernel
+        self.actor = actor
+        self.attempt = running.claim.attempt
+        self._running = running
+        self._steps = 0
+
+    def step(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Do `function(*args)` once and return its result as plain JSON.
+
+        A step that has finished is not done again: after a crash its recorded result is returned, or its error raised
+        again. A step that was interrupted is done again from its start, so it must bear that. Steps must come in
+        the same order with the same names each time; what happens between them must depend on their results only.
+        """
+        self.check_cancelled()
+        self._steps += 1
+        caught: list[Exception] = []
+
+        def run() -> dict[str, Any]:
+            try:
+                return {"value": bounded(function(*args), name)}
+            except Exception as error:
+                if self._running.stopping.is_set():  # the process shuts down around it: do it again later
+                    raise JobSuspended(f"stopped in step {name}") from error
+                caught.append(error)
+                status = error.status if isinstance(error, TidemillError) else JobFailed.status
+                return {"error": failure_body(error, self.id).model_dump(mode="json"), "status": status}
+
+        outcome = self._running.log.step(name, run)
+        if "error" in outcome:
+            raise caught[0] if caught else rebuild(outcome["status"], ErrorBody(**outcome["error"]))
+        return outcome["value"]
+
+    def progress(
+        self,
+        done: float | None = None,
+        total: float | None = None,
+        message: str | None = None,
+        **figures: Any,
+    ) -> None:
+        """Say how far the job has come. Cheap: it is written four times a second at most, the newest last."""
+        self._running.notes.progress = Progress(
+            done=done, total=total, message=message, figures=plain(figures), at=utc_now()
+        )
+
+    def log(self, message: str, *, level: str = "info", **data: Any) -> None:
+        """Add a line to the job's log."""
+        self._running.notes.add(
+            store.Note(job_id=self.id, at=utc_now(), level=level, message=message, data=plain(data) or None)
+        )
+
+    def check_cancelled(self) -> None:
+        """Leave the job here when somebody asked for its end, or this process stops or no longer holds it.
+
+        It raises what no `except Exception` catches; clean up in `finally`. Every step begins with this check.
+        """
+        if self._running.stopping.is_set():
+            raise JobSuspended("this process stops")
+        with self.kernel.db.read() as conn:
+            held = store.held(conn, self.id)
+        if held is None or held.executor != self._running.executor or held.state != "running":
+            raise JobSuspended("another process has the job")
+        if held.cancel_requested:
+            raise JobCancelled(self.id)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the job is cancelled or suspended (which this raises)."""
+        until = time.monotonic() + seconds
+        while True:
+            self._running.nudge.clear()
+            self.check_cancelled()
+            rest = until - time.monotonic()
+            if rest <= 0 or not self._running.nudge.wait(rest):
+                return
+
+    @contextmanager
+    def work(self) -> Iterator[Context]:
+        """One writing unit of work as the job's actor: committed at the end, rolled back on any error."""
+        with self.kernel.work(self.actor) as ctx:
+            yield ctx
+
+    def wait_for(self, topic: str, timeout: float | None = None) -> Any:
+        """The payload of the next signal on `topic`; None after `timeout` seconds. It may take days.
+
+        While it waits, the job gives its place to another. See `Jobs.signal`.
+        """
+        until = None if timeout is None else self.step(f"until {topic}", lambda: time.time() + timeout)
+        return self.step(f"wait for {topic}", self._await_signal, topic, until)
+
+    def _await_signal(self, topic: str, until: float | None) -> Any:
+        step = str(self._steps)
+        with self._running.given_way():
+            self._set_waiting(topic)
+            try:
+                while True:
+                    self._running.nudge.clear()
+                    with self.work() as ctx:
+                        taken = store.take_signal(ctx.conn, self.id, topic, step)
+                    if taken is not None:
+                        return taken[0]
+                    rest = 30.0 if until is None else until - time.time()
+                    if rest <= 0:
+                        return None
+                    self.check_cancelled()
+                    self._running.nudge.wait(min(rest, 30.0))
+            finally:
+                self._set_waiting(None)
+
+    def _set_waiting(self, topic: str | None) -> None:
+        with self.work() as ctx:
+            store.update(ctx.conn, self.id, executor=self._running.executor, waiting_for=topic)
+
+    def run_process(
+        self,
+        name: str,
+        argv: Sequence[str],
+        workdir: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        resources: Resources | None = None,
+        watch: Callable[[str], None] | None = None,
+        poll: float = 0.5,
+    ) -> dict[str, Any]:
+        """Run a command through `kernel.compute`, as one step, and return its status.
+
+        The process survives this one: after a restart the step finds it again, at work or ended. `watch` is given its
+        output as it comes, from the beginning again after a restart. Cancelling the job ends the process. One that
+        vanished, as after a reboot, is started again, so it should resume from its own checkpoints. Raises
+        JobProcessFailed when it ends with another code than 0.
+        """
+        child = f"{self.id}.{name}" if self.attempt == 1 else f"{self.id}.{name}.{self.attempt}"
+
+        def start() -> ComputeStatus:
+            return self.kernel.compute.submit(child, argv, workdir, env, resources)
+
+        return dict(self.step(f"run {name}", self._follow, child, start, watch, poll))
+
+    def _follow(
+        self,
+        child: str,
+        start: Callable[[], ComputeStatus],
+        watch: Callable[[str], None] | None,
+        poll: float,
+    ) -> ComputeStatus:
+        self._running.adopt_child(child)
+        status, offset, lost = start(), 0, 0
+        while True:
+            # The status first: what an ended process wrote is all there by then.
+            status = self.kernel.compute.status(child)
+            while watch is not None:
+                chunk = self.kernel.compute.logs(child, offset)
+                if chunk.next_offset == offset:
+                    break
+                watch(chunk.text)
+                offset = chunk.next_offset
+            if status.state == "lost" and lost < LOST_LIMIT:
+                lost += 1
+                self.log(
+                    f"The process {child} vanished without an exit code; it is started again.",
+                    level="warning",
+                )
+                status = start()
+            elif status.ended:
+                break
+            self.sleep(poll)
+        if status.state != "succeeded":
+            raise self._process_failed(child, status)
+        return status
+
+    def _process_failed(self, child: str, status: ComputeStatus) -> JobProcessFailed:
+        text, offset = "", 0
+        while (chunk := self.kernel.compute.logs(child, offset)).next_offset > offset:
+            text, offset = (text + chunk.text)[-4000:], chunk.next_offset
+        last = text.strip().splitlines()[-20:]
+        for line in last:
+            self.log(line, level="error")
+        killed = status.exit_code == -9
+        return JobProcessFailed(
+            f"The process {child} {status.state} with exit code {status.exit_code}"
+            + (f": {last[-1][:300]}" if last else "."),
+            hint="It was killed, most likely for want of memory: use less and retry."
+            if killed
+            else f"See its last lines: tidemill jobs logs {self.id}",
+            details={"exit_code": status.exit_code, "state": status.state},
+        )
+
+
+class Notes:
+    """What a job has said and nobody has written down yet. Written by a thread of the runner."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self._lines: list[store.Note] = []
+        self._lock = threading.Lock()
+
+    def add(self, note: store.Note) -> None:
+        """Keep a line."""
+        with self._lock:
+            self._lines.append(note)
+
+    def take(self) -> tuple[Progress | None, list[store.Note]]:
+        """What is new since the last call."""
+        with self._lock:
+            progress, self.progress = self.progress, None
+            lines, self._lines = self._lines, []
+        return progress, lines
+
+    def give_back(self, progress: Progress | None, lines: list[store.Note]) -> None:
+        """Keep what could not be written."""
+        with self._lock:
+            self.progress = self.progress or progress
+            self._lines = lines + self._lines
+
+
+def traceback_note(job_id: str, error: Exception) -> store.Note:
+    """The log line of a failure."""
+    text = "".join(traceback.format_exception(error))
+    return store.Note(job_id=job_id, at=utc_now(), level="error", message=text, data=None)
+
+
+__all__ = ["JobContext", "JobInterrupted", "Notes", "failure_body", "traceback_note"]

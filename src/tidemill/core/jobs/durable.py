@@ -1,0 +1,179 @@
+"""The durable step log: DBOS, kept behind these few calls so that nothing else knows it.
+
+DBOS keeps which steps of a job are done and with what result. Who runs which job is decided in our own table (see
+`runner`), so each process has an executor id and a queue of its own in DBOS, and DBOS's own recovery finds nothing.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Database
+from tidemill.core.errors import Unavailable
+from tidemill.core.jobs.types import JobStepsChanged, JobSuspended
+
+APPLICATION = "tidemill"
+
+APPLICATION_VERSION = "1"
+"""DBOS leaves the runs of another version alone, so this stays; a changed job is found by its step names."""
+
+SCHEMA = "tidemill_jobs"
+"""Schema of the step log in a PostgreSQL database."""
+
+WORKFLOW = "tidemill.job"
+
+RESUME_SECONDS = 0.25
+"""How often to look for jobs taken over from a dead process."""
+
+
+class StepLog(Protocol):
+    """What the runner needs: begin a job in a thread, and a step inside it that is done once."""
+
+    def start(self, run: Callable[[str], None]) -> None:
+        """Make ready; `run(job_id)` will be called in a thread for each job begun."""
+        ...
+
+    def begin(self, job_id: str) -> None:
+        """Run a job: from its start, from where a dead process left it, or again from its failed step."""
+        ...
+
+    def step(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The recorded result of this step, or `function()`, recorded."""
+        ...
+
+    def forget(self, executor: str) -> None:
+        """A process is dead: drop what was kept for it alone."""
+        ...
+
+    def stop(self) -> None:
+        """Give back connections and threads."""
+        ...
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    # NORMAL: a power cut may lose the last steps, which are then done again; it never damages the file.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+class DbosLog:
+    """The step log in DBOS: the file `jobs.db` of the home, or a schema of its own in PostgreSQL."""
+
+    def __init__(self, db: Database, home: Path, executor: str) -> None:
+        self.executor = executor
+        self.queue = _queue(executor)
+        self._engine: sa.Engine | None = None
+        self._config: dict[str, Any] = {
+            "name": APPLICATION,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": executor,
+            "log_level": "ERROR",
+            "enable_otlp": False,
+        }
+        if db.is_sqlite:
+            url = f"sqlite:///{home / 'jobs.db'}"
+            self._engine = sa.create_engine(url, pool_size=20, max_overflow=20)
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            self._config |= {"system_database_url": url, "system_database_engine": self._engine}
+        else:
+            self._config |= {
+                "system_database_url": db.url_text,
+                "dbos_system_schema": SCHEMA,
+                "sys_db_pool_size": 10,
+            }
+
+    def start(self, run: Callable[[str], None]) -> None:
+        """Make ready; `run(job_id)` will be called in a thread for each job begun. Raises Unavailable."""
+        import dbos  # noqa: PLC0415 - takes half a second, and only a server needs it
+
+        self._dbos = dbos
+        if getattr(dbos._dbos, "_dbos_global_instance", None) is not None:
+            raise Unavailable(
+                "This process already runs jobs for another home.",
+                hint="Start a process of its own for each home.",
+            )
+        _quiet_logging()
+        self._config["serializer"] = dbos.DBOSPortableJSONSerializer()  # the default would be pickle
+        dbos.DBOS(config=self._config)  # type: ignore[arg-type]  # a plain dict, built key by key
+        dbos.DBOS.listen_queues([self.queue])
+
+        # Attempts are not limited here: the runner gives up on a job that crashes too often.
+        @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+        def workflow(job_id: str) -> None:
+            run(job_id)
+
+        self._workflow = workflow
+        try:
+            dbos.DBOS.launch()
+            dbos.DBOS.register_queue(self.queue, polling_interval_sec=RESUME_SECONDS, on_conflict="never_update")
+        except BaseException:
+            self._close()
+            raise
+
+    def begin(self, job_id: str) -> None:
+        """Run a job: from its start, from where a dead process left it, or again from its failed step."""
+        known = self._dbos.DBOS.get_workflow_status(job_id)
+        if known is None:
+            with self._dbos.SetWorkflowID(job_id):
+                self._dbos.DBOS.start_workflow(self._workflow, job_id)
+        elif known.status in ("PENDING", "ENQUEUED", "DELAYED"):
+            self._dbos.DBOS.resume_workflow(job_id, queue_name=self.queue)
+        else:
+            first = self._first_failed(job_id)
+            self._dbos.DBOS.rewind_workflow(job_id, start_step=first, queue_name=self.queue)
+
+    def _first_failed(self, job_id: str) -> int:
+        steps = self._dbos.DBOS.list_workflow_steps(job_id)
+        for step in steps:
+            output = step["output"]
+            if step["error"] is not None or (isinstance(output, dict) and "error" in output):
+                return int(step["function_id"])
+        return max((int(step["function_id"]) for step in steps), default=0) + 1
+
+    def step(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The recorded result of this step, or `function()`, recorded. Raises JobStepsChanged, JobSuspended."""
+        errors = self._dbos.error
+        try:
+            result: dict[str, Any] = self._dbos.DBOS.run_step({"name": name}, function)
+        except errors.DBOSUnexpectedStepError as error:
+            raise JobStepsChanged(
+                f"The job was begun by another version, which did another step where this one does {name!r}.",
+                hint="Submit the work anew as a new job.",
+            ) from error
+        except errors.DBOSBaseException as error:  # another process has the job now
+            raise JobSuspended(str(error)) from error
+        return result
+
+    def forget(self, executor: str) -> None:
+        """A process is dead: drop its queue. Its jobs move to the queue of whoever takes them."""
+        self._dbos.DBOS.delete_queue(_queue(executor))
+
+    def stop(self) -> None:
+        """Give back connections and threads."""
+        try:
+            self.forget(self.executor)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._dbos.DBOS.destroy(destroy_registry=True)
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+def _queue(executor: str) -> str:
+    return f"{APPLICATION}-{executor}"
+
+
+def _quiet_logging() -> None:
+    """Let DBOS's errors go where ours go; without a handler of its own it would print to the console."""
+    logger = logging.getLogger("dbos")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

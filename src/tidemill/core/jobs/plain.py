@@ -1,0 +1,24 @@
+"""Plain JSON values: what a step returns is the same now and when it is read back."""
+
+import json
+from typing import Any
+
+from pydantic_core import to_json
+
+from tidemill.core.jobs.types import RESULT_BYTES, JobResultTooLarge
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON sees it: models as dicts, tuples as lists, times as text, NaN and infinity as null."""
+    return json.loads(to_json(value, inf_nan_mode="null"))
+
+
+def bounded(value: Any, name: str) -> Any:
+    """The plain value of the result of `name`. Raises JobResultTooLarge."""
+    raw = to_json(value, inf_nan_mode="null")
+    if len(raw) > RESULT_BYTES:
+        raise JobResultTooLarge(
+            f"{name!r} returned {len(raw)} bytes of JSON; {RESULT_BYTES} fit.",
+            hint="Store the content as a blob and return its hash.",
+        )
+    return json.loads(raw)

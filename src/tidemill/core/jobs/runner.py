@@ -1,0 +1,403 @@
+"""Runs jobs in this process: takes queued rows, gives each a thread, records the end, takes over from the dead.
+
+The row in `jobs` says who runs a job; the step log says how far it has come. A process that runs jobs is a row in
+`job_workers`. Another process declares it dead when its process is gone (same machine) or its heartbeat stands still
+(another machine), and puts its jobs back into the queue. A process that was wrongly declared dead, for instance after
+a laptop's sleep, notices at the next step that it no longer holds the job, and leaves it.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.errors import ErrorBody, TidemillError
+from tidemill.core.jobs import store
+from tidemill.core.jobs.compute import ComputeMissing
+from tidemill.core.jobs.context import JobContext, Notes, failure_body, traceback_note
+from tidemill.core.jobs.durable import DbosLog, StepLog
+from tidemill.core.jobs.plain import bounded
+from tidemill.core.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobKind, JobState, JobSuspended
+from tidemill.core.jobs.wrapper import process_stamp
+from tidemill.core.wire import new_id, utc_now
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+LIGHT_JOBS = 16
+"""How many jobs that are not heavy run at once in one process."""
+
+TICK_SECONDS = 1.0
+"""How long a job submitted by another process waits at most."""
+
+FLUSH_SECONDS = 0.25
+BEAT_SECONDS = 3.0
+SEARCH_SECONDS = 5.0
+
+DEAD_SECONDS = 20.0
+"""How long a heartbeat on another machine may stand still."""
+
+START_LIMIT = 25
+"""How often a job is started in one attempt before it is blamed for the crashes."""
+
+
+@dataclass
+class Running:
+    """A job that this process runs."""
+
+    claim: store.Claim
+    executor: str
+    heavy: bool
+    log: StepLog
+    places: "Places"
+    stopping: threading.Event
+    kernel: "Kernel"
+    notes: Notes = field(default_factory=Notes)
+    nudge: threading.Event = field(default_factory=threading.Event)
+    """Set when there is something to look at: a signal, a request to end, the end of this process."""
+
+    @contextmanager
+    def given_way(self) -> Iterator[None]:
+        """Let another job have this one's place meanwhile."""
+        self.places.leave(self.heavy)
+        try:
+            yield
+        except BaseException:
+            self.places.enter(self.heavy)  # on its way out: no reason to wait
+            raise
+        self.places.enter(self.heavy, self.stopping)
+
+    def adopt_child(self, child: str) -> None:
+        """Write down, before it starts, a process that must end when the job ends badly."""
+        if child not in self.claim.children:
+            self.claim = self.claim.model_copy(update={"children": [*self.claim.children, child]})
+            with self.kernel.db.begin() as conn:
+                store.update(conn, self.claim.id, executor=self.executor, children=self.claim.children)
+
+
+class Places:
+    """How many more jobs of each sort may run."""
+
+    def __init__(self, heavy: int, light: int) -> None:
+        self._free = {True: heavy, False: light}
+        self._changed = threading.Condition()
+
+    def free(self, heavy: bool) -> int:
+        """Places left."""
+        return self._free[heavy]
+
+    def leave(self, heavy: bool) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._free[heavy] += 1
+            self._changed.notify_all()
+
+    def enter(self, heavy: bool, stopping: threading.Event | None = None) -> None:
+        """Take a place; with `stopping`, wait until there is one."""
+        with self._changed:
+            while stopping is not None and self._free[heavy] < 1 and not stopping.is_set():
+                self._changed.wait(0.2)
+            self._free[heavy] -= 1
+
+
+class Runner:
+    """The jobs of this process."""
+
+    def __init__(self, kernel: "Kernel", kinds: Mapping[str, JobKind]) -> None:
+        self.kernel = kernel
+        self.kinds = kinds
+        self.worker = store.Worker(
+            id=new_id("wrk"),
+            machine=_machine(),
+            pid=os.getpid(),
+            stamp=process_stamp(os.getpid()) or "",
+            beat=0,
+        )
+        self.log: StepLog = DbosLog(kernel.db, kernel.settings.home, self.worker.id)
+        self.places = Places(kernel.settings.jobs_concurrency, LIGHT_JOBS)
+        self.active: dict[str, Running] = {}
+        self.stopping = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._threads = [
+            threading.Thread(target=self._dispatch, name="tidemill-jobs", daemon=True),
+            threading.Thread(target=self._write_notes, name="tidemill-jobs-notes", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        with self.kernel.db.begin() as conn:
+            store.register(conn, self.worker, utc_now())
+        try:
+            self.log.start(self._run)
+        except BaseException:
+            with self.kernel.db.begin() as conn:
+                store.remove_worker(conn, self.worker.id)
+            raise
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wake.set()
+
+    def stop(self, grace: float) -> bool:
+        """Leave every job at its next step; False when one was still in a step after `grace` seconds."""
+        self.stopping.set()
+        self._wake.set()
+        for running in list(self.active.values()):
+            running.nudge.set()
+        deadline = time.monotonic() + grace
+        while self.active and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for thread in self._threads:
+            thread.join(timeout=grace + 5.0)
+        left = set(self.active)
+        with self.kernel.db.begin() as conn:
+            if not left:
+                store.release(conn, self.worker.id)
+                store.remove_worker(conn, self.worker.id)
+        self.log.stop()
+        return not left
+
+    # ------------------------------------------------------------------ dispatch
+
+    def _dispatch(self) -> None:
+        due_beat = due_search = 0.0
+        while not self.stopping.is_set():
+            self._wake.clear()
+            now = time.monotonic()
+            try:
+                if now >= due_beat:
+                    self._beat()
+                    due_beat = now + BEAT_SECONDS
+                if now >= due_search:
+                    self._take_over()
+                    due_search = now + SEARCH_SECONDS
+                self._nudge()
+                self._take(heavy=False)
+                self._take(heavy=True)
+            except TidemillError as error:
+                logger.warning("Jobs pause: %s", error)
+            except sa.exc.SQLAlchemyError:
+                logger.exception("Jobs pause: the database refused a statement")
+            self._wake.wait(TICK_SECONDS)
+
+    def _beat(self) -> None:
+        if self.kernel.db.is_sqlite:  # one machine: a look at the process list tells more than a heartbeat
+            return
+        with self.kernel.db.begin() as conn:
+            if not store.beat(conn, self.worker.id):
+                logger.warning("Another server took this one for dead; its jobs go on there.")
+                store.register(conn, self.worker, utc_now())
+
+    def _take_over(self) -> None:
+        with self.kernel.db.read() as conn:
+            workers = store.all_workers(conn)
+            mine = store.running(conn, self.worker.id)
+        for worker in workers:
+            if worker.id != self.worker.id and self._is_dead(worker):
+                with self.kernel.db.begin() as conn:
+                    ids = store.release(conn, worker.id) if store.remove_worker(conn, worker.id) else []
+                self.log.forget(worker.id)
+                self._seen.pop(worker.id, None)
+                if ids:
+                    logger.info("Took over %d job(s) from a dead process: %s", len(ids), ", ".join(ids))
+        with self._lock:
+            orphans = [job_id for job_id in mine if job_id not in self.active]
+        if orphans:
+            with self.kernel.db.begin() as conn:
+                store.release(conn, self.worker.id, orphans)
+
+    def _is_dead(self, worker: store.Worker) -> bool:
+        if worker.machine == self.worker.machine:
+            return process_stamp(worker.pid) != worker.stamp
+        if self.kernel.db.is_sqlite:  # the same machine before its last start
+            return True
+        beat, since = self._seen.get(worker.id, (None, 0.0))
+        if beat != worker.beat:
+            self._seen[worker.id] = (worker.beat, time.monotonic())
+            return False
+        return time.monotonic() - since > DEAD_SECONDS
+
+    def _nudge(self) -> None:
+        active = list(self.active.values())
+        if not active:
+            return
+        with self.kernel.db.read() as conn:
+            asked = {job_id for job_id, cancel in store.running(conn, self.worker.id).items() if cancel}
+            asked |= store.signalled(conn, [running.claim.id for running in active])
+        for running in active:
+            if running.claim.id in asked:
+                running.nudge.set()
+
+    def _take(self, heavy: bool) -> None:
+        kinds = [name for name, kind in self.kinds.items() if kind.heavy == heavy]
+        free = self.places.free(heavy)
+        if not kinds or free < 1:
+            return
+        with self.kernel.db.read() as conn:
+            if not store.queued(conn, kinds):
+                return
+        with self._lock:
+            with self.kernel.db.begin() as conn:
+                claims = store.claim(conn, kinds, self.worker.id, free, utc_now())
+            for claim in claims:
+                self.places.enter(heavy)
+                self.active[claim.id] = Running(
+                    claim, self.worker.id, heavy, self.log, self.places, self.stopping, self.kernel
+                )
+        for claim in claims:
+            self._begin(claim)
+
+    def _begin(self, claim: store.Claim) -> None:
+        try:
+            self.log.begin(claim.id)
+        except BaseException:
+            self._gone(claim.id)  # the search for orphans puts it back into the queue
+            raise
+
+    def _gone(self, job_id: str) -> None:
+        with self._lock:
+            running = self.active.pop(job_id, None)
+        if running is not None:
+            self.places.leave(running.heavy)
+            self._wake.set()
+
+    # ------------------------------------------------------------------ one job
+
+    def _run(self, job_id: str) -> None:
+        """The body of every job's thread. Whatever happens, it returns or raises JobSuspended: see `durable`."""
+        running = self.active.get(job_id)
+        if running is None:
+            raise JobSuspended("this process no longer holds the job")
+        try:
+            state, result, error = self._outcome(running)
+            self._finish(running, state, result, error)
+        finally:
+            self._gone(job_id)
+
+    def _outcome(self, running: Running) -> tuple[JobState, Any, ErrorBody | None]:
+        claim = running.claim
+        try:
+            if claim.starts > START_LIMIT:
+                raise JobKeepsCrashing(
+                    f"The server died {START_LIMIT} times while the job ran.",
+                    hint=f"Look at the memory it needs, then: tidemill jobs retry {claim.id}",
+                )
+            with self.kernel.db.read() as conn:
+                actor = store.actor(conn, claim.id)
+            job = JobContext(self.kernel, running, actor)
+            job.check_cancelled()
+            result = bounded(self.kinds[claim.kind].run(job, claim.args), claim.kind)
+        except JobCancelled:
+            return "cancelled", None, None
+        except Exception as error:
+            if self.stopping.is_set():
+                raise JobSuspended("this process stops") from error
+            running.notes.add(traceback_note(claim.id, error))
+            return "failed", None, failure_body(error, claim.id)
+        return "succeeded", result, None
+
+    def _finish(self, running: Running, state: JobState, result: Any, error: ErrorBody | None) -> None:
+        """Record the end, however long the database is busy or full: the work itself is done."""
+        if state != "succeeded":
+            self._end_children(running)
+        pause = 0.1
+        while True:
+            try:
+                return self._record_end(running, state, result, error)
+            except TidemillError as trouble:
+                logger.warning("The end of job %s cannot be recorded yet: %s", running.claim.id, trouble)
+            if self.stopping.wait(pause):
+                raise JobSuspended("this process stops")
+            pause = min(pause * 2, 15.0)
+
+    def _record_end(self, running: Running, state: JobState, result: Any, error: ErrorBody | None) -> None:
+        job_id = running.claim.id
+        with self.kernel.db.read() as conn:
+            actor = store.actor(conn, job_id)
+        with self.kernel.work(actor) as ctx:
+            values: dict[str, Any] = {
+                "state": state,
+                "result": result,
+                "error": error.model_dump(mode="json") if error else None,
+                "waiting_for": None,
+                "finished_at": utc_now(),
+            }
+            _write(ctx.conn, running)
+            if not store.update(ctx.conn, job_id, executor=self.worker.id, **values):
+                raise JobSuspended("another process has the job")
+            job = store.get(ctx.conn, job_id)
+            assert job is not None
+            code = {"code": error.code} if error else {}
+            events.emit(ctx, f"job.{state}", job_id, {"kind": job.kind, "subject": job.subject} | code)
+            self._tell(ctx, job)
+
+    def _tell(self, ctx: Context, job: Job) -> None:
+        ended = self.kinds[job.kind].ended
+        if ended is None:
+            return
+        try:
+            with ctx.conn.begin_nested():
+                ended(ctx, job)
+        except Exception as error:
+            logger.exception("The hook for the end of job %s failed", job.id)
+            store.add_lines(ctx.conn, [traceback_note(job.id, error)])
+
+    def _end_children(self, running: Running) -> None:
+        for child in running.claim.children:
+            with suppress(ComputeMissing):
+                self.kernel.compute.cancel(child)
+
+    # ------------------------------------------------------------------ notes
+
+    def _write_notes(self) -> None:
+        while not self.stopping.wait(FLUSH_SECONDS):
+            for running in list(self.active.values()):
+                try:
+                    self._flush(running)
+                except TidemillError as error:
+                    logger.warning("The notes of job %s wait: %s", running.claim.id, error)
+
+    def _flush(self, running: Running) -> None:
+        progress, notes = running.notes.take()
+        if progress is None and not notes:
+            return
+        running.notes.give_back(progress, notes)
+        with self.kernel.db.begin() as conn:
+            _write(conn, running)
+
+
+def _write(conn: sa.Connection, running: Running) -> None:
+    progress, notes = running.notes.take()
+    try:
+        store.add_lines(conn, notes)
+        if progress is not None:
+            values = {"progress": progress.model_dump(mode="json")}
+            store.update(conn, running.claim.id, executor=running.executor, **values)
+    except sa.exc.SQLAlchemyError:
+        running.notes.give_back(progress, notes)
+        raise
+
+
+def _machine() -> str:
+    """Where a process number means something: host name, boot and, on Linux, the space of process numbers."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return ":".join(parts)

@@ -1,0 +1,203 @@
+"""Jobs as features see them: submit, look, cancel, retry, signal. A runner in the server process does the work."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.db import Database
+from tidemill.core.errors import nearest
+from tidemill.core.jobs import store
+from tidemill.core.jobs.plain import plain
+from tidemill.core.jobs.runner import Runner
+from tidemill.core.jobs.types import (
+    Job,
+    JobEnded,
+    JobFunction,
+    JobKeyReused,
+    JobKind,
+    JobKindUnknown,
+    JobLog,
+    JobNotEnded,
+    JobNotFound,
+    JobState,
+)
+from tidemill.core.wire import Page, content_hash, new_id
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Kernel
+
+logger = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The durable jobs of one Tidemill. Submitting works everywhere; running only after `start`."""
+
+    def __init__(self, db: Database, kinds: Mapping[str, JobKind | JobFunction] | None = None) -> None:
+        self.db = db
+        self.kinds = {
+            name: kind if isinstance(kind, JobKind) else JobKind(run=kind) for name, kind in (kinds or {}).items()
+        }
+        self._runner: Runner | None = None
+
+    def start(self, kernel: "Kernel") -> None:
+        """Run jobs in this process: first those that a dead process left, then whatever is submitted."""
+        if self._runner is None:
+            runner = Runner(kernel, self.kinds)
+            runner.start()
+            self._runner = runner
+
+    def stop(self, grace: float = 10.0) -> bool:
+        """Leave all jobs at their next step within `grace` seconds; they go on at the next start.
+
+        False when one was in the middle of a longer step. It is taken up again once this process has ended.
+        """
+        runner, self._runner = self._runner, None
+        return runner.stop(grace) if runner is not None else True
+
+    @property
+    def running(self) -> bool:
+        """Whether this process runs jobs."""
+        return self._runner is not None
+
+    def wake(self) -> None:
+        """Look for work now instead of within a second."""
+        if self._runner is not None:
+            self._runner.wake()
+
+    def submit(
+        self,
+        ctx: Context,
+        kind: str,
+        args: Mapping[str, Any],
+        *,
+        subject: str | None = None,
+        key: str | None = None,
+    ) -> Job:
+        """Ask for work. It happens exactly if the caller's transaction is committed.
+
+        With `key`, a second call of this kind and these arguments returns the job of the first. Raises JobKindUnknown,
+        and JobKeyReused when the arguments differ.
+        """
+        if kind not in self.kinds:
+            known = nearest(kind, sorted(self.kinds))
+            raise JobKindUnknown(
+                f"There is no job of the kind {kind!r}.",
+                hint=f"Did you mean {' or '.join(known)}?" if known else None,
+                param="kind",
+            )
+        job = Job(
+            id=new_id("job"),
+            kind=kind,
+            state="queued",
+            subject=subject,
+            args=plain(dict(args)),
+            key=key,
+            attempt=1,
+            progress=None,
+            waiting_for=None,
+            cancel_requested=False,
+            error=None,
+            result=None,
+            actor_id=ctx.actor.id,
+            actor_name=ctx.actor.name,
+            created_at=ctx.now,
+            started_at=None,
+            finished_at=None,
+        )
+        if not store.insert(ctx.conn, job, ctx.actor):
+            assert key is not None
+            return self._same(ctx, job, key)
+        ctx.once_committed(self.wake)
+        return job
+
+    def _same(self, ctx: Context, job: Job, key: str) -> Job:
+        first = store.by_key(ctx.conn, job.kind, key)
+        assert first is not None
+        if content_hash(first.args) != content_hash(job.args):
+            raise JobKeyReused(
+                f"The key {key!r} was used for {first.id} with other arguments.",
+                hint="Use a new key for other work.",
+                param="key",
+            )
+        return first
+
+    def get(self, ctx: Context, job_id: str) -> Job:
+        """One job. Raises JobNotFound."""
+        job = store.get(ctx.conn, job_id)
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id!r}.", hint="`tidemill jobs list` shows all.")
+        return job
+
+    def list(
+        self,
+        ctx: Context,
+        *,
+        kind: str | None = None,
+        state: JobState | None = None,
+        subject: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Jobs, newest first."""
+        found = store.listing(ctx.conn, kind=kind, state=state, subject=subject, before=cursor, limit=limit + 1)
+        more = len(found) > limit
+        return Page(items=found[:limit], next_cursor=found[limit - 1].id if more else None)
+
+    def cancel(self, ctx: Context, job_id: str) -> Job:
+        """Ask for the end of a job. One that never ran ends here; a running one at its next check. Raises JobEnded."""
+        job = self.get(ctx, job_id)
+        if job.ended:
+            raise JobEnded(f"The job {job_id} has already ended: {job.state}.")
+        changes: dict[str, Any] = {"cancel_requested": True}
+        if job.state == "queued" and store.starts(ctx.conn, job_id) == 0:
+            changes |= {"state": "cancelled", "finished_at": ctx.now}
+        store.update(ctx.conn, job_id, **changes)
+        events.emit(ctx, "job.cancel_requested", job_id, {"kind": job.kind, "subject": job.subject})
+        job = self.get(ctx, job_id)
+        kind = self.kinds.get(job.kind)
+        if job.ended and kind is not None and kind.ended is not None:
+            kind.ended(ctx, job)
+        ctx.once_committed(self.wake)
+        return job
+
+    def retry(self, ctx: Context, job_id: str) -> Job:
+        """Run a failed or cancelled job again, from the step that failed. Raises JobNotEnded."""
+        job = self.get(ctx, job_id)
+        if job.state not in ("failed", "cancelled"):
+            raise JobNotEnded(
+                f"The job {job_id} is {job.state}.", hint="Only a failed or cancelled job can be retried."
+            )
+        store.update(
+            ctx.conn,
+            job_id,
+            state="queued",
+            attempt=job.attempt + 1,
+            starts=0,
+            executor=None,
+            cancel_requested=False,
+            waiting_for=None,
+            error=None,
+            result=None,
+            finished_at=None,
+        )
+        events.emit(ctx, "job.retried", job_id, {"kind": job.kind, "subject": job.subject})
+        ctx.once_committed(self.wake)
+        return self.get(ctx, job_id)
+
+    def signal(self, ctx: Context, job_id: str, topic: str, payload: Any = None) -> None:
+        """Tell a job something it waits for, or will. Raises JobEnded."""
+        job = self.get(ctx, job_id)
+        if job.ended:
+            raise JobEnded(f"The job {job_id} has ended ({job.state}), so a signal comes too late.")
+        store.insert_signal(
+            ctx.conn, signal_id=new_id("sig"), job_id=job_id, topic=topic, payload=plain(payload), now=ctx.now
+        )
+        ctx.once_committed(self.wake)
+
+    def log(self, ctx: Context, job_id: str, offset: int = 0, limit: int = 500) -> JobLog:
+        """Lines of a job's log after `offset`. Raises JobNotFound."""
+        self.get(ctx, job_id)
+        lines = store.log(ctx.conn, job_id, offset, limit)
+        return JobLog(lines=lines, next_offset=lines[-1].id if lines else offset)

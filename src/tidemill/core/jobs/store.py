@@ -1,0 +1,311 @@
+"""Rows of jobs, their logs, their signals and the processes that run them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tidemill.core.context import Actor
+from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.core.jobs.types import Job, JobState, LogLine
+from tidemill.core.wire import Value
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("kind", sa.String(80), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("subject", sa.String(120)),
+    sa.Column("key", sa.String(200)),
+    sa.Column("args", Json, nullable=False),
+    sa.Column("actor", Json, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("starts", sa.Integer, nullable=False),
+    sa.Column("executor", sa.String(80)),
+    sa.Column("children", Json, nullable=False),
+    sa.Column("waiting_for", sa.String(120)),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("progress", Json),
+    sa.Column("error", Json),
+    sa.Column("result", Json),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Index("ix_jobs_state_id", "state", "id"),
+    sa.Index("ix_jobs_subject_id", "subject", "id"),
+    sa.Index("ix_jobs_executor", "executor"),
+    sa.Index("uq_jobs_kind_key", "kind", "key", unique=True),
+)
+
+lines = sa.Table(
+    "job_lines",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("job_id", sa.String(40), sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("level", sa.String(16), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("data", Json),
+    sa.Index("ix_job_lines_job_id_id", "job_id", "id"),
+)
+
+signals = sa.Table(
+    "job_signals",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("job_id", sa.String(40), sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("topic", sa.String(120), nullable=False),
+    sa.Column("payload", Json),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("taken_by", sa.String(40)),
+    sa.Index("ix_job_signals_job_id_topic", "job_id", "topic"),
+)
+
+workers = sa.Table(
+    "job_workers",
+    metadata,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("machine", sa.String(300), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("stamp", sa.String(120), nullable=False),
+    sa.Column("beat", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+)
+
+_HIDDEN = ("actor", "starts", "executor", "children")
+
+
+class Held(Value):
+    """What the process that runs a job must know of its row."""
+
+    executor: str | None
+    state: JobState
+    cancel_requested: bool
+
+
+class Claim(Value):
+    """A job that this process has just taken."""
+
+    id: str
+    kind: str
+    args: dict[str, Any]
+    attempt: int
+    starts: int
+    cancel_requested: bool
+    children: list[str]
+
+
+class Worker(Value):
+    """A process that runs jobs."""
+
+    id: str
+    machine: str
+    pid: int
+    stamp: str
+    beat: int
+
+
+class Note(Value):
+    """A line to be written."""
+
+    job_id: str
+    at: datetime
+    level: str
+    message: str
+    data: dict[str, Any] | None
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    values = row_values(row)
+    actor = values["actor"]
+    kept = {name: value for name, value in values.items() if name not in _HIDDEN}
+    return Job.model_validate(kept | {"actor_id": actor["id"], "actor_name": actor["name"]})
+
+
+def insert(conn: sa.Connection, job: Job, actor: Actor) -> bool:
+    """Write a new job; False, writing nothing, when its kind and key exist."""
+    values = job.model_dump(exclude={"actor_id", "actor_name"}) | {
+        "actor": {"id": actor.id, "name": actor.name, "roles": sorted(actor.roles), "key_id": actor.key_id},
+        "starts": 0,
+        "children": [],
+    }
+    build = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    statement = build(jobs).values(**values).on_conflict_do_nothing(index_elements=["kind", "key"])
+    return conn.execute(statement.returning(jobs.c.id)).first() is not None
+
+
+def get(conn: sa.Connection, job_id: str) -> Job | None:
+    """One job."""
+    row = conn.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
+    return _job(row) if row else None
+
+
+def by_key(conn: sa.Connection, kind: str, key: str) -> Job | None:
+    """The job of this kind and idempotency key."""
+    row = conn.execute(sa.select(jobs).where(jobs.c.kind == kind, jobs.c.key == key)).first()
+    return _job(row) if row else None
+
+
+def listing(
+    conn: sa.Connection,
+    *,
+    kind: str | None,
+    state: JobState | None,
+    subject: str | None,
+    before: str | None,
+    limit: int,
+) -> list[Job]:
+    """Jobs, newest first."""
+    query = sa.select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    for column, value in ((jobs.c.kind, kind), (jobs.c.state, state), (jobs.c.subject, subject)):
+        if value is not None:
+            query = query.where(column == value)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    return [_job(row) for row in conn.execute(query)]
+
+
+def starts(conn: sa.Connection, job_id: str) -> int:
+    """How often the job has been started."""
+    return int(conn.execute(sa.select(jobs.c.starts).where(jobs.c.id == job_id)).scalar_one())
+
+
+def actor(conn: sa.Connection, job_id: str) -> Actor:
+    """Who submitted the job."""
+    values = conn.execute(sa.select(jobs.c.actor).where(jobs.c.id == job_id)).scalar_one()
+    return Actor(**(values | {"roles": frozenset(values["roles"])}))
+
+
+def update(conn: sa.Connection, job_id: str, *, executor: str | None = None, **values: Any) -> bool:
+    """Change a job; with `executor` only while that process runs it. False when nothing was changed."""
+    statement = jobs.update().where(jobs.c.id == job_id)
+    if executor is not None:
+        statement = statement.where(jobs.c.executor == executor, jobs.c.state == "running")
+    return conn.execute(statement.values(**values)).rowcount == 1
+
+
+def held(conn: sa.Connection, job_id: str) -> Held | None:
+    """Who runs the job, and whether it is asked to end."""
+    columns = (jobs.c.executor, jobs.c.state, jobs.c.cancel_requested)
+    row = conn.execute(sa.select(*columns).where(jobs.c.id == job_id)).first()
+    return Held.model_validate(row._asdict()) if row else None
+
+
+def queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
+    """How many jobs of these kinds wait to be started."""
+    query = sa.select(sa.func.count()).where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
+    return int(conn.execute(query).scalar_one())
+
+
+def claim(conn: sa.Connection, kinds: Sequence[str], executor: str, limit: int, now: datetime) -> list[Claim]:
+    """Take up to `limit` queued jobs of these kinds, oldest first. No two processes take one job."""
+    oldest = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
+        .order_by(jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(conn.execute(oldest).scalars())
+    if not ids:
+        return []
+    conn.execute(
+        jobs.update()
+        .where(jobs.c.id.in_(ids))
+        .values(
+            state="running",
+            executor=executor,
+            starts=jobs.c.starts + 1,
+            started_at=sa.func.coalesce(jobs.c.started_at, sa.literal(now, UtcDateTime)),
+        )
+    )
+    columns = [jobs.c[name] for name in Claim.model_fields]
+    taken = conn.execute(sa.select(*columns).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
+    return [Claim.model_validate(row_values(row)) for row in taken]
+
+
+def release(conn: sa.Connection, executor: str, job_ids: Iterable[str] | None = None) -> list[str]:
+    """Put the running jobs of a process (or only these of them) back into the queue."""
+    query = sa.select(jobs.c.id).where(jobs.c.executor == executor, jobs.c.state == "running")
+    if job_ids is not None:
+        query = query.where(jobs.c.id.in_(list(job_ids)))
+    ids = list(conn.execute(query.with_for_update()).scalars())
+    if ids:
+        values = {"state": "queued", "executor": None, "waiting_for": None}
+        conn.execute(jobs.update().where(jobs.c.id.in_(ids)).values(**values))
+    return ids
+
+
+def running(conn: sa.Connection, executor: str) -> dict[str, bool]:
+    """The jobs that a process holds, each with whether it is asked to end."""
+    query = sa.select(jobs.c.id, jobs.c.cancel_requested)
+    rows = conn.execute(query.where(jobs.c.executor == executor, jobs.c.state == "running"))
+    return {row.id: row.cancel_requested for row in rows}
+
+
+def add_lines(conn: sa.Connection, notes: Sequence[Note]) -> None:
+    """Write lines into job logs."""
+    if notes:
+        conn.execute(lines.insert(), [note.model_dump() for note in notes])
+
+
+def log(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLine]:
+    """The lines of a job after line `after`, oldest first."""
+    query = sa.select(lines.c.id, lines.c.at, lines.c.level, lines.c.message, lines.c.data)
+    query = query.where(lines.c.job_id == job_id, lines.c.id > after).order_by(lines.c.id).limit(limit)
+    return [LogLine.model_validate(row._asdict()) for row in conn.execute(query)]
+
+
+def insert_signal(conn: sa.Connection, *, signal_id: str, job_id: str, topic: str, payload: Any, now: datetime) -> None:
+    """Write a signal."""
+    values = {"id": signal_id, "job_id": job_id, "topic": topic, "payload": payload, "created_at": now}
+    conn.execute(signals.insert().values(**values))
+
+
+def take_signal(conn: sa.Connection, job_id: str, topic: str, step: str) -> tuple[Any] | None:
+    """The payload, in a tuple, of the oldest signal on `topic` that is free or was taken by this very step."""
+    query = (
+        sa.select(signals.c.id, signals.c.payload)
+        .where(signals.c.job_id == job_id, signals.c.topic == topic)
+        .where(sa.or_(signals.c.taken_by.is_(None), signals.c.taken_by == step))
+        .order_by(signals.c.taken_by.is_(None), signals.c.id)
+        .limit(1)
+    )
+    row = conn.execute(query).first()
+    if row is None:
+        return None
+    conn.execute(signals.update().where(signals.c.id == row.id).values(taken_by=step))
+    return (row.payload,)
+
+
+def signalled(conn: sa.Connection, job_ids: Sequence[str]) -> set[str]:
+    """Which of these jobs have a signal that no step has taken."""
+    if not job_ids:
+        return set()
+    query = sa.select(signals.c.job_id).where(signals.c.job_id.in_(job_ids), signals.c.taken_by.is_(None))
+    return set(conn.execute(query.distinct()).scalars())
+
+
+def register(conn: sa.Connection, worker: Worker, now: datetime) -> None:
+    """Enter this process among those that run jobs."""
+    conn.execute(workers.insert().values(**worker.model_dump(), started_at=now))
+
+
+def beat(conn: sa.Connection, worker_id: str) -> bool:
+    """Say that the process lives; False when another has declared it dead."""
+    statement = workers.update().where(workers.c.id == worker_id).values(beat=workers.c.beat + 1)
+    return conn.execute(statement).rowcount == 1
+
+
+def all_workers(conn: sa.Connection) -> list[Worker]:
+    """Every process that runs jobs, or did and has not been found dead yet."""
+    columns = [workers.c[name] for name in Worker.model_fields]
+    return [Worker.model_validate(row_values(row)) for row in conn.execute(sa.select(*columns))]
+
+
+def remove_worker(conn: sa.Connection, worker_id: str) -> bool:
+    """Strike a process; False when another did it first."""
+    return conn.execute(workers.delete().where(workers.c.id == worker_id)).rowcount == 1

@@ -1,0 +1,189 @@
+"""Jobs for the tests, and a process that runs them and can be killed."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tidemill.core.blobs import open_blobs
+from tidemill.core.context import OWNER, Context
+from tidemill.core.db import Database
+from tidemill.core.errors import Conflict
+from tidemill.core.jobs.compute import LocalCompute
+from tidemill.core.jobs.context import JobContext
+from tidemill.core.jobs.service import Jobs
+from tidemill.core.jobs.types import Job, JobKind
+from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+
+
+class Rotten(Conflict):
+    """An error of a feature."""
+
+    code = "rotten"
+
+
+def note(path: str, text: str) -> str:
+    with open(path, "a") as file:
+        file.write(text + "\n")
+    return text
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def steps(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """`count` steps, each a line in `path`; the step numbered `slow` takes long, once it is begun."""
+    done = []
+    for number in range(args["count"]):
+
+        def work(number: int = number) -> int:
+            note(args["path"], f"begin {number}")
+            time.sleep(args.get("pause", 0.0))
+            note(args["path"], f"end {number}")
+            return number
+
+        done.append(job.step(f"step {number}", work))
+        job.progress(number + 1, args["count"], "stepping", loss=float("nan"), speed=2.5)
+    job.log("all steps done", count=len(done))
+    return {"done": done}
+
+
+def fail(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Fails in its second step until the file `mended` exists."""
+    path = Path(args["path"])
+    job.step("first", note, str(path), "first")
+
+    def second() -> str:
+        note(str(path), "second")
+        if not Path(args["mended"]).exists():
+            raise (
+                Rotten("The second step is rotten.", hint="Mend it.") if args["known"] else ZeroDivisionError("nought")
+            )
+        return "fine"
+
+    return {"second": job.step("second", second)}
+
+
+def loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Goes on until it is cancelled."""
+    note(args["path"], "begin")
+    try:
+        while True:
+            job.sleep(60)
+    finally:
+        note(args["path"], "clean")
+
+
+def heavy(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    job.step("work", lambda: (note(args["path"], "begin"), time.sleep(0.2), note(args["path"], "end")) and None)
+    return {}
+
+
+def wait(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Waits for two signals."""
+    first = job.wait_for("approval", args.get("timeout"))
+    job.step("between", note, args["path"], f"got {first}")
+    return {"first": first, "second": job.wait_for("approval", args.get("timeout"))}
+
+
+def process(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Runs a command as a process of its own."""
+    seen: list[str] = []
+    status = job.run_process("child", args["argv"], Path(args["workdir"]), watch=seen.append, poll=0.05)
+    return {"status": status, "output": "".join(seen)}
+
+
+def large(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    return {"text": job.step("large", lambda: "x" * (2**20 + 1))}
+
+
+def _ended(ctx: Context, job: Job) -> None:
+    if "ended" in job.args:
+        note(job.args["ended"], f"{job.id} {job.state}")
+    if job.args.get("hook_fails"):
+        raise RuntimeError("the hook fails")
+
+
+KINDS: dict[str, Any] = {
+    "test.steps": JobKind(run=steps, ended=_ended),
+    "test.fail": fail,
+    "test.loop": JobKind(run=loop, ended=_ended),
+    "test.heavy": JobKind(run=heavy, heavy=True),
+    "test.wait": wait,
+    "test.heavy_wait": JobKind(run=wait, heavy=True),
+    "test.process": JobKind(run=process, ended=_ended),
+    "test.large": large,
+}
+
+
+def open_kernel(home: Path, database_url: str | None) -> Kernel:
+    """A kernel with the jobs of the tests."""
+    settings = Settings(home=home, database_url=database_url)
+    db = Database(settings.sql_url)
+    db.migrate()
+    return Kernel(
+        settings=settings,
+        db=db,
+        blobs=open_blobs(settings),
+        jobs=Jobs(db, KINDS),
+        compute=LocalCompute(home / "work"),
+    )
+
+
+def start_server(home: Path, database_url: str | None) -> "subprocess.Popen[bytes]":
+    """A process that runs jobs, ready when this returns."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.core.jobs.kinds", str(home), database_url or ""],
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return server
+
+
+def kill(server: "subprocess.Popen[bytes]") -> None:
+    """kill -9."""
+    server.kill()
+    server.wait()
+    assert server.stdout is not None
+    server.stdout.close()
+
+
+def submit(kernel: Kernel, kind: str, key: str | None = None, **args: Any) -> Job:
+    with kernel.work(OWNER) as ctx:
+        return kernel.jobs.submit(ctx, kind, args, key=key)
+
+
+def get(kernel: Kernel, job_id: str) -> Job:
+    with kernel.look(OWNER) as ctx:
+        return kernel.jobs.get(ctx, job_id)
+
+
+def ended(kernel: Kernel, job_id: str, timeout: float = 30.0) -> Job:
+    """The job once it has ended."""
+    until = time.monotonic() + timeout
+    while not (job := get(kernel, job_id)).ended:
+        assert time.monotonic() < until, f"still {job}"
+        time.sleep(0.01)
+    return job
+
+
+def until(condition: Any, timeout: float = 30.0) -> None:
+    """Return when the condition holds."""
+    limit = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < limit, "the condition never came true"
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    kernel = open_kernel(Path(sys.argv[1]), sys.argv[2] or None)
+    kernel.jobs.start(kernel)
+    print("ready", flush=True)
+    time.sleep(600)

@@ -1,0 +1,233 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.core.jobs.kinds import KINDS, ended, get, open_kernel, read, submit, until
+from tidemill.core import events
+from tidemill.core.context import OWNER, Actor
+from tidemill.core.errors import Unavailable
+from tidemill.core.jobs.types import JobEnded, JobKeyReused, JobKindUnknown, JobNotEnded, JobNotFound
+from tidemill.core.kernel import Kernel
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+def lines(kernel: Kernel, job_id: str) -> list[str]:
+    with kernel.look(OWNER) as ctx:
+        return [line.message for line in kernel.jobs.log(ctx, job_id).lines]
+
+
+def test_a_job_runs_its_steps_and_keeps_its_result(kernel: Kernel, path: Path) -> None:
+    job = ended(kernel, submit(kernel, "test.steps", count=3, path=str(path)).id)
+
+    assert job.state == "succeeded"
+    assert job.result == {"done": [0, 1, 2]}
+    assert job.error is None
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert read(path) == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
+    assert job.progress is not None
+    assert (job.progress.done, job.progress.total, job.progress.message) == (3, 3, "stepping")
+    assert job.progress.figures == {"loss": None, "speed": 2.5}  # JSON has no NaN
+    assert lines(kernel, job.id) == ["all steps done"]
+
+
+def test_a_job_starts_at_once_when_this_process_submitted_it(kernel: Kernel, path: Path) -> None:
+    begun = time.monotonic()
+    ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
+    assert time.monotonic() - begun < 0.9  # not only at the next look, which is within a second
+
+
+def test_a_job_of_another_process_starts_within_a_second(
+    kernel: Kernel, path: Path, home: Path, url: str | None
+) -> None:
+    other = open_kernel(home, url)
+    job = submit(other, "test.steps", count=1, path=str(path))
+    assert ended(kernel, job.id, timeout=3.0).state == "succeeded"
+    other.close()
+
+
+def test_a_rolled_back_submission_never_runs(kernel: Kernel, path: Path) -> None:
+    with pytest.raises(RuntimeError, match="changed my mind"), kernel.work(OWNER) as ctx:
+        job = kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)})
+        raise RuntimeError("changed my mind")
+    with pytest.raises(JobNotFound):
+        get(kernel, job.id)
+    time.sleep(1.2)
+    assert read(path) == []
+
+
+def test_a_key_makes_one_job_of_two_submissions(kernel: Kernel, path: Path) -> None:
+    first = submit(kernel, "test.steps", key="k", count=1, path=str(path))
+    ended(kernel, first.id)
+    again = submit(kernel, "test.steps", key="k", count=1, path=str(path))
+    assert again.id == first.id
+    assert again.state == "succeeded"
+    with pytest.raises(JobKeyReused):
+        submit(kernel, "test.steps", key="k", count=2, path=str(path))
+    assert read(path) == ["begin 0", "end 0"]
+
+
+def test_an_unknown_kind_is_refused_with_what_was_meant(kernel: Kernel) -> None:
+    with pytest.raises(JobKindUnknown) as caught:
+        submit(kernel, "test.step")
+    assert caught.value.hint is not None
+    assert "test.steps" in caught.value.hint
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_failure_has_a_body_and_a_traceback_in_the_log_and_can_be_retried(
+    kernel: Kernel, path: Path, tmp_path: Path, known: bool
+) -> None:
+    mended = tmp_path / "mended"
+    job = ended(kernel, submit(kernel, "test.fail", path=str(path), mended=str(mended), known=known).id)
+
+    assert job.state == "failed"
+    assert job.error is not None
+    if known:
+        assert (job.error.code, job.error.hint) == ("rotten", "Mend it.")
+        assert job.error.message == "The second step is rotten."
+    else:
+        assert (job.error.code, job.error.message) == ("job_failed", "ZeroDivisionError: nought")
+    assert "Traceback" not in job.error.message
+    assert any("Traceback" in line and "second" in line for line in lines(kernel, job.id))
+
+    mended.touch()
+    with kernel.work(OWNER) as ctx:
+        assert kernel.jobs.retry(ctx, job.id).state == "queued"
+    job = ended(kernel, job.id)
+    assert (job.state, job.attempt, job.error) == ("succeeded", 2, None)
+    assert job.result == {"second": "fine"}
+    assert read(path) == ["first", "second", "second"]  # the first step was not done again
+
+
+def test_only_a_failed_or_cancelled_job_can_be_retried(kernel: Kernel, path: Path) -> None:
+    job = ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
+    with pytest.raises(JobNotEnded), kernel.work(OWNER) as ctx:
+        kernel.jobs.retry(ctx, job.id)
+
+
+def test_cancelling_a_running_job_lets_it_clean_up(kernel: Kernel, path: Path, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    job = submit(kernel, "test.loop", path=str(path), ended=str(hook))
+    until(lambda: read(path) == ["begin"])
+    begun = time.monotonic()
+    with kernel.work(OWNER) as ctx:
+        assert kernel.jobs.cancel(ctx, job.id).cancel_requested
+    assert ended(kernel, job.id).state == "cancelled"
+    assert time.monotonic() - begun < 1.0
+    assert read(path) == ["begin", "clean"]
+    assert read(hook) == [f"{job.id} cancelled"]
+    with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
+        kernel.jobs.cancel(ctx, job.id)
+
+
+def test_cancelling_a_job_that_never_ran_ends_it_at_once(idle: Kernel, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    job = submit(idle, "test.loop", path=str(tmp_path / "notes"), ended=str(hook))
+    with idle.work(OWNER) as ctx:
+        assert idle.jobs.cancel(ctx, job.id).state == "cancelled"
+    assert read(hook) == [f"{job.id} cancelled"]
+
+
+def test_heavy_jobs_run_one_at_a_time(kernel: Kernel, path: Path) -> None:
+    jobs = [submit(kernel, "test.heavy", path=str(path)) for _ in range(3)]
+    for job in jobs:
+        assert ended(kernel, job.id).state == "succeeded"
+    assert read(path) == ["begin", "end"] * 3
+
+
+def test_a_signal_wakes_a_waiting_job_which_gives_way_meanwhile(kernel: Kernel, path: Path) -> None:
+    job = submit(kernel, "test.heavy_wait", path=str(path))
+    until(lambda: get(kernel, job.id).waiting_for == "approval")
+    other = submit(kernel, "test.heavy", path=str(path))
+    assert ended(kernel, other.id).state == "succeeded"  # although only one heavy job may run
+    begun = time.monotonic()
+    with kernel.work(OWNER) as ctx:
+        kernel.jobs.signal(ctx, job.id, "approval", {"by": "ann"})
+        kernel.jobs.signal(ctx, job.id, "approval", "again")
+    job = ended(kernel, job.id)
+    assert job.result == {"first": {"by": "ann"}, "second": "again"}
+    assert time.monotonic() - begun < 0.9
+    with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
+        kernel.jobs.signal(ctx, job.id, "approval")
+
+
+def test_waiting_ends_after_its_timeout(kernel: Kernel, path: Path) -> None:
+    job = ended(kernel, submit(kernel, "test.wait", path=str(path), timeout=0.1).id)
+    assert job.result == {"first": None, "second": None}
+
+
+def test_a_waiting_job_can_be_cancelled(kernel: Kernel, path: Path) -> None:
+    job = submit(kernel, "test.wait", path=str(path))
+    until(lambda: get(kernel, job.id).waiting_for is not None)
+    with kernel.work(OWNER) as ctx:
+        kernel.jobs.cancel(ctx, job.id)
+    job = ended(kernel, job.id)
+    assert (job.state, job.waiting_for) == ("cancelled", None)
+
+
+def test_a_result_too_large_is_refused(kernel: Kernel) -> None:
+    job = ended(kernel, submit(kernel, "test.large").id)
+    assert job.error is not None
+    assert job.error.code == "job_result_too_large"
+
+
+def test_a_failing_hook_does_not_keep_the_job_from_ending(kernel: Kernel, path: Path) -> None:
+    job = ended(kernel, submit(kernel, "test.steps", count=1, path=str(path), hook_fails=True).id)
+    assert job.state == "succeeded"
+    assert any("the hook fails" in line for line in lines(kernel, job.id))
+
+
+def test_stopping_suspends_jobs_and_the_next_start_goes_on(idle: Kernel, path: Path) -> None:
+    idle.jobs.start(idle)
+    job = submit(idle, "test.steps", count=4, path=str(path), pause=0.3)
+    until(lambda: "begin 1" in read(path))
+    assert idle.jobs.stop()
+    assert get(idle, job.id).state == "queued"
+    before = read(path)
+    assert before[-1].startswith("end")  # the step was finished, the next not begun
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).result == {"done": [0, 1, 2, 3]}
+    assert sorted(read(path)) == sorted(f"{word} {n}" for n in range(4) for word in ("begin", "end"))
+
+
+def test_a_job_acts_as_who_submitted_it_and_leaves_facts(kernel: Kernel, path: Path) -> None:
+    ann = Actor(id="per_ann", name="ann", roles=frozenset({"developer"}))
+    with kernel.work(ann) as ctx:
+        job = kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)}, subject="ds_1")
+    assert (job.actor_id, job.actor_name, job.subject) == ("per_ann", "ann", "ds_1")
+    ended(kernel, job.id)
+    with kernel.look(OWNER) as ctx:
+        [fact] = events.listing(ctx.conn, subject=job.id)
+    assert (fact.kind, fact.actor_id) == ("job.succeeded", "per_ann")
+
+
+def test_listing_filters_and_pages(idle: Kernel, path: Path) -> None:
+    made = [submit(idle, "test.steps", count=1, path=str(path)) for _ in range(3)]
+    other = submit(idle, "test.heavy", path=str(path))
+    with idle.look(OWNER) as ctx:
+        first = idle.jobs.list(ctx, kind="test.steps", state="queued", limit=2)
+        rest = idle.jobs.list(ctx, kind="test.steps", limit=2, cursor=first.next_cursor)
+        every = idle.jobs.list(ctx)
+        none = idle.jobs.list(ctx, subject="nothing")
+    assert [j.id for j in first.items + rest.items] == [j.id for j in reversed(made)]
+    assert rest.next_cursor is None
+    assert every.items[0].id == other.id
+    assert none.items == []
+
+
+def test_one_process_runs_the_jobs_of_one_home(kernel: Kernel, tmp_path: Path) -> None:
+    other = open_kernel(tmp_path / "other", None)
+    with pytest.raises(Unavailable, match="another home"):
+        other.jobs.start(other)
+    assert not other.jobs.running
+    other.close()
+
+
+def test_every_kind_of_the_tests_is_known(idle: Kernel) -> None:
+    assert set(idle.jobs.kinds) == set(KINDS)
