@@ -1,0 +1,1 @@
+"""Environments, rollouts, engines and their replicas."""

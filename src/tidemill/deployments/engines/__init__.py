@@ -1,0 +1,1 @@
+"""Engines: programs that serve one model file each."""
