@@ -1,0 +1,75 @@
+"""What can go wrong in evaluation, each with its stable code."""
+
+from tidemill.core.errors import Conflict, Failed, Invalid, NotFound
+
+
+class EvalSetNotFound(NotFound):
+    """No eval set of that name, number or id."""
+
+    code = "eval_set_not_found"
+
+
+class EvalRunNotFound(NotFound):
+    """No eval run of that id."""
+
+    code = "eval_run_not_found"
+
+
+class ComparisonNotFound(NotFound):
+    """No comparison of that id."""
+
+    code = "comparison_not_found"
+
+
+class EvalSetInvalid(Invalid):
+    """The dataset version cannot be read as eval items with this mapping."""
+
+    code = "eval_set_invalid"
+
+
+class ScorerInvalid(Invalid):
+    """A scorer's configuration, or what it was given to score with."""
+
+    code = "scorer_invalid"
+
+
+class TargetInvalid(Invalid):
+    """What should answer cannot be reached as it was described."""
+
+    code = "target_invalid"
+
+
+class TargetRefused(Failed):
+    """The target refuses every request: a wrong key, or no such model."""
+
+    code = "target_refused"
+
+
+class TooFewPairs(Invalid):
+    """Too little evidence for any verdict."""
+
+    code = "too_few_pairs"
+
+
+class RunsDiffer(Conflict):
+    """Two runs that do not measure the same thing cannot be compared."""
+
+    code = "runs_differ"
+
+
+class RunNotFinished(Conflict):
+    """A run without its results cannot be compared."""
+
+    code = "run_not_finished"
+
+
+class RunHasFailures(Conflict):
+    """Items without an answer: say how to count them before comparing."""
+
+    code = "run_has_failures"
+
+
+class MetricUnknown(Invalid):
+    """The runs have no such metric."""
+
+    code = "metric_unknown"
