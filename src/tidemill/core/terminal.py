@@ -82,7 +82,8 @@ class Terminal:
             return
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for heading, _ in columns:
-            table.add_column(heading, overflow="fold")
+            # An id that is broken over two lines cannot be copied.
+            table.add_column(heading, overflow="fold", no_wrap=heading == "id")
         for item in items:
             table.add_row(*(cell(_read(item, source)) for _, source in columns))
         self.out.print(table)

@@ -79,7 +79,12 @@ def loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def heavy(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
-    job.step("work", lambda: (note(args["path"], "begin"), time.sleep(0.2), note(args["path"], "end")) and None)
+    def work() -> None:
+        note(args["path"], "begin")
+        time.sleep(0.2)
+        note(args["path"], "end")
+
+    job.step("work", work)
     return {}
 
 

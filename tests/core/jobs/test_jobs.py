@@ -52,11 +52,17 @@ def test_a_job_of_another_process_starts_within_a_second(
 
 
 def test_a_rolled_back_submission_never_runs(kernel: Kernel, path: Path) -> None:
-    with pytest.raises(RuntimeError, match="changed my mind"), kernel.work(OWNER) as ctx:
-        job = kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)})
-        raise RuntimeError("changed my mind")
+    made: list[str] = []
+
+    def submit_and_fail() -> None:
+        with kernel.work(OWNER) as ctx:
+            made.append(kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)}).id)
+            raise RuntimeError("changed my mind")
+
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        submit_and_fail()
     with pytest.raises(JobNotFound):
-        get(kernel, job.id)
+        get(kernel, made[0])
     time.sleep(1.2)
     assert read(path) == []
 

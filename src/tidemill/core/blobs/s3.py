@@ -75,6 +75,7 @@ class S3Blobs:
         region: str = "us-east-1",
         access_key_id: str | None = None,
         secret_access_key: SecretStr | None = None,
+        retries: int = 4,
     ) -> None:
         self.cache = LocalBlobs(cache)
         self.prefix = prefix.strip("/")
@@ -92,7 +93,7 @@ class S3Blobs:
                 "allow_http": (endpoint or "").startswith("http://"),
                 "timeout": timedelta(minutes=10),
             },
-            retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=30)},
+            retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=30)},
         )
 
     def key(self, digest: str) -> str:

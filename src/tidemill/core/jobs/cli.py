@@ -54,8 +54,6 @@ _COLUMNS: list[Column] = [
     ("state", state_cell),
     ("subject", "subject"),
     ("progress", progress_cell),
-    ("by", "actor_name"),
-    ("created", "created_at"),
     ("took", lambda job: took(job)),
 ]
 
@@ -69,7 +67,7 @@ def took(job: Job) -> str | None:
 
 def follow(term: Terminal, job_id: str, *, label: str = "", timeout: float | None = None) -> Job:
     """Wait for a job and show its progress. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
-    jobs = Jobs(term.http)
+    jobs = Jobs(term.working_http)
     if term.as_json or not term.err.is_terminal:
         return jobs.wait(job_id, timeout=timeout)
     columns = (
@@ -122,7 +120,7 @@ def logs(
 ) -> None:
     """A job's log."""
     term = terminal(ctx)
-    jobs = Jobs(term.http)
+    jobs = Jobs(term.working_http if follow_ else term.http)
 
     def print_new(from_line: int) -> int:
         while (piece := jobs.logs(job, offset=from_line)).lines:

@@ -4,8 +4,10 @@ DBOS keeps which steps of a job are done and with what result. Who runs which jo
 `runner`), so each process has an executor id and a queue of its own in DBOS, and DBOS's own recovery finds nothing.
 """
 
+import contextvars
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +72,8 @@ class DbosLog:
         self.executor = executor
         self.queue = _queue(executor)
         self._engine: sa.Engine | None = None
+        self._waiting: set[threading.Event] = set()
+        self._stopped = False
         self._config: dict[str, Any] = {
             "name": APPLICATION,
             "application_version": APPLICATION_VERSION,
@@ -107,7 +111,7 @@ class DbosLog:
         # Attempts are not limited here: the runner gives up on a job that crashes too often.
         @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
         def workflow(job_id: str) -> None:
-            run(job_id)
+            self._in_daemon_thread(run, job_id)
 
         self._workflow = workflow
         try:
@@ -116,6 +120,28 @@ class DbosLog:
         except BaseException:
             self._close()
             raise
+
+    def _in_daemon_thread(self, run: Callable[[str], None], job_id: str) -> None:
+        """Run the job where a long step cannot keep the process from ending: DBOS's own threads would."""
+        ended, raised = threading.Event(), list[BaseException]()
+
+        def body() -> None:
+            try:
+                run(job_id)
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
+                raised.append(error)
+            finally:
+                ended.set()
+
+        self._waiting.add(ended)
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(body,), name=f"tidemill-{job_id}", daemon=True).start()
+        ended.wait()
+        self._waiting.discard(ended)
+        if raised:
+            raise raised[0]
+        if self._stopped:
+            raise JobSuspended("this process stops")
 
     def begin(self, job_id: str) -> None:
         """Run a job: from its start, from where a dead process left it, or again from its failed step."""
@@ -157,6 +183,9 @@ class DbosLog:
 
     def stop(self) -> None:
         """Give back connections and threads."""
+        self._stopped = True
+        for waiting in list(self._waiting):
+            waiting.set()
         try:
             self.forget(self.executor)
         finally:

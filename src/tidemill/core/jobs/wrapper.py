@@ -69,7 +69,7 @@ def _launch(spec: dict[str, Any]) -> int:
     try:
         command = subprocess.Popen(spec["argv"], cwd=spec["workdir"], stdin=subprocess.DEVNULL, preexec_fn=prepare)
     except OSError as error:
-        sys.stderr.write(f"tidemill: cannot start {spec['argv'][0]!r} in {spec['workdir']}: {error.strerror}\n")
+        sys.stderr.write(f"Cannot start {spec['argv'][0]!r} in {spec['workdir']}: {error.strerror}\n")
         return 127 if isinstance(error, FileNotFoundError) else 126
     return command.wait()
 

@@ -1,0 +1,243 @@
+"""What happens to jobs when their process is killed with signal 9."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.core.jobs.kinds import ended, get, kill, open_kernel, read, start_server, submit, until
+from tidemill.core.context import OWNER
+from tidemill.core.jobs import runner, store
+from tidemill.core.jobs.wrapper import process_stamp
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import utc_now
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+@pytest.fixture
+def servers(home: Path, url: str | None) -> Iterator[list]:
+    """Call `servers.append(start_server(...))`; all are killed at the end."""
+    started: list = []
+    yield started
+    for server in started:
+        if server.poll() is None:
+            kill(server)
+
+
+def test_a_killed_job_goes_on_and_does_no_finished_step_twice(
+    idle: Kernel, servers: list, home: Path, url: str | None, path: Path
+) -> None:
+    job = submit(idle, "test.steps", count=12, path=str(path), pause=0.1)
+    for wanted in (2, 5, 8):
+        servers.append(start_server(home, url))
+        until(lambda wanted=wanted: f"begin {wanted}" in read(path))
+        kill(servers[-1])
+    idle.jobs.start(idle)
+    job = ended(idle, job.id)
+
+    assert job.state == "succeeded"
+    assert job.result == {"done": list(range(12))}
+    finished = Counter(line for line in read(path) if line.startswith("end"))
+    begun = Counter(line for line in read(path) if line.startswith("begin"))
+    # Only the three steps that were interrupted may have begun twice (or ended right before the kill).
+    assert set(finished) == {f"end {n}" for n in range(12)}
+    assert sum(begun.values()) <= 12 + 3
+    assert sum(finished.values()) <= 12 + 3
+
+
+def test_a_submitted_job_survives_the_death_of_its_submitter(idle: Kernel, path: Path) -> None:
+    # `idle` never ran it: the row alone is the promise.
+    job = submit(idle, "test.steps", count=1, path=str(path))
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).state == "succeeded"
+
+
+def test_a_process_outlives_the_server_and_is_found_again(
+    idle: Kernel, servers: list, home: Path, url: str | None, tmp_path: Path, path: Path
+) -> None:
+    code = (
+        "import sys, time\n"
+        f"open({str(path)!r}, 'a').write('begin\\n')\n"
+        "for n in range(20): print(n, flush=True); time.sleep(0.1)\n"
+        f"open({str(path)!r}, 'a').write('end\\n')\n"
+    )
+    servers.append(start_server(home, url))
+    job = submit(idle, "test.process", argv=[sys.executable, "-c", code], workdir=str(tmp_path))
+    until(lambda: read(path) == ["begin"])
+    kill(servers[-1])
+    pid = idle.compute.status(f"{job.id}.child").pid
+    assert pid is not None
+    assert process_stamp(pid) is not None  # it runs on
+
+    idle.jobs.start(idle)
+    job = ended(idle, job.id)
+    assert job.state == "succeeded"
+    assert job.result is not None
+    assert job.result["status"]["state"] == "succeeded"
+    assert job.result["status"]["pid"] == pid
+    assert job.result["output"] == "".join(f"{n}\n" for n in range(20))
+    assert read(path) == ["begin", "end"]  # ran once
+
+
+def test_a_process_that_ended_while_no_server_ran_is_found_with_its_exit_code(
+    idle: Kernel, servers: list, home: Path, url: str | None, tmp_path: Path, path: Path
+) -> None:
+    code = f"import sys, time; open({str(path)!r}, 'a').write('begin\\n'); time.sleep(0.5); print('bad'); sys.exit(7)"
+    servers.append(start_server(home, url))
+    job = submit(idle, "test.process", argv=[sys.executable, "-c", code], workdir=str(tmp_path))
+    until(lambda: read(path) == ["begin"])
+    kill(servers[-1])
+    until(lambda: idle.compute.status(f"{job.id}.child").ended)
+
+    idle.jobs.start(idle)
+    job = ended(idle, job.id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error.code == "job_process_failed"
+    assert job.error.details == {"exit_code": 7, "state": "failed"}
+    assert "bad" in job.error.message
+    assert read(path) == ["begin"]
+
+
+def test_cancelling_a_job_whose_server_died_ends_its_process_at_the_next_start(
+    idle: Kernel, servers: list, home: Path, url: str | None, tmp_path: Path, path: Path
+) -> None:
+    code = f"import time; open({str(path)!r}, 'a').write('begin\\n'); time.sleep(600)"
+    servers.append(start_server(home, url))
+    job = submit(idle, "test.process", argv=[sys.executable, "-c", code], workdir=str(tmp_path))
+    until(lambda: read(path) == ["begin"])
+    kill(servers[-1])
+    with idle.work(OWNER) as ctx:
+        assert idle.jobs.cancel(ctx, job.id).cancel_requested
+    assert idle.compute.status(f"{job.id}.child").state == "running"
+
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).state == "cancelled"
+    assert idle.compute.status(f"{job.id}.child").state == "cancelled"
+
+
+def test_a_waiting_job_survives_and_hears_what_was_said_meanwhile(
+    idle: Kernel, servers: list, home: Path, url: str | None, path: Path
+) -> None:
+    servers.append(start_server(home, url))
+    job = submit(idle, "test.wait", path=str(path))
+    until(lambda: get(idle, job.id).waiting_for == "approval")
+    with idle.work(OWNER) as ctx:
+        idle.jobs.signal(ctx, job.id, "approval", 1)
+    until(lambda: read(path) == ["got 1"])
+    kill(servers[-1])
+    with idle.work(OWNER) as ctx:  # nobody listens
+        idle.jobs.signal(ctx, job.id, "approval", 2)
+
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).result == {"first": 1, "second": 2}
+    assert read(path) == ["got 1"]
+
+
+def test_a_living_server_takes_over_from_a_killed_one(
+    kernel: Kernel, servers: list, home: Path, url: str | None, path: Path
+) -> None:
+    """Two servers on one database share the work; when one dies the other finishes it."""
+    servers.append(start_server(home, url))
+    jobs = [submit(kernel, "test.steps", count=30, path=str(path), pause=0.1) for _ in range(30)]
+    until(lambda: len(holders(kernel)) == 2)
+    kill(servers[-1])
+    begun = time.monotonic()
+    until(lambda: len(holders(kernel)) == 1)
+    assert time.monotonic() - begun < runner.SEARCH_SECONDS + 2
+    with kernel.work(OWNER) as ctx:
+        for job in jobs:
+            if not get(kernel, job.id).ended:
+                kernel.jobs.cancel(ctx, job.id)
+    for job in jobs:
+        assert ended(kernel, job.id).state in ("cancelled", "succeeded")
+
+
+def holders(kernel: Kernel) -> set[str]:
+    with kernel.db.read() as conn:
+        return {e for e in conn.execute(sa.select(store.jobs.c.executor).distinct()).scalars() if e}
+
+
+def test_a_server_on_another_machine_is_dead_when_its_heart_stands_still(
+    idle: Kernel, url: str | None, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DEAD_SECONDS", 0.5)
+    monkeypatch.setattr(runner, "SEARCH_SECONDS", 0.2)
+    far = store.Worker(id="wrk_far", machine="elsewhere", pid=1, stamp="x", beat=3)
+    job = submit(idle, "test.steps", count=1, path=str(path))
+    with idle.db.begin() as conn:
+        store.register(conn, far, utc_now())
+        assert [c.id for c in store.claim(conn, ["test.steps"], far.id, 1, utc_now())] == [job.id]
+    idle.jobs.start(idle)
+    if url is not None:  # SQLite is on one machine, so there nothing is waited for
+        time.sleep(0.3)
+        assert get(idle, job.id).state == "running"
+    assert ended(idle, job.id).state == "succeeded"
+
+
+def test_a_process_that_lost_its_job_leaves_it_at_the_next_step(kernel: Kernel, path: Path) -> None:
+    """As after a laptop's sleep, when another server has taken over meanwhile."""
+    job = submit(kernel, "test.steps", count=3, path=str(path), pause=0.3)
+    until(lambda: "begin 0" in read(path))
+    with kernel.db.begin() as conn:
+        conn.execute(store.jobs.update().where(store.jobs.c.id == job.id).values(executor="wrk_other"))
+    time.sleep(1.0)
+    assert read(path) == ["begin 0", "end 0"]
+    assert get(kernel, job.id).state == "running"  # the other's
+
+
+def test_a_job_that_always_takes_the_server_down_is_given_up(idle: Kernel, path: Path) -> None:
+    job = submit(idle, "test.steps", count=1, path=str(path))
+    with idle.db.begin() as conn:
+        conn.execute(store.jobs.update().values(starts=runner.START_LIMIT))
+    idle.jobs.start(idle)
+    job = ended(idle, job.id)
+    assert job.error is not None
+    assert job.error.code == "job_keeps_crashing"
+    assert read(path) == []
+
+
+def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.core.jobs.kinds import *\n"
+        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.jobs.start(kernel)\n"
+        "submit(kernel, 'test.steps', count=2, path=sys.argv[2], pause=600)\n"
+        "until(lambda: read(Path(sys.argv[2])))\n"
+        "print(kernel.jobs.stop(grace=0.2), flush=True)"
+    )
+    root = str(Path(__file__).parents[3])
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(home), str(path)], cwd=root, timeout=30, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "False\n", "")
+
+    kernel = open_kernel(home, None)  # the job is taken up again, from the step that was interrupted
+    kernel.jobs.start(kernel)
+    until(lambda: read(path) == ["begin 0", "begin 0"])
+    assert not kernel.jobs.stop(grace=0.2)
+    kernel.close()
+
+
+def test_the_step_log_is_plain_json_in_wal_mode(kernel: Kernel, home: Path, url: str | None, path: Path) -> None:
+    job = submit(kernel, "test.steps", count=1, path=str(path))
+    ended(kernel, job.id)
+    if url is not None:
+        with kernel.db.read() as conn:
+            rows = conn.execute(sa.text("SELECT output FROM tidemill_jobs.operation_outputs")).scalars().all()
+    else:
+        engine = sa.create_engine(f"sqlite:///{home / 'jobs.db'}")
+        with engine.connect() as conn:
+            assert conn.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+            rows = conn.execute(sa.text("SELECT output FROM operation_outputs")).scalars().all()
+        engine.dispose()
+    assert [json.loads(row) for row in rows] == [{"value": 0}]

@@ -1,0 +1,120 @@
+"""Jobs over HTTP, the SDK and the command line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.core.jobs.kinds import KINDS, get, read, submit, until
+from tidemill.cli import app as commands
+from tidemill.core.http import Http, InProcessTransport
+from tidemill.core.jobs.sdk import Jobs
+from tidemill.core.jobs.types import (
+    Job,
+    JobCancelledError,
+    JobEnded,
+    JobFailed,
+    JobNotFound,
+    JobWaitTimeout,
+)
+from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+from tidemill.server import app as server
+
+
+@pytest.fixture
+def application(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Application]:
+    """The real application on an empty home, with the jobs of the tests, running them."""
+    for name, kind in KINDS.items():
+        monkeypatch.setitem(server.JOBS, name, kind)
+    made = server.build(Settings(home=home))
+    made.kernel.jobs.start(made.kernel)
+    yield made
+    made.kernel.jobs.stop()
+    made.kernel.close()
+
+
+@pytest.fixture
+def kernel(application: server.Application) -> Kernel:
+    return application.kernel
+
+
+@pytest.fixture
+def jobs(application: server.Application) -> Iterator[Jobs]:
+    http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
+    yield Jobs(http)
+    http.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+def test_waiting_shows_progress_and_returns_the_ended_job(jobs: Jobs, kernel: Kernel, path: Path) -> None:
+    made = submit(kernel, "test.steps", count=4, path=str(path), pause=0.3)
+    seen: list[Job] = []
+    job = jobs.wait(made.id, timeout=30, watch=seen.append)
+    assert job.result == {"done": [0, 1, 2, 3]}
+    assert seen[-1] == job
+    assert {0 if s.progress is None else s.progress.done for s in seen} >= {1, 2, 4}
+    assert jobs.get(made.id) == job
+    assert jobs.list(kind="test.steps", state="succeeded").items == [job]
+    log = jobs.logs(made.id)
+    assert [(line.message, line.data) for line in log.lines] == [("all steps done", {"count": 4})]
+    assert jobs.logs(made.id, offset=log.next_offset).lines == []
+
+
+def test_waiting_for_a_failed_job_raises_what_failed(jobs: Jobs, kernel: Kernel, path: Path, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    made = submit(kernel, "test.fail", path=str(path), mended=str(mended), known=True)
+    with pytest.raises(JobFailed, match="The second step is rotten") as caught:
+        jobs.wait(made.id, timeout=30)
+    assert caught.value.hint == "Mend it."
+    assert jobs.wait(made.id, check=False).error is not None
+    mended.touch()
+    assert jobs.retry(made.id).attempt == 2
+    assert jobs.wait(made.id, timeout=30).state == "succeeded"
+
+
+def test_cancel_signal_and_timeout(jobs: Jobs, kernel: Kernel, path: Path) -> None:
+    made = submit(kernel, "test.wait", path=str(path))
+    with pytest.raises(JobWaitTimeout):
+        jobs.wait(made.id, timeout=0.2)
+    jobs.signal(made.id, "approval", {"ok": True})
+    until(lambda: read(path) == ["got {'ok': True}"])
+    jobs.cancel(made.id)
+    with pytest.raises(JobCancelledError):
+        jobs.wait(made.id, timeout=30)
+    with pytest.raises(JobEnded):
+        jobs.cancel(made.id)
+    with pytest.raises(JobNotFound):
+        jobs.get("job_none")
+
+
+def run(*argv: str, code: int = 0) -> str:
+    result = CliRunner().invoke(commands, list(argv), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_the_command_line(kernel: Kernel, path: Path, tmp_path: Path) -> None:
+    good = submit(kernel, "test.steps", count=2, path=str(path))
+    bad = submit(kernel, "test.fail", path=str(path), mended=str(tmp_path / "mended"), known=False)
+    until(lambda: get(kernel, good.id).ended and get(kernel, bad.id).ended)
+
+    assert good.id in run("jobs", "list")
+    page = json.loads(run("--json", "jobs", "list", "--state", "failed"))
+    assert [item["id"] for item in page["items"]] == [bad.id]
+    assert json.loads(run("--json", "jobs", "show", good.id))["result"] == {"done": [0, 1]}
+    assert "Traceback" in run("jobs", "logs", bad.id)
+    assert "all steps done" in json.loads(run("--json", "jobs", "logs", good.id))["lines"][0]["message"]
+
+    waiting = submit(kernel, "test.wait", path=str(path))
+    assert json.loads(run("--json", "jobs", "cancel", waiting.id))["cancel_requested"]
+    until(lambda: get(kernel, waiting.id).ended)
+    (tmp_path / "mended").touch()
+    assert json.loads(run("--json", "jobs", "retry", bad.id))["state"] == "queued"
+    until(lambda: get(kernel, bad.id).state == "succeeded")
