@@ -1,0 +1,1 @@
+"""Datasets: import, clean, split, version, catalogue."""

@@ -1,0 +1,324 @@
+"""From files and a plan to the Parquet files of a version."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidemill.core.wire import content_hash
+from tidemill.data import split as splitting
+from tidemill.data.cleaning import language_identifier
+from tidemill.data.formats import read_chunks
+from tidemill.data.groups import NearIndex, Unions
+from tidemill.data.leakage import leaks, uncleaned_leaks
+from tidemill.data.mapping import Mapper
+from tidemill.data.recipes import Cleaned, Runner, label_numbers, near_index, texts_digest
+from tidemill.data.schemas import SCHEMAS, Batch, Schema
+from tidemill.data.shingles import I64, U64, digests
+from tidemill.data.sniff import guess_format
+from tidemill.data.types import (
+    Distribution,
+    LeakFound,
+    LeakReport,
+    NearStep,
+    NothingLeft,
+    Plan,
+    SplitInvalid,
+    Statistics,
+    StepReport,
+)
+
+ENGINE = 1
+"""Raise it when the code would make other rows out of the same plan."""
+
+Progress = Callable[[str, int], None]
+_GROUP_ROWS = 16_384
+_LANGUAGE_SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class Built:
+    """A version that has been made but not yet recorded."""
+
+    files: dict[str, Path]
+    rows: dict[str, int]
+    source_rows: list[int]
+    steps: list[StepReport]
+    leaks: LeakReport
+    statistics: Statistics
+    content_hash: str
+
+
+def plan_hash(plan: Plan) -> str:
+    """The hash of what decides a version's content. File names do not."""
+    content = plan.model_dump(mode="json")
+    content["sources"] = [source.hash for source in plan.sources]
+    return content_hash(content)
+
+
+class Builder:
+    """Makes one version in a folder of its own."""
+
+    def __init__(self, plan: Plan, paths: Sequence[Path], folder: Path, progress: Progress) -> None:
+        self.plan = plan
+        self.paths = paths
+        self.folder = folder
+        self.progress = progress
+        self.schema: Schema = SCHEMAS[plan.row_schema]
+        self.names = [source.name for source in plan.sources]
+        self.source_rows = [0] * len(paths)
+        self.mapper = Mapper(self.schema, plan.mapping)
+
+    def build(self) -> Built:
+        """Read, clean, divide, check and write."""
+        runner = Runner(self.schema, self.folder, self.names, self._note)
+        cleaned = runner.run(self._batches(), self.plan.recipe)
+        if not cleaned.keep.any():
+            raise self._nothing_left(cleaned)
+        divided = self._divide(cleaned)
+        steps = self._with_mapping(cleaned.steps)
+        gone = int((divided.places == splitting.NOWHERE).sum())
+        if self.plan.split.by == "time":
+            count = len(divided.places)
+            steps.append(StepReport(step="time_boundary", rows_in=count, rows_out=count - gone))
+        writer = _VersionWriter(self.plan, self.schema, self.folder)
+        self._note("writing")
+        writer.write(cleaned, divided)
+        cleaned.spool.close()
+        return Built(
+            files=writer.files,
+            rows=writer.rows,
+            source_rows=self.source_rows,
+            steps=steps,
+            leaks=divided.leaks,
+            statistics=writer.statistics(),
+            content_hash=content_hash({"plan": plan_hash(self.plan), "splits": writer.split_hashes()}),
+        )
+
+    def _note(self, stage: str) -> None:
+        self.progress(stage, sum(self.source_rows))
+
+    def _batches(self) -> Iterator[Batch]:
+        for number, (path, name) in enumerate(zip(self.paths, self.names, strict=True)):
+            kind = guess_format(path, name, self.plan.read)
+            for chunk in read_chunks(path, name, kind, self.plan.read):
+                self.source_rows[number] += len(chunk.lines)
+                yield self.mapper.batch(chunk, number, name)
+
+    def _with_mapping(self, steps: list[StepReport]) -> list[StepReport]:
+        if not self.mapper.dropped:
+            return list(steps)
+        total = sum(self.source_rows)
+        figures = {"missing": self.mapper.dropped}
+        return [
+            StepReport(step="mapping", rows_in=total, rows_out=total - self.mapper.dropped, figures=figures),
+            *steps,
+        ]
+
+    def _nothing_left(self, cleaned: Cleaned) -> NothingLeft:
+        table = ", ".join(f"{step.step} dropped {step.dropped}" for step in cleaned.steps if step.dropped)
+        return NothingLeft(
+            f"No row is left of {sum(self.source_rows)}: {table or 'all lacked a value'}.",
+            hint="Loosen the recipe, or check the mapping.",
+            param="recipe",
+        )
+
+    def _divide(self, cleaned: Cleaned) -> "Divided":
+        spec = self.plan.split
+        rows = np.flatnonzero(cleaned.keep)
+        keys = texts_digest(cleaned.spool, self.schema, cleaned.keep, "input", self._note)
+        unions = Unions(len(rows))
+        unions.join_equal(keys)
+        unions.join_equal(_cluster_keys(cleaned))
+        near = self._near(cleaned, rows)
+        if near is not None:
+            for _ in near.pairs(unions):
+                self._note("split")
+        clusters = unions.roots()
+        labels, label_names = None, []
+        if "label" in self.schema.fields:
+            numbers, label_names = label_numbers(cleaned.spool)
+            present, labels = np.unique(numbers[rows], return_inverse=True)
+            label_names = [label_names[number] for number in present]
+        times = _times(cleaned) if spec.by == "time" else None
+        places = splitting.assign(spec, clusters=clusters, digests=keys[:, 0].copy(), labels=labels, times=times)
+        splitting.check(spec, places, labels, label_names)
+        self._note("leakage")
+        found = leaks(list(spec.ratios), places, keys, near)
+        if bad := [leak for leak in found if leak.exact or leak.near]:
+            raise LeakFound(
+                f"{bad[0].exact + bad[0].near} rows of {bad[0].split!r} also stand in {bad[0].against!r}.",
+                hint="Drop near-duplicates in the recipe, and please report this.",
+                details={"leaks": [leak.model_dump() for leak in bad]},
+            )
+        report = LeakReport(
+            threshold=spec.near_duplicates,
+            found=found,
+            uncleaned=uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
+        )
+        return Divided(rows=rows, clusters=clusters, places=places, leaks=report)
+
+    def _near(self, cleaned: Cleaned, rows: I64) -> NearIndex | None:
+        spec = self.plan.split
+        if spec.near_duplicates is None or len(spec.ratios) == 1:
+            return None
+        step = NearStep(threshold=spec.near_duplicates)
+        index = near_index(cleaned.spool, self.schema, rows, self.folder / "split", step, "input")
+        for batch in cleaned.spool.batches(cleaned.keep):
+            self._note("split")
+            index.add(self.schema.row_texts(batch, "input"))
+        return index
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Where each kept row goes."""
+
+    rows: I64
+    clusters: I64
+    places: I64
+    leaks: LeakReport
+
+
+def _cluster_keys(cleaned: Cleaned) -> U64:
+    parts = []
+    for column in cleaned.spool.column("cluster"):
+        keys = digests([(key or "").encode() for key in column.to_pylist()])
+        keys = np.where(column.is_null().to_numpy(zero_copy_only=False)[:, None], np.uint64(0), keys)
+        parts.append(keys)
+    return np.concatenate(parts)[cleaned.keep]
+
+
+def _times(cleaned: Cleaned) -> I64:
+    parts = list(cleaned.spool.column("time"))
+    joined = pa.chunked_array(parts).filter(pa.array(cleaned.keep))
+    if joined.null_count:
+        raise SplitInvalid(
+            f"{joined.null_count} rows have no time, so a split by time cannot place them.",
+            hint="Map the time of every row: --map time=COLUMN.",
+            param="split",
+        )
+    times: I64 = joined.to_numpy()
+    return times
+
+
+class _VersionWriter:
+    """Writes one Parquet file per split and measures the rows on the way."""
+
+    def __init__(self, plan: Plan, schema: Schema, folder: Path) -> None:
+        self.plan = plan
+        self.schema = schema
+        self.splits = list(plan.split.ratios)
+        self.files = {split: folder / f"{split}.parquet" for split in self.splits}
+        self.rows = dict.fromkeys(self.splits, 0)
+        timed = [pa.field("time", pa.timestamp("us", "UTC"))] if "time" in plan.mapping.fields else []
+        strings = [pa.field(name, pa.string()) for name in ("id", "cluster_id", "split")]
+        self.arrow = pa.schema([*strings, *schema.arrow, *timed])
+        self.held: dict[str, list[Any]] = {split: [] for split in self.splits}
+        self.hashes = {split: hashlib.sha256() for split in self.splits}
+        self.seen: dict[str, int] = {}
+        self.chars: list[I64] = []
+        self.bytes = 0
+        self.clusters = 0
+        self.labels: dict[str, Counter[str]] = {split: Counter() for split in self.splits}
+        self.languages: Counter[str] = Counter()
+
+    def write(self, cleaned: Cleaned, divided: Divided) -> None:
+        """All rows of all splits, in the order in which they were read."""
+        ids, repeats = _row_ids(cleaned, self.schema)
+        placed = divided.places != splitting.NOWHERE
+        self.clusters = len(np.unique(divided.clusters[placed]))
+        stride = max(1, len(divided.places) // _LANGUAGE_SAMPLE)
+        writers = {s: pq.ParquetWriter(str(p), self.arrow, compression="zstd") for s, p in self.files.items()}
+        begin = 0
+        for batch in cleaned.spool.batches(cleaned.keep):
+            end = begin + len(batch)
+            columns = dict(batch.columns)
+            columns["id"] = [_id(ids[row], int(repeats[row])) for row in range(begin, end)]
+            columns["cluster_id"] = ["c_" + ids[row].tobytes().hex()[:24] for row in divided.clusters[begin:end]]
+            self._measure(batch, divided.places[begin:end], begin, stride)
+            for number, split in enumerate(self.splits):
+                self._take(columns, split, (divided.places[begin:end] == number).tolist())
+                if sum(map(len, self.held[split])) >= _GROUP_ROWS:
+                    self._flush(writers[split], split)
+            begin = end
+        for split, writer in writers.items():
+            self._flush(writer, split)
+            writer.close()
+
+    def _take(self, columns: dict[str, list[Any]], split: str, mask: list[bool]) -> None:
+        count = sum(mask)
+        if count == 0:
+            return
+        picked = pa.array(mask)
+        arrays = [
+            pa.array([split] * count) if field.name == "split" else pa.array(columns[field.name], type=field.type).filter(picked)
+            for field in self.arrow
+        ]
+        table = pa.Table.from_arrays(arrays, schema=self.arrow)
+        self.hashes[split].update("\n".join(table["id"].to_pylist() + table["cluster_id"].to_pylist()).encode())
+        self.rows[split] += count
+        self.held[split].append(table)
+        if "label" in columns:
+            self.labels[split].update(table["label"].to_pylist())
+
+    def _flush(self, writer: Any, split: str) -> None:
+        if self.held[split]:
+            writer.write_table(pa.concat_tables(self.held[split]), row_group_size=_GROUP_ROWS)
+            self.held[split] = []
+
+    def _measure(self, batch: Batch, places: I64, begin: int, stride: int) -> None:
+        texts = self.schema.row_texts(batch)
+        placed = (places != splitting.NOWHERE).tolist()
+        kept = [text for text, here in zip(texts, placed, strict=True) if here]
+        self.chars.append(np.fromiter(map(len, kept), dtype=np.int32, count=len(kept)))
+        self.bytes += sum(len(text.encode()) for text in kept)
+        for row in range(-begin % stride, len(texts), stride):
+            if placed[row] and sum(self.languages.values()) < _LANGUAGE_SAMPLE:
+                self.languages[language_identifier().classify(texts[row][:2000])[0]] += 1
+
+    def split_hashes(self) -> dict[str, dict[str, Any]]:
+        """Rows and digest of every split, for the content hash."""
+        return {split: {"rows": self.rows[split], "digest": self.hashes[split].hexdigest()} for split in self.splits}
+
+    def statistics(self) -> Statistics:
+        """What was measured."""
+        chars = np.concatenate(self.chars)
+        labels = sorted(set().union(*self.labels.values()))
+        return Statistics(
+            rows=len(chars),
+            clusters=self.clusters,
+            chars=Distribution(
+                min=int(chars.min()),
+                mean=round(float(chars.mean()), 2),
+                p50=int(np.percentile(chars, 50)),
+                p95=int(np.percentile(chars, 95)),
+                max=int(chars.max()),
+            ),
+            tokens_estimate=-(-self.bytes // 4),
+            labels={label: {split: self.labels[split][label] for split in self.splits} for label in labels},
+            languages=dict(self.languages.most_common()),
+        )
+
+
+def _id(digest: U64, repeat: int) -> str:
+    plain = "r_" + digest.tobytes().hex()[:24]
+    return plain if repeat == 0 else f"{plain}-{repeat + 1}"
+
+
+def _row_ids(cleaned: Cleaned, schema: Schema) -> tuple[U64, I64]:
+    """A digest of each kept row's content, and how many equal rows stand before it."""
+    keys = np.concatenate([digests(schema.identities(batch)) for batch in cleaned.spool.batches(cleaned.keep)])
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    begins = np.flatnonzero(new)
+    repeats = np.empty(len(keys), dtype=np.int64)
+    repeats[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
+    return keys, repeats

@@ -1,0 +1,244 @@
+"""The steps of a recipe that look at one row at a time."""
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ftfy
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from tidemill.data.pii import Finder, full_finder, masked
+from tidemill.data.schemas import Batch, Schema
+from tidemill.data.types import (
+    Example,
+    LanguageStep,
+    LengthStep,
+    PiiStep,
+    RecipeInvalid,
+    StepReport,
+    UnicodeStep,
+    WhitespaceStep,
+)
+
+EXAMPLES = 5
+_EXAMPLE_CHARS = 200
+_FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, explain=False)
+_SPACES = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n ?")
+_EMPTY_LINES = re.compile(r"\n{3,}")
+
+
+def shown(text: str) -> str:
+    """A text as it may be shown in a report: masked, short, and storable."""
+    safe = full_finder().mask(text[: 4 * _EXAMPLE_CHARS]).replace("\x00", "\ufffd")
+    return safe if len(safe) <= _EXAMPLE_CHARS else safe[:_EXAMPLE_CHARS] + "…"
+
+
+class Tally:
+    """Counts what a step does and keeps a few examples."""
+
+    def __init__(self, step: str, sources: list[str]) -> None:
+        self.step = step
+        self.sources = sources
+        self.rows_in = 0
+        self.rows_out = 0
+        self.changed = 0
+        self.figures: Counter[str] = Counter()
+        self.examples: list[Example] = []
+
+    def passed(self, rows_in: int, rows_out: int) -> None:
+        """Count rows that came and rows that went on."""
+        self.rows_in += rows_in
+        self.rows_out += rows_out
+
+    def example(self, batch: Batch, row: int, before: str, after: str | None, reason: str) -> None:
+        """Keep an example while there is room."""
+        if len(self.examples) < EXAMPLES:
+            source = f"{self.sources[batch.files[row]]}:{batch.lines[row]}"
+            kept = None if after is None else shown(after)
+            self.examples.append(Example(source=source, before=shown(before), after=kept, reason=reason))
+
+    def report(self) -> StepReport:
+        """The counts as a value."""
+        return StepReport(
+            step=self.step,
+            rows_in=self.rows_in,
+            rows_out=self.rows_out,
+            changed=self.changed,
+            figures=dict(sorted(self.figures.items())),
+            examples=self.examples,
+        )
+
+
+class RowStep(Protocol):
+    """A step that needs to see one row at a time."""
+
+    tally: Tally
+
+    def run(self, batch: Batch) -> Batch:
+        """The rows that go on, as they go on."""
+
+
+class ChangeText:
+    """Changes every text by a function."""
+
+    def __init__(self, schema: Schema, tally: Tally, change: Callable[[str], str], reason: str) -> None:
+        self.schema = schema
+        self.tally = tally
+        self.change = change
+        self.reason = reason
+
+    def run(self, batch: Batch) -> Batch:
+        """The batch with its texts changed."""
+        before = self.schema.cells(batch)
+        after = list(map(self.change, before))
+        self.tally.passed(len(batch), len(batch))
+        if before == after:
+            return batch
+        rows = self.schema.cell_rows(batch)
+        differing = [cell for cell, text in enumerate(after) if text != before[cell]]
+        self.tally.changed += len({rows[cell] for cell in differing})
+        for cell in differing[:EXAMPLES]:
+            self.tally.example(batch, rows[cell], before[cell], after[cell], self.reason)
+        return self.schema.with_cells(batch, after)
+
+
+def repair(text: str) -> str:
+    """Undo wrong decoding and remove control characters. ASCII needs no look: only its controls can be wrong."""
+    if text.isascii() and text.isprintable():
+        return text
+    return unicodedata.normalize("NFC", ftfy.fix_text(text, _FTFY))
+
+
+def trim(text: str) -> str:
+    """Trim, and shorten runs of spaces and of empty lines."""
+    text = text.strip()
+    if "\n" not in text:
+        return _SPACES.sub(" ", text) if "  " in text or not text.isprintable() or not text.isascii() else text
+    return _EMPTY_LINES.sub("\n\n", _LINES.sub("\n", _SPACES.sub(" ", text)))
+
+
+class KeepLanguage:
+    """Drops rows in other languages."""
+
+    def __init__(self, schema: Schema, tally: Tally, spec: LanguageStep) -> None:
+        self.schema = schema
+        self.tally = tally
+        self.spec = spec
+        known = language_identifier().labels
+        for code in spec.keep:
+            if code not in known:
+                raise RecipeInvalid(
+                    f"The language {code!r} is not known.",
+                    hint=f"Use ISO 639-1 codes: {', '.join(sorted(known)[:200])}.",
+                    param="recipe",
+                )
+
+    def run(self, batch: Batch) -> Batch:
+        """The rows in the wanted languages."""
+        identifier = language_identifier()
+        mask = []
+        for row, text in enumerate(self.schema.row_texts(batch)):
+            if len(text) < self.spec.min_chars:
+                mask.append(True)
+                self.tally.figures["too_short"] += 1
+                continue
+            language, probability = identifier.classify(text[:2000])
+            wanted = language in self.spec.keep and probability >= self.spec.min_probability
+            self.tally.figures[language] += 1
+            mask.append(wanted)
+            if not wanted:
+                self.tally.example(batch, row, text, None, f"{language} with probability {probability:.2f}")
+        kept = batch.keep(mask)
+        self.tally.passed(len(batch), len(kept))
+        return kept
+
+
+@functools.cache
+def language_identifier() -> Any:
+    """The language model of py3langid, loaded on first use."""
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+class KeepLength:
+    """Drops rows that are too short or too long. Every required text must have the least length."""
+
+    def __init__(self, schema: Schema, tally: Tally, spec: LengthStep) -> None:
+        self.schema = schema
+        self.tally = tally
+        self.spec = spec
+
+    def run(self, batch: Batch) -> Batch:
+        """The rows of a fitting length."""
+        whole = self.schema.row_texts(batch, "row")
+        shortest = list(map(len, whole))
+        for name in set(self.schema.required) & set(self.schema.texts) - {"messages"}:
+            shortest = [min(low, len(text)) for low, text in zip(shortest, batch.columns[name], strict=True)]
+        upper = self.spec.max_chars if self.spec.max_chars is not None else max(map(len, whole), default=0)
+        mask = [
+            low >= self.spec.min_chars and len(text) <= upper for low, text in zip(shortest, whole, strict=True)
+        ]
+        if not all(mask):
+            self._note(batch, whole, mask)
+        kept = batch.keep(mask)
+        self.tally.passed(len(batch), len(kept))
+        return kept
+
+    def _note(self, batch: Batch, whole: list[str], mask: list[bool]) -> None:
+        for row in (row for row, fits in enumerate(mask) if not fits):
+            long = self.spec.max_chars is not None and len(whole[row]) > self.spec.max_chars
+            self.tally.figures["too_long" if long else "too_short"] += 1
+            self.tally.example(batch, row, whole[row], None, f"{len(whole[row])} characters")
+
+
+class HandlePii:
+    """Masks personal data, drops rows that hold any, or only counts it."""
+
+    def __init__(self, schema: Schema, tally: Tally, spec: PiiStep) -> None:
+        self.schema = schema
+        self.tally = tally
+        self.spec = spec
+        self.finder = Finder(tuple(spec.kinds))
+
+    def run(self, batch: Batch) -> Batch:
+        """The batch after the action."""
+        cells = self.schema.cells(batch)
+        finds = {cell: found for cell, text in enumerate(cells) if (found := self.finder.finds(text))}
+        if not finds:
+            self.tally.passed(len(batch), len(batch))
+            return batch
+        rows = self.schema.cell_rows(batch)
+        touched = {rows[cell] for cell in finds}
+        after = list(cells)
+        for cell, found in finds.items():
+            self.tally.figures.update(find.kind for find in found)
+            after[cell] = masked(cells[cell], found)
+            kinds = ", ".join(sorted({find.kind for find in found}))
+            self.tally.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
+        if self.spec.action == "drop":
+            kept = batch.keep([row not in touched for row in range(len(batch))])
+            self.tally.passed(len(batch), len(kept))
+            return kept
+        self.tally.passed(len(batch), len(batch))
+        if self.spec.action == "report":
+            return batch
+        self.tally.changed += len(touched)
+        return self.schema.with_cells(batch, after)
+
+
+def row_step(spec: Any, schema: Schema, tally: Tally) -> RowStep:
+    """The step that a row-wise spec describes."""
+    if isinstance(spec, UnicodeStep):
+        return ChangeText(schema, tally, repair, "repaired text")
+    if isinstance(spec, WhitespaceStep):
+        return ChangeText(schema, tally, trim, "trimmed")
+    if isinstance(spec, LanguageStep):
+        return KeepLanguage(schema, tally, spec)
+    if isinstance(spec, LengthStep):
+        return KeepLength(schema, tally, spec)
+    if isinstance(spec, PiiStep):
+        return HandlePii(schema, tally, spec)
+    raise RecipeInvalid(f"There is no step {spec!r}.", param="recipe")

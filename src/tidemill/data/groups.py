@@ -1,0 +1,186 @@
+"""Which rows belong together: equal keys, equal text, nearly equal text."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import rensa
+
+from tidemill.data.shingles import I64, U64, Shingles, jaccard, mix, shingle
+
+PERMUTATIONS = 128
+SEED = 42
+_RECALL = 0.995
+_MANY = 256
+_SLACK = 0.12
+"""A pair whose signatures agree this much less than the threshold is not compared in full (over 3 standard errors)."""
+
+
+class Unions:
+    """Disjoint sets of rows. The representative of a set is its smallest row."""
+
+    def __init__(self, count: int) -> None:
+        self.parent: I64 = np.arange(count, dtype=np.int64)
+
+    def root(self, row: int) -> int:
+        """The representative of the set that holds `row`."""
+        parent = self.parent
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = int(parent[row])
+        return row
+
+    def join(self, left: int, right: int) -> None:
+        """Make the sets of two rows one."""
+        first, second = sorted((self.root(left), self.root(right)))
+        self.parent[second] = first
+
+    def roots(self) -> I64:
+        """The representative of every row."""
+        parent = self.parent
+        while True:
+            above = parent[parent]
+            if np.array_equal(above, parent):
+                return above
+            parent = above
+
+    def join_equal(self, keys: U64) -> None:
+        """Join rows with the same 128-bit key; a key of zero joins nothing."""
+        first = first_of_equal(keys)
+        rows = np.flatnonzero((first != np.arange(len(keys))) & keys.any(axis=1))
+        for row in rows.tolist():
+            self.join(int(first[row]), row)
+
+
+def first_of_equal(keys: U64) -> I64:
+    """For each row the first row with the same 128-bit key."""
+    if len(keys) == 0:
+        return np.zeros(0, dtype=np.int64)
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    new = np.empty(len(keys), dtype=bool)
+    new[0] = True
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    group = np.cumsum(new) - 1
+    first = np.empty(len(keys), dtype=np.int64)
+    first[order] = order[np.flatnonzero(new)][group]
+    return first
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """How many bands of how many rows: the longest rows with which a pair at the threshold is found 99.5% of times."""
+    for rows in range(PERMUTATIONS, 1, -1):
+        bands = PERMUTATIONS // rows
+        if 1 - (1 - threshold**rows) ** bands >= _RECALL:
+            return bands, rows
+    return PERMUTATIONS, 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that are nearly the same, and how nearly."""
+
+    row: int
+    like: int
+    similarity: float
+
+
+class NearIndex:
+    """Finds near-duplicates among many texts with little memory: signatures lie on disk, one band is read at a time.
+
+    `text_of` gives a text back by its row, for the real comparison.
+    """
+
+    def __init__(self, folder: Path, *, threshold: float, ngram: int, text_of: Callable[[int], str]) -> None:
+        self.threshold = threshold
+        self.ngram = ngram
+        self.count = 0
+        self.bands, self.rows = bands_for(threshold)
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files: list[BinaryIO] = [(folder / f"band{band}").open("wb") for band in range(self.bands)]
+        self._signatures = (folder / "signatures").open("wb")
+        self._tokens = functools.lru_cache(maxsize=8192)(lambda row: shingle([text_of(row)], ngram).of(0))
+
+    def add(self, texts: list[str]) -> None:
+        """Add the next rows."""
+        if not texts:
+            return
+        shingles = shingle(texts, self.ngram)
+        signatures = signature_matrix(shingles)
+        for band, file in enumerate(self._files):
+            words = signatures[:, band * self.rows : (band + 1) * self.rows].astype(np.uint64)
+            file.write(_fold(words).tobytes())
+        self._signatures.write((signatures & 0xFF).astype(np.uint8).tobytes())
+        self.count += len(texts)
+
+    def runs(self) -> Iterator[tuple[I64, npt.NDArray[np.uint8]]]:
+        """Candidates: rows that share a band, in row order, with the signatures of all rows."""
+        for file in [*self._files, self._signatures]:
+            file.close()
+        if self.count == 0:
+            return
+        shape = (self.count, PERMUTATIONS)
+        signatures = np.memmap(self.folder / "signatures", dtype=np.uint8, mode="r", shape=shape)
+        for band in range(self.bands):
+            hashes = np.fromfile(self.folder / f"band{band}", dtype=np.uint64)
+            for rows in _equal_runs(hashes):
+                yield rows, signatures
+
+    def alike(self, row: int, others: I64, signatures: npt.NDArray[np.uint8]) -> Iterator[Pair]:
+        """Those of `others` that really are near-duplicates of `row`."""
+        agreeing = (signatures[others] == signatures[row]).mean(axis=1)
+        for other in others[agreeing >= self.threshold - _SLACK].tolist():
+            similarity = jaccard(self._tokens(other), self._tokens(row))
+            if similarity >= self.threshold:
+                yield Pair(row, other, similarity)
+
+    def pairs(self, unions: Unions) -> Iterator[Pair]:
+        """Near-duplicate pairs that join two sets of `unions`; joins them. Of all that there are it misses 0.5%."""
+        for rows, signatures in self.runs():
+            yield from self._joining(rows, signatures, unions)
+
+    def _joining(self, rows: I64, signatures: npt.NDArray[np.uint8], unions: Unions) -> Iterator[Pair]:
+        seen: list[int] = []
+        heads: set[int] = set()
+        for row in rows.tolist():
+            own = unions.root(row)
+            apart = [other for other in seen if unions.root(other) != own]
+            if apart:
+                for pair in self.alike(row, np.array(apart), signatures):
+                    if unions.root(pair.like) != unions.root(row):
+                        unions.join(pair.like, row)
+                        yield pair
+            # In a run of thousands, comparing with some rows of each known set is enough and stays fast.
+            if len(seen) < _MANY or unions.root(row) not in heads:
+                seen.append(row)
+                heads.add(unions.root(row))
+            if len(seen) > 4 * _MANY:
+                seen = seen[-2 * _MANY :]
+
+def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:
+    """MinHash signatures, one row per text."""
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+        shingles.tokens, shingles.offsets.astype(np.uint64), PERMUTATIONS, SEED
+    )
+    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(-1, PERMUTATIONS)
+
+
+def _fold(words: U64) -> U64:
+    folded = np.full(len(words), 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for place in range(words.shape[1]):
+        folded = mix(folded ^ words[:, place])
+    return folded
+
+
+def _equal_runs(hashes: U64) -> Iterator[I64]:
+    """Rows with equal hashes, each run in row order."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    edges = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1], [True])))
+    for at in np.flatnonzero(np.diff(edges) > 1):
+        yield order[edges[at] : edges[at + 1]]

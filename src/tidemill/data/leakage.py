@@ -1,0 +1,83 @@
+"""Does a split leak: how many of its rows stand, exactly or nearly, in an earlier split?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tidemill.data.groups import NearIndex, first_of_equal
+from tidemill.data.shingles import I64, U64, digests
+from tidemill.data.types import Leak
+
+_RUN = 4096
+
+
+def leaks(names: Sequence[str], places: I64, keys: U64, near: NearIndex | None = None) -> list[Leak]:
+    """Leakage between every two splits.
+
+    `places` gives each row's split as a place in `names` (negative: in none), `keys` one 128-bit digest of its input;
+    `near`, when given, holds the same rows. This looks at the rows alone and knows nothing of how they were divided.
+    """
+    first = first_of_equal(keys)
+    exact = {
+        (late, early): _standing(places, first, late, early) for late in range(len(names)) for early in range(late)
+    }
+    close: dict[tuple[int, int], set[int]] = {pair: set() for pair in exact}
+    if near is not None:
+        for rows, signatures in near.runs():
+            _note_close(rows[:_RUN], signatures, places, near, close)
+    return [
+        Leak(
+            split=names[late],
+            against=names[early],
+            rows=int((places == late).sum()),
+            exact=len(found),
+            near=len(close[late, early] - found),
+        )
+        for (late, early), found in exact.items()
+    ]
+
+
+def _standing(places: I64, first: I64, late: int, early: int) -> set[int]:
+    there = np.zeros(len(places), dtype=bool)
+    there[first[places == early]] = True
+    rows = np.flatnonzero(places == late)
+    return set(rows[there[first[rows]]].tolist())
+
+
+def _note_close(
+    rows: I64, signatures: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", places: I64, near: NearIndex, close: dict[tuple[int, int], set[int]]
+) -> None:
+    here = places[rows]
+    if len(set(here[here >= 0].tolist())) < 2:
+        return
+    for (late, early), found in close.items():
+        against = rows[here == early]
+        if not len(against):
+            continue
+        for row in rows[here == late].tolist():
+            if row not in found and next(near.alike(row, against, signatures), None) is not None:
+                found.add(row)
+
+
+def leaks_of_texts(
+    splits: dict[str, list[str]], folder: Path | None = None, *, threshold: float = 0.8, ngram: int = 5
+) -> list[Leak]:
+    """Leakage between lists of texts. Near-duplicates are looked for when `folder` gives room for an index."""
+    texts = [text for some in splits.values() for text in some]
+    places = np.repeat(np.arange(len(splits)), [len(some) for some in splits.values()])
+    keys = digests([text.encode() for text in texts])
+    near = None
+    if folder is not None:
+        near = NearIndex(folder, threshold=threshold, ngram=ngram, text_of=texts.__getitem__)
+        near.add(texts)
+    return leaks(list(splits), places, keys, near)
+
+
+def uncleaned_leaks(ratios: dict[str, float], raw: U64, seed: int) -> list[Leak]:
+    """What would have leaked had the rows been divided as they came, one by one at random (exact copies only)."""
+    order = np.random.default_rng(seed).permutation(len(raw))
+    cuts = (np.cumsum(list(ratios.values()))[:-1] * len(raw)).round()
+    places = np.empty(len(raw), dtype=np.int64)
+    places[order] = np.searchsorted(cuts, np.arange(len(raw)), side="right")
+    return leaks(list(ratios), places, raw)

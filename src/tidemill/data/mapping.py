@@ -1,0 +1,308 @@
+"""From the columns of a file to the fields of a schema."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import re2
+
+from tidemill.core.errors import nearest
+from tidemill.core.wire import canonical_json
+from tidemill.data.formats import MISSING, Chunk
+from tidemill.data.schemas import ROLES, Batch, Schema
+from tidemill.data.types import (
+    ColumnUnknown,
+    FieldUnknown,
+    LabelUnknown,
+    MapSpec,
+    MessagesInvalid,
+    TimeUnreadable,
+    TypesMixed,
+    TypeWrong,
+    ValueMissing,
+)
+
+EXTRA_FIELDS = ("cluster", "time")
+CHAT_PARTS = ("system", "user", "assistant")
+_VARIABLE = re2.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+_SHAREGPT = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+_KINDS = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+
+def allowed_fields(schema: Schema) -> list[str]:
+    """The names that a mapping for this schema may give columns to."""
+    parts = CHAT_PARTS if schema.name == "chat" else ()
+    return [*schema.fields, *parts, *EXTRA_FIELDS]
+
+
+def check_fields(schema: Schema, fields: dict[str, str]) -> None:
+    """Refuse a mapping to a field that the schema lacks."""
+    allowed = allowed_fields(schema)
+    for field in fields:
+        if field not in allowed:
+            guess = nearest(field, allowed, 1)
+            raise FieldUnknown(
+                f"The schema {schema.name} has no field {field!r}.",
+                hint=f"Did you mean {guess[0]!r}? " * bool(guess) + f"Fields: {', '.join(allowed)}.",
+                param="mapping",
+            )
+
+
+def check_columns(fields: dict[str, str], names: list[str], source: str) -> None:
+    """Refuse a mapping from a column that the file lacks."""
+    for field, column in fields.items():
+        for wanted in _columns_of(column):
+            if wanted not in names:
+                guess = nearest(wanted, names, 1) or [n for n in names if n.lower() == wanted.lower()]
+                hint = f"Did you mean `--map {field}={guess[0]}`? " if guess else ""
+                raise ColumnUnknown(
+                    f"{source} has no column {wanted!r}.",
+                    hint=hint + f"Columns: {', '.join(names[:30])}.",
+                    param="mapping",
+                    details={"column": wanted, "nearest": guess[0] if guess else None, "columns": names[:200]},
+                )
+
+
+def _columns_of(column: str) -> list[str]:
+    found = [match.group(1) for match in _VARIABLE.finditer(column)]
+    return found or [column]
+
+
+class Mapper:
+    """Maps the chunks of one or more files; remembers what it saw so that mixed types are noticed."""
+
+    def __init__(self, schema: Schema, spec: MapSpec) -> None:
+        self.schema = schema
+        self.spec = spec
+        self.kinds: dict[str, tuple[type, str]] = {}
+        self.labels = frozenset(spec.labels) if spec.labels is not None else None
+        self.dropped = 0
+        self.checked: set[int] = set()
+
+    def batch(self, chunk: Chunk, file: int, source: str) -> Batch:
+        """The rows of one chunk. Raises at the first value that does not fit, naming its line."""
+        if file not in self.checked:
+            check_columns(self.spec.fields, chunk.names(), source)
+            self.checked.add(file)
+        place = _Place(source, chunk.lines)
+        columns: dict[str, list[Any]] = {name: self._field(name, chunk, place) for name in self.schema.fields}
+        columns["cluster"] = [key or None for key in self._text("cluster", chunk, place, required=False)]
+        columns["time"] = [_moment(v, place, i) for i, v in enumerate(self._values("time", chunk))]
+        batch = Batch(columns, [file] * len(chunk.lines), chunk.lines)
+        if self.spec.missing == "drop":
+            mask = [
+                all(value is not None for value in values)
+                for values in zip(*(columns[name] for name in self.schema.required), strict=True)
+            ]
+            self.dropped += mask.count(False)
+            batch = batch.keep(mask)
+        return batch
+
+    def _values(self, field: str, chunk: Chunk) -> list[Any]:
+        column = self.spec.fields.get(field)
+        if column is None:
+            return [None] * len(chunk.lines)
+        names = [match.group(1) for match in _VARIABLE.finditer(column)]
+        if not names:
+            return [None if value is MISSING else value for value in chunk.column(column)]
+        parts = _VARIABLE.split(column)
+        filled = {name: chunk.column(name) for name in set(names)}
+        return [
+            "".join(
+                part if not number % 2 else _plain(filled[part][row]) for number, part in enumerate(parts)
+            ).strip()
+            for row in range(len(chunk.lines))
+        ]
+
+    def _field(self, name: str, chunk: Chunk, place: "_Place") -> list[Any]:
+        if name == "messages":
+            return self._messages(chunk, place)
+        if name == "metadata":
+            return [_metadata(value) for value in self._values(name, chunk)]
+        if name == "label":
+            return self._label(chunk, place)
+        if name == "expected":
+            values = self._values(name, chunk)
+            return [value if value is None or type(value) is str else _plain(value) for value in values]
+        return self._text(name, chunk, place, required=name in self.schema.required)
+
+    def _text(self, field: str, chunk: Chunk, place: "_Place", *, required: bool) -> list[Any]:
+        values = self._values(field, chunk)
+        kinds = set(map(type, values))
+        if kinds == {str}:
+            self.kinds.setdefault(field, (str, place.at(0)))
+            return values
+        for row, value in enumerate(values):
+            if value is None:
+                self._missing(field, place, row, required)
+                continue
+            self._same_kind(field, value, place, row)
+            if type(value) is not str and field != "cluster":
+                raise TypeWrong(
+                    f"{place.at(row)} has {_kind(value)} where the field {field!r} needs text: {_plain(value)[:60]!r}.",
+                    hint=f"Map another column to {field}, or write the value as text.",
+                    details={"line": place.lines[row], "field": field},
+                )
+        return [None if value is None else _plain(value) for value in values]
+
+    def _missing(self, field: str, place: "_Place", row: int, required: bool) -> None:
+        if required and self.spec.missing == "error":
+            raise ValueMissing(
+                f"{place.at(row)} has no value for {field!r}.",
+                hint="Fill it in, or drop such rows with `--missing drop`.",
+                details={"line": place.lines[row], "field": field},
+            )
+
+    def _same_kind(self, field: str, value: Any, place: "_Place", row: int) -> None:
+        kind = float if type(value) is int else type(value)
+        first, where = self.kinds.setdefault(field, (kind, place.at(row)))
+        if first is not kind:
+            raise TypesMixed(
+                f"The values for {field!r} are mixed: {place.at(row)} has {_kind(value)}, "
+                f"{where} has {_KINDS.get(first, first.__name__)}.",
+                hint="Write all of them as text.",
+                details={"line": place.lines[row], "field": field},
+            )
+
+    def _label(self, chunk: Chunk, place: "_Place") -> list[Any]:
+        labels: list[Any] = []
+        for row, value in enumerate(self._values("label", chunk)):
+            if value is None or value == "":
+                self._missing("label", place, row, required=True)
+                labels.append(None)
+                continue
+            self._same_kind("label", value, place, row)
+            if isinstance(value, list | dict):
+                raise TypeWrong(
+                    f"{place.at(row)} has {_kind(value)} as label.",
+                    hint="A label is text, a number or true/false.",
+                    details={"line": place.lines[row], "field": "label"},
+                )
+            label = _plain(value).strip()
+            label = self.spec.label_values.get(label, label)
+            if self.labels is not None and label not in self.labels:
+                raise self._unknown_label(label, place, row)
+            labels.append(label)
+        return labels
+
+    def _unknown_label(self, label: str, place: "_Place", row: int) -> LabelUnknown:
+        known = sorted(self.labels or ())
+        guess = nearest(label, known, 1)
+        return LabelUnknown(
+            f"{place.at(row)} has the label {label!r}, which is not in the declared set.",
+            hint=(f"Did you mean {guess[0]!r}? " if guess else "")
+            + f"Declared: {', '.join(known[:20])}. Rename labels with `--label old=new`.",
+            details={"line": place.lines[row], "label": label},
+        )
+
+    def _messages(self, chunk: Chunk, place: "_Place") -> list[Any]:
+        if "messages" in self.spec.fields:
+            rows = []
+            for row, value in enumerate(self._values("messages", chunk)):
+                if value is None:
+                    self._missing("messages", place, row, required=True)
+                rows.append(None if value is None else _conversation(value, place, row))
+            return rows
+        parts = [part for part in CHAT_PARTS if part in self.spec.fields]
+        texts = {part: self._text(part, chunk, place, required=part != "system") for part in parts}
+        rows = []
+        for row in range(len(chunk.lines)):
+            said = [{"role": part, "content": texts[part][row]} for part in parts if texts[part][row] is not None]
+            whole = all(texts[part][row] is not None for part in parts if part != "system")
+            rows.append(said if whole and said else None)
+        return rows
+
+
+class _Place:
+    """Says where a row stands."""
+
+    def __init__(self, source: str, lines: list[int]) -> None:
+        self.source = source
+        self.lines = lines
+
+    def at(self, row: int) -> str:
+        return f"Line {self.lines[row]} of {self.source}"
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+def _plain(value: Any) -> str:
+    if type(value) is str:
+        return value
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return canonical_json(value).decode()
+    return str(value)
+
+
+def _metadata(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = None
+        value = read if isinstance(read, dict) else {"value": value}
+    return canonical_json(value if isinstance(value, dict) else {"value": value}).decode()
+
+
+def _conversation(value: Any, place: _Place, row: int) -> list[dict[str, str]]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, list) or not value:
+        raise _bad_messages(place, row, "is not a list of messages")
+    return [_message(message, place, row) for message in value]
+
+
+def _message(message: Any, place: _Place, row: int) -> dict[str, str]:
+    if not isinstance(message, dict):
+        raise _bad_messages(place, row, "has a message that is not an object")
+    if message.get("tool_calls") or message.get("function_call"):
+        raise _bad_messages(place, row, "has a message with tool calls, which datasets cannot keep yet")
+    role = message.get("role", message.get("from"))
+    role = _SHAREGPT.get(role, role) if isinstance(role, str) else role
+    content = message.get("content", message.get("value"))
+    if role not in ROLES:
+        raise _bad_messages(place, row, f"has a message with the role {role!r}")
+    if not isinstance(content, str):
+        raise _bad_messages(place, row, f"has a {role} message whose content is {_kind(content)}, not text")
+    return {"role": role, "content": content}
+
+
+def _bad_messages(place: _Place, row: int, what: str) -> MessagesInvalid:
+    return MessagesInvalid(
+        f"{place.at(row)} {what}.",
+        hint=f'Messages look like [{{"role": "user", "content": "..."}}, ...]; roles: {", ".join(ROLES)}.',
+        details={"line": place.lines[row]},
+    )
+
+
+def _moment(value: Any, place: _Place, row: int) -> int | None:
+    """Microseconds since 1970. Numbers are seconds, or milliseconds when too large for that."""
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str):
+            value = float(value) if value.replace(".", "", 1).isdigit() else datetime.fromisoformat(value)
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
+        if isinstance(value, datetime):
+            moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        else:
+            moment = datetime.fromtimestamp(value / 1000 if abs(value) > 1e11 else value, UTC)
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise TimeUnreadable(
+            f"{place.at(row)} has {_plain(value)[:60]!r}, which is not a moment in time.",
+            hint="Use ISO 8601 (2026-03-01T12:00:00Z) or seconds since 1970.",
+            details={"line": place.lines[row]},
+        ) from error
+    return round(moment.timestamp() * 1_000_000)

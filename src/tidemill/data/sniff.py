@@ -1,0 +1,176 @@
+"""Guessing what a file is: its format, and which columns are which fields."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidemill.data.formats import MISSING, compile_pattern, read_chunks
+from tidemill.data.lines import open_source, text_blocks
+from tidemill.data.mapping import CHAT_PARTS, check_columns, check_fields
+from tidemill.data.schemas import SCHEMAS
+from tidemill.data.types import FileFormat, FormatUnknown, MappingUnclear, MapSpec, ReadSpec, RowSchema
+
+SUFFIXES: dict[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".txt": "lines",
+}
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "messages": ("messages", "conversations", "conversation", "dialog", "chat"),
+    "prompt": ("prompt", "instruction", "question", "query", "input", "source"),
+    "completion": ("completion", "response", "answer", "output", "target"),
+    "text": ("text", "sentence", "utterance", "question", "content", "message", "body", "query", "document", "input"),
+    "label": ("label", "class", "category", "intent", "tag", "labels"),
+    "input": ("input", "inputs", "question", "prompt", "query"),
+    "expected": ("expected", "expected_output", "expectations", "reference", "answer", "output", "target"),
+    "metadata": ("metadata", "meta"),
+}
+# Tried in this order: the first schema whose required columns are all there wins.
+_ORDER: tuple[tuple[RowSchema, tuple[str, ...]], ...] = (
+    ("chat", ("messages",)),
+    ("classification", ("text", "label")),
+    ("completion", ("prompt", "completion")),
+    ("eval", ("input", "expected")),
+    ("text", ("text",)),
+)
+_SAMPLE_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first records of a file."""
+
+    names: list[str]
+    values: dict[str, list[Any]]
+
+
+def guess_format(path: Path, name: str, spec: ReadSpec) -> FileFormat:
+    """The declared format; else by suffix; else by content."""
+    if spec.format is not None:
+        return spec.format
+    if spec.pattern is not None:
+        return "lines"
+    suffix = Path(name.lower().removesuffix(".gz")).suffix
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    with open_source(path, name) as file:
+        head = file.read(4)
+        file.seek(0)
+        if head == b"PAR1":
+            return "parquet"
+        start = next(text_blocks(file, name, spec.encoding), "").lstrip()
+    if start.startswith("{"):
+        return "jsonl"
+    if any(mark in start.split("\n", 1)[0] for mark in ",;\t|"):
+        return "csv"
+    raise FormatUnknown(
+        f"The format of {name} cannot be told from its name or content.",
+        hint="Give --format jsonl, csv, parquet or lines.",
+        param="format",
+    )
+
+
+def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> Sample:
+    """The columns and first values of a file. Raises whatever is wrong with its first records."""
+    if kind == "lines":
+        compile_pattern(spec.pattern)
+    chunk = next(iter(itertools.islice(read_chunks(path, name, kind, spec), 1)))
+    names = chunk.names()
+    return Sample(names, {n: [v for v in chunk.column(n)[:_SAMPLE_ROWS] if v is not MISSING] for n in names})
+
+
+def settle(
+    found: Sample, source: str, schema: RowSchema | None, mapping: MapSpec
+) -> tuple[RowSchema, MapSpec]:
+    """The schema and the complete mapping: what was declared, and the obvious for the rest.
+
+    Raises MappingUnclear with a proposal when it is not obvious.
+    """
+    if schema is not None:
+        check_fields(SCHEMAS[schema], mapping.fields)
+    check_columns(mapping.fields, found.names, source)
+    chosen = schema or _guess_schema(found, mapping)
+    if chosen is None:
+        raise _unclear(found, source, None)
+    fields = _complete(found, chosen, mapping.fields)
+    missing = [name for name in SCHEMAS[chosen].required if name not in fields]
+    if chosen == "chat" and {"user", "assistant"} & set(fields):
+        missing = []
+    if missing:
+        raise _unclear(found, source, chosen)
+    check_fields(SCHEMAS[chosen], fields)
+    return chosen, mapping.model_copy(update={"fields": dict(sorted(fields.items()))})
+
+
+def _guess_schema(found: Sample, mapping: MapSpec) -> RowSchema | None:
+    given = set(mapping.fields) - {"cluster", "time"}
+    if given & set(CHAT_PARTS):
+        return "chat"
+    for schema, required in _ORDER:
+        if not given <= set(SCHEMAS[schema].fields):
+            continue
+        fields = _complete(found, schema, mapping.fields)
+        if all(name in fields for name in required):
+            return schema
+    return None
+
+
+def _complete(found: Sample, schema: RowSchema, given: dict[str, str]) -> dict[str, str]:
+    fields = dict(given)
+    if schema == "chat" and set(CHAT_PARTS) & set(fields):
+        return fields
+    taken = set(fields.values())
+    for name in SCHEMAS[schema].fields:
+        if name in fields:
+            continue
+        by_lower = {column.lower(): column for column in found.names if column not in taken}
+        match = next((by_lower[word] for word in _WORDS[name] if word in by_lower), None)
+        if match is not None:
+            fields[name] = match
+            taken.add(match)
+    if schema == "text" and "text" not in fields and len(found.names) == 1:
+        fields["text"] = found.names[0]
+    return fields
+
+
+def _unclear(found: Sample, source: str, schema: RowSchema | None) -> MappingUnclear:
+    wanted, fields = _propose(found, schema)
+    arguments = " ".join(f"--map {field}={column}" for field, column in fields.items())
+    return MappingUnclear(
+        f"It is not clear which columns of {source} are the fields"
+        + (f" of the schema {schema}." if schema else ", nor of which schema."),
+        hint=f"Columns: {', '.join(found.names[:30])}. Try: --schema {wanted} {arguments}",
+        param="mapping",
+        details={"columns": found.names[:200], "proposal": {"row_schema": wanted, "fields": fields}},
+    )
+
+
+def _propose(found: Sample, schema: RowSchema | None) -> tuple[RowSchema, dict[str, str]]:
+    """A best guess from the values: the longest column is the text, the one with the fewest values the label."""
+    long = sorted(found.names, key=lambda name: -_mean_length(found.values[name]))
+    if schema is None:
+        short = [name for name in long[1:] if _repeats(found.values[name])]
+        schema = "classification" if short else "completion" if len(long) == 2 else "text"
+    fields = {}
+    for name in SCHEMAS[schema].required:
+        rest = [column for column in long if column not in fields.values()]
+        if name == "label":
+            rest.sort(key=lambda column: len(set(map(str, found.values[column]))))
+        fields[name] = rest[0] if rest else "COLUMN"
+    return schema, fields
+
+
+def _mean_length(values: list[Any]) -> float:
+    texts = [len(value) for value in values if isinstance(value, str)]
+    return sum(texts) / len(texts) if texts else 0.0
+
+
+def _repeats(values: list[Any]) -> bool:
+    different = len(set(map(str, values)))
+    return 1 < different <= max(2, len(values) // 2)

@@ -1,0 +1,138 @@
+"""Dividing rows so that no cluster is in two splits, label shares stay alike, and a seed decides all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tidemill.data.shingles import I64, U64, mix
+from tidemill.data.types import SplitClassEmpty, SplitEmpty, SplitInvalid, SplitSpec
+
+NOWHERE = -1
+"""A row that no split may hold: in a split by time, a later row of a cluster that begins in an earlier split."""
+
+Places = npt.NDArray[np.int64]
+
+
+def assign(
+    spec: SplitSpec,
+    *,
+    clusters: I64,
+    digests: U64,
+    labels: I64 | None = None,
+    times: I64 | None = None,
+) -> Places:
+    """For each row the number of its split, in the order of `spec.ratios`.
+
+    `clusters` gives rows of one cluster the same number, `digests` (one word per row) make the draw independent of
+    row order, `labels` are numbers of classes.
+    """
+    if spec.by == "time":
+        return _by_time(spec, clusters, times)
+    names, inverse, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    identity = np.full(len(names), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(identity, inverse, digests)
+    key = mix(identity ^ mix(np.full(1, spec.seed, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)))
+    strata = _majority(inverse, labels, len(names)) if spec.stratify and labels is not None else np.zeros_like(sizes)
+    order = np.lexsort((identity, key, -sizes, strata))
+    ratios = np.array(list(spec.ratios.values()))
+    places = np.empty(len(names), dtype=np.int64)
+    edges = np.flatnonzero(np.concatenate(([True], np.diff(strata[order]) != 0, [True])))
+    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        some = order[begin:end]
+        places[some] = _fill(sizes[some], ratios)
+    return places[inverse]
+
+
+def _majority(inverse: I64, labels: I64, count: int) -> I64:
+    """The most frequent label of each cluster; the smallest on a tie."""
+    pairs, counts = np.unique(np.stack([inverse, labels], axis=1), axis=0, return_counts=True)
+    order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))
+    found = np.zeros(count, dtype=np.int64)
+    found[pairs[order, 0]] = pairs[order, 1]  # the last one written per cluster has the largest count
+    return found
+
+
+def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> Places:
+    """Splits for clusters ordered by falling size: each large one where most is missing, then single rows to measure.
+
+    When there are at least as many clusters as splits, no split stays empty.
+    """
+    target = ratios * sizes.sum()
+    filled = np.zeros(len(ratios))
+    places = np.empty(len(sizes), dtype=np.int64)
+    large = int((sizes > 1).sum())
+    for place in range(large):
+        lack = target - filled
+        empty = filled == 0
+        if len(sizes) - place <= empty.sum():
+            lack = np.where(empty, lack + target.sum(), lack)
+        best = int(np.argmax(lack))
+        places[place] = best
+        filled[best] += sizes[place]
+    places[large:] = np.repeat(np.arange(len(ratios)), _apportion(len(sizes) - large, target - filled, filled == 0))
+    return places
+
+
+def _apportion(count: int, lack: npt.NDArray[np.float64], empty: npt.NDArray[np.bool_]) -> I64:
+    """`count` single rows by what each split lacks: largest remainders, but every empty split gets one first."""
+    shares = np.zeros(len(lack), dtype=np.int64)
+    for place in np.argsort(-lack, kind="stable"):
+        if empty[place] and shares.sum() < count:
+            shares[place] = 1
+    rest = np.maximum(lack - shares, 0)
+    left = count - int(shares.sum())
+    if left <= 0:
+        return shares
+    exact = rest / rest.sum() * left if rest.sum() > 0 else np.full(len(lack), left / len(lack))
+    shares += np.floor(exact).astype(np.int64)
+    for place in np.argsort(-(exact - np.floor(exact)), kind="stable")[: count - int(shares.sum())]:
+        shares[place] += 1
+    return shares
+
+
+def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> Places:
+    if times is None:
+        raise SplitInvalid(
+            "A split by time needs the time of every row.", hint="Map it: --map time=COLUMN.", param="split"
+        )
+    if spec.boundaries is not None:
+        cuts = np.array([round(moment.timestamp() * 1_000_000) for moment in spec.boundaries])
+    else:
+        ordered = np.sort(times)
+        shares = np.cumsum(list(spec.ratios.values()))[:-1]
+        cuts = ordered[np.minimum((shares * len(ordered)).round().astype(int), len(ordered) - 1)]
+    places = np.searchsorted(cuts, times, side="right").astype(np.int64)
+    _, inverse = np.unique(clusters, return_inverse=True)
+    earliest = np.full(int(inverse.max(initial=-1)) + 1, len(spec.ratios), dtype=np.int64)
+    np.minimum.at(earliest, inverse, places)
+    # Neither may a later row move back (training would see the future), nor stay (its like was trained on).
+    return np.where(places == earliest[inverse], places, NOWHERE)
+
+
+def check(spec: SplitSpec, places: Places, labels: I64 | None, names: Sequence[str]) -> None:
+    """Refuse a split without rows, or without rows of some class."""
+    for number, split in enumerate(spec.ratios):
+        here = places == number
+        if not here.any():
+            raise SplitEmpty(
+                f"The split {split!r} would hold no rows ({int((places != NOWHERE).sum())} rows in all).",
+                hint="Import more rows, give it a larger ratio, or name fewer splits.",
+                param="split",
+                details={"split": split},
+            )
+        if labels is None or spec.allow_empty_classes:
+            continue
+        counts = np.bincount(labels[here], minlength=len(names))
+        lacking = [names[place] for place in np.flatnonzero(counts == 0)]
+        if lacking:
+            total = int((labels == names.index(lacking[0])).sum())
+            raise SplitClassEmpty(
+                f"The split {split!r} would hold no row of the class {lacking[0]!r} ({total} "
+                f"row{'s' * (total != 1)} of it in all)"
+                + (f", nor of {len(lacking) - 1} more." if len(lacking) > 1 else "."),
+                hint="Import more rows of it, merge it with another (`--label rare=other`), name fewer splits, "
+                "or accept it with --allow-empty-classes.",
+                param="split",
+                details={"split": split, "classes": lacking[:50]},
+            )

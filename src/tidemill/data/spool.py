@@ -1,0 +1,82 @@
+"""Rows on disk between two steps, so that memory does not grow with the data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tidemill.data.schemas import SPOOL_EXTRA, Batch, Schema
+
+Mask = npt.NDArray[np.bool_]
+
+
+class SpoolWriter:
+    """Writes batches of rows to an Arrow file."""
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self.arrow = pa.schema([*schema.arrow, *SPOOL_EXTRA])
+        self._writer: Any = pa.ipc.new_file(str(path), self.arrow)
+        self.starts = [0]
+
+    def add(self, batch: Batch) -> None:
+        """Write one batch."""
+        if len(batch) == 0:
+            return
+        columns = {**batch.columns, "file": batch.files, "line": batch.lines}
+        arrays = [pa.array(columns[field.name], type=field.type) for field in self.arrow]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self.arrow))
+        self.starts.append(self.starts[-1] + len(batch))
+
+    def finish(self) -> "Spool":
+        """Close the file and open it for reading."""
+        self._writer.close()
+        return Spool(self.path, self.schema, self.starts)
+
+
+class Spool:
+    """Rows in an Arrow file that is mapped, not read: only the pages in use are in memory."""
+
+    def __init__(self, path: Path, schema: Schema, starts: list[int]) -> None:
+        self.path = path
+        self.schema = schema
+        self.starts = np.array(starts)
+        self._source = pa.memory_map(str(path))
+        self._file = pa.ipc.open_file(self._source)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def batches(self, keep: Mask | None = None) -> Iterator[Batch]:
+        """All rows in order, or those at which `keep` is true."""
+        for number in range(self._file.num_record_batches):
+            batch = self._batch(self._file.get_batch(number))
+            if keep is None:
+                yield batch
+                continue
+            kept = batch.keep(keep[self.starts[number] : self.starts[number + 1]].tolist())
+            if len(kept):
+                yield kept
+
+    def row(self, place: int) -> Batch:
+        """One row as a batch of one."""
+        number = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self._batch(self._file.get_batch(number).slice(place - int(self.starts[number]), 1))
+
+    def column(self, name: str) -> Iterator[pa.Array]:
+        """One column, batch by batch."""
+        for number in range(self._file.num_record_batches):
+            yield self._file.get_batch(number).column(name)
+
+    def _batch(self, batch: pa.RecordBatch) -> Batch:
+        columns = {name: batch.column(name).to_pylist() for name in (*self.schema.fields, "cluster", "time")}
+        return Batch(columns, batch.column("file").to_pylist(), batch.column("line").to_pylist())
+
+    def close(self) -> None:
+        """Unmap and remove the file."""
+        self._source.close()
+        self.path.unlink(missing_ok=True)
