@@ -1,6 +1,6 @@
 """The error tree.
 
-    TidemillError            500 failed
+    TidemillError            500 error
     |- Invalid               422 invalid
     |- BadRequest            400 bad_request
     |- Unauthorized          401 unauthorized
@@ -46,7 +46,7 @@ class TidemillError(Exception):
     `message` names the value that was seen, `hint` says what to do next, `param` names the offending input.
     """
 
-    code: ClassVar[str] = "failed"
+    code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
 
     def __init__(

@@ -54,6 +54,7 @@ def claim(home: Path) -> Iterator[None]:
                 f"Another server already works in {home}{where}.",
                 hint="Use that one, stop it, or set TIDEMILL_HOME to another folder.",
             ) from error
+        _note_path(home).unlink(missing_ok=True)  # a killed server could not take its note away
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -67,9 +68,28 @@ def content_hash(value: Any) -> str:
     return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
 
 
+class _Clock:
+    """Numbers that only grow, so that of two ids made in one millisecond the later one sorts later."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> int:
+        fresh = (int(time.time() * 1000) << 72) | int.from_bytes(os.urandom(9))
+        with self._lock:
+            if fresh >> 72 <= self._last >> 72:
+                fresh = self._last + 1 + int.from_bytes(os.urandom(4))
+            self._last = fresh
+        return fresh
+
+
+_clock = _Clock()
+
+
 def new_id(prefix: str) -> str:
     """A new identifier such as `pv_01kaf3...`: 48 bits of milliseconds, then 72 random bits, so ids sort by time."""
-    number = (int(time.time() * 1000) << 72) | int.from_bytes(os.urandom(9))
+    number = _clock.next()
     digits = []
     for _ in range(24):
         number, rest = divmod(number, 32)

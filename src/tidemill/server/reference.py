@@ -1,0 +1,97 @@
+"""Pages and documents that are made from the code: settings, commands, OpenAPI. `make reference` writes them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic_core import PydanticUndefined
+
+from tidemill.cli import app
+from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+from tidemill.server.app import build_api, build_kernel
+
+
+def openapi(kernel: Kernel) -> dict[str, Any]:
+    """The OpenAPI document of the management API."""
+    return build_api(kernel).openapi()
+
+
+def settings_page() -> str:
+    """Every setting with its variable, default and meaning."""
+    rows = [
+        "# Settings",
+        "",
+        "Each is an environment variable.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        known = field.default is not PydanticUndefined
+        default = f"`{field.default}`" if known and field.default is not None else ("see right" if not known else "-")
+        rows.append(f"| `TIDEMILL_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    lines = [
+        "# Commands",
+        "",
+        "`tidemill --json COMMAND` prints JSON. Every command explains itself with `--help`.",
+        "",
+    ]
+    root: Any = typer.main.get_command(app)
+    _describe(root, "tidemill", lines)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _describe(command: Any, name: str, lines: list[str]) -> None:
+    children = getattr(command, "commands", None)
+    if children is None:
+        _leaf(command, name, lines)
+        return
+    if name != "tidemill":
+        lines += [f"## {name}", "", command.help or "", ""]
+    for child in sorted(children):
+        if not children[child].hidden:
+            _describe(children[child], f"{name} {child}", lines)
+
+
+def _leaf(command: Any, name: str, lines: list[str]) -> None:
+    shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
+    arguments = [p for p in shown if p.param_type_name == "argument"]
+    words = [_word(p) if p.required else f"[{_word(p)}]" for p in arguments]
+    lines += [f"### {' '.join([name, *words])}", "", (command.help or "").strip(), ""]
+    for param in shown:
+        label = (
+            _word(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
+        )
+        lines.append(f"- `{label}` {getattr(param, 'help', None) or ''}".rstrip())
+    if shown:
+        lines.append("")
+
+
+def _word(param: Any) -> str:
+    return str(param.metavar or param.name).upper()
+
+
+def write(root: Path, home: Path) -> None:
+    """Write all of them below `root`."""
+    folder = root / "docs" / "reference"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
+    (folder / "cli.md").write_text(cli_page(), encoding="utf-8")
+    kernel = build_kernel(Settings(home=home))
+    try:
+        text = json.dumps(openapi(kernel), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        (root / "openapi.json").write_text(text, encoding="utf-8")
+    finally:
+        kernel.close()
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,128 @@
+"""People, roles and keys, on SQLite and on PostgreSQL."""
+
+from datetime import timedelta
+
+import pytest
+
+from tidemill.access import service
+from tidemill.access.types import (
+    KeyCreate,
+    KeyExpired,
+    KeyInvalid,
+    KeyMissing,
+    KeyRevoked,
+    LastAdmin,
+    PersonCreate,
+    PersonExists,
+    PersonUpdate,
+    RoleMissing,
+)
+from tidemill.core.context import OWNER, Actor
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import utc_now
+
+
+def person(kernel: Kernel, name: str = "ana", roles: tuple[str, ...] = ("developer",)) -> None:
+    with kernel.work(OWNER) as ctx:
+        service.create_person(ctx, PersonCreate.model_validate({"name": name, "roles": list(roles)}))
+
+
+def key(kernel: Kernel, name: str = "ana", **more: object):
+    with kernel.work(OWNER) as ctx:
+        return service.create_key(ctx, KeyCreate.model_validate({"person": name, **more}))
+
+
+def test_the_first_start_makes_one_admin_and_only_then(kernel: Kernel) -> None:
+    secret = service.ensure_admin(kernel)
+    assert secret is not None
+    assert service.KeyRing(kernel).authenticate(secret).has("admin")
+    assert service.ensure_admin(kernel) is None
+
+
+def test_a_key_is_kept_as_a_hash_only(kernel: Kernel) -> None:
+    person(kernel)
+    created = key(kernel)
+    with kernel.look(OWNER) as ctx:
+        dump = str(ctx.conn.exec_driver_sql("SELECT * FROM api_keys").all())
+    assert created.secret not in dump
+    assert service.KeyRing(kernel).authenticate(created.secret).name == "ana"
+
+
+def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None:
+    person(kernel)
+    ring = service.KeyRing(kernel)
+    with pytest.raises(KeyMissing):
+        ring.authenticate(None)
+    with pytest.raises(KeyInvalid):
+        ring.authenticate("tm-nothing")
+    with pytest.raises(KeyExpired):
+        ring.authenticate(key(kernel, expires_at=utc_now() - timedelta(seconds=1)).secret)
+    made = key(kernel)
+    assert ring.authenticate(made.secret).name == "ana"
+    with kernel.work(OWNER) as ctx:
+        ctx.once_committed(ring.forget)
+        service.revoke_key(ctx, made.key.id)
+    with pytest.raises(KeyRevoked):
+        ring.authenticate(made.secret)
+
+
+def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Kernel) -> None:
+    person(kernel)
+    here, there = service.KeyRing(kernel), service.KeyRing(kernel)
+    made = key(kernel)
+    there.authenticate(made.secret)
+    with kernel.work(OWNER) as ctx:
+        ctx.once_committed(here.forget)
+        service.revoke_key(ctx, made.key.id)
+    import time
+
+    time.sleep(service.CACHE_SECONDS + 0.05)
+    with pytest.raises(KeyRevoked):
+        there.authenticate(made.secret)
+
+
+def test_a_disabled_person_is_out_at_once(kernel: Kernel) -> None:
+    person(kernel)
+    ring = service.KeyRing(kernel)
+    made = key(kernel)
+    with kernel.work(OWNER) as ctx:
+        service.update_person(ctx, "ana", PersonUpdate(disabled=True))
+    with pytest.raises(KeyRevoked):
+        ring.authenticate(made.secret)
+
+
+def test_the_last_admin_stays(kernel: Kernel) -> None:
+    service.ensure_admin(kernel)
+    for body in (PersonUpdate(roles=["viewer"]), PersonUpdate(disabled=True)):
+        with pytest.raises(LastAdmin), kernel.work(OWNER) as ctx:
+            service.update_person(ctx, "admin", body)
+    person(kernel, "bo", ("admin",))
+    with kernel.work(OWNER) as ctx:
+        assert service.update_person(ctx, "admin", PersonUpdate(roles=["viewer"])).roles == ["viewer"]
+
+
+def test_a_name_is_taken_once(kernel: Kernel) -> None:
+    person(kernel)
+    with pytest.raises(PersonExists):
+        person(kernel)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "allowed"),
+    [
+        ("viewer", "viewer", True),
+        ("viewer", "developer", False),
+        ("annotator", "viewer", True),
+        ("developer", "annotator", True),
+        ("developer", "approver", False),
+        ("approver", "viewer", True),
+        ("approver", "developer", False),
+        ("admin", "approver", True),
+    ],
+)
+def test_roles_include_what_they_should(own, asked, allowed) -> None:
+    actor = Actor(id="x", name="x", roles=frozenset({own}))
+    assert actor.has(asked) is allowed
+    if not allowed:
+        with pytest.raises(RoleMissing, match=asked):
+            service.require(actor, asked)

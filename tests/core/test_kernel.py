@@ -1,0 +1,121 @@
+"""Wire values, ids, transactions, lineage, presence."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemill.core import events, lineage, presence
+from tidemill.core.context import OWNER, Context
+from tidemill.core.db import SchemaTooNew
+from tidemill.core.errors import ErrorBody, Failed, NotFound, TidemillError, rebuild
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import canonical_json, content_hash, new_id
+from tidemill.prompts.types import PromptNotFound
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_a_content_hash_does_not_depend_on_order_and_survives_a_round_trip(value) -> None:
+    again = json.loads(canonical_json(value))
+    assert content_hash(again) == content_hash(value)
+    if isinstance(value, dict):
+        assert content_hash(dict(reversed(value.items()))) == content_hash(value)
+
+
+def test_ids_sort_by_time() -> None:
+    made = [new_id("x") for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert made == sorted(made)
+
+
+def test_an_error_in_a_unit_of_work_keeps_nothing(kernel: Kernel) -> None:
+    def broken() -> None:
+        with kernel.work(OWNER) as ctx:
+            events.emit(ctx, "test.happened", "x")
+            raise NotFound("no")
+
+    with pytest.raises(NotFound):
+        broken()
+    with kernel.look(OWNER) as ctx:
+        assert events.listing(ctx.conn) == []
+
+
+def test_an_action_waits_for_the_commit_and_is_dropped_with_a_rollback(kernel: Kernel) -> None:
+    done: list[str] = []
+
+    def broken() -> None:
+        with kernel.work(OWNER) as ctx:
+            ctx.once_committed(lambda: done.append("never"))
+            raise NotFound("no")
+
+    with pytest.raises(NotFound):
+        broken()
+    with kernel.work(OWNER) as ctx:
+        ctx.once_committed(lambda: done.append("after"))
+        assert done == []
+    assert done == ["after"]
+
+
+def test_lineage_walks_both_ways_and_entering_twice_changes_nothing(ctx: Context) -> None:
+    for name, parents in (("data", []), ("model", [("data", "trained_on")]), ("release", [("model", "contains")])):
+        for _ in range(2):
+            lineage.record(ctx, lineage.Node(id=name, kind="k", label=name), parents)
+    up = lineage.walk(ctx.conn, "release", "up")
+    down = lineage.walk(ctx.conn, "data", "down")
+    assert up is not None
+    assert down is not None
+    assert {n.id for n in up.nodes} == {n.id for n in down.nodes} == {"data", "model", "release"}
+    assert len(up.edges) == len(down.edges) == 2
+    assert lineage.walk(ctx.conn, "nothing", "up") is None
+
+
+def test_a_database_from_the_future_is_refused(kernel: Kernel) -> None:
+    with kernel.db.begin() as conn:
+        conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaTooNew):
+        kernel.db.migrate()
+
+
+def test_an_error_comes_back_as_the_class_it_was() -> None:
+    error = PromptNotFound("no such", hint="look", param="ref", details={"a": 1})
+    again = rebuild(error.status, error.body())
+    assert type(again) is PromptNotFound
+    assert (again.message, again.hint, again.param, again.details) == ("no such", "look", "ref", {"a": 1})
+    unknown = rebuild(404, ErrorBody(message="m", type="t", code="from_the_future"))
+    assert isinstance(unknown, NotFound)
+    assert isinstance(rebuild(599, ErrorBody(message="m", type="t")), TidemillError)
+    assert not isinstance(rebuild(404, ErrorBody(message="m", type="t", code="x")), Failed)
+
+
+def test_one_server_a_home_and_a_killed_one_leaves_it_free(tmp_path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tidemill.core import presence\n"
+        "home = Path(sys.argv[1])\n"
+        "with presence.claim(home):\n"
+        "    presence.announce(home, presence.Presence(url='http://x', pid=1, token='t'))\n"
+        "    print('held', flush=True); time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    found = presence.find(tmp_path)
+    assert found is not None
+    assert found.url == "http://x"
+    with pytest.raises(presence.HomeInUse), presence.claim(tmp_path):
+        pass
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert presence.find(tmp_path) is None
+    with presence.claim(tmp_path):
+        assert presence.find(tmp_path) is None

@@ -1,0 +1,93 @@
+"""The application over HTTP: who may enter, the one error shape, limits."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tidemill.access import service as access
+from tidemill.access.types import KeyCreate, PersonCreate
+from tidemill.core.context import OWNER
+from tidemill.core.http import InProcessTransport
+from tidemill.core.settings import Settings
+from tidemill.server.app import Application, build
+
+
+@pytest.fixture
+def application(home) -> Iterator[Application]:
+    made = build(Settings(home=home, max_body_bytes=4096))
+    yield made
+    made.kernel.close()
+
+
+@pytest.fixture
+def outside(application: Application) -> Iterator[httpx.Client]:
+    """Somebody who does not own the home folder: every request needs a key."""
+
+    class Stranger(InProcessTransport):
+        async def _marked(self, scope, receive, send) -> None:
+            await self.app(scope, receive, send)
+
+    with httpx.Client(base_url="http://x", transport=Stranger(application.asgi)) as client:
+        yield client
+
+
+def secret(application: Application, role: str) -> dict[str, str]:
+    with application.kernel.work(OWNER) as ctx:
+        access.create_person(ctx, PersonCreate.model_validate({"name": role, "roles": [role]}))
+        made = access.create_key(ctx, KeyCreate(person=role))
+    return {"authorization": f"Bearer {made.secret}"}
+
+
+def test_no_key_and_a_wrong_key_are_401_in_the_one_shape(outside: httpx.Client) -> None:
+    for headers in ({}, {"authorization": "Bearer nonsense"}, {"authorization": "Basic eDp5"}):
+        reply = outside.get("/api/prompts", headers=headers)
+        assert reply.status_code == 401
+        assert set(reply.json()["error"]) >= {"message", "type", "param", "code"}
+        assert reply.headers["x-request-id"].startswith("req_")
+
+
+def test_a_role_that_does_not_suffice_is_403(application: Application, outside: httpx.Client) -> None:
+    viewer = secret(application, "viewer")
+    assert outside.get("/api/prompts", headers=viewer).status_code == 200
+    reply = outside.post("/api/prompts", headers=viewer, json={"name": "x", "text": "y"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "role_missing")
+
+
+def test_a_stranger_cannot_pass_as_the_owner_of_the_home(outside: httpx.Client) -> None:
+    assert outside.get("/api/access/me", headers={"tidemill.local": "true"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"{", 400, "bad_request"),
+        (b"[]", 422, "invalid"),
+        (b'{"name": "x"}', 422, "invalid"),
+        (b'{"name": "Not A Name", "text": "x"}', 422, "invalid"),
+        (b'{"name": "x", "text": "y", "colour": 1}', 422, "invalid"),
+        (json.dumps({"name": "x", "text": "y" * 5000}).encode(), 413, "too_large"),
+    ],
+)
+def test_bad_bodies_are_refused_clearly(application, outside, content: bytes, status: int, code: str) -> None:
+    headers = secret(application, "developer") | {"content-type": "application/json"}
+    reply = outside.post("/api/prompts", headers=headers, content=content)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+    assert outside.get("/api/prompts", headers=headers).json()["items"] == []
+
+
+def test_unknown_paths_and_methods_have_the_one_shape(application, outside) -> None:
+    headers = secret(application, "viewer")
+    assert outside.get("/api/nowhere", headers=headers).json()["error"]["code"] == "not_found"
+    reply = outside.put("/api/prompts", headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (405, "http_405")
+
+
+def test_an_unexpected_error_is_500_with_its_request_id_and_no_trace(application, outside, monkeypatch) -> None:
+    headers = secret(application, "viewer")
+    monkeypatch.setattr("tidemill.prompts.service.listing", lambda *_a, **_k: 1 / 0)
+    reply = outside.get("/api/prompts", headers=headers)
+    assert reply.status_code == 500
+    assert reply.headers["x-request-id"] in reply.json()["error"]["message"]
+    assert "ZeroDivision" not in reply.text
