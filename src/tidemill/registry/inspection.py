@@ -157,9 +157,7 @@ def _most(weighted: Any) -> str | None:
 def _tensors(weights: Mapping[str, Path]) -> dict[str, list[safetensors_header.Tensor]]:
     found = {label: safetensors_header.read_header(path, label).tensors for label, path in weights.items()}
     if not any(found.values()):
-        raise CorruptModelFile(
-            f"{', '.join(weights)} hold no tensors.", hint="Export the model again.", param="files"
-        )
+        raise CorruptModelFile(f"{', '.join(weights)} hold no tensors.", hint="Export the model again.", param="files")
     return found
 
 

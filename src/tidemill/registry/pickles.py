@@ -7,7 +7,22 @@ from tidemill.registry.types import UnsafeModelFile
 
 SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".h5", ".hdf5", ".keras"}
-    | {".py", ".pyc", ".so", ".dll", ".dylib", ".exe", ".sh", ".zip", ".tar", ".gz", ".7z", ".pdparams", ".mar", ".nemo"}
+    | {
+        ".py",
+        ".pyc",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".exe",
+        ".sh",
+        ".zip",
+        ".tar",
+        ".gz",
+        ".7z",
+        ".pdparams",
+        ".mar",
+        ".nemo",
+    }
 )
 """Names under which pickles, archives and programs come."""
 

@@ -87,10 +87,11 @@ def _object(raw: bytes, label: str) -> dict[str, Any]:
 def _tensor(name: str, entry: Any, label: str) -> Tensor:
     if not isinstance(entry, dict):
         raise _corrupt(label, f"tensor {name!r} is not described by an object")
-    dtype, shape, place = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype = entry.get("dtype")
     if dtype not in DTYPE_BITS:
         raise _corrupt(label, f"tensor {name!r} has the unknown type {dtype!r}")
-    if not _counts(shape) or not _counts(place) or len(place) != 2:
+    shape, place = _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
+    if shape is None or place is None or len(place) != 2:
         raise _corrupt(label, f"tensor {name!r} has no proper shape or place")
     begin, end = place
     if end - begin != -(-prod(shape) * DTYPE_BITS[dtype] // 8):
@@ -98,8 +99,11 @@ def _tensor(name: str, entry: Any, label: str) -> Tensor:
     return Tensor(name=name, dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 
 
-def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+def _counts(value: Any) -> list[int] | None:
+    """A list of whole numbers from 0 up; None for anything else."""
+    if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
+        return value
+    return None
 
 
 def _check_places(tensors: list[Tensor], room: int, label: str) -> None:

@@ -215,9 +215,7 @@ def current_aliases(conn: sa.Connection, model_id: str) -> list[AliasChange]:
         _changes()
         .join(
             newest_ones,
-            sa.and_(
-                alias_changes.c.alias == newest_ones.c.alias, alias_changes.c.sequence == newest_ones.c.sequence
-            ),
+            sa.and_(alias_changes.c.alias == newest_ones.c.alias, alias_changes.c.sequence == newest_ones.c.sequence),
         )
         .where(alias_changes.c.model_id == model_id, alias_changes.c.version_id.is_not(None))
         .order_by(alias_changes.c.alias)

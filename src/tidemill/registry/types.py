@@ -17,13 +17,18 @@ Relation = Literal[
 ]
 """How a version came from a parent. The last two may name a tuning run and a dataset version."""
 
-RESERVED_ALIASES = frozenset({"latest"})
+LATEST = "latest"
+"""Always means the newest version. Nobody moves it by hand."""
 
 
 class ModelFile(Value):
     """One file of a version. Its bytes are the blob named by `hash`."""
 
-    path: str = Field(description="Path inside the model's folder, with forward slashes.")
+    path: str = Field(
+        description="Path inside the model's folder, with forward slashes; no part begins with a dot.",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+=, -]*(/[A-Za-z0-9_][A-Za-z0-9_.+=, -]*)*$",
+        max_length=240,
+    )
     hash: str = Field(description="`sha256:<hex>` of the bytes.", pattern=r"^sha256:[0-9a-f]{64}$")
     size: int = Field(description="Bytes.", ge=0)
 
@@ -50,7 +55,7 @@ class Card(Value):
     text: str = Field(default="", description="Markdown.")
     metadata: dict[str, Any] = Field(
         default_factory=dict,
-        description="Hugging Face's ModelCardData keys, such as `language`, `tags`, `base_model`, `base_model_relation`.",
+        description="Hugging Face's ModelCardData keys, such as `tags`, `base_model`, `base_model_relation`.",
     )
 
 
@@ -188,6 +193,13 @@ class ChatTemplate(Value):
 
     template: str | None
     hash: str | None
+
+
+class ModelCard(Value):
+    """A model card as a Markdown file with its metadata in front."""
+
+    version: str
+    markdown: str
 
 
 class ModelNotFound(NotFound):

@@ -1,0 +1,105 @@
+"""The routes of the registry."""
+
+from fastapi import APIRouter
+
+from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.wire import Instant, Name, Page
+from tidemill.registry import service
+from tidemill.registry.types import (
+    AliasChange,
+    AliasHistory,
+    AliasMove,
+    AliasRemove,
+    ChatTemplate,
+    EvidenceList,
+    Model,
+    ModelCard,
+    ModelVersion,
+    VersionCreate,
+)
+
+router = APIRouter(prefix="/api", tags=["models"])
+
+
+@router.post("/model-versions", status_code=201, openapi_extra=role("developer"))
+def add_version(body: VersionCreate, door: Entry) -> ModelVersion:
+    """Register uploaded files as a new version. The same files again give the version that is there."""
+    return door.work(service.add_version, body)
+
+
+@router.get("/model-versions/{ref}", openapi_extra=role("viewer"))
+def get_version(ref: str, door: Entry) -> ModelVersion:
+    """One version: `name`, `name@3`, `name@alias` or an id."""
+    return door.look(service.get_version, ref)
+
+
+@router.delete("/model-versions/{ref}", status_code=204, openapi_extra=role("admin"))
+def delete_version(ref: str, door: Entry) -> None:
+    """Forget a version that nothing refers to."""
+    door.work(service.delete_version, ref)
+
+
+@router.get("/model-versions/{ref}/card", openapi_extra=role("viewer"))
+def card(ref: str, door: Entry) -> ModelCard:
+    """The model card as a Markdown file."""
+    return door.look(service.card, ref)
+
+
+@router.get("/model-versions/{ref}/evidence", openapi_extra=role("viewer"))
+def evidence(ref: str, door: Entry) -> EvidenceList:
+    """Why a version may be served, or why not."""
+    return door.look(service.evidence, ref)
+
+
+@router.get("/model-versions/{ref}/chat-template", openapi_extra=role("viewer"))
+def chat_template(ref: str, door: Entry) -> ChatTemplate:
+    """The chat template that a version carries."""
+    return door.look(service.chat_template, ref)
+
+
+@router.get("/models", openapi_extra=role("viewer"))
+def list_models(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Model]:
+    """Every model, by name."""
+    return door.look(service.list_models, cursor=cursor, limit=limit)
+
+
+@router.get("/models/{name}", openapi_extra=role("viewer"))
+def get_model(name: str, door: Entry) -> Model:
+    """One model."""
+    return door.look(service.get_model, name)
+
+
+@router.get("/models/{name}/versions", openapi_extra=role("viewer"))
+def list_versions(name: str, door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelVersion]:
+    """The versions of one model, newest first."""
+    return door.look(service.list_versions, name, cursor=cursor, limit=limit)
+
+
+@router.get("/models/{name}/aliases", openapi_extra=role("viewer"))
+def list_aliases(name: str, door: Entry) -> Page[AliasChange]:
+    """Where the aliases of a model point now."""
+    return door.look(service.list_aliases, name)
+
+
+@router.get("/models/{name}/aliases/{alias}", openapi_extra=role("viewer"))
+def alias_history(name: str, alias: str, door: Entry) -> AliasHistory:
+    """Every move of an alias, newest first."""
+    return door.look(service.alias_history, name, alias)
+
+
+@router.put("/models/{name}/aliases/{alias}", openapi_extra=role("developer"))
+def move_alias(name: str, alias: Name, body: AliasMove, door: Entry) -> AliasChange:
+    """Point an alias at a version."""
+    return door.work(service.move_alias, name, alias, body)
+
+
+@router.post("/models/{name}/aliases/{alias}/removal", openapi_extra=role("developer"))
+def remove_alias(name: str, alias: str, body: AliasRemove, door: Entry) -> AliasChange:
+    """Take an alias away; its history stays."""
+    return door.work(service.remove_alias, name, alias, body)
+
+
+@router.get("/models/{name}/aliases/{alias}/version", openapi_extra=role("viewer"))
+def alias_at(name: str, alias: str, door: Entry, at: Instant | None = None) -> ModelVersion:
+    """The version that an alias names now, or named at the moment `at`."""
+    return door.look(service.alias_at, name, alias, at)

@@ -1,0 +1,266 @@
+"""Deciding about models: what a version is, where an alias points, what may be served and what may go."""
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.web import page
+from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.registry import cards, files, store
+from tidemill.registry.aliases import alias_at, alias_history, list_aliases, move_alias, remove_alias
+from tidemill.registry.files import ingest_folder, materialise, weights_path
+from tidemill.registry.inspection import Inspection, inspect
+from tidemill.registry.lookup import get_model, get_version
+from tidemill.registry.types import (
+    ChatTemplate,
+    Evidence,
+    EvidenceList,
+    InvalidModelReference,
+    Model,
+    ModelCard,
+    ModelInUse,
+    ModelNotFound,
+    ModelVersion,
+    Parent,
+    ParentRef,
+    ParityEvidence,
+    Relation,
+    UnknownModelFormat,
+    VersionCreate,
+    VersionDiffers,
+)
+
+__all__ = [
+    "add_version",
+    "alias_at",
+    "alias_history",
+    "card",
+    "chat_template",
+    "delete_version",
+    "evidence",
+    "get_model",
+    "get_version",
+    "ingest_folder",
+    "list_aliases",
+    "list_models",
+    "list_versions",
+    "mark_servable",
+    "materialise",
+    "move_alias",
+    "remove_alias",
+    "weights_path",
+]
+
+
+def add_version(ctx: Context, body: VersionCreate) -> ModelVersion:
+    """Register files that are blobs already as a new version of a model, which is made when it is new.
+
+    The same files again give the version that is there; with another kind, parents or licence they raise
+    VersionDiffers, for a version never changes. Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat,
+    ModelFilesMissing, ModelNotFound (a parent).
+    """
+    local = files.local_files(ctx.kernel, body.files)
+    found = inspect(local)
+    _check_kind(body, found)
+    parents, bases = _parents(ctx, body.parents)
+    model = _model_for(ctx, body)
+    store.lock_model(ctx.conn, model.id)
+    kept = sorted(body.files, key=lambda f: f.path)
+    digest = content_hash([[f.path, f.hash] for f in kept])
+    same = store.version_by_hash(ctx.conn, model.id, digest)
+    if same is not None:
+        return _unchanged(same, body, parents)
+    counted = get_model(ctx, model.name)  # again: another transaction may have added one before the lock
+    licence = body.licence or found.licence
+    imported = body.kind == "base" and not parents
+    version = ModelVersion(
+        id=new_id("mv"),
+        model_id=model.id,
+        model=model.name,
+        number=counted.versions + 1,
+        kind=body.kind,
+        format=found.format,
+        files=kept,
+        size=sum(f.size for f in kept),
+        content_hash=digest,
+        chat_template_hash=found.template_hash,
+        facts=found.facts,
+        parents=parents,
+        licence=licence,
+        card=cards.draft(
+            model.name,
+            kind=body.kind,
+            form=found.format,
+            facts=found.facts,
+            licence=licence,
+            parents=bases,
+            given=body.card,
+        ),
+        servable=imported,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+    )
+    store.insert_version(ctx.conn, version, found.template)
+    _record(ctx, version)
+    if imported:
+        _add_evidence(ctx, version, "import", ParityEvidence(passed=True, hop="import", summary="A base taken as is."))
+    return version
+
+
+def list_models(ctx: Context, *, cursor: str | None, limit: int) -> Page[Model]:
+    """Every model, by name."""
+    found = store.all_models(ctx.conn, after=cursor, limit=limit + 1)
+    return Page(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
+
+
+def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[ModelVersion]:
+    """The versions of one model, newest first."""
+    model = get_model(ctx, name)
+    return page(store.history(ctx.conn, model.id, before=cursor, limit=limit + 1), limit)
+
+
+def chat_template(ctx: Context, ref: str) -> ChatTemplate:
+    """The chat template that a version carries."""
+    version = get_version(ctx, ref)
+    return ChatTemplate(template=store.template(ctx.conn, version.id), hash=version.chat_template_hash)
+
+
+def card(ctx: Context, ref: str) -> ModelCard:
+    """The model card as a Markdown file."""
+    version = get_version(ctx, ref)
+    return ModelCard(version=version.ref, markdown=cards.render(version))
+
+
+def evidence(ctx: Context, ref: str) -> EvidenceList:
+    """Why a version may be served, or why not; newest first."""
+    return EvidenceList(items=store.evidence_of(ctx.conn, get_version(ctx, ref).id))
+
+
+def mark_servable(ctx: Context, ref: str, proof: ParityEvidence) -> ModelVersion:
+    """Store the outcome of a parity proof and let it decide: a passed one makes the version servable.
+
+    A failed one is stored too and makes the version not servable, whatever was found before.
+    """
+    version = get_version(ctx, ref)
+    against = get_version(ctx, proof.against).id if proof.against is not None else None
+    _add_evidence(ctx, version, "parity", proof.model_copy(update={"against": against}))
+    store.set_servable(ctx.conn, version.id, proof.passed)
+    return version.model_copy(update={"servable": proof.passed})
+
+
+def delete_version(ctx: Context, ref: str) -> None:
+    """Forget a version that nothing was made from and that no alias ever named. Its number is not used again.
+
+    Raises ModelInUse.
+    """
+    version = get_version(ctx, ref)
+    store.lock_model(ctx.conn, version.model_id)
+    below = lineage.walk(ctx.conn, version.id, "down", depth=1)
+    labels = [n.label for n in below.nodes if n.id != version.id] if below is not None else []
+    aliases = store.aliases_ever_on(ctx.conn, version.id)
+    if labels or aliases:
+        used = [*labels, *(f"alias {a} (now or in its history)" for a in aliases)]
+        raise ModelInUse(
+            f"{version.ref} cannot be deleted: {', '.join(used[:5])} {'refers' if len(used) == 1 else 'refer'} to it.",
+            hint="Keep it, so that what was made from it can still be explained.",
+            details={"used_by": used},
+        )
+    store.delete_version(ctx.conn, version.id)
+    facts = {"model": version.model, "number": version.number, "content_hash": version.content_hash}
+    events.emit(ctx, "model.version_deleted", version.id, facts)
+    ctx.once_committed(lambda: files.remove(ctx.kernel, version.id))
+
+
+def _check_kind(body: VersionCreate, found: Inspection) -> None:
+    if found.adapter != (body.kind == "adapter"):
+        what = "an adapter" if found.adapter else "a whole model"
+        raise UnknownModelFormat(
+            f"The files are {what}, but the kind is {body.kind!r}.",
+            hint="Use the kind adapter for an adapter and only for that.",
+            param="kind",
+        )
+
+
+def _parents(ctx: Context, wanted: list[ParentRef]) -> tuple[list[Parent], list[tuple[str, Relation]]]:
+    """The parents by id, and the references of those that are model versions."""
+    parents, bases = [], []
+    for parent in wanted:
+        if parent.relation in ("trained_by", "trained_on"):
+            if lineage.walk(ctx.conn, parent.version, "up", depth=0) is None:
+                raise ModelNotFound(f"There is no {parent.version!r} to be {parent.relation}.", param="parents")
+            parents.append(Parent(id=parent.version, relation=parent.relation))
+        else:
+            found = get_version(ctx, parent.version)
+            parents.append(Parent(id=found.id, relation=parent.relation))
+            bases.append((found.ref, parent.relation))
+    return parents, bases
+
+
+def _model_for(ctx: Context, body: VersionCreate) -> Model:
+    if body.model.startswith("mv_"):
+        raise InvalidModelReference("A model's name cannot begin with mv_, as ids do.", param="model")
+    found = store.model_by_name(ctx.conn, body.model)
+    if found is not None:
+        return found
+    model = Model(
+        id=new_id("mdl"),
+        name=body.model,
+        description=body.description,
+        versions=0,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+    )
+    store.insert_model(ctx.conn, model)
+    events.emit(ctx, "model.created", model.id, {"name": model.name})
+    return model
+
+
+def _unchanged(same: ModelVersion, body: VersionCreate, parents: list[Parent]) -> ModelVersion:
+    differs = [
+        name
+        for name, was, now in (
+            ("kind", same.kind, body.kind),
+            ("parents", same.parents, parents),
+            ("licence", same.licence, body.licence or same.licence),
+        )
+        if was != now
+    ]
+    if differs:
+        raise VersionDiffers(
+            f"These files are {same.ref} already, with another {' and '.join(differs)}; a version never changes.",
+            hint=f"Use {same.ref}, or register the files under another model name.",
+            details={"version": same.id, "differs": differs},
+        )
+    return same
+
+
+def _record(ctx: Context, version: ModelVersion) -> None:
+    node = lineage.Node(
+        id=version.id,
+        kind="model_version",
+        label=version.ref,
+        facts={
+            "content_hash": version.content_hash,
+            "kind": version.kind,
+            "format": version.format,
+            "quantisation": version.facts.quantisation,
+            "size": version.size,
+        },
+    )
+    lineage.record(ctx, node, [(p.id, p.relation) for p in version.parents])
+    facts = {"model": version.model, "number": version.number, "content_hash": version.content_hash}
+    events.emit(ctx, "model.version_created", version.id, facts)
+
+
+def _add_evidence(ctx: Context, version: ModelVersion, kind: str, proof: ParityEvidence) -> None:
+    item = Evidence.model_validate(
+        {
+            **proof.model_dump(),
+            "id": new_id("mev"),
+            "version_id": version.id,
+            "kind": kind,
+            "at": ctx.now,
+            "by": ctx.actor.name,
+        }
+    )
+    store.insert_evidence(ctx.conn, item)
+    facts = {"kind": kind, "passed": proof.passed, "hop": proof.hop, "summary": proof.summary}
+    events.emit(ctx, "model.evidence_added", version.id, facts)
