@@ -16,7 +16,10 @@ from tidemill.core.http import Http
 from tidemill.core.jobs import cli as jobs
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, failing_plainly
+from tidemill.data import cli as data
 from tidemill.prompts import cli as prompts
+from tidemill.registry import cli as registry
+from tidemill.tuning import cli as tuning
 
 app = typer.Typer(
     help="The whole loop of a language-model product: data, tuning, evaluation, release, approval, serving.",
@@ -27,6 +30,9 @@ app = typer.Typer(
 
 COMMANDS = {
     "prompts": prompts.app,
+    "data": data.app,
+    "models": registry.app,
+    "tune": tuning.app,
     "jobs": jobs.app,
     "access": access.app,
 }

@@ -13,7 +13,10 @@ from tidemill.core.errors import Failed
 from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.settings import Settings
+from tidemill.data.sdk import Data
 from tidemill.prompts.sdk import Prompts
+from tidemill.registry.sdk import Models
+from tidemill.tuning.sdk import Tuning
 
 
 class Client:
@@ -43,6 +46,9 @@ class Client:
         self.blobs = BlobStore(self.http)
         self.jobs = Jobs(self.http)
         self.prompts = Prompts(self.http)
+        self.data = Data(self.http)
+        self.tuning = Tuning(self.http)
+        self.models = Models(self.http)
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.terminal import CursorOption, LimitOption, Terminal, size, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.registry import sdk
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.sdk import Models
@@ -23,7 +23,7 @@ Ref = Annotated[str, typer.Argument(help="name, name@3, name@alias or an id.")]
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 AliasArgument = Annotated[str, typer.Argument(help="Such as champion.")]
 
-_VERSION_COLUMNS = [
+_VERSION_COLUMNS: list[Column] = [
     ("version", "ref"),
     ("kind", "kind"),
     ("format", "format"),
@@ -35,7 +35,7 @@ _VERSION_COLUMNS = [
     ("at", "created_at"),
 ]
 
-_ALIAS_COLUMNS = [
+_ALIAS_COLUMNS: list[Column] = [
     ("alias", "alias"),
     ("version", "number"),
     ("since", "at"),
@@ -43,7 +43,7 @@ _ALIAS_COLUMNS = [
     ("reason", "reason"),
 ]
 
-_SHOWN = [
+_SHOWN: list[Column] = [
     ("version", "ref"),
     ("id", "id"),
     ("kind", "kind"),

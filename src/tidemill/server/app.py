@@ -19,8 +19,13 @@ from tidemill.core.jobs.service import Jobs
 from tidemill.core.jobs.types import JobFunction, JobKind
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
+from tidemill.data import routes as data
+from tidemill.data.jobs import run_import
 from tidemill.prompts import routes as prompts
+from tidemill.registry import routes as registry
 from tidemill.server import blobs, health, replies
+from tidemill.tuning import jobs as tuning_jobs
+from tidemill.tuning import routes as tuning
 
 ROUTERS = (
     health.router,
@@ -28,9 +33,16 @@ ROUTERS = (
     blobs.router,
     jobs.router,
     prompts.router,
+    data.router,
+    registry.router,
+    tuning.router,
 )
 
-JOBS: dict[str, JobKind | JobFunction] = {}
+JOBS: dict[str, JobKind | JobFunction] = {
+    "data.import": run_import,
+    "tuning.run": tuning_jobs.RUN,
+    "tuning.compress": tuning_jobs.COMPRESS,
+}
 """Every kind of durable job and the function that does it."""
 
 
