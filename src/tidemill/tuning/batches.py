@@ -1,0 +1,79 @@
+"""Which rows go into which step: a pure function of the seed, so that a resumed run meets the same rows again."""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Example(NamedTuple):
+    """A row as token ids, and for each whether it counts in the loss."""
+
+    ids: list[int]
+    counted: list[bool]
+
+
+def shared_prefix(examples: Sequence[Example]) -> int:
+    """How many leading tokens all rows have in common (at most up to the one before the first counted token).
+
+    The system prompt is the same in every row; its keys and values need computing once a batch, not once a row.
+    """
+    if not examples:
+        return 0
+    low, high = min(e.ids for e in examples), max(e.ids for e in examples)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    first = min(e.counted.index(True) for e in examples)
+    return max(0, min(same, first - 1))
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int, window: int = 32) -> list[list[int]]:
+    """The batches of one epoch: shuffled, then grouped by length inside windows of `window` batches.
+
+    Grouping keeps padding at a few percent; shuffling the batches again keeps the lengths from coming in order.
+    """
+    chance = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(lengths)))
+    chance.shuffle(order)
+    batches = []
+    for start in range(0, len(order), batch_size * window):
+        part = sorted(order[start : start + batch_size * window], key=lambda i: lengths[i])
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    chance.shuffle(batches)
+    return batches
+
+
+class Plan:
+    """The rows of every step of a run."""
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, accumulation: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.accumulation = accumulation
+        self.seed = seed
+        batches = -(-len(lengths) // batch_size)
+        self.steps_per_epoch = -(-batches // accumulation)
+        self._epoch: tuple[int, list[list[int]]] | None = None
+
+    def total_steps(self, epochs: float, max_steps: int | None) -> int:
+        """Optimiser steps in the run."""
+        return max_steps if max_steps is not None else max(1, round(self.steps_per_epoch * epochs))
+
+    def step(self, number: int) -> list[list[int]]:
+        """The batches of step `number` (from 1): lists of row indices."""
+        epoch, inside = divmod(number - 1, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, epoch_batches(self.lengths, self.batch_size, self.seed, epoch))
+        return self._epoch[1][inside * self.accumulation : (inside + 1) * self.accumulation]
+
+
+def learning_rate(step: int, total: int, peak: float, warmup_ratio: float, schedule: str) -> float:
+    """The learning rate of step `step` (from 1): linear warm-up, then the schedule down to zero after the last."""
+    warmup = round(total * warmup_ratio)
+    if step <= warmup:
+        return peak * step / warmup
+    share = (step - 1 - warmup) / max(1, total - warmup)
+    if schedule == "constant":
+        return peak
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * share))
+    return peak * (1 - share)

@@ -1,0 +1,272 @@
+"""The way from trained weights to proved files: merge, convert, quantise, replay, judge, register."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tidemill.core.context import Context
+from tidemill.core.engine import GROUP, Engine
+from tidemill.core.jobs.compute import Resources
+from tidemill.core.jobs.context import JobContext
+from tidemill.registry import service as registry
+from tidemill.registry.types import Kind, ModelVersion, ParentRef, ParityEvidence, VersionCreate
+from tidemill.tuning import answers, parity, replay, service, store
+from tidemill.tuning.chat_template import Message
+from tidemill.tuning.compress.files import read_json, replacing, write_json
+from tidemill.tuning.outputs import PROVENANCE
+from tidemill.tuning.parity import Question, Reply
+from tidemill.tuning.types import Hop, Output, ParityReport, TuningRun
+
+PARALLEL = 4
+"""Prompts that the engine decodes together in a replay."""
+
+
+def write_spec(path: Path, value: Mapping[str, Any]) -> Path:
+    """Write what a process will read, and return where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, value)
+    return path
+
+
+def python_process(
+    job: JobContext, name: str, module: str, spec: Path, *, watch: Callable[[str], None] | None = None
+) -> None:
+    """Run one of our modules on a spec, as a step that survives this process."""
+    argv = [sys.executable, "-m", module, str(spec)]
+    threads = Resources(threads=job.kernel.settings.threads)
+    job.run_process(name, argv, spec.parent, resources=threads, watch=watch)
+
+
+def keep_record(ctx: Context, folder: Path) -> str:
+    """Store the proof's prompts and the trainer's own answers as one blob; returns its hash."""
+    record = {
+        "proof": answers.read(folder / "proof.jsonl"),
+        "answers": answers.read(folder / "answers.jsonl"),
+        "device": read_json(folder / "device.json"),
+    }
+    return ctx.kernel.blobs.put_bytes(json.dumps(record, ensure_ascii=False, sort_keys=True).encode()).hash
+
+
+class Chain:
+    """What is made of one run's weights. Every method bears being done again."""
+
+    def __init__(self, job: JobContext, run: TuningRun, base: Path, folder: Path) -> None:
+        self.job, self.run, self.base, self.folder = job, run, base, folder
+        self.kernel = job.kernel
+
+    def gguf(self, form: str) -> Path:
+        """Where the GGUF file of a form (`f16`, `q8_0`) lies."""
+        return self.folder / f"{self.run.name}-{form}.gguf"
+
+    def register_trained(self, base_id: str) -> None:
+        """Register the adapter, or the fully tuned model."""
+        lora = self.run.spec.method == "lora"
+        kind, source = ("adapter", "adapter") if lora else ("tuned", "merged")
+        parents = [
+            ParentRef(version=base_id, relation="adapter_of" if lora else "finetuned_from"),
+            ParentRef(version=self.run.id, relation="trained_by"),
+            ParentRef(version=self.run.dataset_version_id, relation="trained_on"),
+        ]
+        self.job.step(f"register {kind}", self._register, kind, kind, self.folder / source, parents)
+
+    def _register(self, name: str, kind: Kind, path: Path, parents: list[ParentRef]) -> dict[str, str]:
+        if path.is_dir():
+            facts = {"run": self.run.id, "spec": self.run.spec.model_dump(mode="json")}
+            write_json(path / PROVENANCE, facts)
+        with self.job.work() as ctx:
+            files = registry.ingest_folder(self.kernel, path)
+            licence = registry.get_version(ctx, self.run.base_version_id).licence
+            body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
+            version = registry.add_version(ctx, body)
+            output = Output(kind=name, version_id=version.id, ref=version.ref, servable=version.servable)
+            store.put_output(ctx.conn, self.run.id, output)
+        return {"id": version.id}
+
+    def restore(self) -> dict[str, bool]:
+        """Bring back what an emptied work folder lacks: the trained weights and the trainer's record."""
+        with self.job.work() as ctx:
+            record_hash = store.record_hash(ctx.conn, self.run.id)
+            trained = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
+        kept = registry.materialise(self.kernel, trained)
+        target = self.folder / ("adapter" if self.run.spec.method == "lora" else "merged")
+        if not target.exists():
+            target.symlink_to(kept, target_is_directory=True)
+        if record_hash is not None and not (self.folder / "answers.jsonl").exists():
+            record = json.loads(self.kernel.blobs.path(record_hash).read_bytes())
+            write_json(self.folder / "device.json", record["device"])
+            for name in ("proof", "answers"):
+                with replacing(self.folder / f"{name}.jsonl") as file:
+                    for row in record[name]:
+                        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        return {"restored": True}
+
+    def _output(self, ctx: Context, kind: str) -> ModelVersion:
+        run = service.get(ctx, self.run.id)
+        return registry.get_version(ctx, next(o.version_id for o in run.outputs if o.kind == kind))
+
+    def files_and_proof(self, forms: list[str]) -> ParityReport:
+        """Make the files of `forms` (`gguf:q8_0`, ...), replay the proof on every hop, judge and register."""
+        wanted = [form.removeprefix("gguf:") for form in forms]
+        self.job.progress(message="merging, converting, quantising")
+        spec = write_spec(self.folder / "files.json", {"tasks": self._tasks(wanted)})
+        python_process(self.job, "files", "tidemill.tuning.compress", spec)
+        self._register_files(wanted)
+        self.job.progress(message="proving parity: trainer, adapter, merged")
+        subjects = [{"folder": str(self.folder / "merged"), "out": str(self.folder / "merged.jsonl")}]
+        if self.run.spec.method == "lora":
+            adapter = {"folder": str(self.base), "adapter": str(self.folder / "adapter")}
+            subjects.insert(0, adapter | {"out": str(self.folder / "adapter.jsonl")})
+        spec = write_spec(
+            self.folder / "answers.json",
+            {
+                "proof": str(self.folder / "proof.jsonl"),
+                "subjects": subjects,
+                "max_tokens": self.run.spec.proof.max_tokens,
+                "device": {**read_json(self.folder / "device.json"), "bf16": False},
+                "threads": self.kernel.settings.threads,
+            },
+        )
+        python_process(self.job, "answers", "tidemill.tuning.answers", spec)
+        for form in dict.fromkeys(("f16", *wanted)):
+            self.job.progress(message=f"proving parity: gguf:{form}")
+            self.job.step(f"replay {form}", self._replay, form, form in wanted)
+        return ParityReport.model_validate(self.job.step("judge", self._judge, wanted))
+
+    def _tasks(self, wanted: list[str]) -> list[dict[str, Any]]:
+        merged, f16 = self.folder / "merged", self.gguf("f16")
+        tasks: list[dict[str, Any]] = []
+        if self.run.spec.method == "lora":
+            paths = {"base": str(self.base), "adapter": str(self.folder / "adapter"), "target": str(merged)}
+            tasks.append({"do": "merge", **paths})
+        tasks.append(
+            {"do": "convert", "source": str(merged), "target": str(f16), "name": self.run.name, "run": self.run.id}
+        )
+        for form in wanted:
+            if form != "f16":
+                tasks.append({"do": "quantise", "source": str(f16), "target": str(self.gguf(form)), "to": form})
+        return tasks
+
+    def _register_files(self, wanted: list[str]) -> None:
+        """The form named first is registered last, so that the model's bare name means it."""
+        before = "adapter" if self.run.spec.method == "lora" else "tuned"
+        if before == "adapter":
+            self.job.step("register merged", self._register_from, "merged", "merged", self.folder / "merged", before)
+            before = "merged"
+        self.job.step("register gguf:f16", self._register_from, "gguf:f16", "merged", self.gguf("f16"), before)
+        for form in reversed([w for w in wanted if w != "f16"]):
+            name = f"gguf:{form}"
+            self.job.step(f"register {name}", self._register_from, name, "quantised", self.gguf(form), "gguf:f16")
+
+    def _register_from(self, name: str, kind: Kind, path: Path, before: str) -> dict[str, str]:
+        with self.job.work() as ctx:
+            parent = self._output(ctx, before)
+        relations = {"merged": "merged_from", "gguf:f16": "converted_from"}
+        parents = [ParentRef(version=parent.id, relation=relations.get(name, "quantised_from"))]
+        if name == "merged":
+            base = next(p.id for p in parent.parents if p.relation == "adapter_of")
+            parents.append(ParentRef(version=base, relation="merged_from"))
+        return self._register(name, kind, path, parents)
+
+    def _replay(self, form: str, served: bool) -> dict[str, float]:
+        """Ask the engine that serves a form: by token ids, and, for a form to be served, as a caller would."""
+        proof, record = answers.read(self.folder / "proof.jsonl"), answers.read(self.folder / "answers.jsonl")
+        most = self.run.spec.proof.max_tokens
+        prompts = [list(row["prompt_ids"]) for row in record]
+        chats: list[list[Message]] = [row["messages"][:-1] for row in proof]
+        kind = self.kernel.plugins.load(GROUP, "llamacpp")
+        engine: Engine = kind() if isinstance(kind, type) else kind
+        process = engine.start(
+            self.gguf(form),
+            log=self.folder / f"engine-{form}.log",
+            threads=self.kernel.settings.threads,
+            context=max(len(p) for p in prompts) + most + 8,
+            parallel=PARALLEL,
+        )
+        try:
+            process.wait_ready(120.0)
+            start = time.monotonic()
+            replies = replay.by_tokens(process.base_url, prompts, max_tokens=most, parallel=PARALLEL)
+            self._keep(f"gguf-{form}", replies)
+            middle = time.monotonic()
+            if served:
+                replies = replay.by_chat(process.base_url, chats, max_tokens=most, parallel=PARALLEL)
+                self._keep(f"served-{form}", replies)
+            return {"tokens_s": middle - start, "chat_s": time.monotonic() - middle}
+        finally:
+            process.stop()
+
+    def _keep(self, name: str, replies: list[Reply]) -> None:
+        write_json(self.folder / f"{name}.json", [r._asdict() for r in replies])
+
+    def _judge(self, wanted: list[str]) -> ParityReport:
+        """Compare every hop with the trainer, store the report and say which versions may be served."""
+        proof = answers.read(self.folder / "proof.jsonl")
+        questions = [Question(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
+        record = [Reply(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
+        with self.job.work() as ctx:
+            made = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
+        # Labels are right or wrong; prose is more or less good.
+        exact = all(r.get("exact", False) for r in proof)
+        hops = [parity.trainer_hop(questions, record, exact=exact)]
+        for name, replies in self._replies(wanted):
+            version = made.get(name.replace("served:", "gguf:"), made.get("tuned"))
+            hops.append(
+                parity.judge(name, questions, record, replies, self.run.spec.proof, exact=exact, version_id=version)
+            )
+        report = parity.report(hops, self.run.spec.proof)
+        with self.job.work() as ctx:
+            self._mark(ctx, report, wanted)
+            self._store(ctx, report)
+        return report
+
+    def _replies(self, wanted: list[str]) -> list[tuple[str, list[Reply]]]:
+        found = []
+        for name in ("adapter", "merged"):
+            path = self.folder / f"{name}.jsonl"
+            if path.exists():
+                found.append((name, [Reply(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
+        for form in dict.fromkeys(("f16", *wanted)):
+            found.append((f"gguf:{form}", [Reply(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
+        for form in wanted:
+            found.append((f"served:{form}", [Reply(**r) for r in read_json(self.folder / f"served-{form}.json")]))
+        return found
+
+    def _mark(self, ctx: Context, report: ParityReport, wanted: list[str]) -> None:
+        """A form may be served when every hop on its own way passed."""
+        by_name = {hop.name: hop for hop in report.hops}
+        reference = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
+        outputs = {o.kind: o for o in service.get(ctx, self.run.id).outputs}
+        for form in wanted:
+            way = ["trainer", "adapter", "merged", "gguf:f16", f"gguf:{form}", f"served:{form}"]
+            hops = [by_name[name] for name in way if name in by_name]
+            evidence = _evidence(hops, form, reference.id)
+            output = outputs[f"gguf:{form}"]
+            registry.mark_servable(ctx, output.version_id, evidence)
+            store.put_output(ctx.conn, self.run.id, output.model_copy(update={"servable": evidence.passed}))
+
+    def _store(self, ctx: Context, report: ParityReport) -> None:
+        before = service.get(ctx, self.run.id).parity
+        names = {hop.name for hop in report.hops}
+        kept = [hop for hop in before.hops if hop.name not in names] if before is not None else []
+        whole = parity.report([*report.hops, *kept], self.run.spec.proof)
+        store.update(ctx.conn, self.run.id, parity=whole.model_dump(mode="json"))
+
+
+def _evidence(hops: list[Hop], form: str, against: str) -> ParityEvidence:
+    broken = next((hop for hop in hops if hop.verdict != "pass"), None)
+    last = hops[-1]
+    if broken is not None:
+        summary = f"Broken at {broken.name}: {broken.reason}"
+    else:
+        quality = f"quality {last.quality:.3f} against {last.quality_before:.3f}"
+        summary = f"{last.same} of {last.n} answers are the trainer's; {quality}."
+    return ParityEvidence(
+        passed=broken is None,
+        hop=broken.name if broken is not None else f"trainer -> served:{form}",
+        against=against,
+        summary=summary,
+        report={"hops": [hop.model_dump(mode="json") for hop in hops]},
+    )

@@ -1,0 +1,1 @@
+"""Merging, converting and quantising: from an adapter to one file that an engine serves."""

@@ -1,0 +1,59 @@
+"""Rows of a data set as chats with an answer."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tidemill.tuning.chat_template import Message
+from tidemill.tuning.types import DatasetSchemaUnfit
+
+NEEDED = {
+    "chat": ("messages",),
+    "completion": ("prompt", "completion"),
+    "classification": ("text", "label"),
+}
+"""The schemas that can be tuned on, and their columns."""
+
+
+def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:
+    """Refuse a data set that cannot be tuned on, naming what it has and what is needed."""
+    known = "; ".join(f"{name} ({', '.join(needed)})" for name, needed in NEEDED.items())
+    if schema not in NEEDED:
+        raise DatasetSchemaUnfit(
+            f"{dataset} has the schema {schema!r}; tuning needs one of: {known}.",
+            hint="Import the data again with a mapping to one of these schemas: `tidemill data import --schema …`.",
+            param="dataset",
+        )
+    have = sorted(columns)
+    missing = [c for c in NEEDED[schema] if c not in have]
+    if missing:
+        raise DatasetSchemaUnfit(
+            f"{dataset} lacks the column {missing[0]!r} of the schema {schema!r}; it has {', '.join(have)}.",
+            hint=f"Tuning needs one of: {known}.",
+            param="dataset",
+        )
+
+
+def chat_of(row: dict[str, Any], schema: str, prefix: list[Message], answer_template: str | None) -> list[Message]:
+    """A row as messages that end with the answer. `prefix`: the rendered messages of the prompt version."""
+    if schema == "classification":
+        answer = (answer_template or "{{label}}").replace("{{label}}", str(row["label"]))
+        return [*prefix, _user(row["text"]), _assistant(answer)]
+    if schema == "completion":
+        return [*prefix, _user(row["prompt"]), _assistant(row["completion"])]
+    messages = [{k: v for k, v in m.items() if v is not None} for m in row["messages"]]
+    last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
+    if last is None:
+        raise DatasetSchemaUnfit(
+            f"The row {row.get('id', '?')} has no assistant message, so there is nothing to learn from it.",
+            hint="Leave such rows out when importing.",
+            param="dataset",
+        )
+    return [*prefix, *messages[: last + 1]]
+
+
+def _user(content: Any) -> Message:
+    return {"role": "user", "content": str(content)}
+
+
+def _assistant(content: Any) -> Message:
+    return {"role": "assistant", "content": str(content)}

@@ -1,0 +1,186 @@
+"""The jobs of tuning: a run from base to proved files, and more files of a finished run."""
+
+from pathlib import Path
+from typing import Any
+
+from tidemill.core.jobs.context import JobContext
+from tidemill.core.jobs.types import JobKind, JobProcessFailed
+from tidemill.registry import service as registry
+from tidemill.tuning import books, chain, checkpoints, materials, service, store
+from tidemill.tuning.chain import python_process, write_spec
+from tidemill.tuning.compress.files import read_json
+from tidemill.tuning.types import ParityFailed, TrainingFailed, TrainingSummary, TuningRun
+
+MOST_RESTARTS = 5
+"""How often a killed training process is started again; each start must have got further than the one before."""
+
+
+def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Train, register the adapter, merge, convert, quantise, and prove every hop."""
+    run = _begin(job, args["run_id"])
+    folder = materials.folder_of(job.kernel, run.id)
+    base = _trainable(job, run, folder)
+    job.progress(message="preparing rows")
+    job.step("prepare", _prepare, job, run, base["folder"], folder)
+    _train(job, run, base, folder)
+    made = chain.Chain(job, run, Path(base["folder"]), folder)
+    made.register_trained(base["id"])
+    forms = list(run.spec.then)
+    report = made.files_and_proof(forms) if forms else None
+    with job.work() as ctx:
+        run = service.get(ctx, run.id)
+    if report is not None and not report.passed:
+        hop = next(h for h in report.hops if h.name == report.broken)
+        raise ParityFailed(
+            f"The hop {hop.name} is {hop.verdict}: {hop.reason}",
+            hint=f"What comes after it is not servable. `tidemill tune show {run.id}` shows the figures.",
+            details={"run": run.id, "hop": hop.name},
+        )
+    return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
+
+
+def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Make more files of a finished run, each with its proof."""
+    with job.work() as ctx:
+        run = service.get(ctx, args["run_id"])
+    folder = materials.folder_of(job.kernel, run.id)
+    base = _trainable(job, run, folder)
+    made = chain.Chain(job, run, Path(base["folder"]), folder)
+    job.step("restore", made.restore)
+    report = made.files_and_proof(list(args["to"]))
+    if not report.passed:
+        hop = next(h for h in report.hops if h.name == report.broken)
+        raise ParityFailed(f"The hop {hop.name} is {hop.verdict}: {hop.reason}", details={"hop": hop.name})
+    with job.work() as ctx:
+        run = service.get(ctx, run.id)
+    return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
+
+
+def _begin(job: JobContext, run_id: str) -> TuningRun:
+    with job.work() as ctx:
+        run = service.get(ctx, run_id)
+        if run.state != "running":
+            store.update(ctx.conn, run_id, state="running", error=None, finished_at=None)
+        return run
+
+
+def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
+    """The base as safetensors: found in the registry, or made from its GGUF file and registered."""
+
+    def look() -> dict[str, str] | None:
+        with job.work() as ctx:
+            found = materials.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
+            return {"id": found.id} if found is not None else None
+
+    found: dict[str, str] | None = job.step("find the base", look)
+    if found is None:
+        job.progress(message="reading the base model")
+        with job.work() as ctx:
+            source = registry.weights_path(job.kernel, registry.get_version(ctx, run.base_version_id))
+        target = folder / "base"
+        task = {"do": "dequantise", "source": str(source), "target": str(target)}
+        spec = write_spec(folder / "dequantise.json", {"tasks": [task]})
+        python_process(job, "dequantise", "tidemill.tuning.compress", spec)
+        found = job.step("register the base", _register_base, job, run, target)
+    with job.work() as ctx:
+        version = registry.get_version(ctx, found["id"])
+    return {"id": version.id, "folder": str(registry.materialise(job.kernel, version))}
+
+
+def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, str]:
+    with job.work() as ctx:
+        made = materials.register_trainable(ctx, registry.get_version(ctx, run.base_version_id), target)
+        return {"id": made.id}
+
+
+def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:
+    with job.work() as ctx:
+        estimate = materials.prepare(ctx, run, Path(base), folder)
+        store.update(ctx.conn, run.id, estimate=estimate.model_dump(mode="json"))
+    return {"bytes": estimate.bytes}
+
+
+def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) -> None:
+    """Run the training process to its end; a killed one goes on from its checkpoint as long as it gets further."""
+    with job.work() as ctx:
+        name = registry.get_version(ctx, base["id"]).ref
+    write_spec(
+        folder / "spec.json",
+        {
+            "base": base["folder"],
+            "base_name": name,
+            "train": str(folder / "train.jsonl"),
+            "eval": str(folder / "eval.jsonl"),
+            "proof": str(folder / "proof.jsonl"),
+            "max_tokens": run.spec.proof.max_tokens,
+            "method": run.spec.method,
+            "lora": run.spec.lora.model_dump(),
+            "training": run.spec.training.model_dump(),
+            "threads": job.kernel.settings.threads,
+        },
+    )
+    job.progress(message="starting to train")
+    reached = -1
+    for start in range(1, MOST_RESTARTS + 2):
+        try:
+            watcher = _Books(job, run, folder)
+            python_process(job, f"train-{start}", "tidemill.tuning.train", folder / "spec.json", watch=watcher.look)
+            break
+        except JobProcessFailed as error:
+            now = job.step(
+                f"checkpoint {start}", lambda: getattr(checkpoints.latest(folder / "checkpoints"), "step", 0)
+            )
+            killed = (error.details or {}).get("exit_code") == -9
+            if not killed or now <= reached or start > MOST_RESTARTS:
+                raise TrainingFailed(error.message, hint=error.hint, details=error.details) from error
+            reached = now
+            job.log(f"The training process was killed; it goes on from step {now}.", level="warning")
+    watcher.look("")
+    job.step("keep the books", _keep, job, run, folder)
+
+
+class _Books:
+    """Carries new lines of a run's books into the database and into the job's progress."""
+
+    def __init__(self, job: JobContext, run: TuningRun, folder: Path) -> None:
+        self.job, self.run, self.folder = job, run, folder
+        self.seen, self.total = 0, 0
+
+    def look(self, text: str) -> None:
+        """Called with the trainer's output as it comes."""
+        for line in text.splitlines():
+            if line.startswith("step "):
+                self.total = int(line.split()[1].split("/")[1])
+        new = books.read(self.folder / "progress.jsonl", after=self.seen)
+        if not new:
+            return
+        with self.job.work() as ctx:
+            store.add_steps(ctx.conn, self.run.id, new)
+            if self.total:
+                store.update(ctx.conn, self.run.id, total_steps=self.total)
+        last = new[-1]
+        self.seen = last.step
+        figures = {"loss": last.loss, "tokens_per_s": last.tokens_per_s, "eta_s": last.eta_s}
+        evaluated = next((r for r in reversed(new) if r.eval_loss is not None), None)
+        if evaluated is not None:
+            figures |= {"eval_loss": evaluated.eval_loss or 0.0, "exact_match": evaluated.exact_match or 0.0}
+        self.job.progress(last.step, self.total or None, "training", **figures)
+
+
+def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
+    """Store the summary and the trainer's own answers, which every later proof is measured against."""
+    summary = TrainingSummary.model_validate(read_json(folder / "summary.json"))
+    with job.work() as ctx:
+        store.add_steps(ctx.conn, run.id, books.read(folder / "progress.jsonl"))
+        store.update(
+            ctx.conn,
+            run.id,
+            summary=summary.model_dump(mode="json"),
+            total_steps=summary.steps,
+            record_hash=chain.keep_record(ctx, folder),
+        )
+    return {"steps": summary.steps}
+
+
+RUN = JobKind(run=tune, heavy=True, ended=service.ended)
+COMPRESS = JobKind(run=compress, heavy=True)

@@ -1,0 +1,125 @@
+"""What a training process needs on disk: the base as safetensors, the rows, and an estimate that it will fit."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tidemill.core.context import Context
+from tidemill.core.kernel import Kernel
+from tidemill.data import service as data
+from tidemill.prompts import service as prompts
+from tidemill.registry import service as registry
+from tidemill.registry.types import ModelVersion, ParentRef, VersionCreate
+from tidemill.tuning import examples, memory
+from tidemill.tuning.batches import Example, shared_prefix
+from tidemill.tuning.chat_template import ChatEncoder, Message
+from tidemill.tuning.compress.files import read_json, replacing
+from tidemill.tuning.types import DatasetSchemaUnfit, Estimate, NoTrainingRows, TuningRun
+
+
+def folder_of(kernel: Kernel, run_id: str) -> Path:
+    """Where a run's files lie until they are in the registry."""
+    return kernel.folder("tuning", run_id)
+
+
+def trainable_name(model: str) -> str:
+    """Name of the line that keeps a GGUF model's safetensors form, so that `model` still means what is served."""
+    return f"{model[:51]}-safetensors"
+
+
+def find_trainable(ctx: Context, base: ModelVersion) -> ModelVersion | None:
+    """The safetensors form of `base`: itself, or the version that was made from it before."""
+    if base.format == "safetensors":
+        return base
+    if trainable_name(base.model) not in _model_names(ctx):
+        return None
+    made = registry.list_versions(ctx, trainable_name(base.model), cursor=None, limit=200).items
+    return next((v for v in made if any(p.id == base.id for p in v.parents)), None)
+
+
+def _model_names(ctx: Context) -> set[str]:
+    names, cursor = set(), None
+    while True:
+        found = registry.list_models(ctx, cursor=cursor, limit=200)
+        names |= {m.name for m in found.items}
+        if found.next_cursor is None:
+            return names
+        cursor = found.next_cursor
+
+
+def register_trainable(ctx: Context, base: ModelVersion, folder: Path) -> ModelVersion:
+    """Keep the safetensors form of a GGUF base in the registry, so that it is made once."""
+    body = VersionCreate(
+        model=trainable_name(base.model),
+        kind="base",
+        files=registry.ingest_folder(ctx.kernel, folder),
+        parents=[ParentRef(version=base.id, relation="converted_from")],
+        licence=base.licence,
+        description=f"{base.model} as float16 safetensors, the form that is tuned.",
+    )
+    return registry.add_version(ctx, body)
+
+
+def prefix_of(ctx: Context, run: TuningRun) -> list[Message]:
+    """The messages of the run's prompt version, which stand before every row."""
+    if run.prompt_version_id is None:
+        return []
+    rendered = prompts.render(ctx, run.prompt_version_id, {})
+    if rendered.messages is None:
+        return [{"role": "system", "content": rendered.text or ""}]
+    return [m.model_dump() for m in rendered.messages]
+
+
+def prepare(ctx: Context, run: TuningRun, base: Path, folder: Path) -> Estimate:
+    """Write `train.jsonl`, `eval.jsonl` and `proof.jsonl`; refuse what cannot fit into memory."""
+    dataset = data.get_version(ctx, run.dataset_version_id)
+    prefix = prefix_of(ctx, run)
+    chats: dict[str, list[dict[str, Any]]] = {}
+    for split in dict.fromkeys((run.spec.train_split, run.spec.eval_split)):
+        table = data.rows(ctx.kernel, dataset, split)
+        examples.check_schema(dataset.row_schema, table.column_names, dataset=dataset.ref)
+        chats[split] = [
+            {
+                "id": row["id"],
+                "cluster": str(row.get("cluster_id") or row["id"]),
+                "messages": examples.chat_of(row, dataset.row_schema, prefix, run.spec.answer_template),
+                "start": len(prefix),
+                "exact": dataset.row_schema == "classification",
+            }
+            for row in table.to_pylist()
+        ]
+    held_out = sorted(chats[run.spec.eval_split], key=lambda chat: str(chat["id"]))  # ids are hashes: a fixed shuffle
+    if len(held_out) < 8:
+        raise NoTrainingRows(
+            f"The split {run.spec.eval_split!r} has {len(held_out)} rows; the parity proof needs at least 8.",
+            hint="Give the evaluation split more rows.",
+            param="eval_split",
+        )
+    _write(folder / "train.jsonl", chats[run.spec.train_split])
+    _write(folder / "eval.jsonl", held_out)
+    _write(folder / "proof.jsonl", held_out[: run.spec.proof.rows])
+    found = _estimate(run, base, chats[run.spec.train_split])
+    memory.check(found, run.spec.training)
+    return found
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def _estimate(run: TuningRun, base: Path, chats: list[dict[str, Any]]) -> Estimate:
+    """From the rows with the longest text, which are the ones that decide."""
+    encoder = ChatEncoder(base)
+    how = run.spec.training
+    longest = sorted(chats, key=lambda c: -sum(len(str(m["content"])) for m in c["messages"]))[:64]
+    encoded = [Example(*encoder.example(c["messages"], start=c["start"])) for c in longest]
+    kept = [e for e in encoded if len(e.ids) <= how.max_length]
+    if not any(any(e.counted) for e in encoded):
+        raise DatasetSchemaUnfit("No row has an answer to learn.", hint="Check the mapping of the import.")
+    width = max((len(e.ids) for e in kept), default=how.max_length)
+    prefix = 0 if how.gradient_checkpointing else shared_prefix(kept)
+    config = read_json(base / "config.json")
+    return memory.estimate(config, run.spec.method, run.spec.lora, how, longest=width, prefix=prefix)

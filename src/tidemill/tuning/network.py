@@ -1,0 +1,206 @@
+"""The model in training: loading, the adapter, the loss of a batch, evaluation and greedy answers.
+
+torch, transformers and peft load inside the functions: the server process never holds them.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tidemill.tuning.batches import Example
+from tidemill.tuning.types import Lora, Precision
+
+
+class Device(NamedTuple):
+    """Where to compute, and in which form the products of matrices."""
+
+    name: str
+    bf16: bool
+
+    def autocast(self) -> Any:
+        """A context in which matrix products are taken in bf16, if that is what was chosen."""
+        import torch
+
+        return torch.autocast(self.name, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def choose_device(precision: Precision) -> Device:
+    """A GPU when there is one; bf16 when a product of two matrices is at least a fifth faster in it."""
+    import torch
+
+    name = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision != "auto":
+        return Device(name, precision == "bf16")
+    if name == "cuda":
+        return Device(name, torch.cuda.is_bf16_supported())
+    return Device(name, _seconds(torch.bfloat16) < 0.8 * _seconds(torch.float32))
+
+
+def _seconds(dtype: Any) -> float:
+    import torch
+
+    a, b = torch.ones(512, 768, dtype=dtype), torch.ones(1536, 768, dtype=dtype)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        torch.nn.functional.linear(a, b)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def load(folder: Path, device: Device) -> Any:
+    """The model in `folder` with float32 weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # On a processor the fused attention's backward pass costs three times the plain one at these lengths.
+    attention = "sdpa" if device.name == "cuda" else "eager"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    return model.to(device.name)
+
+
+def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
+    """Freeze `model` and put adapters in float32 beside its linear layers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    layers = int(model.config.num_hidden_layers)
+    chosen = None if lora.last_layers is None else list(range(max(0, layers - lora.last_layers), layers))
+    if device.bf16:
+        # Autocast would round these frozen weights to bf16 in every forward pass; once is enough and is the same.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = module.weight.data.to(torch.bfloat16)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        layers_to_transform=chosen,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=name,
+    )
+    adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    for key, weight in adapted.named_parameters():
+        if "lora_" in key:
+            weight.data = weight.data.float()
+    return adapted
+
+
+class Loss(NamedTuple):
+    """Sums over a batch: the loss in nats (a tensor to go back from), counted tokens, rows all of whose tokens fit."""
+
+    nats: Any
+    counted: int
+    exact: int
+
+
+def batch_loss(model: Any, examples: Sequence[Example], prefix: int, device: Device) -> Loss:
+    """The loss of a batch whose rows share their first `prefix` tokens.
+
+    The shared tokens are computed once and their keys and values are lent to every row; gradients flow back
+    through them. Logits are computed only where a token counts. Both are exact, not approximations.
+    """
+    import torch
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    width = max(len(e.ids) for e in examples) - prefix
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    targets = torch.full((len(examples), width), -100, dtype=torch.long)
+    for row, example in enumerate(examples):
+        rest = example.ids[prefix:]
+        ids[row, : len(rest)] = torch.tensor(rest)
+        wanted = [t if c else -100 for t, c in zip(rest, example.counted[prefix:], strict=True)]
+        targets[row, : len(rest) - 1] = torch.tensor(wanted[1:], dtype=torch.long)
+    ids, targets = ids.to(device.name), targets.to(device.name)
+    with device.autocast():
+        # Rows are padded on the right, behind all that counts; a causal model never looks there.
+        lent = _lent(inner, examples[0].ids[:prefix], len(examples), device) if prefix else None
+        hidden = inner.get_decoder()(input_ids=ids, past_key_values=lent, use_cache=lent is not None)[0]
+        rows, columns = (targets != -100).nonzero(as_tuple=True)
+        logits = inner.get_output_embeddings()(hidden[rows, columns]).float()
+    wanted_ids = targets[rows, columns]
+    nats = torch.nn.functional.cross_entropy(logits, wanted_ids, reduction="sum")
+    missed = rows[logits.argmax(-1) != wanted_ids].unique().numel()
+    return Loss(nats, int(wanted_ids.numel()), len(examples) - missed)
+
+
+def _lent(inner: Any, prefix: Sequence[int], rows: int, device: Device) -> Any:
+    """Keys and values of the shared tokens, computed once and shown to every row."""
+    import torch
+
+    ids = torch.tensor([list(prefix)], device=device.name)
+    cache = inner.get_decoder()(input_ids=ids, use_cache=True).past_key_values
+    for layer in cache.layers:
+        layer.keys = layer.keys.expand(rows, -1, -1, -1)
+        layer.values = layer.values.expand(rows, -1, -1, -1)
+    return cache
+
+
+def evaluate(model: Any, examples: Sequence[Example], prefix: int, device: Device) -> tuple[float, float]:
+    """(mean loss a counted token in nats, share of rows all of whose tokens are the most likely ones)."""
+    import torch
+
+    model.eval()
+    nats, counted, exact = 0.0, 0, 0
+    ordered = sorted(examples, key=lambda e: len(e.ids))
+    with torch.no_grad():
+        for start in range(0, len(ordered), 64):
+            loss = batch_loss(model, ordered[start : start + 64], prefix, device)
+            nats, counted, exact = nats + float(loss.nats), counted + loss.counted, exact + loss.exact
+    model.train()
+    return nats / counted, exact / len(examples)
+
+
+def greedy(
+    model: Any, prompts: Sequence[Sequence[int]], device: Device, *, max_tokens: int, stop: set[int]
+) -> list[list[int]]:
+    """The most likely answer to each prompt (token ids in, token ids out, without the end token)."""
+    import torch
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    answers: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    model.eval()
+    with torch.no_grad(), device.autocast():
+        for start in range(0, len(order), 32):
+            group = order[start : start + 32]
+            ids, mask = _left_padded([prompts[i] for i in group], device)
+            cache, alive = None, set(group)
+            for _ in range(max_tokens):
+                places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+                out = inner(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=places,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
+                for index, token in zip(group, chosen.tolist(), strict=True):
+                    if token in stop:
+                        alive.discard(index)
+                    elif index in alive:
+                        answers[index].append(token)
+                if not alive:
+                    break
+                ids = chosen[:, None]
+                mask = torch.cat([mask, torch.ones_like(ids)], dim=-1)
+    return answers
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: Device) -> tuple[Any, Any]:
+    """Token ids with padding on the left, and the mask that hides it."""
+    import torch
+
+    width = max(len(p) for p in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
+        mask[row, width - len(prompt) :] = 1
+    return ids.to(device.name), mask.to(device.name)

@@ -1,0 +1,35 @@
+"""Recipes that were measured, so that a newcomer's first run is a good one."""
+
+from pydantic import Field
+
+from tidemill.core.wire import Value
+from tidemill.tuning.types import Form, Lora, Proof, Training
+
+
+class Recipe(Value):
+    """Settings for one kind of task, and what they gave."""
+
+    name: str
+    purpose: str
+    system: str | None = Field(description="System message that was trained with.")
+    answer_template: str | None
+    lora: Lora
+    training: Training
+    then: list[Form]
+    proof: Proof
+    measured: dict[str, float] = Field(description="Figures by name, from the run that found the recipe.")
+
+
+QUESTION_TYPES = Recipe(
+    name="question-types",
+    purpose="Short texts with a few labels, answered as JSON (TREC questions, SmolLM2-135M-Instruct).",
+    system="Answer with the type of the question as JSON. Types: ABBR, DESC, ENTY, HUM, LOC, NUM.",
+    answer_template='{"type": "{{label}}"}',
+    lora=Lora(rank=16, alpha=32),
+    training=Training(learning_rate=1e-3, batch_size=32, max_steps=80, eval_every=20, eval_rows=192, max_length=256),
+    then=["gguf:q8_0"],
+    proof=Proof(rows=128, margin=0.08, max_tokens=16),
+    measured={},
+)
+
+RECIPES = {recipe.name: recipe for recipe in (QUESTION_TYPES,)}

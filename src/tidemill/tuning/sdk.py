@@ -1,0 +1,52 @@
+"""`client.tuning`: runs, their books, and smaller files."""
+
+import builtins
+from collections.abc import Callable
+
+from tidemill.core.http import Http
+from tidemill.core.jobs.sdk import Jobs
+from tidemill.core.jobs.types import Job
+from tidemill.core.wire import Page
+from tidemill.tuning.types import CompressSubmit, Form, RunState, StepPage, TuneSubmit, TuningRun
+
+
+class Tuning:
+    """Fine-tuning runs."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def run(self, spec: TuneSubmit) -> TuningRun:
+        """Ask for a run. Raises what is wrong with the spec; nothing has started then."""
+        return self._http.post("/api/tuning/runs", TuningRun, spec)
+
+    def list(self, *, state: RunState | None = None, cursor: str | None = None, limit: int = 50) -> Page[TuningRun]:
+        """Runs, newest first."""
+        return self._http.get("/api/tuning/runs", Page[TuningRun], {"state": state, "cursor": cursor, "limit": limit})
+
+    def get(self, run_id: str) -> TuningRun:
+        """One run. Raises TuningRunNotFound."""
+        return self._http.get(f"/api/tuning/runs/{run_id}", TuningRun)
+
+    def steps(self, run_id: str, *, after: int = 0, limit: int = 500) -> StepPage:
+        """Lines of the books after a step."""
+        return self._http.get(f"/api/tuning/runs/{run_id}/steps", StepPage, {"after": after, "limit": limit})
+
+    def cancel(self, run_id: str) -> TuningRun:
+        """Ask for the end of a run."""
+        return self._http.post(f"/api/tuning/runs/{run_id}/cancel", TuningRun)
+
+    def resume(self, run_id: str) -> TuningRun:
+        """Let a failed or cancelled run go on from its newest checkpoint."""
+        return self._http.post(f"/api/tuning/runs/{run_id}/resume", TuningRun)
+
+    def compress(self, version: str, to: builtins.list[Form], *, key: str | None = None) -> Job:
+        """Ask for smaller files of a tuned version, such as `gguf:q4_k_m`."""
+        return self._http.post("/api/tuning/compress", Job, CompressSubmit(version=version, to=to, key=key))
+
+    def wait(
+        self, run_id: str, *, timeout: float | None = None, watch: Callable[[Job], None] | None = None
+    ) -> TuningRun:
+        """Return when the run has ended. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
+        Jobs(self._http).wait(self.get(run_id).job_id, timeout=timeout, watch=watch)
+        return self.get(run_id)
