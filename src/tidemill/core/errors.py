@@ -182,6 +182,12 @@ def rebuild(status: int, body: ErrorBody) -> TidemillError:
     return error
 
 
+def of_body(body: ErrorBody) -> TidemillError:
+    """The error in a body that came without its HTTP status, such as that of a failed job, as the class it was."""
+    status = next((kind.status for kind in _tree(TidemillError) if kind.code == body.code), Failed.status)
+    return rebuild(status, body)
+
+
 def nearest(word: str, known: list[str], count: int = 3) -> list[str]:
     """The known words most like `word`, for «did you mean»."""
     return difflib.get_close_matches(word, known, n=count, cutoff=0.5)

@@ -40,6 +40,7 @@ ENGINE = 1
 Progress = Callable[[str, int], None]
 _GROUP_ROWS = 16_384
 _LANGUAGE_SAMPLE = 1000
+_LABELS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def plan_hash(plan: Plan) -> str:
     """The hash of what decides a version's content. File names do not."""
     content = plan.model_dump(mode="json")
     content["sources"] = [source.hash for source in plan.sources]
+    # A list, for the order of the splits matters and the canonical form sorts keys.
+    content["split"]["ratios"] = list(plan.split.ratios.items())
     return content_hash(content)
 
 
@@ -141,7 +144,8 @@ class Builder:
             for _ in near.pairs(unions):
                 self._note("split")
         clusters = unions.roots()
-        labels, label_names = None, []
+        labels: I64 | None = None
+        label_names: list[str] = []
         if "label" in self.schema.fields:
             numbers, label_names = label_numbers(cleaned.spool)
             present, labels = np.unique(numbers[rows], return_inverse=True)
@@ -257,10 +261,8 @@ class _VersionWriter:
         if count == 0:
             return
         picked = pa.array(mask)
-        arrays = [
-            pa.array([split] * count) if field.name == "split" else pa.array(columns[field.name], type=field.type).filter(picked)
-            for field in self.arrow
-        ]
+        columns["split"] = [split] * len(mask)
+        arrays = [pa.array(columns[field.name], type=field.type).filter(picked) for field in self.arrow]
         table = pa.Table.from_arrays(arrays, schema=self.arrow)
         self.hashes[split].update("\n".join(table["id"].to_pylist() + table["cluster_id"].to_pylist()).encode())
         self.rows[split] += count
@@ -290,7 +292,8 @@ class _VersionWriter:
     def statistics(self) -> Statistics:
         """What was measured."""
         chars = np.concatenate(self.chars)
-        labels = sorted(set().union(*self.labels.values()))
+        totals = sum(self.labels.values(), Counter())
+        labels = sorted(label for label, _ in totals.most_common(_LABELS))
         return Statistics(
             rows=len(chars),
             clusters=self.clusters,

@@ -178,9 +178,7 @@ class KeepLength:
         for name in set(self.schema.required) & set(self.schema.texts) - {"messages"}:
             shortest = [min(low, len(text)) for low, text in zip(shortest, batch.columns[name], strict=True)]
         upper = self.spec.max_chars if self.spec.max_chars is not None else max(map(len, whole), default=0)
-        mask = [
-            low >= self.spec.min_chars and len(text) <= upper for low, text in zip(shortest, whole, strict=True)
-        ]
+        mask = [low >= self.spec.min_chars and len(text) <= upper for low, text in zip(shortest, whole, strict=True)]
         if not all(mask):
             self._note(batch, whole, mask)
         kept = batch.keep(mask)

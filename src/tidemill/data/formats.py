@@ -16,13 +16,13 @@ from tidemill.data.types import (
     CsvRagged,
     FileEmpty,
     FileFormat,
-    FileUnreadable,
     HeaderDuplicate,
     LineUnmatched,
     PatternInvalid,
     ReadSpec,
     RecordMalformed,
     RecordNotObject,
+    SourceUnreadable,
 )
 
 CHUNK_ROWS = 4096
@@ -121,7 +121,7 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
         if type(record) is not dict:
             raise RecordNotObject(
                 f"Line {number} of {name} is a JSON {_json_kind(record)}, not an object: {_short(line)}",
-                hint="Each line must be one object with named fields, such as {\"text\": ..., \"label\": ...}."
+                hint='Each line must be one object with named fields, such as {"text": ..., "label": ...}.'
                 if not isinstance(record, list)
                 else "A JSON array? Write one object per line: jq -c '.[]' file.json > file.jsonl",
                 details={"line": number},
@@ -241,7 +241,7 @@ def _read_parquet(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             )
             begin += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise FileUnreadable(
+        raise SourceUnreadable(
             f"{name} is not a readable Parquet file: {str(error).splitlines()[0]}",
             hint="Is it whole? For another format give --format.",
             param="path",

@@ -12,6 +12,7 @@ import rensa
 
 from tidemill.data.shingles import I64, U64, Shingles, jaccard, mix, shingle
 
+Signatures = npt.NDArray[np.uint8]
 PERMUTATIONS = 128
 SEED = 42
 _RECALL = 0.995
@@ -118,7 +119,7 @@ class NearIndex:
         self._signatures.write((signatures & 0xFF).astype(np.uint8).tobytes())
         self.count += len(texts)
 
-    def runs(self) -> Iterator[tuple[I64, npt.NDArray[np.uint8]]]:
+    def runs(self) -> Iterator[tuple[I64, Signatures]]:
         """Candidates: rows that share a band, in row order, with the signatures of all rows."""
         for file in [*self._files, self._signatures]:
             file.close()
@@ -131,7 +132,7 @@ class NearIndex:
             for rows in _equal_runs(hashes):
                 yield rows, signatures
 
-    def alike(self, row: int, others: I64, signatures: npt.NDArray[np.uint8]) -> Iterator[Pair]:
+    def alike(self, row: int, others: I64, signatures: Signatures) -> Iterator[Pair]:
         """Those of `others` that really are near-duplicates of `row`."""
         agreeing = (signatures[others] == signatures[row]).mean(axis=1)
         for other in others[agreeing >= self.threshold - _SLACK].tolist():
@@ -144,7 +145,7 @@ class NearIndex:
         for rows, signatures in self.runs():
             yield from self._joining(rows, signatures, unions)
 
-    def _joining(self, rows: I64, signatures: npt.NDArray[np.uint8], unions: Unions) -> Iterator[Pair]:
+    def _joining(self, rows: I64, signatures: Signatures, unions: Unions) -> Iterator[Pair]:
         seen: list[int] = []
         heads: set[int] = set()
         for row in rows.tolist():
@@ -161,6 +162,7 @@ class NearIndex:
                 heads.add(unions.root(row))
             if len(seen) > 4 * _MANY:
                 seen = seen[-2 * _MANY :]
+
 
 def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:
     """MinHash signatures, one row per text."""

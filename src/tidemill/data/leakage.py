@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.data.groups import NearIndex, first_of_equal
+from tidemill.data.groups import NearIndex, Signatures, first_of_equal
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.types import Leak
 
@@ -46,7 +46,11 @@ def _standing(places: I64, first: I64, late: int, early: int) -> set[int]:
 
 
 def _note_close(
-    rows: I64, signatures: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", places: I64, near: NearIndex, close: dict[tuple[int, int], set[int]]
+    rows: I64,
+    signatures: Signatures,
+    places: I64,
+    near: NearIndex,
+    close: dict[tuple[int, int], set[int]],
 ) -> None:
     here = places[rows]
     if len(set(here[here >= 0].tolist())) < 2:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tidemill.data.types import EncodingUnknown, EncodingWrong, FileMissing, FileUnreadable, RecordTooLong
+from tidemill.data.types import EncodingUnknown, EncodingWrong, FileMissing, RecordTooLong, SourceUnreadable
 
 BLOCK_BYTES = 1 << 20
 MAX_RECORD_CHARS = 16 << 20
@@ -25,7 +25,7 @@ def open_source(path: Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise FileMissing(f"There is no file {name}.", hint="Check the path.", param="path") from error
     except OSError as error:
-        raise FileUnreadable(
+        raise SourceUnreadable(
             f"{name} cannot be read: {error.strerror or error}.",
             hint="Check that it is a file and that you may read it.",
             param="path",
@@ -70,7 +70,7 @@ def _read(file: BinaryIO, name: str) -> bytes:
     try:
         return file.read(BLOCK_BYTES)
     except (OSError, EOFError) as error:  # gzip.BadGzipFile is an OSError; a cut-off one ends in EOFError
-        raise FileUnreadable(f"{name} cannot be read: {error}.", hint="Is the file whole?", param="path") from error
+        raise SourceUnreadable(f"{name} cannot be read: {error}.", hint="Is the file whole?", param="path") from error
 
 
 def _encoding_error(name: str, encoding: str, error: UnicodeDecodeError, base: int, line: int) -> EncodingWrong:

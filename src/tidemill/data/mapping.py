@@ -108,9 +108,7 @@ class Mapper:
         parts = _VARIABLE.split(column)
         filled = {name: chunk.column(name) for name in set(names)}
         return [
-            "".join(
-                part if not number % 2 else _plain(filled[part][row]) for number, part in enumerate(parts)
-            ).strip()
+            "".join(part if not number % 2 else _plain(filled[part][row]) for number, part in enumerate(parts)).strip()
             for row in range(len(chunk.lines))
         ]
 

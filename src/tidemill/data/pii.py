@@ -1,4 +1,4 @@
-"""Personal data and secrets in text: a fast RE2 set tells which kinds may be there, exact patterns and checksums decide.
+"""Personal data and secrets in text: an RE2 set tells which kinds may be there, exact patterns and checksums decide.
 
 RE2 has no backtracking, so no text can make a pattern slow. It has no look-around either: what must not stand
 beside a match is checked on the neighbouring characters.
@@ -203,9 +203,7 @@ class Finder:
         taken.sort(key=lambda find: find.start)
         if len(data) == len(text):
             return taken
-        return [
-            Find(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in taken
-        ]
+        return [Find(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in taken]
 
     def _spans(self, place: int, data: bytes, view: str) -> Iterator[tuple[int, int]]:
         accept, pattern = self.detectors[place].accept, self.exact[place]

@@ -88,9 +88,7 @@ class Schema:
         """For each cell the row that it belongs to."""
         if self.name == "chat":
             return [place for place, row in enumerate(batch.columns["messages"]) for _ in row]
-        return [
-            place for name in self.texts for place, text in enumerate(batch.columns[name]) if text is not None
-        ]
+        return [place for name in self.texts for place, text in enumerate(batch.columns[name]) if text is not None]
 
     def row_texts(self, batch: Batch, scope: Scope = "row") -> list[str]:
         """One text per row: all of its texts, or only its input."""
@@ -100,7 +98,9 @@ class Schema:
         names = self.texts if scope == "row" else self.inputs
         if len(names) == 1:
             return list(batch.columns[names[0]])
-        return ["\n".join(text or "" for text in texts) for texts in zip(*(batch.columns[n] for n in names), strict=True)]
+        return [
+            "\n".join(text or "" for text in texts) for texts in zip(*(batch.columns[n] for n in names), strict=True)
+        ]
 
     def identities(self, batch: Batch) -> list[bytes]:
         """The bytes that make a row what it is, for its hash."""
@@ -123,9 +123,7 @@ def _chat_input(messages: list[dict[str, str]]) -> str:
 
 SCHEMAS: dict[RowSchema, Schema] = {
     "chat": Schema("chat", ("messages",), (), ("messages",), ("messages",), "row"),
-    "completion": Schema(
-        "completion", ("prompt", "completion"), (), ("prompt", "completion"), ("prompt",), "row"
-    ),
+    "completion": Schema("completion", ("prompt", "completion"), (), ("prompt", "completion"), ("prompt",), "row"),
     "classification": Schema("classification", ("text", "label"), (), ("text",), ("text",), "input"),
     "text": Schema("text", ("text",), (), ("text",), ("text",), "input"),
     "eval": Schema("eval", ("input",), ("expected", "metadata"), ("input", "expected"), ("input",), "input"),

@@ -85,9 +85,7 @@ def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> Sample:
     return Sample(names, {n: [v for v in chunk.column(n)[:_SAMPLE_ROWS] if v is not MISSING] for n in names})
 
 
-def settle(
-    found: Sample, source: str, schema: RowSchema | None, mapping: MapSpec
-) -> tuple[RowSchema, MapSpec]:
+def settle(found: Sample, source: str, schema: RowSchema | None, mapping: MapSpec) -> tuple[RowSchema, MapSpec]:
     """The schema and the complete mapping: what was declared, and the obvious for the rest.
 
     Raises MappingUnclear with a proposal when it is not obvious.
@@ -157,7 +155,7 @@ def _propose(found: Sample, schema: RowSchema | None) -> tuple[RowSchema, dict[s
     if schema is None:
         short = [name for name in long[1:] if _repeats(found.values[name])]
         schema = "classification" if short else "completion" if len(long) == 2 else "text"
-    fields = {}
+    fields: dict[str, str] = {}
     for name in SCHEMAS[schema].required:
         rest = [column for column in long if column not in fields.values()]
         if name == "label":

@@ -1,5 +1,6 @@
 """Dividing rows so that no cluster is in two splits, label shares stay alike, and a seed decides all."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def assign(
     ratios = np.array(list(spec.ratios.values()))
     places = np.empty(len(names), dtype=np.int64)
     edges = np.flatnonzero(np.concatenate(([True], np.diff(strata[order]) != 0, [True])))
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in itertools.pairwise(edges.tolist()):
         some = order[begin:end]
         places[some] = _fill(sizes[some], ratios)
     return places[inverse]
@@ -124,7 +125,7 @@ def check(spec: SplitSpec, places: Places, labels: I64 | None, names: Sequence[s
         if labels is None or spec.allow_empty_classes:
             continue
         counts = np.bincount(labels[here], minlength=len(names))
-        lacking = [names[place] for place in np.flatnonzero(counts == 0)]
+        lacking = [names[place] for place in np.flatnonzero(counts == 0).tolist()]
         if lacking:
             total = int((labels == names.index(lacking[0])).sum())
             raise SplitClassEmpty(

@@ -10,7 +10,6 @@ from tidemill.data.types.errors import (
     FieldUnknown,
     FileEmpty,
     FileMissing,
-    FileUnreadable,
     FormatUnknown,
     HeaderDuplicate,
     LabelUnknown,
@@ -28,6 +27,7 @@ from tidemill.data.types.errors import (
     SchemaConflict,
     SchemaUnfit,
     SourceMissing,
+    SourceUnreadable,
     SplitClassEmpty,
     SplitEmpty,
     SplitInvalid,
@@ -37,6 +37,7 @@ from tidemill.data.types.errors import (
     TypeWrong,
     ValueMissing,
 )
+from tidemill.data.types.made import Made
 from tidemill.data.types.recipe import (
     PII_KINDS,
     ExactStep,
@@ -101,7 +102,6 @@ __all__ = [
     "FileEmpty",
     "FileFormat",
     "FileMissing",
-    "FileUnreadable",
     "FormatUnknown",
     "HeaderDuplicate",
     "Import",
@@ -114,6 +114,7 @@ __all__ = [
     "LeakReport",
     "LengthStep",
     "LineUnmatched",
+    "Made",
     "MapSpec",
     "MappingUnclear",
     "MessagesInvalid",
@@ -139,6 +140,7 @@ __all__ = [
     "SourceInfo",
     "SourceMissing",
     "SourceRef",
+    "SourceUnreadable",
     "SplitClassEmpty",
     "SplitEmpty",
     "SplitInfo",

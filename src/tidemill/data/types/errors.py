@@ -9,10 +9,10 @@ class FileMissing(NotFound):
     code = "file_missing"
 
 
-class FileUnreadable(Invalid):
+class SourceUnreadable(Invalid):
     """The file exists but cannot be opened, or is not what its format says."""
 
-    code = "file_unreadable"
+    code = "source_unreadable"
 
 
 class FileEmpty(Invalid):

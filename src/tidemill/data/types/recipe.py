@@ -1,7 +1,7 @@
 """What is done to rows on their way into a version, as data: the recipe and the split."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,19 +15,25 @@ Scope = Literal["row", "input"]
 PII_KINDS: tuple[PiiKind, ...] = ("secret", "email", "iban", "card", "ip", "phone")
 
 
-class UnicodeStep(Body):
+class _Step(Body):
+    def model_post_init(self, _context: Any) -> None:
+        """Always send the name of the step, though it is a default: it tells which step this is."""
+        self.model_fields_set.add("step")
+
+
+class UnicodeStep(_Step):
     """Repair text that was decoded wrongly (`cafÃ©`), and bring it to NFC."""
 
     step: Literal["unicode"] = "unicode"
 
 
-class WhitespaceStep(Body):
+class WhitespaceStep(_Step):
     """Trim both ends; turn runs of spaces into one and more than one empty line into one."""
 
     step: Literal["whitespace"] = "whitespace"
 
 
-class LanguageStep(Body):
+class LanguageStep(_Step):
     """Keep rows in the given languages. Short rows are kept: their language cannot be told."""
 
     step: Literal["language"] = "language"
@@ -36,7 +42,7 @@ class LanguageStep(Body):
     min_chars: int = Field(default=20, ge=1, description="Rows shorter than this are kept unseen.")
 
 
-class LengthStep(Body):
+class LengthStep(_Step):
     """Keep rows whose text has a length within bounds, in characters."""
 
     step: Literal["length"] = "length"
@@ -50,7 +56,7 @@ class LengthStep(Body):
         return self
 
 
-class ExactStep(Body):
+class ExactStep(_Step):
     """Keep the first of rows with the same text."""
 
     step: Literal["exact_duplicates"] = "exact_duplicates"
@@ -61,7 +67,7 @@ class ExactStep(Body):
     )
 
 
-class NearStep(Body):
+class NearStep(_Step):
     """Keep the first of rows that are nearly the same: MinHash finds candidates, real Jaccard decides."""
 
     step: Literal["near_duplicates"] = "near_duplicates"
@@ -70,7 +76,7 @@ class NearStep(Body):
     on: Scope | None = Field(default=None, description="As for exact_duplicates.")
 
 
-class PiiStep(Body):
+class PiiStep(_Step):
     """Find personal data and secrets; mask them, drop the row, or only report."""
 
     step: Literal["pii"] = "pii"
@@ -116,9 +122,7 @@ class SplitSpec(Body):
     near_duplicates: float | None = Field(
         default=0.8, ge=0.5, le=1.0, description="Keep rows this similar together; null looks at exact ones only."
     )
-    allow_empty_classes: bool = Field(
-        default=False, description="Accept a split that holds no row of some class."
-    )
+    allow_empty_classes: bool = Field(default=False, description="Accept a split that holds no row of some class.")
 
     @field_validator("ratios")
     @classmethod

@@ -1,0 +1,242 @@
+"""Deciding about datasets: what an import means, when a version exists already, what a reference means."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.errors import nearest
+from tidemill.core.kernel import Kernel
+from tidemill.core.web import page
+from tidemill.core.wire import Page, new_id
+from tidemill.data import store, tables
+from tidemill.data.building import ENGINE, plan_hash
+from tidemill.data.sniff import guess_format, sample, settle
+from tidemill.data.types import (
+    Catalogue,
+    CatalogueSet,
+    Dataset,
+    DatasetNotFound,
+    DatasetVersion,
+    DatasetVersionNotFound,
+    Diff,
+    Import,
+    ImportCreate,
+    Made,
+    Plan,
+    Preview,
+    RowSchema,
+    SchemaConflict,
+    SchemaUnfit,
+    SourceMissing,
+    SplitSpec,
+    VersionSummary,
+    default_recipe,
+)
+
+IMPORT_JOB = "data.import"
+
+
+def import_(ctx: Context, body: ImportCreate) -> Import:
+    """Plan a version out of uploaded files and submit the job that makes it.
+
+    When the same plan has made a version before, that version is the answer. What is wrong with the mapping, or with
+    the first records of the first file, is refused here; the rest of the files is read by the job.
+    """
+    paths = _source_paths(ctx.kernel, body)
+    dataset = store.dataset_by_name(ctx.conn, body.name)
+    first = body.sources[0].name
+    kind = guess_format(paths[0], first, body.read)
+    schema, mapping = settle(sample(paths[0], first, kind, body.read), first, body.row_schema, body.mapping)
+    if dataset is not None and dataset.row_schema != schema:
+        raise SchemaConflict(
+            f"The dataset {body.name!r} has the schema {dataset.row_schema}, not {schema}.",
+            hint="Import under another name, or map to its schema with --schema.",
+            param="row_schema",
+        )
+    plan = Plan(
+        engine=ENGINE,
+        sources=body.sources,
+        row_schema=schema,
+        read=body.read.model_copy(update={"format": body.read.format or kind if len(paths) == 1 else body.read.format}),
+        mapping=mapping,
+        recipe=body.recipe or default_recipe(),
+        split=body.split or SplitSpec(ratios={"test" if schema == "eval" else "train": 1.0}),
+    )
+    if dataset is not None:
+        existing = store.version_by_plan(ctx.conn, dataset.id, plan_hash(plan))
+        if existing is not None:
+            if body.catalogue.model_fields_set:
+                set_catalogue(ctx, body.name, body.catalogue)
+            return Import(job=None, version=existing)
+    args = {
+        "name": body.name,
+        "plan": plan.model_dump_json(),  # as text: a JSON column may lose the order of the splits
+        "catalogue": body.catalogue.model_dump(exclude_unset=True),
+    }
+    return Import(job=ctx.kernel.jobs.submit(ctx, IMPORT_JOB, args, subject=new_id("dsv")), version=None)
+
+
+def _source_paths(kernel: Kernel, body: ImportCreate) -> list[Path]:
+    for source in body.sources:
+        if not kernel.blobs.exists(source.hash):
+            raise SourceMissing(
+                f"The file {source.name} has not been uploaded: there is no blob {source.hash}.",
+                hint="Upload it first: POST /api/blobs, or client.data.import_ in the SDK.",
+                param="sources",
+            )
+    return [kernel.blobs.path(source.hash) for source in body.sources]
+
+
+def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: CatalogueSet, job_id: str) -> DatasetVersion:
+    """Enter a version that a job has made; the one that is there already when its content is."""
+    dataset = store.dataset_by_name(ctx.conn, name)
+    if dataset is not None:
+        existing = store.version_by_content(ctx.conn, dataset.id, made.content_hash)
+        if existing is not None:
+            return existing
+    else:
+        dataset = Dataset(
+            id=new_id("ds"),
+            name=name,
+            row_schema=plan.row_schema,
+            catalogue=Catalogue(),
+            latest=0,
+            created_at=ctx.now,
+            created_by=ctx.actor.name,
+        )
+        store.insert_dataset(ctx.conn, dataset)
+        events.emit(ctx, "dataset.created", dataset.id, {"name": name})
+    version = DatasetVersion(
+        id=made.version_id,
+        dataset_id=dataset.id,
+        dataset=name,
+        version=dataset.latest + 1,
+        row_schema=plan.row_schema,
+        content_hash=made.content_hash,
+        plan_hash=plan_hash(plan),
+        plan=plan,
+        sources=made.sources,
+        splits=made.splits,
+        steps=made.steps,
+        leaks=made.leaks,
+        statistics=made.statistics,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+        job_id=job_id,
+    )
+    store.insert_version(ctx.conn, version)
+    store.update_dataset(ctx.conn, dataset.model_copy(update={"latest": version.version}))
+    if catalogue.model_fields_set:
+        set_catalogue(ctx, name, catalogue)
+    _enter(ctx, version, dataset)
+    events.emit(ctx, "dataset_version.created", version.id, {"name": name, "version": version.version})
+    return version
+
+
+def _enter(ctx: Context, version: DatasetVersion, dataset: Dataset) -> None:
+    for source in version.sources:
+        seen = {"bytes": source.bytes, "rows": source.rows}
+        lineage.record(ctx, lineage.Node(id=source.hash, kind="file", label=source.name[:300], facts=seen))
+    parents = [(source.hash, "imported_from") for source in version.sources]
+    if dataset.latest > 0:
+        before = store.version_by_number(ctx.conn, version.dataset, dataset.latest)
+        if before is not None:
+            parents.append((before.id, "follows"))
+    facts = {
+        "content_hash": version.content_hash,
+        "row_schema": version.row_schema,
+        "rows": {split.name: split.rows for split in version.splits},
+    }
+    node = lineage.Node(id=version.id, kind="dataset_version", label=version.ref, facts=facts)
+    lineage.record(ctx, node, parents)
+
+
+def get_dataset(ctx: Context, name: str) -> Dataset:
+    """One dataset with its catalogue entry. Raises DatasetNotFound."""
+    dataset = store.dataset_by_name(ctx.conn, name)
+    if dataset is None:
+        near = nearest(name, store.all_names(ctx.conn))
+        raise DatasetNotFound(
+            f"There is no dataset {name!r}.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill data list` shows what there is.",
+        )
+    return dataset
+
+
+def get_version(ctx: Context, ref: str) -> DatasetVersion:
+    """The version that `ref` means: `name` (newest), `name@3` or a `dsv_` id.
+
+    Raises DatasetNotFound and DatasetVersionNotFound.
+    """
+    if ref.startswith("dsv_"):
+        version = store.version_by_id(ctx.conn, ref)
+    else:
+        name, sign, number = ref.partition("@")
+        dataset = get_dataset(ctx, name)
+        known = not sign or number == "latest" or number.isdecimal()
+        wanted = int(number) if number.isdecimal() else dataset.latest
+        version = store.version_by_number(ctx.conn, name, wanted) if known else None
+    if version is None:
+        raise DatasetVersionNotFound(
+            f"There is no dataset version {ref!r}.",
+            hint="Write name, name@3 or an id; `tidemill data versions NAME` shows what there is.",
+        )
+    return version
+
+
+def require_schema(version: DatasetVersion, *fit: RowSchema) -> None:
+    """Refuse a dataset whose rows the work at hand cannot use. Raises SchemaUnfit."""
+    if version.row_schema not in fit:
+        raise SchemaUnfit(
+            f"{version.ref} has the schema {version.row_schema}; this needs {' or '.join(fit)}.",
+            hint=f"Import it again under another name with --schema {fit[0]}.",
+            param="dataset",
+        )
+
+
+def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> pa.Table:
+    """All rows of one split (the first when none is named) as an Arrow table. Raises SplitNotFound.
+
+    Columns: `id`, `cluster_id`, `split`, then the fields of the schema, then `time` when it was mapped.
+    """
+    return tables.read_split(kernel.blobs, tables.find_split(version, split))
+
+
+def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Dataset]:
+    """Every dataset, by name."""
+    found = store.all_datasets(ctx.conn, after=cursor, limit=limit + 1)
+    items = found[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+
+
+def list_versions(ctx: Context, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[VersionSummary]:
+    """The versions of one dataset, newest first. Raises DatasetNotFound."""
+    get_dataset(ctx, name)
+    return page(store.history(ctx.conn, name, before=cursor, limit=limit + 1), limit)
+
+
+def set_catalogue(ctx: Context, name: str, body: CatalogueSet) -> Dataset:
+    """Change the catalogue fields that were given."""
+    dataset = get_dataset(ctx, name)
+    changes = body.model_dump(exclude_unset=True)
+    changed = dataset.model_copy(update={"catalogue": dataset.catalogue.model_copy(update=changes)})
+    if changed != dataset:
+        store.update_dataset(ctx.conn, changed)
+        before = {field: getattr(dataset.catalogue, field) for field in changes}
+        events.emit(ctx, "dataset.catalogue_set", dataset.id, {"name": name, "before": before, "after": changes})
+    return changed
+
+
+def preview(ctx: Context, ref: str, split: str | None, offset: int, limit: int) -> Preview:
+    """A page of rows of one split."""
+    version = get_version(ctx, ref)
+    return tables.page(ctx.kernel.blobs, tables.find_split(version, split), offset, limit)
+
+
+def diff(ctx: Context, before: str, after: str) -> Diff:
+    """What changed from one version to another. Raises SchemaUnfit when their schemas differ."""
+    old, new = get_version(ctx, before), get_version(ctx, after)
+    require_schema(new, old.row_schema)
+    return tables.compare(ctx.kernel.blobs, old, new)
