@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 
 from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
+from tidemill.evals.types import Comparison, Direction, FailurePolicy, MetricRule, Outcome, RuleKind
 from tidemill.registry.types import Format, ModelFile
 from tidemill.registry.types import Kind as ModelKind
 
-Verdict = Literal["pass", "fail", "inconclusive"]
-GateKind = Literal["improvement", "non_inferiority"]
-Direction = Literal["higher", "lower"]
+Verdict = Outcome
+GateKind = RuleKind
 ApprovalState = Literal["pending", "approved", "rejected", "expired"]
 
 
@@ -140,7 +140,7 @@ class Guardrail(Value):
 class GateTerms(Value):
     """The terms of a gate: all that decides its verdict."""
 
-    eval_set: str = Field(description="Id or reference of the eval set.")
+    eval_set: str = Field(description="`name`, `name@3` or an `es_` id; a declared gate holds the id.")
     metric: str = Field(description="The one primary metric.")
     direction: Direction = Field(default="higher", description="Which way is better.")
     kind: GateKind = "improvement"
@@ -151,6 +151,28 @@ class GateTerms(Value):
     guardrails: list[Guardrail] = Field(default_factory=list)
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="How often a gate may pass wrongly.")
     power: float = Field(default=0.8, gt=0.5, lt=1, description="How often it should find the minimum effect.")
+    failures: FailurePolicy = Field(
+        default="refuse", description="Items without an answer: refuse to judge, score them 0, or drop the pair."
+    )
+
+    @property
+    def primary(self) -> MetricRule:
+        """What is asked of the primary metric."""
+        return MetricRule(
+            metric=self.metric,
+            kind=self.kind,
+            minimum_effect=self.minimum_effect,
+            margin=self.margin,
+            direction=self.direction,
+        )
+
+    @property
+    def guards(self) -> list[MetricRule]:
+        """What is asked of the guardrail metrics."""
+        return [
+            MetricRule(metric=g.metric, kind="non_inferiority", margin=g.margin, direction=g.direction)
+            for g in self.guardrails
+        ]
 
     @model_validator(mode="after")
     def _complete(self) -> "GateTerms":
@@ -212,7 +234,8 @@ class GateResult(Value):
     candidate_run: str
     verdict: Verdict
     summary: str
-    evidence: dict[str, Any] = Field(description="The comparison's figures at the time of the verdict.")
+    warnings: list[str]
+    evidence: Comparison = Field(description="The comparison with all figures, as it was judged.")
     at: Instant
     by: str
 
@@ -314,6 +337,12 @@ class GateChangedAfterEvaluation(Conflict):
     """A gate that has been used never changes."""
 
     code = "gate_changed_after_evaluation"
+
+
+class ApprovalPending(Conflict):
+    """Somebody else has asked for the same already."""
+
+    code = "approval_pending"
 
 
 class RunBeforeGate(Conflict):
