@@ -17,6 +17,7 @@ from tidemill.core.jobs import cli as jobs
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, failing_plainly
 from tidemill.data import cli as data
+from tidemill.evals import cli as evals
 from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.tuning import cli as tuning
@@ -32,6 +33,7 @@ COMMANDS = {
     "prompts": prompts.app,
     "data": data.app,
     "models": registry.app,
+    "evals": evals.app,
     "tune": tuning.app,
     "jobs": jobs.app,
     "access": access.app,

@@ -14,6 +14,7 @@ from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
+from tidemill.evals.sdk import Evals
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.tuning.sdk import Tuning
@@ -47,6 +48,7 @@ class Client:
         self.jobs = Jobs(self.http)
         self.prompts = Prompts(self.http)
         self.data = Data(self.http)
+        self.evals = Evals(self.http)
         self.tuning = Tuning(self.http)
         self.models = Models(self.http)
 

@@ -74,6 +74,13 @@ def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) ->
             conn.execute(edges.insert().values(child_id=node.id, parent_id=parent_id, relation=relation))
 
 
+def find(conn: sa.Connection, kind: str, ref: str) -> Node | None:
+    """The newest node of a kind whose id or label is `ref`. For features that may not import the one that made it."""
+    query = sa.select(nodes).where(nodes.c.kind == kind, sa.or_(nodes.c.id == ref, nodes.c.label == ref))
+    row = conn.execute(query.order_by(nodes.c.id.desc()).limit(1)).first()
+    return Node.model_validate(dict(row._mapping)) if row is not None else None
+
+
 def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[Edge]:
     rows = conn.execute(sa.select(edges).where(column.in_(sorted(ids))))
     return [Edge.model_validate(dict(row._mapping)) for row in rows]

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.home / 'tidemill.db'}"
 
+    def provider_key(self, name: str) -> str | None:
+        """The key of an outside endpoint, from the environment variable that a request names. Never one of ours."""
+        return None if name.startswith("TIDEMILL_") else os.environ.get(name)
+
     def child_environment(self) -> dict[str, str]:
         """The environment for a process of ours that must find the same home."""
         return {**os.environ, "TIDEMILL_HOME": str(self.home)}

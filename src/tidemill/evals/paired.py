@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from tidemill.evals.rates import mcnemar
 from tidemill.evals.types import Difference, TooFewPairs
@@ -191,6 +191,8 @@ def _wilcoxon(means: NDArray[Any]) -> float:
     differing = means[np.abs(means) > 1e-12]
     if len(differing) < 2:
         return 1.0
+    from scipy import stats  # noqa: PLC0415  half a second, and only comparisons need it
+
     return float(stats.wilcoxon(differing).pvalue)
 
 

@@ -1,15 +1,15 @@
 """Single rates, and what to do about many tests at once."""
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from tidemill.evals.types import Rate
 
 
-def wilson(successes: int, count: int, confidence: float = 0.95) -> Rate:
+def wilson(successes: float, count: float, confidence: float = 0.95) -> Rate:
     """Wilson's score interval of a share (Wilson 1927, Brown, Cai and DasGupta 2001).
 
-    `count` must be at least 1. Raises ValueError otherwise, because a share of nothing is not a number.
+    `count` may be an effective number of items. Raises ValueError under 1: a share of nothing is not a number.
     """
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"{successes} of {count} is not a share")
@@ -20,7 +20,7 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> Rate:
     half = z * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))) / scale
     low = 0.0 if successes == 0 else middle - half
     high = 1.0 if successes == count else middle + half
-    return Rate(value=share, low=low, high=high, confidence=confidence, count=count)
+    return Rate(value=share, low=low, high=high, confidence=confidence, count=round(count))
 
 
 def mcnemar(wins: int, losses: int) -> tuple[float, float, float]:
@@ -31,8 +31,8 @@ def mcnemar(wins: int, losses: int) -> tuple[float, float, float]:
     total = wins + losses
     if total == 0:
         return 1.0, 1.0, 1.0
-    greater = float(stats.binom.sf(wins - 1, total, 0.5))
-    less = float(stats.binom.cdf(wins, total, 0.5))
+    greater = float(special.bdtr(losses, total, 0.5))
+    less = float(special.bdtr(wins, total, 0.5))
     return min(1.0, 2 * min(greater, less)), greater, less
 
 

@@ -136,7 +136,7 @@ def _summary(
         f"{difference.high:+.4g}, {difference.n_pairs} pairs in {difference.n_clusters} clusters)."
     )
     sure = f"with confidence {1 - alpha:.0%}"
-    if outcome == "pass" and rule.kind == "improvement":
+    if outcome == "pass" and gain.lower >= 0:
         return f"{seen} It improves by more than {gain.lower:.4g} {sure}."
     if outcome == "pass":
         return f"{seen} It is worse by less than {-gain.lower:.4g} {sure}, and {-threshold:.4g} is allowed."

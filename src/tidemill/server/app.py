@@ -21,6 +21,8 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
+from tidemill.evals import routes as evals
+from tidemill.evals.jobs import RUN as EVAL_RUN
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.server import blobs, health, replies
@@ -35,11 +37,13 @@ ROUTERS = (
     prompts.router,
     data.router,
     registry.router,
+    evals.router,
     tuning.router,
 )
 
 JOBS: dict[str, JobKind | JobFunction] = {
     "data.import": run_import,
+    "evals.run": EVAL_RUN,
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,
 }

@@ -45,6 +45,12 @@ class TargetRefused(Failed):
     code = "target_refused"
 
 
+class NoAnswers(Failed):
+    """Not one item was answered, so there is nothing to measure."""
+
+    code = "no_answers"
+
+
 class TooFewPairs(Invalid):
     """Too little evidence for any verdict."""
 

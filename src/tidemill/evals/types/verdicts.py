@@ -144,7 +144,9 @@ class Comparison(Value):
     outcome: Outcome
     primary: MetricVerdict
     guardrails: list[MetricVerdict]
-    minimum_detectable_effect: float = Field(description="Of the primary metric at this size, alpha and power.")
+    minimum_detectable_effect: float | None = Field(
+        description="Of the primary metric at this size, alpha and power; null when nothing could be found."
+    )
     more_items: int | None = Field(description="How many more items would settle it; null when it is settled.")
     dropped: int = Field(description="Pairs left out because an answer was missing.")
     summary: str
@@ -191,7 +193,7 @@ class Plan(Value):
     icc: float
     design_effect: float
     n_eff: float
-    minimum_detectable_effect: float
+    minimum_detectable_effect: float | None
     items_needed: int | None = Field(description="For `minimum_effect`, at the same cluster sizes.")
     assumed: list[str] = Field(description="Which figures are assumptions, not measurements.")
     summary: str

@@ -1,0 +1,346 @@
+"""`tidemill evals`."""
+
+import json
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.text import Text
+
+from tidemill.core.errors import BadRequest
+from tidemill.core.jobs.cli import follow
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.evals import tables
+from tidemill.evals.sdk import Evals
+from tidemill.evals.types import ComparisonSpec, EvalRun, EvalSetCreate, MetricRule, PlanRequest, RunCreate
+
+B = TypeVar("B", bound=BaseModel)
+
+app = typer.Typer(help="Eval sets, runs, comparisons.", no_args_is_help=True)
+sets_app = typer.Typer(help="Eval sets.", no_args_is_help=True)
+runs_app = typer.Typer(help="Eval runs.", no_args_is_help=True)
+app.add_typer(sets_app, name="sets")
+app.add_typer(runs_app, name="runs")
+
+SetArgument = Annotated[str, typer.Argument(metavar="SET", help="name, name@3 or an id.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, er_...")]
+ScorerOption = Annotated[
+    list[str],
+    typer.Option("--scorer", help="A name, or name:{JSON settings}, or metric=name:{...}. May be repeated."),
+]
+AlphaOption = Annotated[float, typer.Option(help="How often it may pass wrongly.")]
+PowerOption = Annotated[float, typer.Option(help="How often it should find the minimum effect.")]
+
+_SET_COLUMNS: list[Column] = [
+    ("set", "ref"),
+    ("items", "items"),
+    ("clusters", "clusters"),
+    ("dataset", "dataset"),
+    ("split", "split"),
+    ("made", "created_at"),
+    ("by", "created_by"),
+]
+
+
+def _checked(kind: type[B], values: dict[str, Any]) -> B:
+    try:
+        return kind.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+
+
+@sets_app.command("create")
+def create_set(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the set.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset version: name, name@3 or an id.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    limit: Annotated[int | None, typer.Option(help="Keep so many items.")] = None,
+    input: Annotated[str | None, typer.Option(help="Column of the input.")] = None,
+    expected: Annotated[str | None, typer.Option(help="Column of the expected answer.")] = None,
+    cluster: Annotated[str, typer.Option(help="Column of the cluster key.")] = "cluster_id",
+    system: Annotated[str | None, typer.Option(help="A system message before every item.")] = None,
+) -> None:
+    """Make an eval set of one split of a dataset version."""
+    term = terminal(ctx)
+    mapping = {"input": input, "expected": expected, "cluster": cluster, "system": system}
+    values = {"name": name, "dataset": dataset, "split": split, "limit": limit, "mapping": mapping}
+    body = _checked(EvalSetCreate, values)
+    made = Evals(term.http).create_set(
+        body.name, body.dataset, split=body.split, limit=body.limit, **body.mapping.model_dump()
+    )
+    term.show(made, [*_SET_COLUMNS, ("id", "id"), ("content", "content_hash")])
+
+
+@sets_app.command("list")
+def list_sets(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
+    """Eval sets, newest first."""
+    term = terminal(ctx)
+    empty = "No eval sets yet. Make one: tidemill evals sets create my-test my-data"
+    term.table(Evals(term.http).sets(cursor=cursor, limit=limit), _SET_COLUMNS, empty=empty)
+
+
+@sets_app.command("show")
+def show_set(ctx: typer.Context, ref: SetArgument, limit: LimitOption = 5) -> None:
+    """An eval set and its first items."""
+    term = terminal(ctx)
+    evals = Evals(term.http)
+    term.show(evals.get_set(ref))
+    if term.as_json:
+        return
+    columns: list[Column] = [
+        ("item", lambda i: i.id[:16]),
+        ("cluster", lambda i: i.cluster_id[:16]),
+        ("input", lambda i: i.messages[-1].content[:120]),
+        ("expected", lambda i: str(i.expected)[:60]),
+    ]
+    term.print("")
+    term.table(evals.items(ref, limit=limit), columns, empty="No items.")
+
+
+@app.command("run")
+def run_(
+    ctx: typer.Context,
+    eval_set: SetArgument,
+    scorer: ScorerOption,
+    release: Annotated[str | None, typer.Option(help="A release: name@3 or an id.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Or any OpenAI-compatible endpoint, up to /v1.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name at that endpoint.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="The server's variable that holds its key.")] = None,
+    repeats: Annotated[int, typer.Option(help="Answers per item.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.")] = 4,
+    temperature: Annotated[float | None, typer.Option(help="Default: the target's own.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Default: the target's own.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the target's own.")] = None,
+    cache: Annotated[bool | None, typer.Option(help="Take answers of earlier runs.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call this run.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
+) -> None:
+    """Ask a release or an endpoint every item of a set, and score the answers."""
+    if (release is None) == (base_url is None):
+        raise BadRequest("Who should answer?", hint="Give either --release, or --base-url and --model.")
+    target: dict[str, Any] = {"release": release}
+    if base_url is not None:
+        if model is None:
+            raise BadRequest("An endpoint needs the model's name.", hint="Add --model.")
+        target = {"base_url": base_url, "model": model, "api_key_env": api_key_env}
+    sampling = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    values = {
+        "eval_set": eval_set,
+        "target": target,
+        "scorers": [scorer_spec(text) for text in scorer],
+        "repeats": repeats,
+        "concurrency": concurrency,
+        "sampling": sampling,
+        "cache": cache,
+        "name": name,
+    }
+    _start(terminal(ctx), values, wait)
+
+
+@app.command()
+def baseline(
+    ctx: typer.Context,
+    eval_set: SetArgument,
+    dataset: Annotated[str, typer.Argument(help="Labelled texts to train on: name, name@3 or an id.")],
+    scorer: ScorerOption,
+    split: Annotated[str, typer.Option(help="The split to train on.")] = "train",
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
+) -> None:
+    """Train Naive Bayes on a split and score it on a set: what any model must beat."""
+    values = {
+        "eval_set": eval_set,
+        "target": {"dataset": dataset, "split": split},
+        "scorers": [scorer_spec(text) for text in scorer],
+        "name": "naive bayes",
+    }
+    _start(terminal(ctx), values, wait)
+
+
+def scorer_spec(text: str) -> dict[str, Any]:
+    """`[metric=]scorer[:{JSON settings}]` as a scorer's spec."""
+    head, colon, settings = text.partition(":")
+    name, sign, scorer = head.partition("=")
+    spec: dict[str, Any] = {"scorer": scorer, "name": name} if sign else {"scorer": head}
+    if colon:
+        try:
+            spec["config"] = json.loads(settings)
+        except json.JSONDecodeError as error:
+            example = """--scorer 'label_accuracy:{"json_field": "type"}'"""
+            raise BadRequest(f"The settings of {head} are not JSON: {error}.", hint=f"Write {example}.") from error
+    return spec
+
+
+def _start(term: Terminal, values: dict[str, Any], wait: bool) -> None:
+    body = _checked(RunCreate, values)
+    evals = Evals(term.working_http if wait else term.http)
+    run = evals.run(body.eval_set, body.target.model_dump(), list(body.scorers), **_options(body))
+    if wait and run.job_id is not None:
+        follow(term, run.job_id, label=run.name or run.id)
+        run = evals.get_run(run.id)
+    _show_run(term, run)
+
+
+def _options(body: RunCreate) -> dict[str, Any]:
+    return body.model_dump(exclude={"eval_set", "target", "scorers"})
+
+
+def _show_run(term: Terminal, run: EvalRun) -> None:
+    if term.as_json:
+        term.show(run)
+        return
+    term.print(*tables.run(run))
+
+
+@runs_app.command("list")
+def list_runs(
+    ctx: typer.Context,
+    eval_set: Annotated[str | None, typer.Option("--set", help="Only runs on this set.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Runs, newest first."""
+    term = terminal(ctx)
+    found = Evals(term.http).runs(eval_set=eval_set, cursor=cursor, limit=limit)
+    columns: list[Column] = [
+        ("run", "id"),
+        ("set", "eval_set"),
+        ("target", tables.target),
+        ("state", tables.state),
+        ("figures", tables.means),
+        ("failed", lambda r: r.figures.failures if r.figures else None),
+        ("started", "created_at"),
+    ]
+    term.table(found, columns, empty="No runs yet. Start one: tidemill evals run SET --scorer exact --release name@1")
+
+
+@runs_app.command("show")
+def show_run(ctx: typer.Context, run: RunArgument) -> None:
+    """One run with its figures."""
+    term = terminal(ctx)
+    _show_run(term, Evals(term.http).get_run(run))
+
+
+@runs_app.command("items")
+def show_items(
+    ctx: typer.Context,
+    run: RunArgument,
+    failed: Annotated[bool | None, typer.Option("--failed/--answered", help="Only failures, or only answers.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 20,
+) -> None:
+    """Answers and failures of a run."""
+    term = terminal(ctx)
+    found = Evals(term.http).results(run, failed=failed, cursor=cursor, limit=limit)
+    columns: list[Column] = [
+        ("item", lambda r: r.item_id[:16]),
+        ("repeat", "repeat"),
+        ("answer", lambda r: Text(r.error.message, style="red") if r.error else (r.answer or "")[:160]),
+        ("scores", lambda r: "  ".join(f"{k} {v.value:.3g}" for k, v in r.scores.items())),
+        ("ms", lambda r: round(r.latency_ms) if r.latency_ms is not None else None),
+        ("tries", "attempts"),
+    ]
+    term.table(found, columns, empty="No results.")
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    baseline: Annotated[str, typer.Argument(help="The run to compare with, er_...")],
+    candidate: Annotated[str, typer.Argument(help="The run in question, er_...")],
+    metric: Annotated[str, typer.Option(help="The one primary metric.")],
+    minimum_effect: Annotated[float | None, typer.Option(help="Improvement: the smallest worth finding.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Non-inferiority: how much worse it may be.")] = None,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="For latencies and the like.")] = False,
+    guardrail: Annotated[
+        list[str] | None, typer.Option(help="metric=margin, or -metric=margin where lower is better.")
+    ] = None,
+    alpha: AlphaOption = 0.05,
+    power: PowerOption = 0.8,
+    failures: Annotated[str, typer.Option(help="Missing answers: refuse, wrong or drop.")] = "refuse",
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless the verdict is pass.")] = False,
+) -> None:
+    """Is the candidate better, or not worse? Pass, fail, or inconclusive with how many more items would settle it."""
+    if (minimum_effect is None) == (margin is None):
+        raise BadRequest(
+            "What is asked of the candidate?", hint="Give --minimum-effect (is it better) or --margin (is it no worse)."
+        )
+    primary = {
+        "metric": metric,
+        "kind": "improvement" if minimum_effect is not None else "non_inferiority",
+        "minimum_effect": minimum_effect,
+        "margin": margin,
+        "direction": "lower" if lower_is_better else "higher",
+    }
+    values = {
+        "baseline_run": baseline,
+        "candidate_run": candidate,
+        "primary": primary,
+        "guardrails": [_guardrail(text) for text in guardrail or []],
+        "alpha": alpha,
+        "power": power,
+        "failures": failures,
+    }
+    spec = _checked(ComparisonSpec, values)
+    term = terminal(ctx)
+    found = Evals(term.http).compare(
+        baseline,
+        candidate,
+        spec.primary,
+        guardrails=list(spec.guardrails),
+        alpha=alpha,
+        power=power,
+        failures=spec.failures,
+    )
+    if term.as_json:
+        term.show(found)
+    else:
+        term.print(*tables.comparison(found))
+    if check and found.outcome != "pass":
+        raise typer.Exit(1)
+
+
+def _guardrail(text: str) -> MetricRule:
+    name, sign, margin = text.partition("=")
+    if not sign:
+        raise BadRequest(f"The guardrail {text!r} has no margin.", hint="Write --guardrail metric=0.02.")
+    direction = "lower" if name.startswith("-") else "higher"
+    values = {"metric": name.lstrip("-"), "kind": "non_inferiority", "margin": margin, "direction": direction}
+    return _checked(MetricRule, values)
+
+
+@app.command()
+def plan(
+    ctx: typer.Context,
+    eval_set: SetArgument,
+    minimum_effect: Annotated[float | None, typer.Option(help="Also say how many items this would need.")] = None,
+    discordance: Annotated[float | None, typer.Option(help="Share of items on which two runs differ.")] = None,
+    sd: Annotated[float | None, typer.Option(help="For graded metrics: sd of the differences.")] = None,
+    icc: Annotated[float | None, typer.Option(help="Correlation within clusters.")] = None,
+    pilot: Annotated[tuple[str, str] | None, typer.Option(help="Two earlier runs to take these from.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The pilot's metric.")] = None,
+    alpha: AlphaOption = 0.05,
+    power: PowerOption = 0.8,
+) -> None:
+    """What a set can see, before anything is run."""
+    values = {
+        "eval_set": eval_set,
+        "minimum_effect": minimum_effect,
+        "discordance": discordance,
+        "sd": sd,
+        "icc": icc,
+        "pilot_baseline": pilot[0] if pilot else None,
+        "pilot_candidate": pilot[1] if pilot else None,
+        "metric": metric,
+        "alpha": alpha,
+        "power": power,
+    }
+    body = _checked(PlanRequest, values)
+    term = terminal(ctx)
+    found = Evals(term.http).plan(**body.model_dump())
+    if term.as_json:
+        term.show(found)
+    else:
+        term.print(*tables.plan(found))

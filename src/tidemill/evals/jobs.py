@@ -1,0 +1,211 @@
+"""The durable job that carries out a run."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.errors import Unavailable
+from tidemill.core.jobs.context import JobContext
+from tidemill.core.jobs.types import Job, JobKind
+from tidemill.core.wire import content_hash
+from tidemill.data import service as data
+from tidemill.evals import figures, service, store
+from tidemill.evals.bayes import NaiveBayes
+from tidemill.evals.chat import Answer, Endpoint
+from tidemill.evals.runner import Asking, Question, questions, scored
+from tidemill.evals.scorers import LabelAccuracy, Scorer, build
+from tidemill.evals.types import (
+    BaselineTarget,
+    EndpointTarget,
+    EvalItem,
+    EvalResult,
+    EvalRun,
+    NoAnswers,
+    ReleaseTarget,
+)
+
+CHECK_SECONDS = 1.0
+
+
+def run(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Answer every item that has no result yet, then work out the figures.
+
+    After a crash only the items without a recorded answer are asked.
+    """
+    with job.work() as ctx:
+        if service.get_run(ctx, args["run_id"]).started_at is None:
+            store.update_run(ctx.conn, args["run_id"], state="running", started_at=ctx.now)
+        else:
+            store.update_run(ctx.conn, args["run_id"], state="running", error=None, finished_at=None)
+        found = service.get_run(ctx, args["run_id"])
+        items = service.run_items(ctx, found)
+    scorers = {spec.metric: build(job.kernel.plugins, spec) for spec in found.spec.scorers}
+    answer = _predict if isinstance(found.spec.target, BaselineTarget) else _ask
+    job.step("answer", answer, job, found, items, scorers)
+    summary: dict[str, Any] = job.step("figures", _finish, job, found, items, scorers)
+    return summary
+
+
+def ended(ctx: Context, job: Job) -> None:
+    """Set the state of the run when its job has ended, also when it never ran."""
+    if job.subject is not None and job.state != "succeeded":
+        error = job.error.model_dump(mode="json") if job.error is not None else None
+        store.update_run(ctx.conn, job.subject, state=job.state, error=error, finished_at=ctx.now)
+        events.emit(ctx, f"eval_run.{job.state}", job.subject)
+
+
+RUN = JobKind(run=run, heavy=True, ended=ended)
+
+
+def _where(job: JobContext, found: EvalRun) -> tuple[Endpoint, str, str | None]:
+    """The endpoint to ask, the model's name there, and what answers are cached under."""
+    target, spec = found.spec.target, found.spec
+    if isinstance(target, ReleaseTarget):
+        if job.kernel.self_url is None:
+            raise Unavailable("No gateway listens in this process.", hint="Start the server: `tidemill up`.")
+        address, key, model = f"{job.kernel.self_url}/v1", job.kernel.owner_token, target.release
+        fingerprint: str | None = content_hash({"release": _release_id(job, target)})
+    else:
+        assert isinstance(target, EndpointTarget)
+        name = target.api_key_env
+        address, key = target.base_url, job.kernel.settings.provider_key(name) if name else None
+        model = target.model
+        fingerprint = content_hash({"endpoint": target.fingerprint}) if target.fingerprint else None
+        if spec.cache and fingerprint is None:
+            fingerprint = content_hash({"base_url": target.base_url, "model": target.model})
+    endpoint = Endpoint(base_url=address, api_key=key, attempts=spec.attempts, timeout=spec.timeout)
+    return endpoint, model, fingerprint if spec.cache is not False else None
+
+
+def _release_id(job: JobContext, target: ReleaseTarget) -> str:
+    with job.kernel.look(job.actor) as ctx:
+        node = service.release_node(ctx, target)
+    return node.id if node is not None else target.release
+
+
+def _ask(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
+    endpoint, model, fingerprint = _where(job, found)
+    with job.kernel.look(job.actor) as ctx:
+        recorded = store.recorded(ctx.conn, found.id)
+    open_questions = questions(found.spec, items, model, fingerprint, recorded)
+    fresh = _from_cache(job, found, open_questions, scorers)
+    total, before = len(items) * found.spec.repeats, len(items) * found.spec.repeats - len(fresh)
+    job.progress(before, total, "asking")
+
+    def write(batch: list[tuple[Question, EvalResult]]) -> None:
+        with job.kernel.work(job.actor) as ctx:
+            store.insert_results(ctx.conn, [result for _, result in batch])
+            kept = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
+            store.keep_answers(ctx.conn, kept, ctx.now)
+
+    checked = time.monotonic()
+
+    def watch(answered: int, failed: int, seconds: float) -> None:
+        nonlocal checked
+        left = (len(fresh) - answered) * seconds / answered if answered else None
+        job.progress(before + answered, total, "asking", failed=failed, seconds_left=left)
+        if time.monotonic() - checked >= CHECK_SECONDS:
+            checked = time.monotonic()
+            job.check_cancelled()
+
+    asking = Asking(found.id, endpoint, found.spec.concurrency, scorers, write, watch)
+    asyncio.run(asking.run(fresh))
+    return total
+
+
+def _from_cache(
+    job: JobContext, found: EvalRun, open_questions: list[Question], scorers: dict[str, Scorer]
+) -> list[Question]:
+    """Record what earlier runs have been answered; return what must be asked."""
+    keys = [q.cache_key for q in open_questions if q.cache_key is not None]
+    with job.kernel.work(job.actor) as ctx:
+        known = store.cached_answers(ctx.conn, keys)
+        hits = [q for q in open_questions if q.cache_key in known]
+        made = []
+        for question in hits:
+            row = known[question.cache_key or ""]
+            answer = Answer(
+                row["answer"],
+                finish_reason=row["finish_reason"],
+                prompt_tokens=row["prompt_tokens"],
+                output_tokens=row["output_tokens"],
+                latency_ms=row["latency_ms"],
+            )
+            made.append(scored(found.id, question, answer, scorers, cached=True))
+        store.insert_results(ctx.conn, made)
+    return [q for q in open_questions if q.cache_key not in known]
+
+
+def _predict(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
+    """Train the baseline and let it answer everything."""
+    target = found.spec.target
+    assert isinstance(target, BaselineTarget)
+    with job.kernel.look(job.actor) as ctx:
+        table = data.rows(job.kernel, data.get_version(ctx, target.dataset), target.split)
+        recorded = store.recorded(ctx.conn, found.id)
+    job.progress(0, len(items), "training Naive Bayes")
+    model = NaiveBayes(table.column("text").to_pylist(), table.column("label").to_pylist())
+    field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)
+    open_questions = questions(found.spec, items, target.method, None, recorded)
+    labels = model.predict([q.item.messages[-1].content for q in open_questions]) if open_questions else []
+    with job.work() as ctx:
+        store.insert_results(
+            ctx.conn,
+            [
+                scored(found.id, q, Answer(json.dumps({field: label}) if field else label), scorers, cached=False)
+                for q, label in zip(open_questions, labels, strict=True)
+            ],
+        )
+    return len(items) * found.spec.repeats
+
+
+def _finish(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> dict[str, Any]:
+    """Work out the figures and close the run. Done again after a crash, it finds the run closed."""
+    with job.work() as ctx:
+        now = service.get_run(ctx, found.id)
+        if now.state == "succeeded" and now.figures is not None:
+            return _told(found.id, now.results_hash or "", now.figures.failures)
+        results = store.list_results(ctx.conn, found.id)
+        seconds = (ctx.now - found.started_at).total_seconds() if found.started_at else 0.0
+        summary = figures.summarise(items, results, scorers, seconds)
+        store.update_run(ctx.conn, found.id, figures=summary.model_dump(mode="json"))
+    if summary.answers == 0:
+        first = next(r.error for r in results if r.error is not None)
+        raise NoAnswers(
+            f"None of {len(results)} requests was answered; the first failed with: {first.message}.",
+            hint="Check the target, then run again.",
+            details={"errors": summary.errors},
+        )
+    digest = content_hash(
+        [
+            [r.seq, r.item_id, r.answer, {k: s.model_dump() for k, s in r.scores.items()}, r.error and r.error.code]
+            for r in results
+        ]
+    )
+    with job.work() as ctx:
+        store.update_run(ctx.conn, found.id, state="succeeded", results_hash=digest, finished_at=ctx.now)
+        _record(ctx, found, digest, {m.name: m.mean for m in summary.metrics})
+        events.emit(ctx, "eval_run.succeeded", found.id, {"results_hash": digest, "failures": summary.failures})
+    return _told(found.id, digest, summary.failures)
+
+
+def _told(run_id: str, digest: str, failures: int) -> dict[str, Any]:
+    return {"run_id": run_id, "results_hash": digest, "failures": failures}
+
+
+def _record(ctx: Context, found: EvalRun, digest: str, means: dict[str, float | None]) -> None:
+    target = found.spec.target
+    parents = [(found.eval_set_id, "evaluated_on")]
+    if isinstance(target, ReleaseTarget):
+        node = service.release_node(ctx, target)
+        parents += [(node.id, "evaluated")] if node is not None else []
+    elif isinstance(target, BaselineTarget):
+        parents.append((data.get_version(ctx, target.dataset).id, "trained_on"))
+    elif target.fingerprint is not None and (node := lineage.find(ctx.conn, "model_version", target.fingerprint)):
+        parents.append((node.id, "evaluated"))
+    label = found.name or f"{found.eval_set} by {target.kind}"
+    node = lineage.Node(id=found.id, kind="eval_run", label=label, facts={"results_hash": digest, "means": means})
+    lineage.record(ctx, node, parents)

@@ -1,0 +1,54 @@
+"""Scorers of overlapping words and characters, from the libraries that papers report with."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
+
+from tidemill.core.wire import Body
+from tidemill.evals.scorers import text_of
+from tidemill.evals.types import EvalItem, Score
+
+
+class Bleu(Body):
+    """BLEU (sacrebleu, Papineni 2002): smoothed sentence score per item; the corpus figure is the usual BLEU."""
+
+    needs_expected: ClassVar[bool] = True
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """Sentence BLEU / 100."""
+        found = BLEU(effective_order=True).sentence_score(answer, [text_of(item.expected)])
+        return Score(value=min(1.0, found.score / 100))
+
+    def corpus(self, expected: list[str], answers: list[str]) -> float:
+        """Corpus BLEU / 100."""
+        return min(1.0, float(BLEU().corpus_score(answers, [expected]).score) / 100)
+
+
+class RougeL(Body):
+    """ROUGE-L F1 (rouge-score, Lin 2004)."""
+
+    needs_expected: ClassVar[bool] = True
+    stem: bool = Field(default=True, description="Compare word stems (English).")
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """F1 of the longest common subsequence of words."""
+        found = RougeScorer(["rougeL"], use_stemmer=self.stem).score(text_of(item.expected), answer)
+        return Score(value=found["rougeL"].fmeasure)
+
+
+class ChrF(Body):
+    """chrF (sacrebleu, Popovic 2015): F score of character n-grams, for every language."""
+
+    needs_expected: ClassVar[bool] = True
+    words: Literal[0, 2] = Field(default=0, description="2 gives chrF++.")
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """Sentence chrF / 100."""
+        found = CHRF(word_order=self.words).sentence_score(answer, [text_of(item.expected)])
+        return Score(value=min(1.0, found.score / 100))
+
+    def corpus(self, expected: list[str], answers: list[str]) -> float:
+        """Corpus chrF / 100."""
+        return min(1.0, float(CHRF(word_order=self.words).corpus_score(answers, [expected]).score) / 100)

@@ -1,0 +1,121 @@
+"""Answering the items of a run: many at once, recorded as they come, never twice."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.core.wire import content_hash, utc_now
+from tidemill.evals.chat import Answer, Endpoint, ask
+from tidemill.evals.scorers import Scorer
+from tidemill.evals.types import EvalItem, EvalResult, RunCreate
+
+FLUSH_SECONDS = 0.1
+"""Answers wait at most so long before they are written down."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request of a run."""
+
+    seq: int
+    item: EvalItem
+    repeat: int
+    body: dict[str, Any]
+    cache_key: str | None
+
+
+def questions(
+    spec: RunCreate, items: Sequence[EvalItem], model: str, fingerprint: str | None, recorded: set[int]
+) -> list[Question]:
+    """The requests that have no result yet. With a fingerprint, each has a key in the cache."""
+    fixed = {k: v for k, v in spec.sampling.model_dump(exclude={"seed"}).items() if v is not None}
+    found = []
+    for position, item in enumerate(items):
+        for repeat in range(spec.repeats):
+            seq = position * spec.repeats + repeat
+            if seq in recorded:
+                continue
+            body = {"model": model, "messages": [m.model_dump() for m in item.messages], **fixed}
+            if spec.sampling.seed is not None:
+                body["seed"] = spec.sampling.seed + repeat
+            key = content_hash({"target": fingerprint, "body": body, "repeat": repeat}) if fingerprint else None
+            found.append(Question(seq=seq, item=item, repeat=repeat, body=body, cache_key=key))
+    return found
+
+
+def scored(
+    run_id: str, question: Question, answer: Answer, scorers: Mapping[str, Scorer], *, cached: bool
+) -> EvalResult:
+    """The result of one answer."""
+    scores = {}
+    if answer.text is not None:
+        scores = {name: scorer.score(question.item, answer.text) for name, scorer in scorers.items()}
+    return EvalResult(
+        run_id=run_id,
+        seq=question.seq,
+        item_id=question.item.id,
+        repeat=question.repeat,
+        answer=answer.text,
+        finish_reason=answer.finish_reason,
+        scores=scores,
+        error=answer.error,
+        latency_ms=answer.latency_ms,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        attempts=answer.attempts,
+        cached=cached,
+        at=utc_now(),
+    )
+
+
+@dataclass
+class Asking:
+    """One process's share of a run: asks what is open and hands every answer to `write` within a moment."""
+
+    run_id: str
+    endpoint: Endpoint
+    concurrency: int
+    scorers: Mapping[str, Scorer]
+    write: Callable[[list[tuple[Question, EvalResult]]], None]
+    watch: Callable[[int, int, float], None]
+    waiting: list[tuple[Question, EvalResult]] = field(default_factory=list)
+    answered: int = 0
+    failed: int = 0
+
+    async def run(self, open_questions: Sequence[Question]) -> None:
+        """Ask everything. `watch(answered, failed, seconds)` is called now and then; what it raises ends the run.
+
+        Whatever has been answered by then is written first. Raises TargetRefused when the target refuses all.
+        """
+        queue = iter(open_questions)
+        began = time.monotonic()
+        async with self.endpoint.session(self.concurrency) as session:
+            workers = [asyncio.create_task(self._work(session, queue)) for _ in range(self.concurrency)]
+            try:
+                left: set[asyncio.Task[None]] = set(workers)
+                while left:
+                    done, left = await asyncio.wait(left, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+                    await self._flush()
+                    for task in done:
+                        task.result()
+                    self.watch(self.answered, self.failed, time.monotonic() - began)
+            finally:
+                for task in workers:
+                    task.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                await self._flush()
+
+    async def _work(self, session: Any, queue: Any) -> None:
+        for question in queue:
+            answer = await ask(session, self.endpoint, question.body)
+            result = scored(self.run_id, question, answer, self.scorers, cached=False)
+            self.answered += 1
+            self.failed += result.failed
+            self.waiting.append((question, result))
+
+    async def _flush(self) -> None:
+        batch, self.waiting = self.waiting, []
+        if batch:
+            await asyncio.to_thread(self.write, batch)

@@ -1,0 +1,226 @@
+"""Scorers: each gives an answer a value from 0 to 1. They are the named seam `tidemill.scorers`."""
+
+import json
+import re as stdlib_re
+import string
+import unicodedata
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import jsonschema_rs
+import re2
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
+
+from tidemill.core.plugins import Plugins
+from tidemill.core.wire import Body
+from tidemill.evals.types import EvalItem, Score, ScorerInvalid, ScorerSpec
+
+GROUP = "tidemill.scorers"
+INVALID = "(invalid)"
+
+
+class Scorer(Protocol):
+    """Scores one answer. A scorer is a class whose constructor takes its settings as keywords."""
+
+    needs_expected: ClassVar[bool]
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """The score of `answer`; never an error for what a model may say."""
+        ...
+
+
+@runtime_checkable
+class CorpusScorer(Protocol):
+    """A scorer that also has a figure for all answers together, which is not the mean of the items' scores."""
+
+    def corpus(self, expected: list[str], answers: list[str]) -> float:
+        """The figure, from 0 to 1."""
+        ...
+
+
+def text_of(expected: JsonValue) -> str:
+    """An expected answer as text."""
+    return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False, sort_keys=True)
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, articles and extra spaces (as SQuAD's evaluation does)."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    bare = folded.translate(str.maketrans("", "", string.punctuation))
+    return " ".join(stdlib_re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def _yes(passed: bool) -> Score:
+    return Score(value=1.0 if passed else 0.0)
+
+
+class Exact(Body):
+    """The answer is the expected text, spaces at both ends aside."""
+
+    needs_expected: ClassVar[bool] = True
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when equal."""
+        return _yes(answer.strip() == text_of(item.expected).strip())
+
+
+class NormalisedMatch(Body):
+    """The answer is the expected text but for case, punctuation, articles and spaces."""
+
+    needs_expected: ClassVar[bool] = True
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when equal after normalisation."""
+        return _yes(normalised(answer) == normalised(text_of(item.expected)))
+
+
+class Contains(Body):
+    """The expected text occurs in the answer."""
+
+    needs_expected: ClassVar[bool] = True
+    ignore_case: bool = True
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when it occurs."""
+        wanted = text_of(item.expected)
+        return _yes(wanted.casefold() in answer.casefold() if self.ignore_case else wanted in answer)
+
+
+class Regex(Body):
+    """A regular expression (RE2, linear time) matches somewhere in the answer."""
+
+    needs_expected: ClassVar[bool] = False
+    pattern: str = Field(min_length=1, max_length=2000)
+    whole: bool = Field(default=False, description="It must match the whole answer.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re2.compile(pattern)
+        except re2.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression of RE2: {error}") from error
+        return pattern
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when it matches."""
+        found = re2.fullmatch(self.pattern, answer) if self.whole else re2.search(self.pattern, answer)
+        return _yes(found is not None)
+
+
+class JsonSchemaValid(Body):
+    """The answer is JSON that a JSON Schema accepts; what is not JSON at all is also counted as invalid."""
+
+    needs_expected: ClassVar[bool] = False
+    json_schema: dict[str, Any] = Field(description="The schema (draft 2020-12 unless it says otherwise).")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            jsonschema_rs.validator_for(schema)
+        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            raise ValueError(f"not a JSON Schema: {error}") from error
+        return schema
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when valid."""
+        try:
+            value = json.loads(answer)
+        except ValueError:
+            return Score(value=0, invalid=True)
+        return _yes(jsonschema_rs.is_valid(self.json_schema, value))
+
+
+class LabelAccuracy(Body):
+    """The answer names the expected label, as plain text or in a field of a JSON object.
+
+    An answer from which no label of the set can be read is wrong, and counted apart as invalid.
+    """
+
+    needs_expected: ClassVar[bool] = True
+    labels: list[str] | None = Field(default=None, min_length=2, description="The set. Default: those of the items.")
+    json_field: str | None = Field(default=None, description="The field that holds the label.")
+    ignore_case: bool = False
+
+    def score(self, item: EvalItem, answer: str) -> Score:
+        """1 when the label is the expected one."""
+        label = self.read(answer)
+        if label is None:
+            return Score(value=0, invalid=True)
+        return Score(value=1.0 if label == self.wanted(item) else 0.0, label=label)
+
+    def wanted(self, item: EvalItem) -> str:
+        """The expected label."""
+        value = item.expected.get(self.json_field) if isinstance(item.expected, dict) and self.json_field else None
+        text = text_of(item.expected) if value is None else text_of(value)
+        return self._known(self._field(text) or text) or text
+
+    def read(self, answer: str) -> str | None:
+        """The label in an answer; None when there is none."""
+        found = self._field(answer) if self.json_field else answer
+        return self._known(found) if found is not None else None
+
+    def _field(self, text: str) -> str | None:
+        if self.json_field is None:
+            return None
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return None
+        found = value.get(self.json_field) if isinstance(value, dict) else None
+        return found if isinstance(found, str) else None
+
+    def _known(self, text: str) -> str | None:
+        stripped = text.strip()
+        if self.labels is None:
+            return stripped or None
+        if not self.ignore_case:
+            return stripped if stripped in self.labels else None
+        return next((label for label in self.labels if label.casefold() == stripped.casefold()), None)
+
+
+def build(plugins: Plugins, spec: ScorerSpec) -> Scorer:
+    """The scorer that `spec` describes. Raises PluginMissing for an unknown name, ScorerInvalid for wrong settings."""
+    kind = plugins.load(GROUP, spec.scorer)
+    try:
+        made: Scorer = kind(**spec.config)
+    except (ValidationError, TypeError) as error:
+        raise ScorerInvalid(
+            f"The settings of the scorer {spec.scorer!r} do not fit: {_first_problem(error)}.",
+            hint=f"It takes: {', '.join(_settings(kind)) or 'nothing'}.",
+            param="scorers",
+        ) from error
+    return made
+
+
+def _settings(kind: type) -> list[str]:
+    return list(kind.model_fields) if issubclass(kind, BaseModel) else []
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return str(error)
+
+
+def check_expected(metric: str, scorer: Scorer, items: list[EvalItem]) -> None:
+    """Raise ScorerInvalid when the scorer needs an expected answer that an item lacks."""
+    if not scorer.needs_expected:
+        return
+    lacking = next((item for item in items if item.expected is None), None)
+    if lacking is not None:
+        raise ScorerInvalid(
+            f"{metric} needs an expected answer, and item {lacking.id} has none.",
+            hint="Map a column to `expected`, or use a scorer that needs none (regex, json_schema).",
+            param="scorers",
+        )
+    if isinstance(scorer, LabelAccuracy) and scorer.labels is not None:
+        for item in items:
+            if scorer.wanted(item) not in scorer.labels:
+                raise ScorerInvalid(
+                    f"Item {item.id} expects {scorer.wanted(item)!r}, which is not in the label set.",
+                    hint=f"The set is {', '.join(scorer.labels)}.",
+                    param="scorers",
+                )

@@ -1,0 +1,356 @@
+"""Deciding about evaluation: what an eval set is, which run may start, what two runs say about each other."""
+
+import numpy as np
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.errors import nearest
+from tidemill.core.web import page
+from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.data import service as data
+from tidemill.evals import evidence, items, planning, store
+from tidemill.evals.paired import paired_comparison
+from tidemill.evals.power import minimum_detectable_effect
+from tidemill.evals.rates import wilson
+from tidemill.evals.scorers import build, check_expected
+from tidemill.evals.types import (
+    BaselineTarget,
+    Comparison,
+    ComparisonNotFound,
+    ComparisonSpec,
+    EndpointTarget,
+    EvalItem,
+    EvalResult,
+    EvalRun,
+    EvalRunNotFound,
+    EvalSet,
+    EvalSetCreate,
+    EvalSetNotFound,
+    MetricRule,
+    MetricVerdict,
+    Plan,
+    PlanRequest,
+    ReleaseTarget,
+    RunCreate,
+    RunsDiffer,
+    Target,
+    TargetInvalid,
+)
+from tidemill.evals.verdicts import judge_guardrails, judge_metric, noninferiority, overall
+
+__all__ = [
+    "compare",
+    "comparisons",
+    "create_run",
+    "create_set",
+    "get_comparison",
+    "get_run",
+    "get_set",
+    "judge",
+    "list_runs",
+    "list_sets",
+    "minimum_detectable_effect",
+    "noninferiority",
+    "paired_comparison",
+    "plan",
+    "results",
+    "run_baseline",
+    "run_items",
+    "set_items",
+    "wilson",
+]
+
+
+def create_set(ctx: Context, body: EvalSetCreate) -> EvalSet:
+    """Make an eval set. The same content under the same name is the set that is there already."""
+    version = data.get_version(ctx, body.dataset)
+    table = data.rows(ctx.kernel, version, body.split)
+    made = items.build(version.row_schema, table, body.mapping, body.limit)
+    digest = ctx.kernel.blobs.put_bytes(items.pack(made)).hash
+    known = store.set_by_content(ctx.conn, body.name, digest)
+    if known is not None:
+        return known
+    newest = store.set_by_number(ctx.conn, body.name, None)
+    sizes = np.unique([item.cluster_id for item in made], return_counts=True)[1]
+    value = EvalSet(
+        id=new_id("es"),
+        name=body.name,
+        number=newest.number + 1 if newest is not None else 1,
+        content_hash=digest,
+        dataset_version_id=version.id,
+        dataset=version.ref,
+        split=body.split,
+        mapping=body.mapping,
+        items=len(made),
+        clusters=len(sizes),
+        largest_cluster=int(sizes.max()),
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+    )
+    store.insert_set(ctx.conn, value)
+    facts = {"content_hash": digest, "items": len(made), "clusters": len(sizes), "split": body.split}
+    node = lineage.Node(id=value.id, kind="eval_set", label=value.ref, facts=facts)
+    lineage.record(ctx, node, [(version.id, "taken_from")])
+    events.emit(ctx, "eval_set.created", value.id, {"name": value.name, "number": value.number})
+    return value
+
+
+def get_set(ctx: Context, ref: str) -> EvalSet:
+    """The set that `ref` means: `name` (newest), `name@3` or an `es_` id. Raises EvalSetNotFound."""
+    if ref.startswith("es_"):
+        found = store.set_by_id(ctx.conn, ref)
+    else:
+        name, _, number = ref.partition("@")
+        wanted = int(number) if number.isdecimal() else None
+        found = store.set_by_number(ctx.conn, name, wanted) if wanted is not None or not number else None
+    if found is None:
+        near = nearest(ref.partition("@")[0], store.set_names(ctx.conn))
+        raise EvalSetNotFound(
+            f"There is no eval set {ref!r}.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals sets list` shows what there is.",
+        )
+    return found
+
+
+def list_sets(ctx: Context, *, cursor: str | None, limit: int) -> Page[EvalSet]:
+    """Eval sets, newest first."""
+    return page(store.list_sets(ctx.conn, before=cursor, limit=limit + 1), limit)
+
+
+def set_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
+    """The items of a set, in order."""
+    found = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
+    start = int(cursor) if cursor is not None and cursor.isdecimal() else 0
+    more = start + limit < len(found)
+    return Page(items=found[start : start + limit], next_cursor=str(start + limit) if more else None)
+
+
+def create_run(ctx: Context, body: RunCreate) -> EvalRun:
+    """Start a run as a durable job. With a known `key` it returns the run of that key."""
+    known = store.run_by_key(ctx.conn, body.key) if body.key is not None else None
+    if known is not None:
+        return known
+    eval_set = get_set(ctx, body.eval_set)
+    asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
+    for spec in body.scorers:
+        check_expected(spec.metric, build(ctx.kernel.plugins, spec), asked)
+    _check_target(ctx, body.target)
+    run = EvalRun(
+        id=new_id("er"),
+        name=body.name,
+        eval_set_id=eval_set.id,
+        eval_set=eval_set.ref,
+        spec=body,
+        state="queued",
+        job_id=None,
+        figures=None,
+        results_hash=None,
+        error=None,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+        started_at=None,
+        finished_at=None,
+    )
+    store.insert_run(ctx.conn, run)
+    job = ctx.kernel.jobs.submit(ctx, "evals.run", {"run_id": run.id}, subject=run.id)
+    store.update_run(ctx.conn, run.id, job_id=job.id)
+    events.emit(ctx, "eval_run.created", run.id, {"eval_set": eval_set.ref, "target": body.target.model_dump()})
+    return run.model_copy(update={"job_id": job.id})
+
+
+def run_baseline(ctx: Context, body: RunCreate) -> EvalRun:
+    """Start a run of the Naive Bayes baseline, to be compared like any other run."""
+    if not isinstance(body.target, BaselineTarget):
+        raise TargetInvalid("A baseline run needs a target of kind `baseline`.", param="target")
+    return create_run(ctx, body)
+
+
+def _check_target(ctx: Context, target: Target) -> None:
+    if isinstance(target, ReleaseTarget):
+        if release_node(ctx, target) is None:
+            raise TargetInvalid(
+                f"There is no release {target.release!r}.",
+                hint="`tidemill releases list` shows what there is.",
+                param="target",
+            )
+    elif isinstance(target, EndpointTarget):
+        name = target.api_key_env
+        if name is not None and not ctx.kernel.settings.provider_key(name):
+            raise TargetInvalid(
+                f"The server's environment has no {name}.", hint="Set it where `tidemill up` runs.", param="target"
+            )
+    elif data.get_version(ctx, target.dataset).row_schema != "classification":
+        raise TargetInvalid(
+            f"{target.dataset} holds no labelled texts.", hint="Give a `classification` dataset.", param="target"
+        )
+
+
+def release_node(ctx: Context, target: ReleaseTarget) -> lineage.Node | None:
+    """The release in the lineage: releases lie above evaluation, so it is found there and not imported."""
+    return lineage.find(ctx.conn, "release", target.release)
+
+
+def get_run(ctx: Context, run_id: str) -> EvalRun:
+    """One run. Raises EvalRunNotFound."""
+    run = store.run_by_id(ctx.conn, run_id)
+    if run is None:
+        raise EvalRunNotFound(
+            f"There is no eval run {run_id!r}.", hint="`tidemill evals runs list` shows what there is."
+        )
+    return run
+
+
+def list_runs(ctx: Context, *, eval_set: str | None = None, cursor: str | None, limit: int) -> Page[EvalRun]:
+    """Runs, newest first."""
+    set_id = get_set(ctx, eval_set).id if eval_set is not None else None
+    return page(store.list_runs(ctx.conn, set_id=set_id, before=cursor, limit=limit + 1), limit)
+
+
+def results(
+    ctx: Context, run_id: str, *, failed: bool | None = None, cursor: str | None = None, limit: int = 50
+) -> Page[EvalResult]:
+    """The results of a run in the order of its items; only failures or only answers with `failed`."""
+    get_run(ctx, run_id)
+    after = int(cursor) if cursor is not None and cursor.isdecimal() else -1
+    found = store.list_results(ctx.conn, run_id, after=after, limit=limit + 1, failed=failed)
+    more = len(found) > limit
+    return Page(items=found[:limit], next_cursor=str(found[limit - 1].seq) if more else None)
+
+
+def run_items(ctx: Context, run: EvalRun) -> list[EvalItem]:
+    """The items that a run asks."""
+    return items.load(ctx.kernel.blobs, get_set(ctx, run.eval_set_id).content_hash)
+
+
+def compare(ctx: Context, spec: ComparisonSpec) -> Comparison:
+    """The verdict on two runs, stored with its evidence.
+
+    Runs never change, so the same question about the same runs is answered by the comparison that is there. Raises
+    RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
+    """
+    baseline, candidate = get_run(ctx, spec.baseline_run), get_run(ctx, spec.candidate_run)
+    rules = [spec.primary, *spec.guardrails]
+    evidence.check_comparable(baseline, candidate)
+    for rule in rules:
+        evidence.check_metric(baseline, candidate, rule.metric)
+    evidence.check_failures((baseline, candidate), spec.failures)
+    spec_hash = content_hash(spec.model_dump(mode="json", exclude={"baseline_run", "candidate_run"}))
+    known = store.same_comparison(ctx.conn, baseline.id, candidate.id, spec_hash)
+    if known is not None:
+        return known
+    asked = run_items(ctx, baseline)
+    first, second = (store.list_results(ctx.conn, run.id) for run in (baseline, candidate))
+    pairs = [evidence.paired(asked, first, second, rule, spec.failures) for rule in rules]
+    differences = [paired_comparison(p.baseline, p.candidate, p.clusters) for p in pairs]
+    primary = judge_metric(rules[0], differences[0], spec.alpha)
+    guards = judge_guardrails(spec.guardrails, differences[1:], spec.alpha)
+    verdicts = [primary, *guards]
+    open_ends = [v.more_items for v in verdicts if v.more_items is not None]
+    outcome = overall(verdicts)
+    value = Comparison(
+        id=new_id("cmp"),
+        spec=spec,
+        spec_hash=spec_hash,
+        eval_set=baseline.eval_set_id,
+        outcome=outcome,
+        primary=primary,
+        guardrails=guards,
+        minimum_detectable_effect=planning.detectable(differences[0], pairs[0].clusters, spec.alpha, spec.power),
+        more_items=max(open_ends) if outcome == "inconclusive" and open_ends else None,
+        dropped=pairs[0].dropped,
+        summary=_summary(outcome, verdicts),
+        warnings=_warnings(spec, verdicts, pairs, [*first, *second]),
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+    )
+    store.insert_comparison(ctx.conn, value)
+    parents = [(run.id, relation) for run, relation in ((baseline, "baseline"), (candidate, "candidate"))]
+    facts = {"outcome": outcome, "summary": value.summary}
+    lineage.record(ctx, lineage.Node(id=value.id, kind="comparison", label=value.id, facts=facts), parents)
+    events.emit(ctx, "comparison.created", value.id, {"outcome": outcome, "spec_hash": spec_hash})
+    return value
+
+
+def _summary(outcome: str, verdicts: list[MetricVerdict]) -> str:
+    deciding = [v for v in verdicts if v.outcome == outcome] if outcome != "pass" else verdicts[:1]
+    return f"{outcome}: " + " ".join(v.summary for v in deciding)
+
+
+def _warnings(
+    spec: ComparisonSpec, verdicts: list[MetricVerdict], pairs: list[evidence.Pairs], found: list[EvalResult]
+) -> list[str]:
+    told = [w for v in verdicts[:1] for w in v.difference.warnings]
+    missing = sum(r.failed for r in found)
+    if missing:
+        told.append(f"{missing} answers are missing; as declared they are counted as {spec.failures}.")
+    if any(v.metric == "latency_ms" for v in verdicts) and any(r.cached for r in found):
+        told.append("Some answers come from the cache: their latency is that of the day they were given.")
+    told += [
+        f"{v.metric}: {p.dropped} of {p.dropped + len(p.clusters)} pairs are left out."
+        for v, p in zip(verdicts, pairs, strict=True)
+        if p.dropped
+    ]
+    return told
+
+
+def judge(
+    ctx: Context,
+    *,
+    eval_set: str,
+    baseline_run: str,
+    candidate_run: str,
+    primary: MetricRule,
+    guardrails: list[MetricRule],
+    alpha: float,
+    power: float,
+) -> Comparison:
+    """The verdict of a gate: as `compare`, and both runs must have answered the eval set that the gate names."""
+    wanted = get_set(ctx, eval_set)
+    for run_id in (baseline_run, candidate_run):
+        run = get_run(ctx, run_id)
+        if run.eval_set_id != wanted.id:
+            raise RunsDiffer(
+                f"The run {run.id} answered {run.eval_set}, and the gate asks for {wanted.ref}.",
+                hint=f"Evaluate on {wanted.ref}.",
+            )
+    return compare(
+        ctx,
+        ComparisonSpec(
+            baseline_run=baseline_run,
+            candidate_run=candidate_run,
+            primary=primary,
+            guardrails=guardrails,
+            alpha=alpha,
+            power=power,
+        ),
+    )
+
+
+def get_comparison(ctx: Context, comparison_id: str) -> Comparison:
+    """One comparison. Raises ComparisonNotFound."""
+    found = store.comparison_by_id(ctx.conn, comparison_id)
+    if found is None:
+        raise ComparisonNotFound(f"There is no comparison {comparison_id!r}.", hint="Compare two runs.")
+    return found
+
+
+def comparisons(ctx: Context, *, run_id: str | None = None, cursor: str | None, limit: int) -> Page[Comparison]:
+    """Comparisons, newest first; those of one run with `run_id`."""
+    return page(store.list_comparisons(ctx.conn, run_id=run_id, before=cursor, limit=limit + 1), limit)
+
+
+def plan(ctx: Context, body: PlanRequest) -> Plan:
+    """What an eval set can see, before anything is run."""
+    eval_set = get_set(ctx, body.eval_set)
+    asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
+    clusters = [item.cluster_id for item in asked]
+    if body.pilot_baseline is None or body.pilot_candidate is None or body.metric is None:
+        return planning.plan(eval_set.ref, clusters, body, None)
+    first, second = get_run(ctx, body.pilot_baseline), get_run(ctx, body.pilot_candidate)
+    evidence.check_comparable(first, second)
+    evidence.check_metric(first, second, body.metric)
+    rule = MetricRule(metric=body.metric, minimum_effect=1)
+    found = [store.list_results(ctx.conn, run.id) for run in (first, second)]
+    pairs = evidence.paired(run_items(ctx, first), found[0], found[1], rule, "drop")
+    pilot = paired_comparison(pairs.baseline, pairs.candidate, pairs.clusters)
+    return planning.plan(eval_set.ref, clusters, body, pilot)

@@ -1,0 +1,286 @@
+"""Rows of eval sets, runs, results, cached answers and comparisons."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.evals.types import Comparison, EvalResult, EvalRun, EvalSet
+
+sets = sa.Table(
+    "eval_sets",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(63), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("content_hash", sa.String(80), nullable=False),
+    sa.Column("dataset_version_id", sa.String(40), nullable=False),
+    sa.Column("dataset", sa.String(120), nullable=False),
+    sa.Column("split", sa.String(63), nullable=False),
+    sa.Column("mapping", Json, nullable=False),
+    sa.Column("items", sa.Integer, nullable=False),
+    sa.Column("clusters", sa.Integer, nullable=False),
+    sa.Column("largest_cluster", sa.Integer, nullable=False),
+    sa.Column("created_by", sa.String(120), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("name", "number"),
+)
+
+runs = sa.Table(
+    "eval_runs",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(200)),
+    sa.Column("eval_set_id", sa.String(40), sa.ForeignKey("eval_sets.id"), nullable=False),
+    sa.Column("eval_set", sa.String(120), nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("key", sa.String(200), unique=True),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("job_id", sa.String(40)),
+    sa.Column("figures", Json),
+    sa.Column("results_hash", sa.String(80)),
+    sa.Column("error", Json),
+    sa.Column("created_by", sa.String(120), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Index("ix_eval_runs_eval_set_id", "eval_set_id"),
+)
+
+results = sa.Table(
+    "eval_results",
+    metadata,
+    sa.Column("run_id", sa.String(40), sa.ForeignKey("eval_runs.id"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("item_id", sa.String(200), nullable=False),
+    sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Column("finish_reason", sa.String(40)),
+    sa.Column("scores", Json, nullable=False),
+    sa.Column("error", Json),
+    sa.Column("latency_ms", sa.Float),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("cached", sa.Boolean, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+answers = sa.Table(
+    "eval_answers",
+    metadata,
+    sa.Column("key", sa.String(80), primary_key=True),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("finish_reason", sa.String(40)),
+    sa.Column("latency_ms", sa.Float),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+comparisons = sa.Table(
+    "eval_comparisons",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("baseline_run", sa.String(40), sa.ForeignKey("eval_runs.id"), nullable=False),
+    sa.Column("candidate_run", sa.String(40), sa.ForeignKey("eval_runs.id"), nullable=False),
+    sa.Column("spec_hash", sa.String(80), nullable=False),
+    sa.Column("value", Json, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_eval_comparisons_baseline_run", "baseline_run"),
+    sa.Index("ix_eval_comparisons_candidate_run", "candidate_run"),
+)
+
+_SET_FIELDS = set(EvalSet.model_fields)
+_RUN_FIELDS = set(EvalRun.model_fields)
+
+
+def insert_set(conn: sa.Connection, value: EvalSet) -> None:
+    """Write an eval set."""
+    conn.execute(
+        sets.insert().values(**value.model_dump(mode="json", exclude={"created_at"}), created_at=value.created_at)
+    )
+
+
+def set_by_id(conn: sa.Connection, set_id: str) -> EvalSet | None:
+    """One set by its id."""
+    return _one_set(conn, sa.select(sets).where(sets.c.id == set_id))
+
+
+def set_by_number(conn: sa.Connection, name: str, number: int | None) -> EvalSet | None:
+    """One set by name and number; the newest without a number."""
+    query = sa.select(sets).where(sets.c.name == name).order_by(sets.c.number.desc()).limit(1)
+    if number is not None:
+        query = query.where(sets.c.number == number)
+    return _one_set(conn, query)
+
+
+def set_by_content(conn: sa.Connection, name: str, content_hash: str) -> EvalSet | None:
+    """The set of this name with this content."""
+    return _one_set(conn, sa.select(sets).where(sets.c.name == name, sets.c.content_hash == content_hash))
+
+
+def set_names(conn: sa.Connection) -> list[str]:
+    """Every name."""
+    return list(conn.execute(sa.select(sets.c.name).distinct().order_by(sets.c.name)).scalars())
+
+
+def list_sets(conn: sa.Connection, *, before: str | None, limit: int) -> list[EvalSet]:
+    """Sets, newest first."""
+    query = sa.select(sets).order_by(sets.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(sets.c.id < before)
+    return [_set(row) for row in conn.execute(query)]
+
+
+def _one_set(conn: sa.Connection, query: sa.Select[Any]) -> EvalSet | None:
+    row = conn.execute(query).first()
+    return _set(row) if row is not None else None
+
+
+def _set(row: sa.Row[Any]) -> EvalSet:
+    return EvalSet.model_validate({k: v for k, v in row_values(row).items() if k in _SET_FIELDS})
+
+
+def insert_run(conn: sa.Connection, run: EvalRun) -> None:
+    """Write a new run."""
+    values = run.model_dump(mode="json", exclude={"created_at", "started_at", "finished_at"})
+    times = {"created_at": run.created_at, "started_at": run.started_at, "finished_at": run.finished_at}
+    conn.execute(runs.insert().values(**values, **times, key=run.spec.key))
+
+
+def update_run(conn: sa.Connection, run_id: str, **values: Any) -> None:
+    """Change what may change of a run."""
+    conn.execute(runs.update().where(runs.c.id == run_id).values(**values))
+
+
+def run_by_id(conn: sa.Connection, run_id: str) -> EvalRun | None:
+    """One run by its id."""
+    row = conn.execute(sa.select(runs).where(runs.c.id == run_id)).first()
+    return _run(row) if row is not None else None
+
+
+def run_by_key(conn: sa.Connection, key: str) -> EvalRun | None:
+    """One run by its idempotency key."""
+    row = conn.execute(sa.select(runs).where(runs.c.key == key)).first()
+    return _run(row) if row is not None else None
+
+
+def list_runs(conn: sa.Connection, *, set_id: str | None, before: str | None, limit: int) -> list[EvalRun]:
+    """Runs, newest first."""
+    query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
+    if set_id is not None:
+        query = query.where(runs.c.eval_set_id == set_id)
+    if before is not None:
+        query = query.where(runs.c.id < before)
+    return [_run(row) for row in conn.execute(query)]
+
+
+def _run(row: sa.Row[Any]) -> EvalRun:
+    return EvalRun.model_validate({k: v for k, v in row_values(row).items() if k in _RUN_FIELDS})
+
+
+def insert_results(conn: sa.Connection, found: Iterable[EvalResult]) -> None:
+    """Write results. One that is there already is kept: nothing is counted twice."""
+    rows = [r.model_dump(mode="json", exclude={"at"}) | {"at": r.at} for r in found]
+    if not rows:
+        return
+    known = set(
+        conn.execute(
+            sa.select(results.c.seq).where(
+                results.c.run_id == rows[0]["run_id"], results.c.seq.in_([r["seq"] for r in rows])
+            )
+        ).scalars()
+    )
+    fresh = [r for r in rows if r["seq"] not in known]
+    if fresh:
+        conn.execute(results.insert(), fresh)
+
+
+def recorded(conn: sa.Connection, run_id: str) -> set[int]:
+    """The sequence numbers of a run that have a result."""
+    return set(conn.execute(sa.select(results.c.seq).where(results.c.run_id == run_id)).scalars())
+
+
+def list_results(
+    conn: sa.Connection, run_id: str, *, after: int = -1, limit: int | None = None, failed: bool | None = None
+) -> list[EvalResult]:
+    """Results of a run by sequence number; all of them without a limit."""
+    query = sa.select(results).where(results.c.run_id == run_id, results.c.seq > after).order_by(results.c.seq)
+    if failed is not None:
+        query = query.where(results.c.error.is_not(None) if failed else results.c.error.is_(None))
+    if limit is not None:
+        query = query.limit(limit)
+    return [EvalResult.model_validate(row_values(row)) for row in conn.execute(query)]
+
+
+def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, dict[str, Any]]:
+    """The kept answers of these keys."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(keys), 500):
+        query = sa.select(answers).where(answers.c.key.in_(keys[start : start + 500]))
+        found |= {row.key: row_values(row) for row in conn.execute(query)}
+    return found
+
+
+def keep_answers(conn: sa.Connection, kept: dict[str, EvalResult], at: datetime) -> None:
+    """Keep answers under their keys; the first one stays."""
+    known = cached_answers(conn, list(kept))
+    rows = [
+        {
+            "key": key,
+            "answer": result.answer,
+            "finish_reason": result.finish_reason,
+            "latency_ms": result.latency_ms,
+            "prompt_tokens": result.prompt_tokens,
+            "output_tokens": result.output_tokens,
+            "at": at,
+        }
+        for key, result in kept.items()
+        if key not in known
+    ]
+    if rows:
+        conn.execute(answers.insert(), rows)
+
+
+def insert_comparison(conn: sa.Connection, value: Comparison) -> None:
+    """Write a comparison."""
+    conn.execute(
+        comparisons.insert().values(
+            id=value.id,
+            baseline_run=value.spec.baseline_run,
+            candidate_run=value.spec.candidate_run,
+            spec_hash=value.spec_hash,
+            value=value.model_dump(mode="json"),
+            created_at=value.created_at,
+        )
+    )
+
+
+def comparison_by_id(conn: sa.Connection, comparison_id: str) -> Comparison | None:
+    """One comparison by its id."""
+    row = conn.execute(sa.select(comparisons.c.value).where(comparisons.c.id == comparison_id)).first()
+    return Comparison.model_validate(row.value) if row is not None else None
+
+
+def same_comparison(conn: sa.Connection, baseline: str, candidate: str, spec_hash: str) -> Comparison | None:
+    """The comparison that has answered this question already."""
+    query = sa.select(comparisons.c.value).where(
+        comparisons.c.baseline_run == baseline,
+        comparisons.c.candidate_run == candidate,
+        comparisons.c.spec_hash == spec_hash,
+    )
+    row = conn.execute(query.limit(1)).first()
+    return Comparison.model_validate(row.value) if row is not None else None
+
+
+def list_comparisons(conn: sa.Connection, *, run_id: str | None, before: str | None, limit: int) -> list[Comparison]:
+    """Comparisons, newest first."""
+    query = sa.select(comparisons.c.value).order_by(comparisons.c.id.desc()).limit(limit)
+    if run_id is not None:
+        query = query.where(sa.or_(comparisons.c.baseline_run == run_id, comparisons.c.candidate_run == run_id))
+    if before is not None:
+        query = query.where(comparisons.c.id < before)
+    return [Comparison.model_validate(row.value) for row in conn.execute(query)]

@@ -1,0 +1,171 @@
+"""Runs, comparisons and plans as a person reads them in a terminal."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.core.terminal import duration
+from tidemill.evals.types import (
+    BaselineTarget,
+    Comparison,
+    EndpointTarget,
+    EvalRun,
+    LabelReport,
+    Metric,
+    MetricVerdict,
+    Plan,
+    RunFigures,
+)
+
+_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "queued": "dim",
+    "pass": "bold green",
+    "fail": "bold red",
+    "inconclusive": "bold yellow",
+}
+
+
+def _word(text: str) -> Text:
+    return Text(text, style=_STYLES.get(text, ""))
+
+
+def state(run: EvalRun) -> Text:
+    """The state of a run, coloured."""
+    return _word(run.state)
+
+
+def target(run: EvalRun) -> str:
+    """Who answers, in a few words."""
+    found = run.spec.target
+    if isinstance(found, EndpointTarget):
+        return f"{found.model} at {found.base_url}"
+    return f"naive bayes on {found.dataset}" if isinstance(found, BaselineTarget) else found.release
+
+
+def means(run: EvalRun) -> str | None:
+    """Every metric of a run on one line."""
+    if run.figures is None:
+        return None
+    return "  ".join(f"{m.name} {m.mean:.3f}" for m in run.figures.metrics if m.mean is not None)
+
+
+def _plain(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index == 0 else "right")
+    return table
+
+
+def run(found: EvalRun) -> Iterator[RenderableType]:
+    """A run with its figures."""
+    yield Text.assemble((found.id, "bold"), f"  {found.eval_set}  by {target(found)}  ", state(found))
+    if found.error is not None:
+        yield Text(found.error.message, style="red")
+    if found.figures is None:
+        return
+    yield _metrics(found.figures)
+    yield _counts(found.figures)
+    for metric in found.figures.metrics:
+        if metric.labels is not None:
+            yield Text("")
+            yield _labels(metric.labels)
+
+
+def _metrics(figures: RunFigures) -> Table:
+    table = _plain("metric", "mean", "95% interval", "items", "invalid", "corpus")
+    for metric in figures.metrics:
+        table.add_row(metric.name, _number(metric.mean), _interval(metric), str(metric.items), *_rest(metric))
+    return table
+
+
+def _rest(metric: Metric) -> tuple[str, str]:
+    return str(metric.invalid), _number(metric.corpus)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(metric: Metric) -> str:
+    return "-" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
+
+
+def _counts(figures: RunFigures) -> Text:
+    parts = [f"{figures.answers} answers", f"{figures.cached} from the cache", f"took {duration(figures.seconds)}"]
+    if figures.latency_p50_ms is not None and figures.latency_p95_ms is not None:
+        parts.append(f"latency p50 {figures.latency_p50_ms:.0f} ms, p95 {figures.latency_p95_ms:.0f} ms")
+    if figures.output_tokens is not None:
+        parts.append(f"{figures.output_tokens} tokens out")
+    text = Text("  ".join(parts), style="dim")
+    if figures.failures:
+        kinds = ", ".join(f"{count} {code}" for code, count in figures.errors.items())
+        text.append(f"\n{figures.failures} failures, in no metric: {kinds}", style="bold red")
+    return text
+
+
+def _labels(report: LabelReport) -> Table:
+    """Figures of each label with its row of the confusion matrix."""
+    table = _plain("expected", "precision", "recall", "F1", "items", *(f"→ {c}" for c in report.confusion.columns))
+    for figures, row in zip(report.classes, report.confusion.counts, strict=True):
+        cells = [str(n) if n else "·" for n in row]
+        shares = (f"{v:.3f}" for v in (figures.precision, figures.recall, figures.f1))
+        table.add_row(figures.label, *shares, str(figures.support), *cells)
+    macro = (f"{v:.3f}" for v in (report.macro_precision, report.macro_recall, report.macro_f1))
+    table.add_row(Text("macro mean", style="bold"), *macro)
+    return table
+
+
+def comparison(found: Comparison) -> Iterator[RenderableType]:
+    """A verdict with its evidence."""
+    yield Text.assemble("Verdict: ", _word(found.outcome), f"   {found.id}")
+    table = _plain("metric", "baseline → candidate", "delta", "95% interval", "p", "verdict")
+    for verdict in (found.primary, *found.guardrails):
+        table.add_row(*_verdict_cells(verdict))
+    yield table
+    for verdict in (found.primary, *found.guardrails):
+        yield Text(verdict.summary)
+    yield _evidence(found)
+    for warning in found.warnings:
+        yield Text(f"Note: {warning}", style="yellow")
+
+
+def _verdict_cells(verdict: MetricVerdict) -> list[str | Text]:
+    difference = verdict.difference
+    return [
+        verdict.metric,
+        f"{difference.baseline_mean:.3g} → {difference.candidate_mean:.3g}",
+        f"{difference.delta:+.3g}",
+        f"{difference.low:+.3g} to {difference.high:+.3g}",
+        f"{verdict.p_adjusted:.2g}",
+        _word(verdict.outcome),
+    ]
+
+
+def _evidence(found: Comparison) -> Text:
+    seen = found.primary.difference
+    parts = [
+        f"{seen.wins} won, {seen.losses} lost, {seen.ties} tied",
+        f"{seen.n_clusters} clusters, design effect {seen.design_effect:.2f}, worth {seen.n_eff:.0f} independent pairs",
+        f"test {seen.test.replace('_', ' ')}, Wilcoxon p {seen.wilcoxon_p:.3g}",
+    ]
+    if seen.effect_size is not None:
+        parts.append(f"effect size {seen.effect_size:+.2f} sd")
+    if found.minimum_detectable_effect is not None:
+        parts.append(f"smallest detectable difference {found.minimum_detectable_effect:.3g}")
+    return Text("\n".join(parts), style="dim")
+
+
+def plan(found: Plan) -> Iterator[RenderableType]:
+    """What a set can see."""
+    yield Text(found.summary, style="bold")
+    clusters = f"{found.clusters} clusters, worth {found.n_eff:.0f} independent items"
+    spread = f"sd of differences {found.sd:.3g}, icc {found.icc:.2g}, design effect {found.design_effect:.2f}"
+    yield Text(f"{clusters}; {spread}; alpha {found.alpha:g}", style="dim")
+    if found.assumed:
+        yield Text(f"Assumed: {', '.join(found.assumed)}. Two pilot runs would tell: --pilot.", style="yellow")
