@@ -7,6 +7,7 @@ from tests.core.jobs.kinds import KINDS, ended, get, open_kernel, read, submit, 
 from tidemill.core import events
 from tidemill.core.context import OWNER, Actor
 from tidemill.core.errors import Unavailable
+from tidemill.core.jobs import runner
 from tidemill.core.jobs.types import JobEnded, JobKeyReused, JobKindUnknown, JobNotEnded, JobNotFound
 from tidemill.core.kernel import Kernel
 
@@ -36,10 +37,15 @@ def test_a_job_runs_its_steps_and_keeps_its_result(kernel: Kernel, path: Path) -
     assert lines(kernel, job.id) == ["all steps done"]
 
 
+@pytest.fixture
+def _no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner acts only when it is woken."""
+    monkeypatch.setattr(runner, "TICK_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("_no_looks")
 def test_a_job_starts_at_once_when_this_process_submitted_it(kernel: Kernel, path: Path) -> None:
-    begun = time.monotonic()
     ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
-    assert time.monotonic() - begun < 0.9  # not only at the next look, which is within a second
 
 
 def test_a_job_of_another_process_starts_within_a_second(
@@ -117,15 +123,14 @@ def test_only_a_failed_or_cancelled_job_can_be_retried(kernel: Kernel, path: Pat
         kernel.jobs.retry(ctx, job.id)
 
 
+@pytest.mark.usefixtures("_no_looks")
 def test_cancelling_a_running_job_lets_it_clean_up(kernel: Kernel, path: Path, tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     job = submit(kernel, "test.loop", path=str(path), ended=str(hook))
     until(lambda: read(path) == ["begin"])
-    begun = time.monotonic()
     with kernel.work(OWNER) as ctx:
         assert kernel.jobs.cancel(ctx, job.id).cancel_requested
     assert ended(kernel, job.id).state == "cancelled"
-    assert time.monotonic() - begun < 1.0
     assert read(path) == ["begin", "clean"]
     assert read(hook) == [f"{job.id} cancelled"]
     with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
@@ -147,18 +152,17 @@ def test_heavy_jobs_run_one_at_a_time(kernel: Kernel, path: Path) -> None:
     assert read(path) == ["begin", "end"] * 3
 
 
+@pytest.mark.usefixtures("_no_looks")
 def test_a_signal_wakes_a_waiting_job_which_gives_way_meanwhile(kernel: Kernel, path: Path) -> None:
     job = submit(kernel, "test.heavy_wait", path=str(path))
     until(lambda: get(kernel, job.id).waiting_for == "approval")
     other = submit(kernel, "test.heavy", path=str(path))
     assert ended(kernel, other.id).state == "succeeded"  # although only one heavy job may run
-    begun = time.monotonic()
     with kernel.work(OWNER) as ctx:
         kernel.jobs.signal(ctx, job.id, "approval", {"by": "ann"})
         kernel.jobs.signal(ctx, job.id, "approval", "again")
     job = ended(kernel, job.id)
     assert job.result == {"first": {"by": "ann"}, "second": "again"}
-    assert time.monotonic() - begun < 0.9
     with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
         kernel.jobs.signal(ctx, job.id, "approval")
 

@@ -228,6 +228,22 @@ def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Pat
     kernel.close()
 
 
+def test_running_jobs_opens_no_connection_and_prints_nothing(home: Path, path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "sys.addaudithook(lambda event, args: event in ('socket.connect', 'socket.getaddrinfo') and print(event, args))\n"
+        "from tests.core.jobs.kinds import *\n"
+        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.jobs.start(kernel)\n"
+        "ended(kernel, submit(kernel, 'test.steps', count=2, path=sys.argv[2]).id)\n"
+        "kernel.jobs.stop(); kernel.close()"
+    )
+    root = str(Path(__file__).parents[3])
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(home), str(path)], cwd=root, timeout=30, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 def test_the_step_log_is_plain_json_in_wal_mode(kernel: Kernel, home: Path, url: str | None, path: Path) -> None:
     job = submit(kernel, "test.steps", count=1, path=str(path))
     ended(kernel, job.id)

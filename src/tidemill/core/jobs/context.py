@@ -20,6 +20,7 @@ from tidemill.core.jobs.types import (
     JobInterrupted,
     JobProcessFailed,
     JobSuspended,
+    LogLevel,
     Progress,
 )
 from tidemill.core.wire import utc_now
@@ -93,7 +94,7 @@ class JobContext:
             done=done, total=total, message=message, figures=plain(figures), at=utc_now()
         )
 
-    def log(self, message: str, *, level: str = "info", **data: Any) -> None:
+    def log(self, message: str, *, level: LogLevel = "info", **data: Any) -> None:
         """Add a line to the job's log."""
         self._running.notes.add(
             store.Note(job_id=self.id, at=utc_now(), level=level, message=message, data=plain(data) or None)

@@ -80,6 +80,10 @@ class DbosLog:
             "executor_id": executor,
             "log_level": "ERROR",
             "enable_otlp": False,
+            # Its messages between workflows are not used (see `JobContext.wait_for`), so nothing need listen for
+            # them. The interval only decides how long stopping takes.
+            "use_listen_notify": False,
+            "notification_listener_polling_interval_sec": 0.2,
         }
         if db.is_sqlite:
             url = f"sqlite:///{home / 'jobs.db'}"

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.context import Actor
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.core.jobs.types import Job, JobState, LogLine
+from tidemill.core.jobs.types import Job, JobState, LogLevel, LogLine
 from tidemill.core.wire import Value
 
 jobs = sa.Table(
@@ -113,7 +113,7 @@ class Note(Value):
 
     job_id: str
     at: datetime
-    level: str
+    level: LogLevel
     message: str
     data: dict[str, Any] | None
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
+LogLevel = Literal["info", "warning", "error"]
+
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
 RESULT_BYTES = 2**20
@@ -63,7 +65,7 @@ class LogLine(Value):
 
     id: int
     at: Instant
-    level: Literal["info", "warning", "error"]
+    level: LogLevel
     message: str
     data: dict[str, Any] | None
 
