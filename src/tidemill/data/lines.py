@@ -3,8 +3,9 @@
 import codecs
 import gzip
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tidemill.data.types import EncodingUnknown, EncodingWrong, FileMissing, RecordTooLong, SourceUnreadable
 
@@ -16,23 +17,25 @@ _CANDIDATES = ("utf-8", "utf-16", "cp1252", "latin-1", "shift_jis", "gb18030")
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def open_source(path: Path, name: str) -> BinaryIO:
+@contextmanager
+def open_source(path: Path, name: str) -> Iterator[BinaryIO]:
     """The bytes of a file, decompressed when it is gzip. `name` is what errors call it."""
-    try:
-        file = path.open("rb")
-        magic = file.read(2)
-        file.seek(0)
-    except FileNotFoundError as error:
-        raise FileMissing(f"There is no file {name}.", hint="Check the path.", param="path") from error
-    except OSError as error:
-        raise SourceUnreadable(
-            f"{name} cannot be read: {error.strerror or error}.",
-            hint="Check that it is a file and that you may read it.",
-            param="path",
-        ) from error
-    if magic == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[return-value]
-    return file
+    with ExitStack() as opened:
+        try:
+            file: BinaryIO = opened.enter_context(path.open("rb"))
+            magic = file.read(2)
+            file.seek(0)
+        except FileNotFoundError as error:
+            raise FileMissing(f"There is no file {name}.", hint="Check the path.", param="path") from error
+        except OSError as error:
+            raise SourceUnreadable(
+                f"{name} cannot be read: {error.strerror or error}.",
+                hint="Check that it is a file and that you may read it.",
+                param="path",
+            ) from error
+        if magic == b"\x1f\x8b":
+            file = cast(BinaryIO, opened.enter_context(gzip.GzipFile(fileobj=file, mode="rb")))
+        yield file
 
 
 def text_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[str]:

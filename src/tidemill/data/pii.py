@@ -128,6 +128,8 @@ def _accept_phone(text: str, start: int, end: int, match: Any) -> tuple[int, int
         return None
     if _before(text, start) in ("+", "$", "#"):
         return None
+    if text[start].isdigit() and _before(text, start) == " " and text[max(start - 2, 0) : start - 1].isdigit():
+        return None  # a part of a longer number written in groups
     return start, end
 
 
