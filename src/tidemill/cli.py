@@ -20,6 +20,8 @@ from tidemill.data import cli as data
 from tidemill.evals import cli as evals
 from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
+from tidemill.releases import cli as releases
+from tidemill.releases import gates_cli as gates
 from tidemill.tuning import cli as tuning
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ COMMANDS = {
     "prompts": prompts.app,
     "data": data.app,
     "models": registry.app,
+    "releases": releases.app,
+    "gates": gates.app,
     "evals": evals.app,
     "tune": tuning.app,
     "jobs": jobs.app,

@@ -17,6 +17,7 @@ from tidemill.data.sdk import Data
 from tidemill.evals.sdk import Evals
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
+from tidemill.releases.sdk import Gates, Releases
 from tidemill.tuning.sdk import Tuning
 
 
@@ -51,6 +52,8 @@ class Client:
         self.evals = Evals(self.http)
         self.tuning = Tuning(self.http)
         self.models = Models(self.http)
+        self.releases = Releases(self.http)
+        self.gates = Gates(self.http)
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:

@@ -25,6 +25,7 @@ from tidemill.evals import routes as evals
 from tidemill.evals.jobs import RUN as EVAL_RUN
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
+from tidemill.releases import routes as releases
 from tidemill.server import blobs, health, replies
 from tidemill.tuning import jobs as tuning_jobs
 from tidemill.tuning import routes as tuning
@@ -37,6 +38,7 @@ ROUTERS = (
     prompts.router,
     data.router,
     registry.router,
+    releases.router,
     evals.router,
     tuning.router,
 )

@@ -1,0 +1,240 @@
+"""`tidemill releases`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markdown import Markdown
+
+from tidemill.core.errors import BadRequest
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.releases.sdk import Releases
+from tidemill.releases.types import Approval, ApprovalNotFound, Sampling
+
+app = typer.Typer(help="Releases, their evidence and their approvals.", no_args_is_help=True)
+
+Ref = Annotated[str, typer.Argument(help="name, name@3 or an id.")]
+Target = Annotated[str, typer.Argument(help="A release (name, name@3, an id) or an approval's id.")]
+EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="dev, qa or prod.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; kept for ever.")]
+
+_COLUMNS: list[Column] = [
+    ("release", "ref"),
+    ("model", lambda r: r.manifest.model.ref),
+    ("adapter", lambda r: r.manifest.adapter.ref if r.manifest.adapter else None),
+    ("prompt", lambda r: r.manifest.prompt.ref if r.manifest.prompt else None),
+    ("by", "created_by"),
+    ("at", "created_at"),
+    ("note", "note"),
+]
+
+_SHOWN: list[Column] = [
+    *_COLUMNS[:4],
+    ("sampling", lambda r: r.manifest.sampling.model_dump(exclude_defaults=True)),
+    ("content", "content_hash"),
+    ("chat template", lambda r: r.manifest.model.chat_template_hash),
+    ("id", "id"),
+    *_COLUMNS[4:],
+]
+
+_APPROVAL_COLUMNS: list[Column] = [
+    ("approval", "id"),
+    ("release", "release"),
+    ("environment", "environment"),
+    ("state", "state"),
+    ("gates say", "verdict"),
+    ("asked by", "requested_by_name"),
+    ("decided by", "decided_by_name"),
+    ("reason", "reason"),
+    ("override", "override"),
+    ("lapses", "expires_at"),
+]
+
+_VERDICT_COLUMNS: list[Column] = [("gate", "gate"), ("verdict", "verdict"), ("at", "at"), ("summary", "summary")]
+
+
+def _sampling(**given: Any) -> Sampling:
+    try:
+        return Sampling.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRequest(f"--{first['loc'][0]} {first['input']!r}: {first['msg']}.".replace("_", "-")) from error
+
+
+def _json_file(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{path} cannot be read as JSON: {error}.", hint="Check the path and its content.") from error
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The release's name.")],
+    model: Annotated[str, typer.Option(help="Model version: name, name@3, name@alias or an id.")],
+    adapter: Annotated[str | None, typer.Option(help="Adapter version.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Prompt version: name, name@2 or name@label.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Share of probability to draw from.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Ends the answer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    response_format: Annotated[Path | None, typer.Option(help="JSON file with OpenAI's response_format.")] = None,
+    note: Annotated[str, typer.Option(help="What is new and why.")] = "",
+) -> None:
+    """Freeze a model version, a prompt and sampling into a release. The same content changes nothing."""
+    term = terminal(ctx)
+    sampling = _sampling(
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        stop=stop,
+        seed=seed,
+        response_format=_json_file(response_format),
+    )
+    releases = Releases(term.http)
+    term.show(releases.create(name, model=model, adapter=adapter, prompt=prompt, sampling=sampling, note=note), _SHOWN)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Option(help="Only releases of this name.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Releases, newest first."""
+    term = terminal(ctx)
+    empty = "No releases yet. Make one: tidemill releases create hello --model smollm2"
+    term.table(Releases(term.http).list(name=name, cursor=cursor, limit=limit), _COLUMNS, empty=empty)
+
+
+@app.command()
+def show(ctx: typer.Context, ref: Ref) -> None:
+    """One release, with its verdicts and approvals."""
+    term = terminal(ctx)
+    releases = Releases(term.http)
+    release = releases.get(ref)
+    term.show(release, _SHOWN)
+    if not term.as_json:
+        term.table(releases.verdicts(release.id), _VERDICT_COLUMNS, empty="\nNo gate has judged it.", title="\nGates")
+        asked = releases.approvals(release=release.id)
+        term.table(asked, _APPROVAL_COLUMNS, empty="Nobody has asked for approval.", title="\nApprovals")
+
+
+@app.command()
+def diff(ctx: typer.Context, before: Ref, after: Ref) -> None:
+    """What differs between two releases."""
+    term = terminal(ctx)
+    found = Releases(term.http).diff(before, after)
+    if term.as_json:
+        term.show(found)
+        return
+    columns: list[Column] = [("part", "path"), (found.before, "before"), (found.after, "after")]
+    term.table(found.changes, columns, empty=f"{found.before} and {found.after} hold the same.")
+
+
+@app.command()
+def evidence(ctx: typer.Context, ref: Ref) -> None:
+    """The evidence page: contents, verdicts, approvals, lineage. Redirect it to a file for plain Markdown."""
+    term = terminal(ctx)
+    page = Releases(term.http).evidence(ref)
+    if term.as_json:
+        term.show(page)
+    elif term.out.is_terminal:
+        term.out.print(Markdown(page.markdown))
+    else:
+        term.out.print(page.markdown, markup=False, highlight=False, soft_wrap=True, end="")
+
+
+@app.command()
+def clearance(ctx: typer.Context, ref: Ref, environment: EnvironmentOption = "prod") -> None:
+    """Whether a release may go to an environment, and if not, why not."""
+    term = terminal(ctx)
+    columns: list[Column] = [
+        ("may go", "allowed"),
+        ("environment", "environment"),
+        ("gates say", "verdict"),
+        ("why not", lambda c: "\n".join(c.reasons) or None),
+    ]
+    term.show(Releases(term.http).clearance(ref, environment), columns)
+
+
+@app.command()
+def request(
+    ctx: typer.Context,
+    ref: Ref,
+    environment: EnvironmentOption = "prod",
+    note: Annotated[str, typer.Option(help="What the approver should know.")] = "",
+    valid_hours: Annotated[int, typer.Option(min=1, help="After this the request, or the approval, lapses.")] = 168,
+) -> None:
+    """Ask that a release may go to an environment."""
+    term = terminal(ctx)
+    approval = Releases(term.http).request(ref, environment=environment, note=note, valid_hours=valid_hours)
+    term.show(approval, _APPROVAL_COLUMNS)
+
+
+@app.command()
+def approvals(
+    ctx: typer.Context,
+    release: Annotated[str | None, typer.Option(help="Only for this release.")] = None,
+    environment: Annotated[str | None, typer.Option("--environment", "-e", help="Only for this environment.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Approvals as they stand now, newest first."""
+    term = terminal(ctx)
+    found = Releases(term.http).approvals(release=release, environment=environment, cursor=cursor, limit=limit)
+    empty = "Nobody has asked for approval. Ask: tidemill releases request NAME"
+    term.table(found, _APPROVAL_COLUMNS, empty=empty)
+
+
+@app.command()
+def approve(
+    ctx: typer.Context,
+    target: Target,
+    reason: ReasonOption,
+    environment: EnvironmentOption = "prod",
+    override: Annotated[str | None, typer.Option(help="Why it may go without a passed gate.")] = None,
+) -> None:
+    """Approve a request of somebody else. The gates' verdict is shown first."""
+    term = terminal(ctx)
+    releases = Releases(term.http)
+    approval = _open_request(releases, target, environment)
+    _show_verdicts(term, releases, approval)
+    term.show(releases.approve(approval.id, reason=reason, override=override), _APPROVAL_COLUMNS)
+
+
+@app.command()
+def reject(ctx: typer.Context, target: Target, reason: ReasonOption, environment: EnvironmentOption = "prod") -> None:
+    """Reject a request."""
+    term = terminal(ctx)
+    releases = Releases(term.http)
+    approval = _open_request(releases, target, environment)
+    term.show(releases.reject(approval.id, reason=reason), _APPROVAL_COLUMNS)
+
+
+def _open_request(releases: Releases, target: str, environment: str) -> Approval:
+    if target.startswith("apr_"):
+        return releases.approval(target)
+    release = releases.get(target)
+    found = releases.approvals(release=release.id, environment=environment).items
+    for approval in found:
+        if approval.state == "pending":
+            return approval
+    raise ApprovalNotFound(
+        f"No request for {release.ref} to go to {environment} is open.",
+        hint=f"Ask first: tidemill releases request {release.ref} --environment {environment}",
+    )
+
+
+def _show_verdicts(term: Terminal, releases: Releases, approval: Approval) -> None:
+    if not term.as_json:
+        found = releases.verdicts(approval.release_id)
+        term.table(found, _VERDICT_COLUMNS, empty="No gate has judged it.", title=f"Gates on {approval.release}")
+        term.print("")

@@ -1,0 +1,209 @@
+"""Gates: terms that are declared before the evaluation, and the verdict they give on a release."""
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.web import page
+from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.evals import service as evals
+from tidemill.evals.types import ComparisonSpec, EvalRun, ReleaseTarget
+from tidemill.releases import store
+from tidemill.releases.lookup import get_gate, get_release
+from tidemill.releases.types import (
+    Gate,
+    GateChangedAfterEvaluation,
+    GateCreate,
+    GateEvaluate,
+    GateResult,
+    GateTerms,
+    Release,
+    RunBeforeGate,
+    UnfitEvidence,
+    Verdict,
+)
+
+
+def terms_hash(terms: GateTerms) -> str:
+    """The hash of all that decides a gate's verdict."""
+    return content_hash(terms.model_dump(mode="json", include=set(GateTerms.model_fields)))
+
+
+def declare_gate(ctx: Context, body: GateCreate) -> Gate:
+    """Declare a gate. The same terms again are the gate that is there.
+
+    Other terms under a known name amend the newest version while no evaluation has used it, with a new time of
+    declaration. Once used it never changes: then GateChangedAfterEvaluation, or a new version with `new_version`.
+    Raises EvalSetNotFound.
+    """
+    eval_set = evals.get_set(ctx, body.eval_set)
+    terms = GateTerms.model_validate(body.model_dump(include=set(GateTerms.model_fields)) | {"eval_set": eval_set.id})
+    digest = terms_hash(terms)
+    newest = store.gate_by(ctx.conn, name=body.name)
+    if newest is not None and newest.hash == digest:
+        return newest
+    if newest is not None and newest.used and not body.new_version:
+        raise GateChangedAfterEvaluation(
+            f"{newest.ref} has judged an evaluation already, so its terms cannot change.",
+            hint="Declare a new version (--new-version), then run the evaluation again: earlier runs will not count.",
+            details={"gate": newest.id, "hash": newest.hash, "refused": digest},
+        )
+    amends = newest is not None and not newest.used
+    gate = Gate.model_validate(
+        terms.model_dump()
+        | {
+            "id": newest.id if newest is not None and amends else new_id("gate"),
+            "name": body.name,
+            "number": newest.number + (0 if amends else 1) if newest is not None else 1,
+            "hash": digest,
+            "declared_at": ctx.now,
+            "declared_by": ctx.actor.name,
+            "used": False,
+        }
+    )
+    if amends:
+        store.replace_gate(ctx.conn, gate)
+    else:
+        store.insert_gate(ctx.conn, gate)
+    facts = {"gate": gate.ref, "hash": digest, "terms": terms.model_dump(mode="json")}
+    events.emit(ctx, "gate.amended" if amends else "gate.declared", gate.id, facts)
+    return gate
+
+
+def list_gates(ctx: Context, *, cursor: str | None, limit: int) -> Page[Gate]:
+    """Gates, newest first."""
+    return page(store.list_gates(ctx.conn, before=cursor, limit=limit + 1), limit)
+
+
+def evaluate_gate(ctx: Context, body: GateEvaluate) -> GateResult:
+    """Judge a release by a gate on two finished runs, and keep the verdict with its evidence.
+
+    The same runs again give the verdict that is there. Raises RunBeforeGate, UnfitEvidence,
+    GateChangedAfterEvaluation, and what a comparison raises (RunNotFinished, RunHasFailures, TooFewPairs).
+    """
+    release, gate = get_release(ctx, body.release), get_gate(ctx, body.gate)
+    check_unchanged(gate, gate.hash)
+    baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
+    for run in (baseline, candidate):
+        _check_run(run, gate)
+    _check_candidate(ctx, release, baseline, candidate)
+    spec = ComparisonSpec(
+        baseline_run=baseline.id,
+        candidate_run=candidate.id,
+        primary=gate.primary,
+        guardrails=gate.guards,
+        alpha=gate.alpha,
+        power=gate.power,
+        failures=gate.failures,
+    )
+    comparison = evals.compare(ctx, spec)
+    known = store.result_by(ctx.conn, release_id=release.id, gate_id=gate.id, comparison_id=comparison.id)
+    if known is not None:
+        return known
+    result = GateResult(
+        id=new_id("gr"),
+        release_id=release.id,
+        gate_id=gate.id,
+        gate=gate.ref,
+        gate_hash=gate.hash,
+        comparison_id=comparison.id,
+        baseline_run=baseline.id,
+        candidate_run=candidate.id,
+        verdict=comparison.outcome,
+        summary=comparison.summary,
+        warnings=[*comparison.warnings, *_reused(baseline, candidate), *_repeated(ctx, release, gate)],
+        evidence=comparison,
+        at=ctx.now,
+        by=ctx.actor.name,
+    )
+    store.insert_result(ctx.conn, result)
+    store.use_gate(ctx.conn, gate.id)
+    _record(ctx, gate, result)
+    return result
+
+
+def results_of(ctx: Context, ref: str) -> Page[GateResult]:
+    """Every verdict on a release, newest first."""
+    return Page(items=store.results_of(ctx.conn, get_release(ctx, ref).id))
+
+
+def check_unchanged(gate: Gate, expected: str) -> None:
+    """Raise GateChangedAfterEvaluation when the stored terms no longer have the hash they were declared with."""
+    seen = terms_hash(gate)
+    if seen != expected:
+        raise GateChangedAfterEvaluation(
+            f"The terms of {gate.ref} hash to {seen}, but {expected} was declared.",
+            hint="Somebody changed the database. Declare a new version and evaluate again.",
+            details={"gate": gate.id, "declared": expected, "seen": seen},
+        )
+
+
+def standing(ctx: Context, release: Release) -> tuple[Verdict | None, list[GateResult]]:
+    """What all gates together say of a release now: the worst of each gate's newest verdict; None without any.
+
+    Taking the worst means that nobody can declare gates until one of them passes.
+    """
+    newest: dict[str, GateResult] = {}
+    for result in store.results_of(ctx.conn, release.id):
+        newest.setdefault(result.gate.partition("@")[0], result)
+    for result in newest.values():
+        check_unchanged(get_gate(ctx, result.gate_id), result.gate_hash)
+    verdicts = {result.verdict for result in newest.values()}
+    order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
+    return next((v for v in order if v in verdicts), None), list(newest.values())
+
+
+def _check_run(run: EvalRun, gate: Gate) -> None:
+    if run.eval_set_id != gate.eval_set:
+        raise UnfitEvidence(
+            f"The run {run.id} answered {run.eval_set} ({run.eval_set_id}), and {gate.ref} asks for {gate.eval_set}.",
+            hint="Run the evaluation on the gate's eval set.",
+        )
+    if run.created_at < gate.declared_at:
+        raise RunBeforeGate(
+            f"The run {run.id} was started {run.created_at:%Y-%m-%d %H:%M:%S} UTC, before {gate.ref} was declared "
+            f"at {gate.declared_at:%Y-%m-%d %H:%M:%S} UTC.",
+            hint="A gate is declared before the evaluation. Start a new run now and use that one.",
+            details={"run": run.id, "started_at": run.created_at.isoformat()},
+        )
+
+
+def _check_candidate(ctx: Context, release: Release, baseline: EvalRun, candidate: EvalRun) -> None:
+    target = candidate.spec.target
+    node = lineage.find(ctx.conn, "release", target.release) if isinstance(target, ReleaseTarget) else None
+    if node is None or node.id != release.id:
+        seen = node.label if node is not None else target.model_dump_json(exclude_none=True)
+        raise UnfitEvidence(
+            f"The candidate run {candidate.id} asked {seen}, not {release.ref}.",
+            hint=f"Evaluate {release.ref} itself: tidemill evals run … --release {release.ref}",
+        )
+    if baseline.id == candidate.id:
+        raise UnfitEvidence(
+            "Baseline and candidate are the same run.", hint="Give the run of what is to be compared with."
+        )
+
+
+def _reused(*runs: EvalRun) -> list[str]:
+    return [
+        f"{run.figures.cached} of {run.figures.answers} answers of {run.id} were taken from earlier runs."
+        for run in runs
+        if run.figures is not None and run.figures.cached
+    ]
+
+
+def _repeated(ctx: Context, release: Release, gate: Gate) -> list[str]:
+    earlier = [r for r in store.results_of(ctx.conn, release.id) if r.gate.partition("@")[0] == gate.name]
+    if not earlier:
+        return []
+    seen = ", ".join(r.verdict for r in reversed(earlier))
+    return [
+        f"{gate.name} has judged {release.ref} before ({seen}): every further look adds to the chance of a wrong pass."
+    ]
+
+
+def _record(ctx: Context, gate: Gate, result: GateResult) -> None:
+    node = lineage.Node(id=gate.id, kind="gate", label=gate.ref, facts={"hash": gate.hash})
+    lineage.record(ctx, node, [(gate.eval_set, "judges_on")])
+    facts = {"verdict": result.verdict, "summary": result.summary, "gate_hash": result.gate_hash}
+    parents = [(result.release_id, "judges"), (gate.id, "by_gate"), (result.comparison_id, "on_evidence")]
+    label = f"{result.gate}: {result.verdict}"
+    lineage.record(ctx, lineage.Node(id=result.id, kind="gate_result", label=label, facts=facts), parents)
+    events.emit(ctx, "gate.evaluated", result.release_id, {"gate": result.gate, "result": result.id, **facts})

@@ -1,0 +1,129 @@
+"""`client.releases` and `client.gates`."""
+
+from typing import Any
+
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.releases.types import (
+    Approval,
+    ApprovalDecision,
+    ApprovalRequest,
+    Clearance,
+    EvidencePage,
+    Gate,
+    GateCreate,
+    GateEvaluate,
+    GateResult,
+    Release,
+    ReleaseCreate,
+    ReleaseDiff,
+    Sampling,
+)
+
+
+class Releases:
+    """Releases, what is known about them, and the approvals that let them go."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def create(
+        self,
+        name: str,
+        *,
+        model: str,
+        adapter: str | None = None,
+        prompt: str | None = None,
+        sampling: Sampling | dict[str, Any] | None = None,
+        note: str = "",
+    ) -> Release:
+        """Freeze a release; the same content gives the one that is there. Raises ModelNotServable, InvalidRelease."""
+        body = ReleaseCreate(
+            name=name,
+            model=model,
+            adapter=adapter,
+            prompt=prompt,
+            sampling=Sampling.model_validate(sampling or {}),
+            note=note,
+        )
+        return self._http.post("/api/releases", Release, body)
+
+    def get(self, ref: str) -> Release:
+        """One release: `name` (newest), `name@3` or an id. Raises ReleaseNotFound."""
+        return self._http.get(f"/api/releases/{ref}", Release)
+
+    def list(self, *, name: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Release]:
+        """Releases, newest first."""
+        return self._http.get("/api/releases", Page[Release], {"name": name, "cursor": cursor, "limit": limit})
+
+    def diff(self, before: str, after: str) -> ReleaseDiff:
+        """What differs between two releases."""
+        return self._http.get(f"/api/releases/{before}/diff", ReleaseDiff, {"after": after})
+
+    def evidence(self, ref: str) -> EvidencePage:
+        """Everything known about a release, as Markdown."""
+        return self._http.get(f"/api/releases/{ref}/evidence", EvidencePage)
+
+    def verdicts(self, ref: str) -> Page[GateResult]:
+        """Every gate's verdict on a release, newest first."""
+        return self._http.get(f"/api/releases/{ref}/verdicts", Page[GateResult])
+
+    def clearance(self, ref: str, environment: str = "prod") -> Clearance:
+        """Whether a release may go to an environment, and if not, why not."""
+        return self._http.get(f"/api/releases/{ref}/clearance/{environment}", Clearance)
+
+    def request(self, release: str, *, environment: str = "prod", note: str = "", valid_hours: int = 168) -> Approval:
+        """Ask that a release may go to an environment. Raises ApprovalPending."""
+        body = ApprovalRequest(release=release, environment=environment, note=note, valid_hours=valid_hours)
+        return self._http.post("/api/approvals", Approval, body)
+
+    def approve(self, approval_id: str, *, reason: str, override: str | None = None) -> Approval:
+        """Let it go. Raises SelfApproval, OverrideNeeded, ApprovalClosed."""
+        return self._decide(approval_id, ApprovalDecision(decision="approve", reason=reason, override=override))
+
+    def reject(self, approval_id: str, *, reason: str) -> Approval:
+        """Do not let it go. Raises ApprovalClosed."""
+        return self._decide(approval_id, ApprovalDecision(decision="reject", reason=reason))
+
+    def _decide(self, approval_id: str, body: ApprovalDecision) -> Approval:
+        return self._http.post(f"/api/approvals/{approval_id}/decision", Approval, body)
+
+    def approval(self, approval_id: str) -> Approval:
+        """One approval. Raises ApprovalNotFound."""
+        return self._http.get(f"/api/approvals/{approval_id}", Approval)
+
+    def approvals(
+        self,
+        *,
+        release: str | None = None,
+        environment: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Approval]:
+        """Approvals as they stand now, newest first."""
+        params = {"release": release, "environment": environment, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/approvals", Page[Approval], params)
+
+
+class Gates:
+    """Gates, declared before the evaluation that they judge."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def declare(self, gate: GateCreate | dict[str, Any]) -> Gate:
+        """Declare a gate; the same terms give the one that is there. Raises GateChangedAfterEvaluation."""
+        return self._http.post("/api/gates", Gate, GateCreate.model_validate(gate))
+
+    def get(self, ref: str) -> Gate:
+        """One gate: `name` (newest), `name@3` or an id. Raises GateNotFound."""
+        return self._http.get(f"/api/gates/{ref}", Gate)
+
+    def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Gate]:
+        """Gates, newest first."""
+        return self._http.get("/api/gates", Page[Gate], {"cursor": cursor, "limit": limit})
+
+    def evaluate(self, gate: str, release: str, *, baseline_run: str, candidate_run: str) -> GateResult:
+        """Judge a release by a gate on two finished runs. Raises RunBeforeGate, UnfitEvidence."""
+        body = GateEvaluate(release=release, gate=gate, baseline_run=baseline_run, candidate_run=candidate_run)
+        return self._http.post("/api/gate-results", GateResult, body)
