@@ -1,0 +1,103 @@
+"""`tidemill evals`, as a person and as a script read it."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.evals.conftest import Desk, labelled
+from tidemill.cli import app
+from tidemill.core.errors import BadRequest, TidemillError
+from tidemill.core.terminal import Terminal
+from tidemill.evals.cli import app as evals_app
+from tidemill.evals.cli import scorer_spec
+
+Run = Callable[..., Result]
+ACCURACY = 'accuracy=label_accuracy:{"json_field": "type"}'
+
+
+@pytest.fixture
+def run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `tidemill evals ...` on the desk."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str, as_json: bool = False) -> Result:
+        terminal = Terminal(connect=lambda _workers: desk.http, as_json=as_json)
+        result = CliRunner().invoke(evals_app, list(arguments), obj=terminal)
+        if isinstance(result.exception, TidemillError):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
+    mapping = {"fields": {"text": "text", "label": "label", "cluster": "doc"}}
+    desk.dataset(labelled(60), mapping=mapping)
+    assert "quiz@1" in run("sets", "create", "quiz", "questions", "--split", "train").output
+    assert "30" in run("sets", "list").output
+    assert "question 0" in run("sets", "show", "quiz", "--limit", "60").output
+    planned = run("plan", "quiz", "--minimum-effect", "0.05").output
+    assert "Your 60 items can only see a difference of" in planned
+    assert "Assumed: discordance 0.2, icc 0.3" in planned
+
+    outside = ("--base-url", desk.outside.url, "--scorer", ACCURACY)
+    told = run("run", "quiz", *outside, "--model", "good", "--name", "first").output
+    assert "succeeded" in told
+    assert "macro mean" in told
+    good = json.loads(run("run", "quiz", *outside, "--model", "good", as_json=True).output)["id"]
+    bad = json.loads(run("run", "quiz", *outside, "--model", "worse", as_json=True).output)["id"]
+    bayes = run("baseline", "quiz", "questions", "--scorer", ACCURACY).output
+    assert "naive bayes on questions" in bayes
+
+    listed = run("runs", "list", "--set", "quiz").output
+    assert "accuracy 0.333" in listed
+    assert "macro mean" in run("runs", "show", good).output
+    assert '{"type": "NUM"}' in run("runs", "items", good).output
+    assert "No results." in run("runs", "items", good, "--failed").output
+
+    question = ("--metric", "accuracy", "--minimum-effect", "0.1", "--guardrail", "-latency_ms=5000")
+    verdict = run("compare", bad, good, *question).output
+    assert "Verdict: pass" in verdict
+    assert "30 clusters" in verdict
+    assert run("compare", bad, good, *question, "--check").exit_code == 0
+    assert run("compare", good, bad, *question, "--check").exit_code == 1
+    found = json.loads(run("compare", good, bad, "--metric", "accuracy", "--margin", "0.1", as_json=True).output)
+    assert found["outcome"] == "fail"
+
+
+def test_failures_stand_out(run: Run, desk: Desk) -> None:
+    rows = [{"input": t, "expected": "x"} for t in ["refuse it", *(f"fine {i}" for i in range(7))]]
+    desk.dataset(rows, "odd", row_schema="eval")
+    run("sets", "create", "odd", "odd")
+    told = run("run", "odd", "--base-url", desk.outside.url, "--model", "good", "--scorer", "contains").output
+    assert "1 failures, in no metric: 1 http_400" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "quiz", "--scorer", "exact"), "Who should answer?"),
+        (("run", "quiz", "--scorer", "exact", "--base-url", "http://x"), "needs the model's name"),
+        (("run", "quiz", "--scorer", "exact:{", "--release", "a@1"), "are not JSON"),
+        (("run", "quiz", "--scorer", "exact", "--release", "a"), "release"),
+        (("compare", "a", "b", "--metric", "m"), "What is asked"),
+        (("compare", "a", "b", "--metric", "m", "--margin", "0.1", "--guardrail", "x"), "has no margin"),
+        (("compare", "a", "b", "--metric", "m", "--margin", "0.1", "--failures", "maybe"), "failures"),
+        (("plan", "quiz", "--pilot", "a", "b"), "metric"),
+    ],
+)
+def test_wrong_wishes_say_what_to_write(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(BadRequest, match=said):
+        run(*arguments)
+
+
+def test_how_a_scorer_is_written() -> None:
+    assert scorer_spec("exact") == {"scorer": "exact"}
+    assert scorer_spec('a=regex:{"pattern": "x=y"}') == {"scorer": "regex", "name": "a", "config": {"pattern": "x=y"}}
+
+
+def test_every_command_has_its_help() -> None:
+    for words in (["evals"], ["evals", "sets"], ["evals", "runs"], ["evals", "compare"], ["evals", "run"]):
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0

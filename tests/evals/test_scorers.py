@@ -1,0 +1,203 @@
+"""Scorers and the figures made of their scores."""
+
+import pytest
+
+from tidemill.core.errors import ErrorBody
+from tidemill.core.plugins import PluginMissing, Plugins
+from tidemill.core.wire import utc_now
+from tidemill.evals.figures import interval, label_report, summarise
+from tidemill.evals.scorers import GROUP, Scorer, build, check_expected
+from tidemill.evals.types import (
+    ChatMessage,
+    EvalItem,
+    EvalResult,
+    Score,
+    ScorerInvalid,
+    ScorerSpec,
+)
+
+
+def scorer(name: str, **config: object) -> Scorer:
+    return build(Plugins(), ScorerSpec(scorer=name, config=config))
+
+
+def item(expected: object, item_id: str = "i1", cluster: str = "c1") -> EvalItem:
+    return EvalItem.model_validate(
+        {
+            "id": item_id,
+            "messages": [ChatMessage(role="user", content="?")],
+            "expected": expected,
+            "cluster_id": cluster,
+        }
+    )
+
+
+def value(name: str, expected: object, answer: str, **config: object) -> float:
+    return scorer(name, **config).score(item(expected), answer).value
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "answer", "config", "wanted"),
+    [
+        ("exact", "Paris", " Paris\n", {}, 1),
+        ("exact", "Paris", "paris", {}, 0),
+        ("exact", {"a": 1}, '{"a": 1}', {}, 1),
+        ("normalised_match", "The Eiffel Tower", "eiffel  tower!", {}, 1),
+        ("normalised_match", "ﬁne", "fine", {}, 1),
+        ("normalised_match", "Eiffel Tower", "tower", {}, 0),
+        ("contains", "Paris", "It is PARIS.", {}, 1),
+        ("contains", "Paris", "It is PARIS.", {"ignore_case": False}, 0),
+        ("regex", None, "order 42 sent", {"pattern": r"\d+"}, 1),
+        ("regex", None, "order 42 sent", {"pattern": r"\d+", "whole": True}, 0),
+        ("json_schema", None, '{"a": 1}', {"json_schema": {"required": ["a"]}}, 1),
+        ("json_schema", None, '{"b": 1}', {"json_schema": {"required": ["a"]}}, 0),
+        ("bleu", "the cat is on the mat", "the cat is on the mat", {}, 1),
+        ("rouge_l", "the cat is on the mat", "the cat is on the mat", {}, 1),
+        ("chrf", "the cat is on the mat", "the cat is on the mat", {}, 1),
+        ("chrf", "katt", "dog", {}, 0),
+    ],
+)
+def test_scores(name: str, expected: object, answer: str, config: dict[str, object], wanted: float) -> None:
+    assert value(name, expected, answer, **config) == pytest.approx(wanted)
+
+
+def test_overlap_scores_lie_between() -> None:
+    assert value("rouge_l", "the cat sat on the mat", "the cat sat") == pytest.approx(2 / 3)
+    assert 0.3 < value("bleu", "the cat sat on the mat", "the cat sat on a mat") < 0.9
+    assert value("bleu", "the cat", "") == 0
+
+
+def test_the_corpus_figure_is_that_of_the_library() -> None:
+    from sacrebleu.metrics import BLEU
+
+    expected, answers = ["the cat is on the mat", "hello there"], ["the cat sat on the mat", "hello there"]
+    figure = scorer("bleu").corpus(expected, answers)  # type: ignore[attr-defined]
+    assert figure == pytest.approx(BLEU().corpus_score(answers, [expected]).score / 100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ('{"type": "LOC"}', "LOC"),
+        ('{"type": "NOPE"}', None),
+        ('{"kind": "LOC"}', None),
+        ('{"type": 3}', None),
+        ("[1]", None),
+        ("LOC", None),
+        ("", None),
+    ],
+)
+def test_a_label_is_read_from_a_json_field_or_the_answer_is_invalid(answer: str, label: str | None) -> None:
+    score = scorer("label_accuracy", labels=["LOC", "NUM"], json_field="type").score(item("LOC"), answer)
+    assert (score.label, score.invalid, score.value) == (label, label is None, float(label == "LOC"))
+
+
+def test_labels_as_plain_text_and_expected_as_json() -> None:
+    plain = scorer("label_accuracy", labels=["Loc", "Num"], ignore_case=True)
+    assert plain.score(item("loc"), " LOC ") == Score(value=1, label="Loc")
+    nested = scorer("label_accuracy", json_field="type")
+    assert nested.score(item({"type": "LOC"}), '{"type": "LOC"}').value == 1
+    assert nested.score(item('{"type": "LOC"}'), '{"type": "NUM"}').value == 0
+
+
+def test_all_built_in_scorers_are_in_the_seam() -> None:
+    names = {
+        "exact",
+        "normalised_match",
+        "contains",
+        "regex",
+        "json_schema",
+        "label_accuracy",
+        "bleu",
+        "rouge_l",
+        "chrf",
+    }
+    assert names <= set(Plugins().names(GROUP))
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("regex", {"pattern": "("}, "regular expression"),
+        ("regex", {}, "pattern"),
+        ("json_schema", {"json_schema": {"type": 5}}, "not a JSON Schema"),
+        ("exact", {"colour": "red"}, "colour"),
+        ("label_accuracy", {"labels": ["only"]}, "labels"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(name: str, config: dict[str, object], said: str) -> None:
+    with pytest.raises(ScorerInvalid, match=said):
+        scorer(name, **config)
+
+
+def test_an_unknown_scorer_names_the_known_ones() -> None:
+    with pytest.raises(PluginMissing) as caught:
+        scorer("exactly")
+    assert "exact" in (caught.value.hint or "")
+
+
+def test_what_a_scorer_needs_must_be_there() -> None:
+    with pytest.raises(ScorerInvalid, match="i1 has none"):
+        check_expected("exact", scorer("exact"), [item(None)])
+    check_expected("regex", scorer("regex", pattern="x"), [item(None)])
+    with pytest.raises(ScorerInvalid, match="'XXX'"):
+        check_expected("accuracy", scorer("label_accuracy", labels=["A", "B"]), [item("XXX")])
+
+
+def test_the_label_report_by_hand() -> None:
+    report = label_report(["A", "A", "A", "B", "B"], ["A", "B", None, "B", "B"], ["A", "B", "C"])
+    first, second, third = report.classes
+    assert (first.precision, first.recall, first.support) == (1, pytest.approx(1 / 3), 3)
+    assert (second.precision, second.recall) == (pytest.approx(2 / 3), 1)
+    assert (third.f1, third.support) == (0, 0)
+    assert report.confusion.columns == ["A", "B", "C", "(invalid)"]
+    assert report.confusion.counts == [[1, 1, 0, 1], [0, 2, 0, 0], [0, 0, 0, 0]]
+    assert report.macro_f1 == pytest.approx((0.5 + 0.8 + 0) / 3)
+
+
+def _result(seq: int, item_id: str, right: float | None, repeat: int = 0) -> EvalResult:
+    failed = right is None
+    return EvalResult(
+        run_id="er_1",
+        seq=seq,
+        item_id=item_id,
+        repeat=repeat,
+        answer=None if failed else "A" if right else "B",
+        scores={} if right is None else {"exact": Score(value=right)},
+        error=ErrorBody(message="no", type="server_error", code="timeout") if failed else None,
+        latency_ms=None if failed else 10.0 + seq,
+        at=utc_now(),
+    )
+
+
+def test_failures_are_counted_apart_and_never_make_a_mean_not_a_number() -> None:
+    items = [item("A", f"i{n}", f"c{n}") for n in range(4)]
+    scorers = {"exact": scorer("exact")}
+    found = summarise(items, [_result(n, f"i{n}", r) for n, r in enumerate([1, 0, 1, None])], scorers, 2.0)
+    assert (found.answers, found.failures, found.errors) == (3, 1, {"timeout": 1})
+    assert found.metrics[0].mean == pytest.approx(2 / 3)
+    assert found.metrics[0].items == 3
+    none = summarise(items, [_result(n, f"i{n}", None) for n in range(4)], scorers, 2.0)
+    assert none.metrics[0].mean is None
+    assert none.latency_p50_ms is None
+
+
+def test_repeats_tell_how_much_is_the_models_own_noise() -> None:
+    items = [item("A", f"i{n}", f"c{n}") for n in range(20)]
+    scorers = {"exact": scorer("exact")}
+    steady = [_result(2 * n + k, f"i{n}", float(n % 2), k) for n in range(20) for k in range(2)]
+    noisy = [_result(2 * n + k, f"i{n}", float(k), k) for n in range(20) for k in range(2)]
+    assert summarise(items, steady, scorers, 1).metrics[0].within_share == 0
+    assert summarise(items, noisy, scorers, 1).metrics[0].within_share == 1
+    assert summarise(items, noisy, scorers, 1).metrics[0].mean == 0.5
+
+
+def test_clusters_widen_the_interval_of_a_single_run() -> None:
+    import numpy as np
+
+    values = np.repeat([1.0, 0.0], 50)
+    alone = interval(values, [str(n) for n in range(100)])
+    together = interval(values, [str(n // 10) for n in range(100)])
+    assert alone[2] == together[2] == "wilson"
+    assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+    assert interval(values + 0.5, ["one"] * 100) == (None, None, None)
