@@ -52,7 +52,7 @@ def draft(
 def render(version: ModelVersion) -> str:
     """The card as a Markdown file with its metadata in front, as model hubs expect it."""
     # A JSON value is a YAML value, so the front matter needs no YAML library.
-    front = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in version.card.metadata.items()]
+    front = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(version.card.metadata.items())]
     rows = [
         ("Version", version.ref),
         ("Kind", version.kind),

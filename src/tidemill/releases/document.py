@@ -164,7 +164,7 @@ def _lineage(graph: Graph | None) -> str:
         [labels.get(e.child_id, e.child_id), e.relation.replace("_", " "), labels.get(e.parent_id, e.parent_id)]
         for e in graph.edges
     ]
-    return _table(["This", "was made", "from this"], rows)
+    return _table(["Thing", "Relation", "To"], rows)
 
 
 def _time(moment: Any) -> str:
