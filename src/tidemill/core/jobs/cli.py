@@ -1,5 +1,6 @@
 """`tidemill jobs`, and the progress display that every command shares which waits for a job."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -68,8 +69,10 @@ def took(job: Job) -> str | None:
 def follow(term: Terminal, job_id: str, *, label: str = "", timeout: float | None = None) -> Job:
     """Wait for a job and show its progress. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
     jobs = Jobs(term.working_http)
-    if term.as_json or not term.err.is_terminal:
+    if term.as_json:
         return jobs.wait(job_id, timeout=timeout)
+    if not term.err.is_terminal:
+        return jobs.wait(job_id, timeout=timeout, watch=_Lines(term, label).watch)
     columns = (
         TextColumn("{task.fields[label]}"),
         BarColumn(bar_width=24),
@@ -86,6 +89,22 @@ def follow(term: Terminal, job_id: str, *, label: str = "", timeout: float | Non
             display.update(task, description=describe(job), completed=done or 0, total=total, label=label or job.kind)
 
         return jobs.wait(job_id, timeout=timeout, watch=watch)
+
+
+class _Lines:
+    """Progress as plain lines for a log, where a moving bar would only make a mess."""
+
+    EVERY = 15.0
+
+    def __init__(self, term: Terminal, label: str) -> None:
+        self.term, self.label, self.next = term, label, 0.0
+
+    def watch(self, job: Job) -> None:
+        """Say how the job stands, now and then."""
+        now = time.monotonic()
+        if job.progress is not None and now >= self.next:
+            self.next = now + self.EVERY
+            self.term.err.print(f"    {self.label or job.kind}: {describe(job)}", style="dim", markup=False)
 
 
 @app.command("list")

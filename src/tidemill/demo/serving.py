@@ -1,0 +1,126 @@
+"""The last chapters: two people decide, the release goes dev, qa, prod, and answers; then where the answer came from."""
+
+from openai import OpenAI
+
+from tidemill.core.lineage import Graph, Node
+from tidemill.deployments.types import Deployment
+from tidemill.demo.judging import METRIC, RELEASE
+from tidemill.demo.stage import PEOPLE, Stage
+from tidemill.evals.types import EvalRun
+
+QUESTIONS = ("Who wrote the opera Carmen ?", "How many islands does Greece have ?")
+
+
+def stairs(stage: Stage) -> None:
+    """Deploy the tuned release to dev, then to qa."""
+    for environment in ("dev", "qa"):
+        found = _deploy(stage, environment)
+        stage.say(f"{environment}: {found.release} is {found.state}.")
+
+
+def approval(stage: Stage) -> None:
+    """Ask for prod; somebody else looks at the gate's verdict and approves."""
+    release = stage.facts["tuned_release"]
+    clearance = stage.dana.releases.clearance(release.ref, "prod")
+    asked = clearance.approval
+    if not clearance.allowed and (asked is None or asked.state != "pending"):
+        stage.say(f"Before: prod says {'; '.join(clearance.reasons)}")
+        asked = stage.dana.releases.request(release.ref, environment="prod", note="passes its gate")
+        stage.say(f"{PEOPLE['dana'][0]} asks that {release.ref} may go to prod.")
+    if asked is not None and asked.state == "pending":
+        asked = stage.amir.releases.approve(asked.id, reason="better than the base by far, and the proof holds")
+    if asked is None:
+        return
+    stage.facts["approval"] = asked
+    stage.say(f"{asked.decided_by_name} saw the verdict «{asked.verdict}» and {asked.state} it: «{asked.reason}»")
+
+
+def production(stage: Stage) -> None:
+    """Deploy to prod."""
+    found = _deploy(stage, "prod")
+    stage.say(f"prod: {found.release} is {found.state}.")
+
+
+def _deploy(stage: Stage, environment: str) -> Deployment:
+    release = stage.facts["tuned_release"]
+    active = stage.dana.deployments.list(environment=environment, active=True).items
+    found = next((d for d in active if d.release_id == release.id), None)
+    if found is None:
+        found = stage.dana.deployments.deploy(release.ref, environment)
+    return stage.dana.deployments.wait(found.id)
+
+
+def ask(stage: Stage) -> None:
+    """Two questions through the gateway, with the `openai` package."""
+    model = f"prod/{RELEASE}"
+    with OpenAI(base_url=f"{stage.owner.http.base_url}/v1", api_key=stage.keys["dana"], max_retries=2) as client:
+        for question in QUESTIONS:
+            reply = client.chat.completions.create(model=model, messages=[{"role": "user", "content": question}])
+            stage.say(f"{question}  ->  {reply.choices[0].message.content}")
+            stage.facts["answer"] = reply.id
+
+
+def origin(stage: Stage) -> None:
+    """From the answer back to the data."""
+    call = stage.facts["answer"]
+    graph = stage.dana.governance.lineage(call, direction="up")
+    for depth, relation, node in _chain(graph):
+        arrow = "   " * depth + (f"{relation} -> " if relation else "")
+        stage.say(f"{arrow}{node.kind} {node.label}")
+
+
+def _chain(graph: Graph) -> list[tuple[int, str, Node]]:
+    """Every node once, each under the child it was first reached from."""
+    nodes = {node.id: node for node in graph.nodes}
+    out, seen = [(0, "", nodes[graph.root])], {graph.root}
+
+    def down(child: str, depth: int) -> None:
+        for edge in graph.edges:
+            if edge.child_id == child and edge.parent_id not in seen:
+                seen.add(edge.parent_id)
+                out.append((depth, edge.relation, nodes[edge.parent_id]))
+                down(edge.parent_id, depth + 1)
+
+    down(graph.root, 1)
+    return out
+
+
+def summary(stage: Stage) -> None:
+    """The story in figures, and what to type next."""
+    verdict, release = stage.facts["verdict"], stage.facts["tuned_release"]
+    primary = verdict.evidence.primary
+    found = primary.difference
+    stage.rows(
+        ["", "accuracy"],
+        [
+            ["Naive Bayes", _accuracy(stage.facts["bayes_run"])],
+            ["base model", _accuracy(stage.facts["base_run"])],
+            [f"{release.ref} in prod", _accuracy(stage.facts["tuned_run"])],
+        ],
+    )
+    stage.say(
+        f"Tuned minus base: {100 * found.delta:+.1f} points, {found.confidence:.0%} interval"
+        f" {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {_p(found.p_value)}, {found.n_pairs} pairs in"
+        f" {found.n_clusters} clusters; the set could see {100 * (verdict.evidence.minimum_detectable_effect or 0):.1f}"
+        " points."
+    )
+    stage.say(f"Release {release.ref} {release.content_hash}")
+    stage.out.print()
+    stage.say("What to type next:", style="bold")
+    for line in (
+        "tidemill up                                   # serve it again, in this folder",
+        f'tidemill ask prod/{RELEASE} "Where is the Louvre ?"',
+        f"tidemill releases evidence {release.ref}          # everything an auditor asks",
+        f"tidemill lineage {stage.facts['answer']}",
+        "tidemill rollback prod",
+    ):
+        stage.say(line, style="cyan")
+
+
+def _accuracy(run: EvalRun) -> str:
+    metric = run.metric(METRIC)
+    return "-" if metric is None or metric.mean is None else f"{metric.mean:.1%}"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
