@@ -26,7 +26,8 @@ async def put(request: Request, door: Entry) -> Blob:
         while (chunk := anyio.from_thread.run(following)) is not None:
             yield chunk
 
-    return await anyio.to_thread.run_sync(door.kernel.blobs.put_stream, chunks())
+    limit = door.kernel.settings.max_blob_bytes
+    return await anyio.to_thread.run_sync(door.kernel.blobs.put_stream, chunks(), limit)
 
 
 @router.get("/{digest}", openapi_extra=role("viewer"), response_class=FileResponse)

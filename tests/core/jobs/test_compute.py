@@ -131,7 +131,12 @@ def test_no_zombie_is_left(compute: LocalCompute, tmp_path: Path) -> None:
     for number in range(3):
         compute.submit(f"a{number}", python("import time; time.sleep(600)"), tmp_path)
         compute.cancel(f"a{number}")
-    until(lambda: not [p for p in psutil.Process().children() if p.status() == psutil.STATUS_ZOMBIE])
+    until(lambda: not zombies())
+    assert zombies() == []
+
+
+def zombies() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
 
 
 def test_a_killed_group_is_lost_and_can_be_started_again(compute: LocalCompute, tmp_path: Path) -> None:

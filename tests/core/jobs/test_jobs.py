@@ -45,7 +45,8 @@ def _no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_looks")
 def test_a_job_starts_at_once_when_this_process_submitted_it(kernel: Kernel, path: Path) -> None:
-    ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
+    job = ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
+    assert job.state == "succeeded"
 
 
 def test_a_job_of_another_process_starts_within_a_second(

@@ -231,7 +231,8 @@ def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Pat
 def test_running_jobs_opens_no_connection_and_prints_nothing(home: Path, path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "sys.addaudithook(lambda event, args: event in ('socket.connect', 'socket.getaddrinfo') and print(event, args))\n"
+        "outward = ('socket.connect', 'socket.getaddrinfo')\n"
+        "sys.addaudithook(lambda event, args: event in outward and print(event, args))\n"
         "from tests.core.jobs.kinds import *\n"
         "kernel = open_kernel(Path(sys.argv[1]), None); kernel.jobs.start(kernel)\n"
         "ended(kernel, submit(kernel, 'test.steps', count=2, path=sys.argv[2]).id)\n"

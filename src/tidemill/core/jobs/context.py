@@ -26,7 +26,7 @@ from tidemill.core.jobs.types import (
 from tidemill.core.wire import utc_now
 
 if TYPE_CHECKING:
-    from tidemill.core.jobs.runner import Running
+    from tidemill.core.jobs.running import Running
     from tidemill.core.kernel import Kernel
 
 logger = logging.getLogger(__name__)
