@@ -85,6 +85,6 @@ def test_the_command_line_loads_no_server_and_no_model_code() -> None:
 
 def test_the_client_offers_every_feature(home) -> None:
     with Client(home=home) as client:
-        for name in ("access", "blobs", "jobs", "prompts", "data", "registry", "tuning", "evals", "releases",
+        for name in ("access", "blobs", "jobs", "prompts", "data", "models", "tuning", "evals", "releases",
                      "deployments", "gateway", "governance"):  # fmt: skip
             assert getattr(client, name).__doc__

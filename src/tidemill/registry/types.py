@@ -205,7 +205,7 @@ class ModelCard(Value):
 class ModelNotFound(NotFound):
     """No model, version or alias of that name."""
 
-    code = "model_not_found"
+    code = "model_version_not_found"
 
 
 class InvalidModelReference(Invalid):

@@ -52,6 +52,14 @@ _APPROVAL_COLUMNS: list[Column] = [
     ("lapses", "expires_at"),
 ]
 
+_APPROVAL_BRIEF: list[Column] = [
+    ("to", "environment"),
+    ("state", "state"),
+    ("asked by", "requested_by_name"),
+    ("decided by", "decided_by_name"),
+    ("reason", "reason"),
+]
+
 _VERDICT_COLUMNS: list[Column] = [("gate", "gate"), ("verdict", "verdict"), ("at", "at"), ("summary", "summary")]
 
 
@@ -124,7 +132,7 @@ def show(ctx: typer.Context, ref: Ref) -> None:
     if not term.as_json:
         term.table(releases.verdicts(release.id), _VERDICT_COLUMNS, empty="\nNo gate has judged it.", title="\nGates")
         asked = releases.approvals(release=release.id)
-        term.table(asked, _APPROVAL_COLUMNS, empty="Nobody has asked for approval.", title="\nApprovals")
+        term.table(asked, _APPROVAL_BRIEF, empty="Nobody has asked for approval.", title="\nApprovals")
 
 
 @app.command()
