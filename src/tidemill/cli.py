@@ -17,7 +17,9 @@ from tidemill.core.jobs import cli as jobs
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, failing_plainly, terminal
 from tidemill.data import cli as data
+from tidemill.deployments import cli as deployments
 from tidemill.evals import cli as evals
+from tidemill.gateway import cli as gateway
 from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
@@ -39,12 +41,17 @@ COMMANDS = {
     "gates": gates.app,
     "evals": evals.app,
     "tune": tuning.app,
+    "deployments": deployments.app,
+    "calls": gateway.app,
     "jobs": jobs.app,
     "access": access.app,
 }
 
 for _name, _commands in COMMANDS.items():
     app.add_typer(_commands, name=_name)
+
+for _command in (deployments.deploy, deployments.rollback, deployments.environments, gateway.ask, gateway.chat):
+    app.command()(_command)
 
 
 def _connect(workers: bool) -> Http:

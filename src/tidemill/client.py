@@ -14,7 +14,9 @@ from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
+from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
+from tidemill.gateway.sdk import Gateway
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
@@ -48,6 +50,8 @@ class Client:
         self.blobs = BlobStore(self.http)
         self.jobs = Jobs(self.http)
         self.prompts = Prompts(self.http)
+        self.deployments = Deployments(self.http)
+        self.gateway = Gateway(self.http)
         self.data = Data(self.http)
         self.evals = Evals(self.http)
         self.tuning = Tuning(self.http)

@@ -50,6 +50,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Processor threads that model engines and training may use. Default: all cores, at most 16.",
     )
+    engine_context: int = Field(
+        default=2048, ge=256, description="Tokens of context that an engine keeps for each request it works on at once."
+    )
+    engine_parallel: int = Field(default=8, ge=1, description="Requests that one engine works on at once.")
+    engine_idle_seconds: float = Field(
+        default=120.0, ge=1, description="An engine that no environment needs ends after so long without a request."
+    )
+    engines_on_demand: int = Field(
+        default=2, ge=1, description="How many engines may run that no environment needs, such as for an evaluation."
+    )
     max_body_bytes: int = Field(
         default=10 * 2**20, ge=1024, description="Largest request body in bytes, blobs excepted."
     )

@@ -1,5 +1,7 @@
 """Deciding about prompts: what a new version is, where a label may stand, what a reference means."""
 
+from collections.abc import Iterable, Mapping
+
 from tidemill.core import events, lineage
 from tidemill.core.context import Context
 from tidemill.core.errors import nearest
@@ -11,6 +13,7 @@ from tidemill.prompts.types import (
     LabelChange,
     LabelMove,
     LabelReserved,
+    Message,
     Prompt,
     PromptCreate,
     PromptDiff,
@@ -168,3 +171,8 @@ def _move(ctx: Context, version: PromptVersion, label: str, note: str) -> LabelC
         data = {"name": version.name, "label": label, "version": version.number, "before": change.before}
         events.emit(ctx, "prompt.label_moved", version.id, data)
     return change
+
+
+def fill(messages: Iterable[Message], variables: Mapping[str, str]) -> list[Message]:
+    """Chat messages with their variables filled in. Raises VariablesMissing."""
+    return template.fill_messages(messages, variables)

@@ -21,8 +21,15 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
+from tidemill.deployments import routes as deployments
+from tidemill.deployments.routing import EngineRouter
+from tidemill.deployments.supervisor import Supervisor
 from tidemill.evals import routes as evals
 from tidemill.evals.jobs import RUN as EVAL_RUN
+from tidemill.gateway import routes as gateway
+from tidemill.gateway.books import Bookkeeper
+from tidemill.gateway.door import Gateway
+from tidemill.gateway.upstream import Upstream
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
@@ -41,6 +48,8 @@ ROUTERS = (
     releases.router,
     evals.router,
     tuning.router,
+    deployments.router,
+    gateway.router,
 )
 
 JOBS: dict[str, JobKind | JobFunction] = {
@@ -119,10 +128,14 @@ class Application:
     api: FastAPI
     services: Sequence[Service]
     framed: Asgi
+    gateway: Gateway
 
     async def asgi(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """The whole application as one ASGI callable."""
-        await self.framed(scope, receive, send)
+        """The whole application as one ASGI callable. `/v1` goes straight to the gateway, past every framework."""
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            await self.gateway(scope, receive, send)
+        else:
+            await self.framed(scope, receive, send)
 
     async def start(self) -> None:
         """Start what works beside the requests."""
@@ -140,4 +153,10 @@ def build(settings: Settings) -> Application:
     kernel = build_kernel(settings)
     api = build_api(kernel)
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
-    return Application(kernel=kernel, api=api, services=[JobWorkers(kernel)], framed=framed)
+    supervisor = api.state.supervisor = Supervisor(kernel)
+    gateway = Gateway(
+        api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes
+    )
+    # Engines come before jobs, because an evaluation asks them; the gateway writes its last entries when both are done.
+    services: list[Service] = [gateway, supervisor, JobWorkers(kernel)]
+    return Application(kernel=kernel, api=api, services=services, framed=framed, gateway=gateway)

@@ -1,0 +1,91 @@
+"""`client.deployments`: what is served where."""
+
+import time
+from datetime import datetime
+
+from tidemill.core.errors import Unavailable
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Fleet, Rollback
+
+
+class DeploymentPending(Unavailable):
+    """It is still starting."""
+
+    code = "deployment_pending"
+
+
+class Deployments:
+    """Releases in environments, and the engines behind them."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def environments(self) -> Page[Environment]:
+        """Every environment, in the order of promotion."""
+        return self._http.get("/api/environments", Page[Environment])
+
+    def deploy(
+        self,
+        release: str,
+        environment: str,
+        *,
+        replicas: int = 1,
+        note: str = "",
+        force_reason: str | None = None,
+    ) -> Deployment:
+        """Order a deployment; `wait` for it to be live. Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed."""
+        body = DeploymentCreate(
+            release=release, environment=environment, replicas=replicas, note=note, force_reason=force_reason
+        )
+        return self._http.post("/api/deployments", Deployment, body)
+
+    def rollback(self, environment: str, *, name: str | None = None, note: str = "") -> Deployment:
+        """Order the release that was live before. Raises NothingToRollBack, RollbackAmbiguous."""
+        return self._http.post(f"/api/environments/{environment}/rollback", Deployment, Rollback(name=name, note=note))
+
+    def wait(self, deployment_id: str, *, timeout: float = 300.0) -> Deployment:
+        """The deployment once it is live or has ended. Raises DeploymentPending after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (found := self.get(deployment_id)).state == "starting":
+            if time.monotonic() > deadline:
+                raise DeploymentPending(
+                    f"{found.release} is still starting in {found.environment} after {timeout:g} s.",
+                    hint="A server has to run: `tidemill up`. `tidemill deployments engines` shows the engines.",
+                )
+            time.sleep(0.05)
+        return found
+
+    def get(self, deployment_id: str) -> Deployment:
+        """One deployment. Raises DeploymentNotFound."""
+        return self._http.get(f"/api/deployments/{deployment_id}", Deployment)
+
+    def list(
+        self,
+        *,
+        environment: str | None = None,
+        name: str | None = None,
+        at: datetime | None = None,
+        active: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Deployment]:
+        """Deployments, newest first; with `at` what served at that moment, with `active` what is served now."""
+        params = {
+            "environment": environment,
+            "name": name,
+            "at": at.isoformat() if at else None,
+            "active": active,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        return self._http.get("/api/deployments", Page[Deployment], params=params)
+
+    def stop(self, deployment_id: str) -> Deployment:
+        """Serve it no longer."""
+        self._http.delete(f"/api/deployments/{deployment_id}")
+        return self.get(deployment_id)
+
+    def engines(self) -> Fleet:
+        """The engines of the server."""
+        return self._http.get("/api/engines", Fleet)

@@ -1,0 +1,129 @@
+"""Rows of environments and deployments."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import UtcDateTime, metadata, row_values
+from tidemill.deployments.types import Deployment
+
+environments = sa.Table(
+    "environments",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+)
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("environment", sa.String(63), sa.ForeignKey("environments.name"), nullable=False),
+    sa.Column("name", sa.String(63), nullable=False),
+    sa.Column("release_id", sa.String(40), nullable=False),
+    sa.Column("release", sa.String(80), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("replicas", sa.Integer, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("forced", sa.Text),
+    sa.Column("approval_id", sa.String(40)),
+    sa.Column("requested_by", sa.String(120), nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("live_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("error", sa.Text),
+    sa.Index("ix_deployments_environment_name_id", "environment", "name", "id"),
+    sa.Index("ix_deployments_state", "state"),
+)
+
+ACTIVE = ("starting", "live")
+
+
+def all_environments(conn: sa.Connection) -> list[tuple[str, int]]:
+    """Names and positions, in the order of promotion."""
+    rows = conn.execute(sa.select(environments).order_by(environments.c.position))
+    return [(row.name, row.position) for row in rows]
+
+
+def insert(conn: sa.Connection, deployment: Deployment) -> None:
+    """Write a new deployment."""
+    conn.execute(deployments.insert().values(**deployment.model_dump()))
+
+
+def update(conn: sa.Connection, deployment_id: str, **values: Any) -> None:
+    """Change state, times or error."""
+    conn.execute(deployments.update().where(deployments.c.id == deployment_id).values(**values))
+
+
+def get(conn: sa.Connection, deployment_id: str) -> Deployment | None:
+    """One deployment."""
+    found = _many(conn, sa.select(deployments).where(deployments.c.id == deployment_id))
+    return found[0] if found else None
+
+
+def active(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Deployment]:
+    """What is live or about to be, oldest first."""
+    query = sa.select(deployments).where(deployments.c.state.in_(ACTIVE)).order_by(deployments.c.id)
+    if environment is not None:
+        query = query.where(deployments.c.environment == environment)
+    if name is not None:
+        query = query.where(deployments.c.name == name)
+    return _many(conn, query)
+
+
+def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
+    """Whether a release is or has been live in an environment."""
+    query = sa.select(deployments.c.id).where(
+        deployments.c.release_id == release_id,
+        deployments.c.environment == environment,
+        deployments.c.live_at.is_not(None),
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:
+    """What was live there before, newest end first."""
+    query = (
+        sa.select(deployments)
+        .where(
+            deployments.c.environment == environment,
+            deployments.c.name == name,
+            deployments.c.live_at.is_not(None),
+            deployments.c.ended_at.is_not(None),
+        )
+        .order_by(deployments.c.live_at.desc())
+        .limit(limit)
+    )
+    return _many(conn, query)
+
+
+def listing(
+    conn: sa.Connection,
+    *,
+    environment: str | None,
+    name: str | None,
+    at: datetime | None,
+    active_only: bool,
+    before: str | None,
+    limit: int,
+) -> list[Deployment]:
+    """Deployments, newest first; with `at` those that served at that moment."""
+    query = sa.select(deployments).order_by(deployments.c.id.desc()).limit(limit)
+    if environment is not None:
+        query = query.where(deployments.c.environment == environment)
+    if name is not None:
+        query = query.where(deployments.c.name == name)
+    if active_only:
+        query = query.where(deployments.c.state.in_(ACTIVE))
+    if at is not None:
+        ended = sa.or_(deployments.c.ended_at.is_(None), deployments.c.ended_at > at)
+        query = query.where(deployments.c.live_at <= at, ended)
+    if before is not None:
+        query = query.where(deployments.c.id < before)
+    return _many(conn, query)
+
+
+def _many(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Deployment]:
+    return [Deployment.model_validate(row_values(row)) for row in conn.execute(query)]

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible door to every model that Tidemill serves."""

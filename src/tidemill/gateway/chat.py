@@ -1,0 +1,95 @@
+"""A chat request: reading what the caller sent, and making of it what the engine gets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tidemill.gateway.types import RequestInvalid, Target
+from tidemill.prompts import service as prompts
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What the caller asked for."""
+
+    model: str
+    stream: bool
+    wants_usage: bool
+    variables: dict[str, str]
+    fields: dict[str, Any]
+    """Everything else in the body, known here or not: it goes on to the engine."""
+
+
+def read(body: bytes) -> ChatRequest:
+    """The request in `body`. Raises RequestInvalid."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestInvalid(f"The body is not JSON: {error}.", hint="Send one JSON object in UTF-8.") from error
+    if not isinstance(fields, dict):
+        raise RequestInvalid(
+            f"The body is a JSON {type(fields).__name__}, not an object.", hint='Send {"model": …, "messages": …}.'
+        )
+    model = fields.pop("model", None)
+    if not isinstance(model, str) or not model:
+        raise RequestInvalid(
+            "`model` is missing." if model is None else f"`model` is {model!r}, not a name.",
+            hint="`GET /v1/models` lists what can be asked for.",
+            param="model",
+        )
+    _check_messages(fields.get("messages"))
+    stream = fields.get("stream") or False
+    options = fields.pop("stream_options", None) or {}
+    if not isinstance(stream, bool) or not isinstance(options, dict):
+        raise RequestInvalid("`stream` is true or false, and `stream_options` an object.", param="stream")
+    return ChatRequest(
+        model=model,
+        stream=stream,
+        wants_usage=bool(options.get("include_usage")),
+        variables=_variables(fields.pop("prompt_variables", None)),
+        fields=fields,
+    )
+
+
+def _check_messages(messages: object) -> None:
+    if not isinstance(messages, list) or not all(isinstance(m, dict) and "role" in m for m in messages):
+        raise RequestInvalid(
+            "`messages` is not a list of messages.",
+            hint='Send [{"role": "user", "content": "…"}].',
+            param="messages",
+        )
+
+
+def _variables(given: object) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise RequestInvalid("`prompt_variables` is not an object of names and values.", param="prompt_variables")
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in given.items()
+    }
+
+
+def for_engine(request: ChatRequest, target: Target) -> tuple[bytes, list[str]]:
+    """The body for the engine, and which of the release's sampling parameters the caller changed.
+
+    Raises VariablesMissing, and RequestInvalid when neither caller nor release brings a message.
+    """
+    before = [m.model_dump() for m in prompts.fill(target.prompt, request.variables)] if target.prompt else []
+    messages = before + request.fields["messages"]
+    if not messages:
+        raise RequestInvalid("`messages` is empty.", hint="Send at least one message.", param="messages")
+    merged = {**target.sampling, **request.fields}
+    overrides = [
+        name for name, value in target.sampling.items() if name in request.fields and request.fields[name] != value
+    ]
+    if "max_completion_tokens" in request.fields and "max_tokens" in target.sampling:
+        merged.pop("max_tokens")
+        if request.fields["max_completion_tokens"] != target.sampling["max_tokens"]:
+            overrides.append("max_tokens")
+    merged["messages"] = messages
+    merged["model"] = target.label
+    if request.stream:
+        merged["stream_options"] = {"include_usage": True}
+    return msgspec.json.encode(merged), sorted(set(overrides))

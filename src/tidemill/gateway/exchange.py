@@ -1,0 +1,192 @@
+"""One chat call from the request to its entry in the books."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tidemill.core.context import Actor
+from tidemill.core.errors import TidemillError
+from tidemill.core.wire import new_id, utc_now
+from tidemill.gateway import chat
+from tidemill.gateway.books import Bookkeeper
+from tidemill.gateway.line import HungUp, Line
+from tidemill.gateway.types import Call, EngineDied, Lease, Router, Status, Target, Usage
+from tidemill.gateway.upstream import Reply, Upstream
+
+ATTEMPTS = 3
+"""How often a request is sent at most: a replica that dies before the first byte is replaced quietly."""
+
+
+@dataclass
+class Outcome:
+    """What is known about the call so far."""
+
+    target: Target | None = None
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    attempts: int = 0
+    ttft_ms: float | None = None
+    tokens_seen: int = 0
+
+
+class Exchange:
+    """Runs one call. The reply is complete for the caller only when the call is in the books."""
+
+    def __init__(self, router: Router, upstream: Upstream, books: Bookkeeper, actor: Actor, line: Line) -> None:
+        self._router = router
+        self._upstream = upstream
+        self._books = books
+        self._actor = actor
+        self._line = line
+        self._id = new_id("chatcmpl").replace("_", "-")
+        self._started_at = utc_now()
+        self._created = int(time.time())
+        self._outcome = Outcome()
+
+    async def run(self, body: bytes, receive: Any) -> None:
+        """Answer the request in `body`; ends early when the caller hangs up."""
+        request = chat.read(body)
+        answering = asyncio.create_task(self._answer(request))
+        leaving = asyncio.create_task(_hung_up(receive))
+        try:
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering])
+            await self._conclude(request, answering)
+        finally:
+            leaving.cancel()
+            answering.cancel()
+
+    async def _conclude(self, request: chat.ChatRequest, answering: "asyncio.Task[None]") -> None:
+        if answering.cancelled():
+            await self._record(request, "aborted", 499, None)
+            raise HungUp
+        error = answering.exception()
+        if error is None:
+            return
+        known = error if isinstance(error, TidemillError) else None
+        status = 200 if self._line.started else known.status if known else 500
+        await self._record(request, "error", status, known.code if known else "failed")
+        raise error
+
+    async def _answer(self, request: chat.ChatRequest) -> None:
+        while True:
+            lease = await self._router.acquire(request.model, self._actor)
+            broken = False
+            self._outcome.attempts += 1
+            try:
+                await self._ask(request, lease)
+            except EngineDied:
+                broken = True
+                if self._line.started or self._outcome.attempts >= ATTEMPTS:
+                    raise
+            else:
+                return
+            finally:
+                lease.release(broken=broken)
+
+    async def _ask(self, request: chat.ChatRequest, lease: Lease) -> None:
+        target = self._outcome.target = lease.target
+        body, self._outcome.overrides = chat.for_engine(request, target)
+        async with self._upstream.chat(target, body) as reply:
+            if request.stream:
+                await self._stream(request, target, reply)
+            else:
+                await self._whole(request, target, await reply.whole())
+
+    async def _whole(self, request: chat.ChatRequest, target: Target, said: dict[str, Any]) -> None:
+        choices = said.get("choices") or [{}]
+        self._outcome.finish_reason = choices[0].get("finish_reason")
+        self._count(said.get("usage"))
+        self._sign(said, target)
+        await self._record(request, "ok", 200, None)
+        await self._line.json(200, said)
+
+    async def _stream(self, request: chat.ChatRequest, target: Target, reply: Reply) -> None:
+        finished = False
+        async for data in reply.events():
+            chunk = msgspec.json.decode(data)
+            if "error" in chunk:
+                raise EngineDied(f"The engine stopped: {chunk['error']}.", hint="Try again.")
+            if chunk.get("usage"):
+                self._count(chunk["usage"])
+                if not request.wants_usage:
+                    continue
+            finished = self._read(chunk) or finished
+            self._sign(chunk, target)
+            if request.wants_usage:
+                chunk.setdefault("usage", None)
+            await self._line.event(msgspec.json.encode(chunk))
+        if not finished:
+            raise EngineDied("The engine ended its answer without a reason.", hint="Try again.")
+        await self._record(request, "ok", 200, None)
+        await self._line.end()
+
+    def _read(self, chunk: dict[str, Any]) -> bool:
+        """Note what a chunk tells; True when it ends the answer."""
+        ended = False
+        for choice in chunk.get("choices", ()):
+            delta = choice.get("delta") or {}
+            if delta.get("role") and delta.get("content") is None and "tool_calls" not in delta:
+                delta["content"] = ""
+            elif delta:
+                self._outcome.tokens_seen += 1
+                if self._outcome.ttft_ms is None:
+                    self._outcome.ttft_ms = self._line.elapsed_ms()
+            if choice.get("finish_reason"):
+                self._outcome.finish_reason = choice["finish_reason"]
+                ended = True
+        return ended
+
+    def _sign(self, said: dict[str, Any], target: Target) -> None:
+        said["id"], said["model"], said["created"] = self._id, target.label, self._created
+        said["system_fingerprint"] = target.release_id or target.model_version_id
+
+    def _count(self, usage: dict[str, Any] | None) -> None:
+        if usage:
+            self._outcome.usage = Usage(
+                prompt_tokens=usage.get("prompt_tokens", 0),
+                completion_tokens=usage.get("completion_tokens", 0),
+                cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+            )
+
+    async def _record(self, request: chat.ChatRequest, status: Status, http_status: int, code: str | None) -> None:
+        found, target = self._outcome, self._outcome.target
+        call = Call(
+            id=self._id,
+            request_id=self._line.request_id,
+            model=request.model[:200],
+            release_id=target.release_id if target else None,
+            model_version_id=target.model_version_id if target else None,
+            environment=target.environment if target else None,
+            deployment_id=target.deployment_id if target else None,
+            caller_id=self._actor.id,
+            caller_name=self._actor.name,
+            key_id=self._actor.key_id,
+            stream=request.stream,
+            status=status,
+            http_status=http_status,
+            error_code=code,
+            finish_reason=found.finish_reason,
+            prompt_tokens=found.usage.prompt_tokens,
+            # A stream that broke off never told its usage: each chunk of an answer is one token.
+            completion_tokens=found.usage.completion_tokens or found.tokens_seen,
+            cached_tokens=found.usage.cached_tokens,
+            overrides=found.overrides,
+            attempts=max(found.attempts, 1),
+            ttft_ms=found.ttft_ms,
+            latency_ms=self._line.elapsed_ms(),
+            started_at=self._started_at,
+            ended_at=utc_now(),
+        )
+        await self._books.record(call)
+
+
+async def _hung_up(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,65 @@
+"""The way back to the caller: headers, JSON, server-sent events, and errors in OpenAI's shape."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from tidemill.core.errors import ErrorReply, TidemillError
+
+
+class HungUp(Exception):
+    """The caller closed the connection."""
+
+
+class Line:
+    """One reply on its way out."""
+
+    def __init__(self, send: Any, *, request_id: str, began: float) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.began = began
+        self.started = False
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came in."""
+        return (time.perf_counter() - self.began) * 1000
+
+    async def json(self, status: int, body: Any, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """A whole reply."""
+        content = msgspec.json.encode(body)
+        await self._start(status, b"application/json", ((b"content-length", str(len(content)).encode()), *headers))
+        await self._send({"type": "http.response.body", "body": content})
+
+    async def event(self, data: bytes) -> None:
+        """One server-sent event; the first one sends the headers."""
+        if not self.started:
+            await self._start(200, b"text/event-stream; charset=utf-8", ((b"cache-control", b"no-cache"),))
+        await self._send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+
+    async def end(self) -> None:
+        """Close a stream that is complete."""
+        await self._send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    async def fail(self, error: TidemillError) -> None:
+        """An error: as the reply, or as the last event when the reply has begun."""
+        body = ErrorReply(error=error.body()).model_dump()
+        if self.started:
+            data = msgspec.json.encode(body)
+            await self._send({"type": "http.response.body", "body": b"data: " + data + b"\n\n"})
+            return
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        if error.status == 401:
+            headers = ((b"www-authenticate", b"Bearer"),)
+        elif error.status == 503:
+            headers = ((b"retry-after", b"1"),)
+        await self.json(error.status, body, headers)
+
+    async def _start(self, status: int, kind: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        self.started = True
+        ours = (
+            (b"content-type", kind),
+            (b"x-request-id", self.request_id.encode()),
+            (b"openai-processing-ms", str(round(self.elapsed_ms())).encode()),
+        )
+        await self._send({"type": "http.response.start", "status": status, "headers": [*ours, *headers]})

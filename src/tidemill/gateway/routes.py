@@ -1,0 +1,42 @@
+"""The routes of the books. `/v1` itself is not here: see `door.py`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.wire import Instant, Page
+from tidemill.gateway import service
+from tidemill.gateway.types import Call, Status
+
+router = APIRouter(prefix="/api/calls", tags=["gateway"])
+
+
+@router.get("", openapi_extra=role("viewer"))
+def listing(
+    door: Entry,
+    release_id: str | None = None,
+    environment: str | None = None,
+    caller: Annotated[str | None, Query(description="Name of the person behind the key.")] = None,
+    status: Status | None = None,
+    since: Annotated[Instant | None, Query(description="Only calls that started then or later.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[Call]:
+    """Calls through `/v1`, newest first."""
+    return door.look(
+        service.listing,
+        release_id=release_id,
+        environment=environment,
+        caller=caller,
+        status=status,
+        since=since,
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+@router.get("/{call_id}", openapi_extra=role("viewer"))
+def get(call_id: str, door: Entry) -> Call:
+    """One call, by the id of the reply or its `x-request-id`."""
+    return door.look(service.get, call_id)

@@ -1,0 +1,167 @@
+"""What passes through the gateway: where a call goes, and what the books say about it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from tidemill.core.context import Actor
+from tidemill.core.errors import BadRequest, Failed, NotFound, TidemillError, Unavailable, nearest
+from tidemill.core.wire import Instant, Value
+from tidemill.prompts.types import Message
+from tidemill.registry.types import ModelNotFound
+
+Status = Literal["ok", "error", "aborted"]
+
+
+class CallNotFound(NotFound):
+    """No call of that id in the books."""
+
+    code = "call_not_found"
+
+
+class UnknownModel(ModelNotFound):
+    """Nothing here answers to that model name."""
+
+    @classmethod
+    def named(cls, name: str, known: list[str]) -> "UnknownModel":
+        """The error for `name`, with the names most like it."""
+        near = nearest(name, known)
+        hint = f"Did you mean {', '.join(near)}?" if near else "`GET /v1/models` lists what can be asked for."
+        return cls(f"There is no model {name!r}.", hint=hint, param="model", details={"nearest": near})
+
+
+class RequestInvalid(BadRequest):
+    """The body is not a chat request."""
+
+    code = "invalid_request"
+
+
+class UnknownRoute(NotFound):
+    """Nothing is at this path or method of `/v1`."""
+
+    code = "unknown_route"
+
+
+class EngineDied(Unavailable):
+    """The engine ended while it answered."""
+
+    code = "engine_died"
+
+
+class EngineRefused(Failed):
+    """The engine answered with an error of its own."""
+
+    code = "engine_refused"
+
+
+class Overloaded(Unavailable):
+    """Too many requests wait already."""
+
+    code = "overloaded"
+
+
+class UpstreamTimeout(TidemillError):
+    """The engine took too long."""
+
+    code = "upstream_timeout"
+    status = 504
+
+
+@dataclass(frozen=True)
+class Target:
+    """One running replica, and what goes with every request to it."""
+
+    base_url: str
+    replica_id: str
+    label: str
+    """What the reply calls the model, such as `support@3`."""
+    model_version_id: str
+    release_id: str | None = None
+    deployment_id: str | None = None
+    environment: str | None = None
+    prompt: tuple[Message, ...] = ()
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+class Lease(Protocol):
+    """A place in a replica, held while one request runs."""
+
+    @property
+    def target(self) -> Target:
+        """Where the request goes."""
+        ...
+
+    def release(self, *, broken: bool = False) -> None:
+        """Give the place back; `broken` tells that the replica did not answer."""
+        ...
+
+
+class ModelCard(Value):
+    """A model as `/v1/models` shows it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "tidemill"
+    shutdown_date: int | None = None
+
+
+class Router(Protocol):
+    """Knows which replica answers for a model name."""
+
+    async def acquire(self, model: str, actor: Actor) -> Lease:
+        """A place in a replica of `model`; waits while one starts or all are busy.
+
+        Raises UnknownModel, RoleMissing, Overloaded, Unavailable.
+        """
+        ...
+
+    async def models(self) -> list[ModelCard]:
+        """Every name that can be asked for now."""
+        ...
+
+
+class Usage(Value):
+    """Tokens of one call."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Call(Value):
+    """One call as the books have it."""
+
+    id: str = Field(description="The id of the reply, `chatcmpl-…`.")
+    request_id: str = Field(description="The reply's `x-request-id`.")
+    model: str = Field(description="The name that was asked for.")
+    release_id: str | None
+    model_version_id: str | None
+    environment: str | None
+    deployment_id: str | None
+    caller_id: str = Field(description="Id of the person behind the key.")
+    caller_name: str
+    key_id: str | None
+    stream: bool
+    status: Status = Field(description="`aborted`: the caller hung up before the end.")
+    http_status: int
+    error_code: str | None
+    finish_reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = Field(description="Part of the prompt tokens that the engine had at hand already.")
+    overrides: list[str] = Field(description="Sampling parameters the caller set other than the release has them.")
+    attempts: int = Field(description="1; more when a replica failed before the first byte.")
+    ttft_ms: float | None = Field(description="Time to the first token; null for a reply in one piece.")
+    latency_ms: float
+    started_at: Instant
+    ended_at: Instant
+
+
+class Books(Value):
+    """How the bookkeeping is doing."""
+
+    recorded: int = Field(description="Calls written since the server started.")
+    waiting: int = Field(description="Calls that still wait to be written.")
+    lost: int = Field(description="Calls that were answered but could not be written.")

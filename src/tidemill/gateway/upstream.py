@@ -1,0 +1,104 @@
+"""The way to an engine: one connection for each request, whole replies and streams, every failure named."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tidemill.core.errors import BadRequest, TidemillError
+from tidemill.gateway.types import EngineDied, EngineRefused, RequestInvalid, Target, UpstreamTimeout
+
+CONNECT_S = 5.0
+SILENCE_S = 300.0
+"""How long an engine may say nothing: a long prompt on a slow machine takes minutes before its first token."""
+
+
+class ContextTooLong(BadRequest):
+    """The messages and the answer do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class Reply:
+    """An engine's answer as it comes in."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def whole(self) -> dict[str, Any]:
+        """The reply in one piece."""
+        found: dict[str, Any] = msgspec.json.decode(await self._response.read())
+        return found
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """The data of each server-sent event, up to and without `[DONE]`. Raises EngineDied when it never comes."""
+        async for line in self._response.content:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                return
+            yield data
+        raise EngineDied("The engine stopped in the middle of its answer.", hint="Try again.")
+
+
+class Upstream:
+    """An HTTP client for engines.
+
+    llama.cpp's server drops a connection that is used again after a streamed reply now and then, so each request
+    opens its own; on loopback that costs about 0.1 ms.
+    """
+
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
+        self._silence_s = silence_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def chat(self, target: Target, body: bytes) -> AsyncIterator[Reply]:
+        """Ask `target`; leaving the block before the end hangs up, which makes the engine stop.
+
+        Raises EngineDied, EngineRefused, UpstreamTimeout, ContextTooLong, RequestInvalid.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=self._silence_s),
+                read_bufsize=2**20,
+                auto_decompress=False,
+                trust_env=False,
+            )
+        try:
+            async with self._session.post(
+                f"{target.base_url}/v1/chat/completions", data=body, headers={"content-type": "application/json"}
+            ) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.read())
+                yield Reply(response)
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                f"The engine said nothing for {self._silence_s:g} s.", hint="Ask for fewer tokens, or try again."
+            ) from error
+        except (aiohttp.ClientError, msgspec.DecodeError, OSError) as error:
+            raise EngineDied(
+                f"The engine ended before its answer was complete ({type(error).__name__}).", hint="Try again."
+            ) from error
+
+
+def _refusal(status: int, body: bytes) -> TidemillError:
+    try:
+        said = msgspec.json.decode(body)["error"]
+        message, kind = str(said.get("message", said)), str(said.get("type", ""))
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message, kind = body[:200].decode(errors="replace"), ""
+    if kind == "exceed_context_size_error" or "context size" in message.lower():
+        return ContextTooLong(f"The request is too long: {message}.", hint="Send fewer or shorter messages.")
+    if 400 <= status < 500:
+        return RequestInvalid(f"The engine refuses the request: {message}")
+    return EngineRefused(f"The engine answered {status}: {message}", hint="The replica's log says more.")
