@@ -30,8 +30,8 @@ class Desk:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def import_(self, name: str, content: str | bytes, **options: Any) -> DatasetVersion:
-        return self.data.import_(self.file(name, content), **{"name": "set", **options})
+    def import_(self, filename: str, content: str | bytes, /, **options: Any) -> DatasetVersion:
+        return self.data.import_(self.file(filename, content), **{"name": "set", **options})
 
     def rows(self, version: DatasetVersion) -> list[dict[str, Any]]:
         return [row for split in version.splits for row in self.data.rows(version.id, split=split.name)]

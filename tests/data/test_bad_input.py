@@ -31,7 +31,9 @@ def test_a_missing_file(desk: Desk) -> None:
         desk.data.import_(desk.folder / "nowhere.csv", name="set")
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read"
+)
 def test_an_unreadable_file(desk: Desk) -> None:
     # Root may read any file, so take one that cannot be read for another reason: the memory of this process at 0.
     path = Path("/proc/self/mem") if os.geteuid() == 0 else desk.file("locked.csv", "a,b\n1,2\n")
@@ -161,7 +163,9 @@ def test_messages_of_a_wrong_form(desk: Desk) -> None:
 
 
 def test_a_line_that_does_not_fit_the_pattern(desk: Desk) -> None:
-    error = refuse(desk, types.LineUnmatched, "a.txt", "A:one\ntwo\n", read={"pattern": "(?P<label>[A-Z]):(?P<text>.+)"})
+    error = refuse(
+        desk, types.LineUnmatched, "a.txt", "A:one\ntwo\n", read={"pattern": "(?P<label>[A-Z]):(?P<text>.+)"}
+    )
     assert error.details == {"line": 2}
 
 

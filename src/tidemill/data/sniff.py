@@ -113,6 +113,8 @@ def _guess_schema(found: Sample, mapping: MapSpec) -> RowSchema | None:
     for schema, required in _ORDER:
         if not given <= set(SCHEMAS[schema].fields):
             continue
+        if schema == "text" and "text" not in given and len(found.names) > 1:
+            continue  # what would the other columns be for?
         fields = _complete(found, schema, mapping.fields)
         if all(name in fields for name in required):
             return schema
