@@ -20,10 +20,15 @@ def shared_prefix(examples: Sequence[Example]) -> int:
     """
     if not examples:
         return 0
-    low, high = min(e.ids for e in examples), max(e.ids for e in examples)
-    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     first = min(e.counted.index(True) for e in examples)
-    return max(0, min(same, first - 1))
+    return max(0, min(shared_tokens([e.ids for e in examples]), first - 1))
+
+
+def shared_tokens(rows: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all rows have in common, leaving every row at least one of its own."""
+    low, high = min(rows), max(rows)  # what these two share, everything between them shares
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return max(0, min(same, min(len(r) for r in rows) - 1))
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int, window: int = 32) -> list[list[int]]:

@@ -125,7 +125,8 @@ class Chain:
                 "proof": str(self.folder / "proof.jsonl"),
                 "subjects": subjects,
                 "max_tokens": self.run.spec.proof.max_tokens,
-                "device": {**read_json(self.folder / "device.json"), "bf16": False},
+                # As in training, so that these hops change nothing but the weights' form.
+                "device": read_json(self.folder / "device.json"),
                 "threads": self.kernel.settings.threads,
             },
         )

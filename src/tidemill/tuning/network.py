@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidemill.tuning.batches import Example
+from tidemill.tuning.batches import Example, shared_tokens
 from tidemill.tuning.types import Lora, Precision
 
 
@@ -164,12 +164,16 @@ def greedy(
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    same = shared_tokens(prompts)
     model.eval()
     with torch.no_grad(), device.autocast():
         for start in range(0, len(order), 32):
             group = order[start : start + 32]
-            ids, mask = _left_padded([prompts[i] for i in group], device)
+            ids, mask = _left_padded([prompts[i][same:] for i in group], device)
             cache, alive = None, set(group)
+            if same:
+                cache = _lent(inner, prompts[group[0]][:same], len(group), device)
+                mask = torch.cat([torch.ones(len(group), same, dtype=mask.dtype, device=mask.device), mask], dim=-1)
             for _ in range(max_tokens):
                 places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
                 out = inner(

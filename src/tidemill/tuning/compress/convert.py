@@ -95,6 +95,7 @@ def writing(target: Path) -> Iterator[GGUFWriter]:
         writer.close()
         part.replace(target)
     finally:
+        writer.close()  # once more does nothing; after an error it closes what is open
         part.unlink(missing_ok=True)
 
 
