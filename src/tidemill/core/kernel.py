@@ -28,6 +28,8 @@ class Kernel:
     compute: Compute
     plugins: Plugins = field(default_factory=Plugins)
     self_url: str | None = None
+    pause_processes: bool = False
+    """Whether a server that stops in good order also stops what it started; a later one starts it again."""
     owner_token: str | None = None
 
     @contextmanager

@@ -14,6 +14,7 @@ DATASET = "trec"
 PROMPT = "question-type"
 BASE = "smollm2"
 TUNED = "trec-smollm2"
+QUICK_TRAINING = {"batch_size": 8, "eval_every": 12, "eval_rows": 32, "checkpoint_every": 4}
 SPLIT = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
@@ -81,7 +82,7 @@ def tune(stage: Stage) -> TuningRun:
     wanted: PromptVersion = stage.facts["prompt"]
     training, proof = QUESTION_TYPES.training, QUESTION_TYPES.proof
     if stage.size.steps is not None:
-        training = training.model_copy(update={"max_steps": stage.size.steps, "eval_rows": 64, "checkpoint_every": 5})
+        training = training.model_copy(update=QUICK_TRAINING | {"max_steps": stage.size.steps})
     if stage.size.proof_rows is not None:
         proof = proof.model_copy(update={"rows": stage.size.proof_rows, "margin": 0.3, "min_same": 0.3})
     run = stage.dana.tuning.run(

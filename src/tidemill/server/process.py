@@ -52,6 +52,8 @@ def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Start
 async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callable[[Started], None]) -> None:
     application = build(settings)
     admin_key = None if ephemeral else ensure_admin(application.kernel)
+    # Somebody who stops a command wants the processor back; a server that is upgraded wants its training to go on.
+    application.kernel.pause_processes = ephemeral
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     url = f"http://{host}:{port}"
     token = "tm-owner-" + secrets.token_urlsafe(32)

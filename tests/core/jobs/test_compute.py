@@ -224,3 +224,21 @@ def test_bad_submissions_are_refused_and_leave_nothing(compute: LocalCompute, tm
     for ask in (compute.status, compute.logs, compute.cancel):
         with pytest.raises(ComputeMissing):
             ask("a")
+
+
+def test_a_paused_one_stops_at_once_and_the_next_submission_starts_it_again(
+    compute: LocalCompute, tmp_path: Path
+) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    first = compute.submit("a", python(code), tmp_path)
+    until(lambda: compute.logs("a").text != "")
+    compute.pause("a")
+    assert compute.status("a").state == "lost"
+    assert first.pid is not None
+    assert not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
+    again = compute.submit("a", python(code), tmp_path)
+    assert again.state in ("queued", "running")
+    until(lambda: len(compute.logs("a").text.split()) == 2)
+    assert compute.cancel("a").state == "cancelled"
+    compute.pause("a")
+    assert compute.status("a").state == "cancelled"

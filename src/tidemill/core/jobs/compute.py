@@ -113,6 +113,10 @@ class Compute(Protocol):
         """End it and all it started: ask, wait up to `grace` seconds, kill. What has ended stays as it is."""
         ...
 
+    def pause(self, job_id: str) -> None:
+        """End it at once without a mark, so that the next `submit` starts it again. What has ended stays as it is."""
+        ...
+
 
 class LocalCompute:
     """Runs commands as child processes of this machine. Any number of instances may share a folder."""
@@ -200,6 +204,16 @@ class LocalCompute:
         while not (status := self.status(job_id)).ended and time.monotonic() < deadline + START_SECONDS:
             time.sleep(POLL_SECONDS)
         return status
+
+    def pause(self, job_id: str) -> None:
+        """End it at once without a mark, so that the next `submit` starts it again."""
+        status = self.status(job_id)
+        if status.ended or status.pid is None:
+            return
+        _signal_group(status.pid, signal.SIGKILL)
+        deadline = time.monotonic() + START_SECONDS
+        while not self.status(job_id).ended and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _folder(self, job_id: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}", job_id):

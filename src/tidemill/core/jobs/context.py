@@ -213,10 +213,18 @@ class JobContext:
                 status = start()
             elif status.ended:
                 break
-            self.sleep(poll)
+            self._sleep_beside(child, poll)
         if status.state != "succeeded":
             raise self._process_failed(child, status)
         return status
+
+    def _sleep_beside(self, child: str, seconds: float) -> None:
+        try:
+            self.sleep(seconds)
+        except JobSuspended:
+            if self.kernel.pause_processes:
+                self.kernel.compute.pause(child)
+            raise
 
     def _process_failed(self, child: str, status: ComputeStatus) -> JobProcessFailed:
         text, offset = "", 0
