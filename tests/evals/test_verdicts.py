@@ -105,6 +105,12 @@ def test_the_test_fits_the_data() -> None:
     assert paired_comparison(graded, graded + RNG.normal(size=200)).test == "sign_flip"
 
 
+def test_wilcoxon_agrees_with_the_library() -> None:
+    first, second = RNG.normal(0, 1, 60).round(1), RNG.normal(0.2, 1, 60).round(1)
+    expected = stats.wilcoxon(np.round(second - first, 9), zero_method="wilcox", method="approx").pvalue
+    assert paired_comparison(first, second).wilcoxon_p == pytest.approx(expected)
+
+
 def test_too_little_evidence_is_refused_and_little_is_warned_about() -> None:
     with pytest.raises(TooFewPairs, match="5 pairs"):
         paired_comparison([0] * 5, [1] * 5)

@@ -63,6 +63,18 @@ class Evals:
         body = RunCreate.model_validate({"eval_set": eval_set, "target": target, "scorers": specs, **options})
         return self._http.post("/api/evals/runs", EvalRun, body)
 
+    def baseline(
+        self,
+        eval_set: str,
+        dataset: str,
+        scorers: list[ScorerSpec | dict[str, Any] | str],
+        *,
+        split: str = "train",
+        **options: Any,
+    ) -> EvalRun:
+        """Start a run of Naive Bayes trained on a split of labelled texts: what any model must beat."""
+        return self.run(eval_set, {"dataset": dataset, "split": split}, scorers, **options)
+
     def wait(self, run_id: str, *, timeout: float | None = None) -> EvalRun:
         """Return the run when it has ended well. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
         run = self.get_run(run_id)

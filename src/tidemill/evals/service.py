@@ -14,7 +14,6 @@ from tidemill.evals.power import minimum_detectable_effect
 from tidemill.evals.rates import wilson
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
-    BaselineTarget,
     Comparison,
     ComparisonNotFound,
     ComparisonSpec,
@@ -32,7 +31,6 @@ from tidemill.evals.types import (
     PlanRequest,
     ReleaseTarget,
     RunCreate,
-    RunsDiffer,
     Target,
     TargetInvalid,
 )
@@ -46,7 +44,6 @@ __all__ = [
     "get_comparison",
     "get_run",
     "get_set",
-    "judge",
     "list_runs",
     "list_sets",
     "minimum_detectable_effect",
@@ -54,7 +51,6 @@ __all__ = [
     "paired_comparison",
     "plan",
     "results",
-    "run_baseline",
     "run_items",
     "set_items",
     "wilson",
@@ -156,13 +152,6 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     store.update_run(ctx.conn, run.id, job_id=job.id)
     events.emit(ctx, "eval_run.created", run.id, {"eval_set": eval_set.ref, "target": body.target.model_dump()})
     return run.model_copy(update={"job_id": job.id})
-
-
-def run_baseline(ctx: Context, body: RunCreate) -> EvalRun:
-    """Start a run of the Naive Bayes baseline, to be compared like any other run."""
-    if not isinstance(body.target, BaselineTarget):
-        raise TargetInvalid("A baseline run needs a target of kind `baseline`.", param="target")
-    return create_run(ctx, body)
 
 
 def _check_target(ctx: Context, target: Target) -> None:
@@ -291,39 +280,6 @@ def _warnings(
         if p.dropped
     ]
     return told
-
-
-def judge(
-    ctx: Context,
-    *,
-    eval_set: str,
-    baseline_run: str,
-    candidate_run: str,
-    primary: MetricRule,
-    guardrails: list[MetricRule],
-    alpha: float,
-    power: float,
-) -> Comparison:
-    """The verdict of a gate: as `compare`, and both runs must have answered the eval set that the gate names."""
-    wanted = get_set(ctx, eval_set)
-    for run_id in (baseline_run, candidate_run):
-        run = get_run(ctx, run_id)
-        if run.eval_set_id != wanted.id:
-            raise RunsDiffer(
-                f"The run {run.id} answered {run.eval_set}, and the gate asks for {wanted.ref}.",
-                hint=f"Evaluate on {wanted.ref}.",
-            )
-    return compare(
-        ctx,
-        ComparisonSpec(
-            baseline_run=baseline_run,
-            candidate_run=candidate_run,
-            primary=primary,
-            guardrails=guardrails,
-            alpha=alpha,
-            power=power,
-        ),
-    )
 
 
 def get_comparison(ctx: Context, comparison_id: str) -> Comparison:
