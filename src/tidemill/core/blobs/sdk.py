@@ -23,7 +23,7 @@ class BlobStore:
         self._http = http
 
     def put(self, path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Blob:
-        """Upload one file; `progress(sent, total)` is called in bytes. Raises FileUnreadable before anything is sent."""
+        """Upload one file; `progress(sent, total)` counts bytes. Raises FileUnreadable before anything is sent."""
         file = Path(path)
         try:
             total = file.stat().st_size
