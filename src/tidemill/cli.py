@@ -20,6 +20,7 @@ from tidemill.data import cli as data
 from tidemill.deployments import cli as deployments
 from tidemill.evals import cli as evals
 from tidemill.gateway import cli as gateway
+from tidemill.governance import cli as governance
 from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
@@ -45,12 +46,20 @@ COMMANDS = {
     "calls": gateway.app,
     "jobs": jobs.app,
     "access": access.app,
+    "audit": governance.app,
 }
 
 for _name, _commands in COMMANDS.items():
     app.add_typer(_commands, name=_name)
 
-for _command in (deployments.deploy, deployments.rollback, deployments.environments, gateway.ask, gateway.chat):
+for _command in (
+    deployments.deploy,
+    deployments.rollback,
+    deployments.environments,
+    gateway.ask,
+    gateway.chat,
+    governance.lineage,
+):
     app.command()(_command)
 
 

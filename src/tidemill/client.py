@@ -17,6 +17,7 @@ from tidemill.data.sdk import Data
 from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
+from tidemill.governance.sdk import Governance
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
@@ -58,6 +59,7 @@ class Client:
         self.models = Models(self.http)
         self.releases = Releases(self.http)
         self.gates = Gates(self.http)
+        self.governance = Governance(self.http)
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:

@@ -1,5 +1,6 @@
 """Facts: what happened, who did it and when, written in the same transaction as the change itself."""
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,19 +57,25 @@ def listing(
     *,
     kind: str | None = None,
     subject: str | None = None,
-    actor_id: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[Event]:
-    """Facts, newest first. `kind` may end in `.` to mean every kind that starts so."""
+    """Facts, newest first. `kind` may end in `.` to mean every kind that starts so; `actor` is an id or a name."""
     query = sa.select(events).order_by(events.c.id.desc()).limit(limit)
     if kind is not None:
         matches = events.c.kind.startswith(kind, autoescape=True) if kind.endswith(".") else events.c.kind == kind
         query = query.where(matches)
     if subject is not None:
         query = query.where(events.c.subject == subject)
-    if actor_id is not None:
-        query = query.where(events.c.actor_id == actor_id)
+    if actor is not None:
+        query = query.where(sa.or_(events.c.actor_id == actor, events.c.actor_name == actor))
+    if since is not None:
+        query = query.where(events.c.at >= since)
+    if until is not None:
+        query = query.where(events.c.at < until)
     if before is not None:
         query = query.where(events.c.id < before)
     return [Event.model_validate(dict(row._mapping)) for row in conn.execute(query)]

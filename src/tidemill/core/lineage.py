@@ -74,6 +74,18 @@ def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) ->
             conn.execute(edges.insert().values(child_id=node.id, parent_id=parent_id, relation=relation))
 
 
+Direction = Literal["up", "down"]
+
+
+def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[Node]:
+    """Every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
+    query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
+    if kind is not None:
+        query = query.where(nodes.c.kind == kind)
+    found = [Node.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
+    return [n for n in found if n.id == ref] or found
+
+
 def find(conn: sa.Connection, kind: str, ref: str) -> Node | None:
     """The newest node of a kind whose id or label is `ref`. For features that may not import the one that made it."""
     query = sa.select(nodes).where(nodes.c.kind == kind, sa.or_(nodes.c.id == ref, nodes.c.label == ref))
@@ -87,7 +99,7 @@ def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[E
 
 
 def walk(
-    conn: sa.Connection, root: str, direction: Literal["up", "down"], *, depth: int = 50, limit: int = 5000
+    conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000
 ) -> Graph | None:
     """All that `root` was made from (`up`) or all that was made from it (`down`); None for an unknown node.
 

@@ -30,6 +30,7 @@ from tidemill.gateway import routes as gateway
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.door import Gateway
 from tidemill.gateway.upstream import Upstream
+from tidemill.governance import routes as governance
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
@@ -46,6 +47,7 @@ ROUTERS = (
     data.router,
     registry.router,
     releases.router,
+    governance.router,
     evals.router,
     tuning.router,
     deployments.router,
@@ -154,9 +156,7 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
-    gateway = Gateway(
-        api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes
-    )
+    gateway = Gateway(api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes)
     # Engines come before jobs, because an evaluation asks them; the gateway writes its last entries when both are done.
     services: list[Service] = [gateway, supervisor, JobWorkers(kernel)]
     return Application(kernel=kernel, api=api, services=services, framed=framed, gateway=gateway)

@@ -1,0 +1,1 @@
+"""Answering for the system: where a thing comes from, and who did what."""

@@ -1,0 +1,45 @@
+"""The routes of lineage and audit."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from tidemill.core.events import Event
+from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.wire import Instant, Page
+from tidemill.governance import service
+from tidemill.governance.types import Lineage
+
+router = APIRouter(prefix="/api", tags=["governance"])
+
+Depth = Annotated[int, Query(ge=0, le=200, description="How many generations at most.")]
+
+
+@router.get("/lineage/{ref}", openapi_extra=role("viewer"))
+def trace(ref: str, door: Entry, depth: Depth = 50) -> Lineage:
+    """Where a thing comes from and what was made from it: an id, `name@3`, or `kind:name@3`."""
+    return door.look(service.trace, ref, depth=depth)
+
+
+@router.get("/audit", openapi_extra=role("approver"))
+def audit(
+    door: Entry,
+    kind: str | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[Event]:
+    """Who did what and when, newest first. A kind that ends in a dot means its family."""
+    return door.look(
+        service.audit,
+        kind=kind,
+        subject=subject,
+        actor=actor,
+        since=since,
+        until=until,
+        cursor=cursor,
+        limit=limit,
+    )

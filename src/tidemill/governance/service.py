@@ -1,0 +1,82 @@
+"""Reading what the features recorded: lineage and audit facts."""
+
+from datetime import datetime
+
+from tidemill.core import events, lineage
+from tidemill.core.context import Context
+from tidemill.core.events import Event
+from tidemill.core.lineage import Graph, Node
+from tidemill.core.web import page
+from tidemill.core.wire import Page
+from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
+
+
+def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
+    """The lineage of the thing that `ref` means, `depth` generations up and down.
+
+    `ref` is an id, a name such as `trec@1`, or a kind and a name such as `release:trec@1`. Raises LineageNotFound,
+    LineageAmbiguous.
+    """
+    node = _find(ctx, ref)
+    return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=_walk(ctx, node, "down", depth))
+
+
+def audit(
+    ctx: Context,
+    *,
+    kind: str | None = None,
+    subject: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Event]:
+    """Facts, newest first.
+
+    `kind` may end in `.` to mean a family, such as `approval.`; `subject` is an id or a name as for `trace`; `actor` is
+    a person's id or name; `since` belongs to the span, `until` does not.
+    """
+    if subject is not None and not _is_recorded(ctx, subject):
+        subject = _find(ctx, subject).id
+    found = events.listing(
+        ctx.conn,
+        kind=kind,
+        subject=subject,
+        actor=actor,
+        since=since,
+        until=until,
+        before=cursor,
+        limit=limit + 1,
+    )
+    return page(found, limit)
+
+
+def _is_recorded(ctx: Context, subject: str) -> bool:
+    return bool(events.listing(ctx.conn, subject=subject, limit=1))
+
+
+def _find(ctx: Context, ref: str) -> Node:
+    kind, sign, name = ref.partition(":")
+    wanted = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
+    found = lineage.named(ctx.conn, wanted[1], kind=wanted[0])
+    if not found:
+        raise LineageNotFound(
+            f"There is no {ref!r} in the lineage.",
+            hint="Give an id, or a name with its number such as trec@1; `list` of the feature shows them.",
+        )
+    if len(found) > 1:
+        names = [f"{n.kind}:{n.label}" if len({m.kind for m in found}) == len(found) else n.id for n in found]
+        raise LineageAmbiguous(
+            f"{ref!r} may mean {len(found)} things: {', '.join(names[:8])}.",
+            hint="Give one of these instead.",
+            details={"candidates": [n.id for n in found]},
+        )
+    return found[0]
+
+
+def _walk(ctx: Context, node: Node, direction: lineage.Direction, depth: int) -> Graph:
+    graph = lineage.walk(ctx.conn, node.id, direction, depth=depth)
+    if graph is None:  # the node was found in this very transaction
+        raise LineageNotFound(f"There is no {node.id!r} in the lineage.")
+    return graph
