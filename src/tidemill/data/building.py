@@ -39,7 +39,7 @@ ENGINE = 1
 
 Progress = Callable[[str, int], None]
 _GROUP_ROWS = 16_384
-_LANGUAGE_SAMPLE = 1000
+_LANGUAGE_SAMPLE = 500
 _LABELS = 1000
 
 
@@ -283,7 +283,7 @@ class _VersionWriter:
         self.bytes += sum(len(text.encode()) for text in kept)
         for row in range(-begin % stride, len(texts), stride):
             if placed[row] and sum(self.languages.values()) < _LANGUAGE_SAMPLE:
-                self.languages[language_identifier().classify(texts[row][:2000])[0]] += 1
+                self.languages[language_identifier().classify(texts[row][:600])[0]] += 1
 
     def split_hashes(self) -> dict[str, dict[str, Any]]:
         """Rows and digest of every split, for the content hash."""

@@ -25,7 +25,10 @@ from tidemill.data.types import (
 
 EXAMPLES = 5
 _EXAMPLE_CHARS = 200
+_LANGUAGE_CHARS = 600
+"""A language shows in this much text."""
 _FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, explain=False)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n ?")
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -108,7 +111,7 @@ class ChangeText:
 
 def repair(text: str) -> str:
     """Undo wrong decoding and remove control characters. ASCII needs no look: only its controls can be wrong."""
-    if text.isascii() and text.isprintable():
+    if text.isascii() and _CONTROLS.search(text) is None:
         return text
     return unicodedata.normalize("NFC", ftfy.fix_text(text, _FTFY))
 
@@ -117,7 +120,7 @@ def trim(text: str) -> str:
     """Trim, and shorten runs of spaces and of empty lines."""
     text = text.strip()
     if "\n" not in text:
-        return _SPACES.sub(" ", text) if "  " in text or not text.isprintable() or not text.isascii() else text
+        return text if text.isascii() and text.isprintable() and "  " not in text else _SPACES.sub(" ", text)
     return _EMPTY_LINES.sub("\n\n", _LINES.sub("\n", _SPACES.sub(" ", text)))
 
 
@@ -146,7 +149,7 @@ class KeepLanguage:
                 mask.append(True)
                 self.tally.figures["too_short"] += 1
                 continue
-            language, probability = identifier.classify(text[:2000])
+            language, probability = identifier.classify(text[:_LANGUAGE_CHARS])
             wanted = language in self.spec.keep and probability >= self.spec.min_probability
             self.tally.figures[language] += 1
             mask.append(wanted)

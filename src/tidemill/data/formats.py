@@ -26,6 +26,8 @@ from tidemill.data.types import (
 )
 
 CHUNK_ROWS = 4096
+CHUNK_CHARS = 4 << 20
+"""A chunk ends with the row that reaches either bound, so that long rows do not add up in memory."""
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
 """Stands where a JSON object lacks a key."""
@@ -111,6 +113,7 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     decode = msgspec.json.Decoder().decode
     objects: list[dict[str, Any]] = []
     lines: list[int] = []
+    held = 0
     for number, line in enumerate(itertools.chain.from_iterable(line_blocks(file, name, spec.encoding)), 1):
         if not line.strip():
             continue
@@ -128,9 +131,10 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             )
         objects.append(record)
         lines.append(number)
-        if len(objects) >= CHUNK_ROWS:
+        held += len(line)
+        if len(objects) >= CHUNK_ROWS or held >= CHUNK_CHARS:
             yield ObjectChunk(objects, lines)
-            objects, lines = [], []
+            objects, lines, held = [], [], 0
     if objects:
         yield ObjectChunk(objects, lines)
 
@@ -165,6 +169,7 @@ def _read_csv(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     width = len(header)
     records: list[list[str]] = []
     lines: list[int] = []
+    held = 0
     begin = reader.line_num + 1
     for record in _csv_rows(reader, name):
         if len(record) != width:
@@ -178,10 +183,11 @@ def _read_csv(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             )
         records.append(record)
         lines.append(begin)
+        held += sum(map(len, record))
         begin = reader.line_num + 1
-        if len(records) >= CHUNK_ROWS:
+        if len(records) >= CHUNK_ROWS or held >= CHUNK_CHARS:
             yield _csv_chunk(header, records, lines)
-            records, lines = [], []
+            records, lines, held = [], [], 0
     if records:
         yield _csv_chunk(header, records, lines)
 
@@ -235,7 +241,7 @@ def _read_parquet(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
         table = pq.ParquetFile(file)
         header = _header(table.schema_arrow.names, name)
         begin = 1
-        for batch in table.iter_batches(batch_size=CHUNK_ROWS):
+        for batch in table.iter_batches(batch_size=_parquet_rows(table)):
             yield TableChunk(
                 header, [column.to_pylist() for column in batch.columns], list(range(begin, begin + batch.num_rows))
             )
@@ -248,12 +254,19 @@ def _read_parquet(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
         ) from error
 
 
+def _parquet_rows(table: Any) -> int:
+    """How many rows of the widest row group make a chunk."""
+    groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+    widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+    return max(1, min(CHUNK_ROWS, int(CHUNK_CHARS / max(1, widest))))
+
+
 def _read_lines(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     pattern, header = compile_pattern(spec.pattern)
     numbered = enumerate(itertools.chain.from_iterable(line_blocks(file, name, spec.encoding)), 1)
     kept = ((number, line.rstrip("\r\n")) for number, line in numbered)
     filled = ((number, line) for number, line in kept if line.strip())
-    while some := list(itertools.islice(filled, CHUNK_ROWS)):
+    while some := list(_some(filled)):
         columns: list[list[Any]] = [[] for _ in header]
         for number, line in some:
             match = pattern.fullmatch(line) if pattern is not None else None
@@ -268,6 +281,16 @@ def _read_lines(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
         yield TableChunk(header, columns, [number for number, _ in some])
+
+
+def _some(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The next lines, up to either bound of a chunk."""
+    held = 0
+    for number, line in itertools.islice(numbered, CHUNK_ROWS):
+        yield number, line
+        held += len(line)
+        if held >= CHUNK_CHARS:
+            return
 
 
 def compile_pattern(pattern: str | None) -> tuple[Any, list[str]]:

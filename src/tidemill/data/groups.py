@@ -1,6 +1,5 @@
 """Which rows belong together: equal keys, equal text, nearly equal text."""
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ PERMUTATIONS = 128
 SEED = 42
 _RECALL = 0.995
 _MANY = 256
+_HELD_TOKENS = 2_000_000
 _SLACK = 0.12
 """A pair whose signatures agree this much less than the threshold is not compared in full (over 3 standard errors)."""
 
@@ -105,7 +105,9 @@ class NearIndex:
         folder.mkdir(parents=True, exist_ok=True)
         self._files: list[BinaryIO] = [(folder / f"band{band}").open("wb") for band in range(self.bands)]
         self._signatures = (folder / "signatures").open("wb")
-        self._tokens = functools.lru_cache(maxsize=8192)(lambda row: shingle([text_of(row)], ngram).of(0))
+        self._text_of = text_of
+        self._known: dict[int, U64] = {}
+        self._held = 0
 
     def add(self, texts: list[str]) -> None:
         """Add the next rows."""
@@ -126,7 +128,8 @@ class NearIndex:
         if self.count == 0:
             return
         shape = (self.count, PERMUTATIONS)
-        signatures = np.memmap(self.folder / "signatures", dtype=np.uint8, mode="r", shape=shape)
+        mapped = np.memmap(self.folder / "signatures", dtype=np.uint8, mode="r", shape=shape)
+        signatures = mapped.view(np.ndarray)  # the subclass makes every row slow to take
         for band in range(self.bands):
             hashes = np.fromfile(self.folder / f"band{band}", dtype=np.uint64)
             for rows in _equal_runs(hashes):
@@ -139,6 +142,18 @@ class NearIndex:
             similarity = jaccard(self._tokens(other), self._tokens(row))
             if similarity >= self.threshold:
                 yield Pair(row, other, similarity)
+
+    def _tokens(self, row: int) -> U64:
+        """The tokens of one row, from a cache of bounded size."""
+        known = self._known.get(row)
+        if known is None:
+            known = shingle([self._text_of(row)], self.ngram).of(0)
+            if self._held > _HELD_TOKENS:
+                self._known.clear()
+                self._held = 0
+            self._known[row] = known
+            self._held += len(known)
+        return known
 
     def pairs(self, unions: Unions) -> Iterator[Pair]:
         """Near-duplicate pairs that join two sets of `unions`; joins them. Of all that there are it misses 0.5%."""

@@ -169,7 +169,7 @@ class Statistics(Value):
     chars: Distribution
     tokens_estimate: int = Field(description="UTF-8 bytes over four, the usual rule of thumb.")
     labels: dict[str, dict[str, int]] = Field(description="Label -> split -> rows; the 1,000 most frequent labels.")
-    languages: dict[str, int] = Field(description="Language -> rows, in a sample of at most 1,000 rows.")
+    languages: dict[str, int] = Field(description="Language -> rows, in a sample of at most 500 rows.")
 
 
 class DatasetVersion(Value):
