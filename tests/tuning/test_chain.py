@@ -1,6 +1,7 @@
 """The whole way with a tiny model: base -> adapter -> merged -> GGUF -> served, proved and registered."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,14 +9,16 @@ from tests.tuning.conftest import Bench, submission
 from tidemill.core import lineage
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.jobs.types import JobFailed
-from tidemill.tuning.compress.convert import convert
+from tidemill.tuning.chain import Chain
 
 pytestmark = [pytest.mark.tune, pytest.mark.engine, pytest.mark.slow]
 
 HOPS = ["trainer", "adapter", "merged", "gguf:f16", "gguf:q8_0", "served:q8_0"]
 
 
-def test_every_hop_is_proved_registered_and_a_broken_one_is_named(bench: Bench, tmp_path: Path, tiny: Path) -> None:
+def test_every_hop_is_proved_registered_and_a_broken_one_is_named(
+    bench: Bench, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.dataset(tmp_path)
     prompt = bench.prompts.create("pets", messages=[{"role": "system", "content": "Name the pet."}])
     asked = submission(prompt="pets@1", then=["gguf:q8_0"], key="once")
@@ -50,9 +53,16 @@ def test_every_hop_is_proved_registered_and_a_broken_one_is_named(bench: Bench, 
     assert bench.models.get("tiny").kind == "base"
     assert bench.models.get("tiny-safetensors").parents[0].id == run.base_version_id
 
-    # Now the F16 file loses the tuning, as a faulty conversion would: what is made of it must not be servable.
     folder = bench.kernel.settings.home / "tuning" / run.id
-    convert(tiny, folder / f"{run.name}-f16.gguf", name="lost", run="elsewhere")
+    assert not [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".gguf"]
+
+    # Now a faulty converter loses the tuning: what is made of its file must not be servable.
+    right = Chain._tasks
+
+    def faulty(self: Chain, wanted: list[str]) -> list[dict[str, Any]]:
+        return [t | {"source": str(tiny)} if t["do"] == "convert" else t for t in right(self, wanted)]
+
+    monkeypatch.setattr(Chain, "_tasks", faulty)
     job = bench.tuning.compress(made["adapter"].version_id, ["gguf:q4_0"])
     with pytest.raises(JobFailed) as failed:
         Jobs(bench.http).wait(job.id, timeout=240)

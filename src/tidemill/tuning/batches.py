@@ -26,7 +26,7 @@ def shared_prefix(examples: Sequence[Example]) -> int:
 
 def shared_tokens(rows: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all rows have in common, leaving every row at least one of its own."""
-    low, high = min(rows), max(rows)  # what these two share, everything between them shares
+    low, high = min(map(list, rows)), max(map(list, rows))  # what these two share, all between them share
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return max(0, min(same, min(len(r) for r in rows) - 1))
 

@@ -36,6 +36,7 @@ def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
             hint=f"What comes after it is not servable. `tidemill tune show {run.id}` shows the figures.",
             details={"run": run.id, "hop": hop.name},
         )
+    job.step("tidy", made.tidy)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
 
 
@@ -51,6 +52,7 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     if not report.passed:
         hop = next(h for h in report.hops if h.name == report.broken)
         raise ParityFailed(f"The hop {hop.name} is {hop.verdict}: {hop.reason}", details={"hop": hop.name})
+    job.step("tidy", made.tidy)
     with job.work() as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}

@@ -1,0 +1,88 @@
+"""The two savings of a step change nothing: shared keys and values, and logits only where a token counts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.tuning import network
+from tidemill.tuning.batches import Example
+from tidemill.tuning.types import Lora
+
+pytestmark = [
+    pytest.mark.tune,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
+
+SHARED = [5, 900, 17, 33, 21, 8]
+ROWS = [
+    Example([*SHARED, 11, 12, 13, 14], [False] * 7 + [True] * 3),
+    Example([*SHARED, 21, 22, 23, 24, 25, 26, 27], [False] * 9 + [True] * 4),
+    Example([*SHARED, 31, 32, 33], [False] * 7 + [True, True]),
+]
+PLAIN = network.Device("cpu", bf16=False)
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    made = network.add_lora(network.load(tiny, PLAIN), Lora(rank=4, alpha=8), PLAIN, name="tiny@1")
+    for name, weight in made.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return made.train()
+
+
+def gradients(model: Any, loss: Any) -> dict[str, Any]:
+    model.zero_grad()
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def theirs(model: Any) -> Any:
+    """The sum of the losses as transformers computes them, row by row and without padding."""
+    import torch
+
+    total = torch.tensor(0.0)
+    for row in ROWS:
+        ids = torch.tensor([row.ids])
+        labels = torch.tensor([[t if c else -100 for t, c in zip(row.ids, row.counted, strict=True)]])
+        total = total + model(input_ids=ids, labels=labels).loss * sum(row.counted)
+    return total
+
+
+@pytest.mark.parametrize("prefix", [0, len(SHARED)])
+def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -> None:
+    import torch
+
+    found = network.batch_loss(model, ROWS, prefix, PLAIN)
+    assert found.counted == 9
+    wanted = theirs(model)
+    assert float(found.nats) == pytest.approx(float(wanted), rel=1e-5)
+    ours, reference = gradients(model, found.nats), gradients(model, theirs(model))
+    for name, value in reference.items():
+        assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-5), name
+
+
+def test_an_exact_match_is_a_greedy_answer(model: Any) -> None:
+    """Teacher forcing finds a row exact if and only if the model would say it by itself."""
+    prompts = [row.ids[: row.counted.index(True)] for row in ROWS]
+    answers = network.greedy(model, prompts, PLAIN, max_tokens=4, stop={2})
+    said = [
+        Example([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    loss, exact = network.evaluate(model, said, 0, PLAIN)
+    assert (exact, loss > 0) == (1.0, True)
+    assert network.evaluate(model, ROWS, 0, PLAIN)[1] == 0.0
+    alone = [network.greedy(model, [p], PLAIN, max_tokens=4, stop={2})[0] for p in prompts]
+    assert alone == answers, "padding and lending change no answer"
+
+
+def test_the_precision_is_what_was_asked_for_or_what_is_faster() -> None:
+    assert not network.choose_device("fp32").bf16
+    assert network.choose_device("bf16").bf16
+    assert network.choose_device("auto").name in ("cpu", "cuda")
