@@ -4,6 +4,7 @@ import pytest
 
 from tests.evals.conftest import LABELLED, Desk, labelled
 from tidemill.core import lineage
+from tidemill.core.context import OWNER
 from tidemill.core.jobs.types import JobFailed
 from tidemill.evals.types import (
     ComparisonNotFound,
@@ -260,3 +261,32 @@ def test_planning_from_assumptions_and_from_a_pilot(desk: Desk) -> None:
     assert latency.minimum_detectable_effect is not None
     given = desk.evals.plan("quiz", sd=0.3, icc=0.0)
     assert (given.assumed, given.discordance, given.design_effect) == ([], None, 1)
+
+
+def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk) -> None:
+    quiz(desk, 12)
+    run = desk.evals.run  # the gateway's place is taken by the outside endpoint: what it gets is what counts
+    desk.kernel.self_url, desk.kernel.owner_token = desk.outside.url.removesuffix("/v1"), "own-token"
+    with desk.kernel.work(OWNER) as ctx:
+        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    first = desk.evals.wait(run("quiz", {"release": "trec@1"}, [LABELLED]).id, timeout=60)
+    second = desk.evals.wait(run("quiz", {"release": "rel_abc"}, [LABELLED]).id, timeout=60)
+    assert second.figures is not None
+    assert second.figures.cached == 12
+    seen = desk.outside.requests()
+    assert {r["auth"] for r in seen} == {"Bearer own-token"}
+    assert [r["body"]["model"] for r in seen] == ["trec@1"] * 12
+    assert all("temperature" not in r["body"] for r in seen)
+    with desk.kernel.db.read() as conn:
+        graph = lineage.walk(conn, first.id, "up")
+    assert graph is not None
+    assert "rel_abc" in {node.id for node in graph.nodes}
+
+
+def test_a_release_needs_a_server_that_listens(desk: Desk) -> None:
+    quiz(desk, 12)
+    with desk.kernel.work(OWNER) as ctx:
+        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    run = desk.evals.run("quiz", {"release": "trec@1"}, [LABELLED])
+    with pytest.raises(JobFailed, match="No gateway listens"):
+        desk.evals.wait(run.id, timeout=60)

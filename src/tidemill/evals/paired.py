@@ -213,6 +213,11 @@ def _checked(baseline: ArrayLike, candidate: ArrayLike, clusters: Labels | None)
         raise TooFewPairs(
             f"{len(first)} pairs are too few for any verdict.", hint=f"Compare at least {FEWEST_PAIRS} items."
         )
+    if len(np.unique(np.asarray(labels).astype(str))) < 2:
+        raise TooFewPairs(
+            "All items are in one cluster, so nothing is known about another one.",
+            hint="Evaluate items of several clusters (documents, users, sessions).",
+        )
     return first, second, labels
 
 
@@ -231,20 +236,15 @@ def paired_comparison(
     """
     first, second, labels = _checked(baseline, candidate, clusters)
     index, sizes = cluster_sizes(labels)
-    if len(sizes) < 2:
-        raise TooFewPairs(
-            "All items are in one cluster, so nothing is known about another one.",
-            hint="Evaluate items of several clusters (documents, users, sessions).",
-        )
     values = second - first
     spread = _spread(values, index, sizes)
-    centre, effect, square, worth = spread.mean, spread.design_effect, None, float(len(values))
-    se = float(np.sqrt(spread.variance))
+    tied = None
     if float(np.isclose(values, 0).mean()) >= 0.5 and float(np.abs(values).max()) <= 1:
         alike = max(intra_correlation(first, index, sizes), intra_correlation(second, index, sizes))
         tied = _mostly_tied(spread, values, 1 + (unequal_size(sizes) - 1) * alike)
-        centre, effect, square, worth = tied.centre, tied.design_effect, tied.square, tied.worth
-        se = _score_se(square, worth, centre)
+    centre, effect = (tied.centre, tied.design_effect) if tied else (spread.mean, spread.design_effect)
+    square, worth = (tied.square, tied.worth) if tied else (None, float(len(values)))
+    se = _score_se(square, worth, centre) if square is not None else float(np.sqrt(spread.variance))
     low, high = _bounds(centre, se, square, worth, float(special.stdtrit(spread.df, 0.5 + confidence / 2)))
     limit = 1.0 if _is_share(first) and _is_share(second) else np.inf
     wins, losses = int((values > 1e-12).sum()), int((values < -1e-12).sum())

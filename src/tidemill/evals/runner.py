@@ -40,7 +40,9 @@ def questions(
             body = {"model": model, "messages": [m.model_dump() for m in item.messages], **fixed}
             if spec.sampling.seed is not None:
                 body["seed"] = spec.sampling.seed + repeat
-            key = content_hash({"target": fingerprint, "body": body, "repeat": repeat}) if fingerprint else None
+            # The fingerprint says what answers, under whatever name it is asked.
+            asked = {name: value for name, value in body.items() if name != "model"}
+            key = content_hash({"target": fingerprint, "body": asked, "repeat": repeat}) if fingerprint else None
             found.append(Question(seq=seq, item=item, repeat=repeat, body=body, cache_key=key))
     return found
 
