@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import Field
 
 from tidemill.core.context import Context
 from tidemill.core.db import Json, UtcDateTime, metadata
-from tidemill.core.wire import Instant, Value, new_id
+from tidemill.core.facts import Event
+from tidemill.core.wire import new_id
+
+__all__ = ["Event", "emit", "events", "listing"]
 
 events = sa.Table(
     "events",
@@ -23,18 +25,6 @@ events = sa.Table(
     sa.Index("ix_events_kind_id", "kind", "id"),
     sa.Index("ix_events_subject_id", "subject", "id"),
 )
-
-
-class Event(Value):
-    """One fact."""
-
-    id: str
-    at: Instant
-    kind: str = Field(description="What happened, such as `prompt.created`.")
-    subject: str = Field(description="Id of the thing it happened to.")
-    actor_id: str
-    actor_name: str
-    data: dict[str, Any]
 
 
 def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = None) -> Event:

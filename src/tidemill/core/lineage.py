@@ -1,14 +1,15 @@
 """Lineage: what was made from what. Every immutable thing is a node, every «made from» an edge."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
-from pydantic import Field
 
 from tidemill.core.context import Context
 from tidemill.core.db import Json, UtcDateTime, metadata
-from tidemill.core.wire import Instant, Value
+from tidemill.core.facts import Edge, Graph, Node
+
+__all__ = ["Direction", "Edge", "Graph", "Node", "edges", "find", "named", "nodes", "record", "walk"]
 
 nodes = sa.Table(
     "lineage_nodes",
@@ -30,33 +31,6 @@ edges = sa.Table(
     sa.PrimaryKeyConstraint("child_id", "parent_id", "relation"),
     sa.Index("ix_lineage_edges_parent_id", "parent_id"),
 )
-
-
-class Node(Value):
-    """One thing in the lineage."""
-
-    id: str
-    kind: str = Field(description="Such as `dataset_version`, `model_version`, `release`.")
-    label: str = Field(description="How a person would name it, such as `trec@1`.")
-    facts: dict[str, Any] = Field(default_factory=dict, description="Hashes and figures worth showing.")
-    actor_id: str | None = None
-    at: Instant | None = None
-
-
-class Edge(Value):
-    """`child` was made from `parent`."""
-
-    child_id: str
-    parent_id: str
-    relation: str = Field(description="Such as `trained_on`, `merged_from`, `served_by`.")
-
-
-class Graph(Value):
-    """A part of the lineage around one node."""
-
-    root: str
-    nodes: list[Node]
-    edges: list[Edge]
 
 
 def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) -> None:
@@ -98,9 +72,7 @@ def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[E
     return [Edge.model_validate(dict(row._mapping)) for row in rows]
 
 
-def walk(
-    conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000
-) -> Graph | None:
+def walk(conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000) -> Graph | None:
     """All that `root` was made from (`up`) or all that was made from it (`down`); None for an unknown node.
 
     Stops after `depth` generations or `limit` nodes.

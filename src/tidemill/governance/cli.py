@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.lineage import Graph, Node
+from tidemill.core.facts import Graph, Node
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.governance.sdk import Governance
 

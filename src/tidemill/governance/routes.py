@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tidemill.core.events import Event
+from tidemill.core.facts import Event
 from tidemill.core.web import Cursor, Entry, Limit, role
 from tidemill.core.wire import Instant, Page
 from tidemill.governance import service

@@ -1,7 +1,7 @@
 """The lineage around one thing, and what can go wrong when one asks for it."""
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.lineage import Graph, Node
+from tidemill.core.facts import Graph, Node
 from tidemill.core.wire import Value
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core.lineage import Graph
+from tidemill.core.facts import Graph
 from tidemill.evals.types import EvalRun, MetricVerdict
 from tidemill.registry.types import Evidence
 from tidemill.releases.types import Approval, Clearance, FrozenModel, Gate, GateResult, Release
