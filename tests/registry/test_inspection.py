@@ -91,6 +91,7 @@ def test_the_same_template_has_the_same_hash_in_every_form(tmp_path: Path) -> No
     assert forms[0].template_hash is not None
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r"), max_size=60))
 def test_line_ends_do_not_change_a_templates_hash_but_content_does(text: str) -> None:
     assert template_hash(text) == template_hash(text.replace("\n", "\r\n"))
@@ -117,6 +118,13 @@ def test_a_zipped_pickle_and_a_program_are_refused(tmp_path: Path) -> None:
     (folder / "weights.safetensors").unlink()
     (folder / "modeling_x.py").write_text("print('ran')")
     with pytest.raises(UnsafeModelFile, match=r"\.py"):
+        inspect(folder_files(folder))
+
+
+def test_a_long_pickle_in_text_form_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m")
+    (folder / "notes.txt").write_bytes(pickle.dumps({f"key {n}": n for n in range(200_000)}, protocol=0))
+    with pytest.raises(UnsafeModelFile, match=r"notes\.txt is a pickle"):
         inspect(folder_files(folder))
 
 

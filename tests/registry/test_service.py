@@ -1,6 +1,7 @@
 """Versions, evidence and aliases, on SQLite and on PostgreSQL."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,6 +122,18 @@ def test_the_server_judges_uploaded_bytes_itself(ctx: Context) -> None:
     file = ModelFile(path="model.gguf", hash=blob.hash, size=blob.size)
     with pytest.raises(UnsafeModelFile):
         service.add_version(ctx, VersionCreate(model="tiny", files=[file]))
+
+
+def test_many_at_once_get_a_number_each(kernel: Kernel, folder: Path) -> None:
+    paths = [write_gguf(folder / f"m{seed}.gguf", seed=seed) for seed in range(6)]
+
+    def one(path: Path) -> int:
+        with kernel.work(OWNER) as ctx:
+            return add(ctx, path).number
+
+    with ThreadPoolExecutor(6) as pool:
+        numbers = list(pool.map(one, paths))
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
 
 
 def test_references_mean_what_they_say(ctx: Context, folder: Path) -> None:

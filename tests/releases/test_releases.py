@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.registry.makers import write_adapter_gguf, write_gguf
@@ -176,6 +176,7 @@ samplings = st.builds(
 manifests = st.builds(Manifest, model=models, prompt=st.none() | frozen_prompts, sampling=samplings)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(manifests)
 def test_a_manifest_has_one_hash_whatever_way_it_went(held: Manifest) -> None:
     again = Manifest.model_validate_json(held.model_dump_json())
@@ -185,6 +186,7 @@ def test_a_manifest_has_one_hash_whatever_way_it_went(held: Manifest) -> None:
     assert manifest.diff(held, again) == []
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(manifests, manifests)
 def test_hashes_differ_exactly_when_something_differs(one: Manifest, other: Manifest) -> None:
     same = manifest.content(one) == manifest.content(other)

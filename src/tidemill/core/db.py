@@ -171,6 +171,15 @@ def _translate(error: sa.exc.OperationalError) -> TidemillError:
     return Unavailable(f"The database does not answer: {text.strip()}.", hint="Check that it is running.")
 
 
+def hold(conn: sa.Connection, name: str) -> None:
+    """Let no other transaction hold `name` until this one ends: for «find the newest, then insert the next».
+
+    Under SQLite there is one writer at a time anyway.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
 def row_values(row: sa.Row[*tuple[Any, ...]] | sa.RowMapping) -> dict[str, Any]:
     """A row as a dict, for building a value from it."""
     mapping = row if isinstance(row, sa.RowMapping) else row._mapping

@@ -31,8 +31,8 @@ def move_alias(ctx: Context, name: str, alias: str, body: AliasMove) -> AliasCha
             hint="Choose a word such as champion or candidate.",
             param="alias",
         )
+    store.lock_model(ctx.conn, name)
     model = get_model(ctx, name)
-    store.lock_model(ctx.conn, model.id)
     version = _target(ctx, model, body.version)
     now = store.change_at(ctx.conn, model.id, alias, None)
     if now is not None and now.version_id == version.id:
@@ -53,8 +53,8 @@ def move_alias(ctx: Context, name: str, alias: str, body: AliasMove) -> AliasCha
 
 def remove_alias(ctx: Context, name: str, alias: str, body: AliasRemove) -> AliasChange:
     """Take `alias` away; its history stays. Raises ModelNotFound."""
+    store.lock_model(ctx.conn, name)
     model = get_model(ctx, name)
-    store.lock_model(ctx.conn, model.id)
     now = store.change_at(ctx.conn, model.id, alias, None)
     if now is None or now.version_id is None:
         raise _no_alias(model, alias)

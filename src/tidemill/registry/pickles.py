@@ -41,6 +41,7 @@ _MAGIC = {
 }
 
 _HEAD = 2**20
+_MANY = 1000
 
 
 def check(path: Path, label: str) -> None:
@@ -74,6 +75,7 @@ def _is_pickle(head: bytes) -> bool:
     if len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return True
     # Protocols 0 and 1 have no mark: it is one when it can be read up to its STOP and does more than stop.
+    # A long one goes on after what was read, so that many operations in a row are enough.
     count = 0
     try:
         for operation, _argument, _at in pickletools.genops(head):
@@ -81,5 +83,5 @@ def _is_pickle(head: bytes) -> bool:
             if operation.name == "STOP":
                 return count > 1
     except Exception:  # noqa: BLE001 - genops raises many kinds on text that is no pickle, and that is the answer
-        return False
+        return len(head) == _HEAD and count > _MANY
     return False

@@ -61,21 +61,20 @@ def add_version(ctx: Context, body: VersionCreate) -> ModelVersion:
     found = inspect(local)
     _check_kind(body, found)
     parents, bases = _parents(ctx, body.parents)
+    store.lock_model(ctx.conn, body.model)
     model = _model_for(ctx, body)
-    store.lock_model(ctx.conn, model.id)
     kept = sorted(body.files, key=lambda f: f.path)
     digest = content_hash([[f.path, f.hash] for f in kept])
     same = store.version_by_hash(ctx.conn, model.id, digest)
     if same is not None:
         return _unchanged(same, body, parents)
-    counted = get_model(ctx, model.name)  # again: another transaction may have added one before the lock
     licence = body.licence or found.licence
     imported = body.kind == "base" and not parents
     version = ModelVersion(
         id=new_id("mv"),
         model_id=model.id,
         model=model.name,
-        number=counted.versions + 1,
+        number=model.versions + 1,
         kind=body.kind,
         format=found.format,
         files=kept,
@@ -152,7 +151,7 @@ def delete_version(ctx: Context, ref: str) -> None:
     Raises ModelInUse.
     """
     version = get_version(ctx, ref)
-    store.lock_model(ctx.conn, version.model_id)
+    store.lock_model(ctx.conn, version.model)
     below = lineage.walk(ctx.conn, version.id, "down", depth=1)
     labels = [n.label for n in below.nodes if n.id != version.id] if below is not None else []
     aliases = store.aliases_ever_on(ctx.conn, version.id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
 from tidemill.registry.types import AliasChange, Evidence, Model, ModelVersion
 
 models = sa.Table(
@@ -82,9 +82,9 @@ def insert_model(conn: sa.Connection, model: Model) -> None:
     conn.execute(models.insert().values(**model.model_dump()))
 
 
-def lock_model(conn: sa.Connection, model_id: str) -> None:
-    """Let nobody else add versions or move aliases of the model until the transaction ends."""
-    conn.execute(sa.select(models.c.id).where(models.c.id == model_id).with_for_update())
+def lock_model(conn: sa.Connection, name: str) -> None:
+    """Let nobody else make the model, add versions or move its aliases until the transaction ends."""
+    hold(conn, f"model {name}")
 
 
 def model_by_name(conn: sa.Connection, name: str) -> Model | None:

@@ -39,6 +39,7 @@ def request_approval(ctx: Context, body: ApprovalRequest) -> Approval:
     Raises ApprovalPending when somebody else has asked already.
     """
     release = get_release(ctx, body.release)
+    store.lock(ctx.conn, f"approval {release.id} {body.environment}")
     verdict, results = standing(ctx, release)
     for known in _of(ctx, release, body.environment):
         if known.state == "pending":

@@ -37,6 +37,7 @@ def declare_gate(ctx: Context, body: GateCreate) -> Gate:
     eval_set = evals.get_set(ctx, body.eval_set)
     terms = GateTerms.model_validate(body.model_dump(include=set(GateTerms.model_fields)) | {"eval_set": eval_set.id})
     digest = terms_hash(terms)
+    store.lock(ctx.conn, f"gate {body.name}")
     newest = store.gate_by(ctx.conn, name=body.name)
     if newest is not None and newest.hash == digest:
         return newest
@@ -79,7 +80,9 @@ def evaluate_gate(ctx: Context, body: GateEvaluate) -> GateResult:
     The same runs again give the verdict that is there. Raises RunBeforeGate, UnfitEvidence,
     GateChangedAfterEvaluation, and what a comparison raises (RunNotFinished, RunHasFailures, TooFewPairs).
     """
-    release, gate = get_release(ctx, body.release), get_gate(ctx, body.gate)
+    release, name = get_release(ctx, body.release), get_gate(ctx, body.gate).name
+    store.lock(ctx.conn, f"gate {name}")
+    gate = get_gate(ctx, body.gate)
     check_unchanged(gate, gate.hash)
     baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
     for run in (baseline, candidate):

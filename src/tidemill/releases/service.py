@@ -57,6 +57,7 @@ def create_release(ctx: Context, body: ReleaseCreate) -> Release:
     """
     frozen = _freeze(ctx, body)
     digest = manifest.manifest_hash(frozen)
+    store.lock(ctx.conn, f"release {body.name}")
     known = store.release_by(ctx.conn, name=body.name, content_hash=digest)
     if known is not None:
         return known
