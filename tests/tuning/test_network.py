@@ -61,7 +61,7 @@ def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -
     found = network.batch_loss(model, ROWS, prefix, PLAIN)
     assert found.counted == 9
     wanted = theirs(model)
-    assert float(found.nats) == pytest.approx(float(wanted), rel=1e-5)
+    assert found.nats.item() == pytest.approx(wanted.item(), rel=1e-5)
     ours, reference = gradients(model, found.nats), gradients(model, theirs(model))
     for name, value in reference.items():
         assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-5), name

@@ -83,6 +83,7 @@ def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
         task_type="CAUSAL_LM",
         base_model_name_or_path=name,
     )
+    model.name_or_path = name  # peft would write the folder of this machine into the adapter
     adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     for key, weight in adapted.named_parameters():
         if "lora_" in key:

@@ -20,12 +20,10 @@ PROVENANCE = "tidemill.json"
 def write_adapter(model: Any, base: Path, folder: Path) -> None:
     """Write a peft adapter with the chat template it was trained under."""
     shutil.rmtree(folder, ignore_errors=True)
-    name = model.peft_config["default"].base_model_name_or_path
     model.save_pretrained(folder, safe_serialization=True)
     settings = read_json(folder / "adapter_config.json")
     # peft lists the targets from a set, in another order every time; equal adapters should have equal hashes.
     settings["target_modules"] = sorted(settings["target_modules"])
-    settings["base_model_name_or_path"] = name
     write_json(folder / "adapter_config.json", settings)
     (folder / "README.md").unlink(missing_ok=True)
     if (base / "chat_template.jinja").exists():
