@@ -17,6 +17,7 @@ from tidemill.access.types import (
     PersonUpdate,
     RoleMissing,
 )
+from tidemill.client import Client
 from tidemill.core.context import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -126,3 +127,15 @@ def test_roles_include_what_they_should(own, asked, allowed) -> None:
     if not allowed:
         with pytest.raises(RoleMissing, match=asked):
             service.require(actor, asked)
+
+
+def test_a_key_counts_for_more_than_owning_the_home(home) -> None:
+    with Client() as owner:
+        owner.access.create_person("vi", ["viewer"])
+        secret = owner.access.create_key("vi").secret
+    with Client(api_key=secret) as vi:
+        assert vi.access.whoami().name == "vi"
+        with pytest.raises(RoleMissing):
+            vi.prompts.create("x", text="y")
+    with pytest.raises(KeyInvalid), Client(api_key="tm-wrong") as nobody:
+        nobody.access.whoami()
