@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("created_by", sa.String(120), nullable=False),
         sa.Column("finished_at", UtcDateTime),
-        sa.UniqueConstraint("key"),
+        sa.UniqueConstraint("key", name="uq_tuning_runs_key"),
     )
     op.create_index("ix_tuning_runs_state_id", "tuning_runs", ["state", "id"])
     op.create_table(
