@@ -2,11 +2,11 @@
 
 from openai import OpenAI
 
-from tidemill.core.lineage import Graph, Node
 from tidemill.deployments.types import Deployment
 from tidemill.demo.judging import METRIC, RELEASE
 from tidemill.demo.stage import PEOPLE, Stage
 from tidemill.evals.types import EvalRun
+from tidemill.governance.cli import tree
 
 QUESTIONS = ("Who wrote the opera Carmen ?", "How many islands does Greece have ?")
 
@@ -62,27 +62,8 @@ def ask(stage: Stage) -> None:
 
 def origin(stage: Stage) -> None:
     """From the answer back to the data."""
-    call = stage.facts["answer"]
-    graph = stage.dana.governance.lineage(call, direction="up")
-    for depth, relation, node in _chain(graph):
-        arrow = "   " * depth + (f"{relation} -> " if relation else "")
-        stage.say(f"{arrow}{node.kind} {node.label}")
-
-
-def _chain(graph: Graph) -> list[tuple[int, str, Node]]:
-    """Every node once, each under the child it was first reached from."""
-    nodes = {node.id: node for node in graph.nodes}
-    out, seen = [(0, "", nodes[graph.root])], {graph.root}
-
-    def down(child: str, depth: int) -> None:
-        for edge in graph.edges:
-            if edge.child_id == child and edge.parent_id not in seen:
-                seen.add(edge.parent_id)
-                out.append((depth, edge.relation, nodes[edge.parent_id]))
-                down(edge.parent_id, depth + 1)
-
-    down(graph.root, 1)
-    return out
+    found = stage.dana.governance.lineage(stage.facts["answer"])
+    stage.show(tree(found.node, found.up, "was made from", up=True))
 
 
 def summary(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -80,14 +80,18 @@ class Stage:
 
     def say(self, text: str, style: str = "") -> None:
         """One line for the reader."""
-        self.out.print(Padding(Text(text, style=style), (0, 0, 0, 4)))
+        self.show(Text(text, style=style))
+
+    def show(self, thing: RenderableType) -> None:
+        """Anything that can be drawn."""
+        self.out.print(Padding(thing, (0, 0, 0, 4)))
 
     def rows(self, headings: list[str], rows: list[list[Any]]) -> None:
         """A small table for the reader."""
         table = Table(*headings, box=None, pad_edge=False, header_style="bold", padding=(0, 2))
         for row in rows:
             table.add_row(*(str(value) for value in row))
-        self.out.print(Padding(table, (0, 0, 0, 4)))
+        self.show(table)
 
     @contextmanager
     def chapter(self, number: int, title: str) -> Iterator[None]:

@@ -35,7 +35,7 @@ def lineage(
         term.show(found)
         return
     for graph, way, up in ((found.up, "was made from", True), (found.down, "led to", False)):
-        term.out.print(_tree(found.node, graph, way if graph.edges else f"{way} nothing", up=up))
+        term.out.print(tree(found.node, graph, way if graph.edges else f"{way} nothing", up=up))
 
 
 @app.command("list")
@@ -74,7 +74,7 @@ def _moment(text: str | None) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def _tree(root: Node, graph: Graph, heading: str, *, up: bool) -> Tree:
+def tree(root: Node, graph: Graph, heading: str, *, up: bool) -> Tree:
     """The graph as a tree. What is reached twice is shown in full once."""
     nodes = {n.id: n for n in graph.nodes}
     branches: dict[str, list[tuple[str, str]]] = {}
