@@ -1,10 +1,10 @@
-"""The last chapters: two people decide, the release goes dev, qa, prod, and answers; then where the answer came from."""
+"""The last chapters: two people decide, the release goes dev, qa, prod, and answers; then where it came from."""
 
 from openai import OpenAI
 
-from tidemill.deployments.types import Deployment
 from tidemill.demo.judging import METRIC, RELEASE
 from tidemill.demo.stage import PEOPLE, Stage
+from tidemill.deployments.types import Deployment
 from tidemill.evals.types import EvalRun
 from tidemill.governance.cli import tree
 
