@@ -18,7 +18,9 @@ from tidemill.data import types
 pytestmark = pytest.mark.usefixtures("untouched")
 
 
-def refuse(desk: Desk, kind: type[TidemillError], name: str, content: str | bytes, **options: object) -> TidemillError:
+def import_raises(
+    desk: Desk, kind: type[TidemillError], name: str, content: str | bytes, **options: object
+) -> TidemillError:
     with pytest.raises(kind) as caught:
         desk.import_(name, content, **options)
     assert type(caught.value) is kind
@@ -50,17 +52,17 @@ def test_a_folder_without_data(desk: Desk) -> None:
 
 
 def test_an_empty_file(desk: Desk) -> None:
-    refuse(desk, types.FileEmpty, "empty.csv", b"")
+    import_raises(desk, types.FileEmpty, "empty.csv", b"")
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.csv", "text,label\n"), ("a.jsonl", "\n\n"), ("a.txt", "\n")])
 def test_a_file_without_rows(desk: Desk, name: str, content: str) -> None:
-    assert "no rows" in refuse(desk, types.FileEmpty, name, content).message
+    assert "no rows" in import_raises(desk, types.FileEmpty, name, content).message
 
 
 def test_a_wrong_encoding_names_byte_line_and_encodings_to_try(desk: Desk) -> None:
     content = "text,label\nplain,a\ncafé,b\n".encode("latin-1")
-    error = refuse(desk, types.EncodingWrong, "a.csv", content)
+    error = import_raises(desk, types.EncodingWrong, "a.csv", content)
     assert error.details is not None
     assert (error.details["offset"], error.details["line"]) == (22, 3)
     assert "byte 0xe9 at offset 22 (line 3)" in error.message
@@ -69,47 +71,47 @@ def test_a_wrong_encoding_names_byte_line_and_encodings_to_try(desk: Desk) -> No
 
 def test_a_wrong_encoding_far_into_the_file(desk: Desk) -> None:
     good = b"text,label\n" + b"some text,a\n" * 300_000
-    error = refuse(desk, types.EncodingWrong, "a.csv", good + "naïve,b\n".encode("latin-1"))
+    error = import_raises(desk, types.EncodingWrong, "a.csv", good + "naïve,b\n".encode("latin-1"))
     assert error.details == {"offset": len(good) + 2, "line": 300_002, "encodings": error.details["encodings"]}
 
 
 def test_utf_16_without_being_told(desk: Desk) -> None:
-    error = refuse(desk, types.EncodingWrong, "a.csv", "text,label\nhi,a\n".encode("utf-16"))
+    error = import_raises(desk, types.EncodingWrong, "a.csv", "text,label\nhi,a\n".encode("utf-16"))
     assert "--encoding utf-16" in (error.hint or "")
 
 
 def test_an_unknown_encoding(desk: Desk) -> None:
-    refuse(desk, types.EncodingUnknown, "a.csv", "text,label\nhi,a\n", read={"encoding": "utf-99"})
+    import_raises(desk, types.EncodingUnknown, "a.csv", "text,label\nhi,a\n", read={"encoding": "utf-99"})
 
 
 @pytest.mark.parametrize(("row", "found"), [("one,two,three", 3), ("one", 1)])
 def test_a_ragged_csv_names_line_and_columns(desk: Desk, row: str, found: int) -> None:
-    error = refuse(desk, types.CsvRagged, "a.csv", f'text,label\n"two\nlines",a\n{row}\n')
+    error = import_raises(desk, types.CsvRagged, "a.csv", f'text,label\n"two\nlines",a\n{row}\n')
     assert error.details == {"line": 4, "expected": 2, "found": found}
 
 
 def test_an_open_quote(desk: Desk) -> None:
-    refuse(desk, types.RecordMalformed, "a.csv", 'text,label\n"never closed,a\nmore,b\n')
+    import_raises(desk, types.RecordMalformed, "a.csv", 'text,label\n"never closed,a\nmore,b\n')
 
 
 def test_a_duplicate_header(desk: Desk) -> None:
-    error = refuse(desk, types.HeaderDuplicate, "a.csv", "text,label,text\na,b,c\n")
+    error = import_raises(desk, types.HeaderDuplicate, "a.csv", "text,label,text\na,b,c\n")
     assert "'text' twice (again at place 3)" in error.message
 
 
 def test_json_that_is_not_an_object(desk: Desk) -> None:
-    error = refuse(desk, types.RecordNotObject, "a.jsonl", '{"text": "a"}\n[1, 2]\n')
+    error = import_raises(desk, types.RecordNotObject, "a.jsonl", '{"text": "a"}\n[1, 2]\n')
     assert "Line 2 of a.jsonl is a JSON array" in error.message
 
 
 @pytest.mark.parametrize("line", ["{oops", '{"text": NaN}', '{"text": "' + "\\ud800" + '"}', "[" * 5000])
 def test_json_that_is_not_json(desk: Desk, line: str) -> None:
-    assert "Line 2" in refuse(desk, types.RecordMalformed, "a.jsonl", '{"text": "a"}\n' + line + "\n").message
+    assert "Line 2" in import_raises(desk, types.RecordMalformed, "a.jsonl", '{"text": "a"}\n' + line + "\n").message
 
 
 def test_an_unknown_column_suggests_the_nearest(desk: Desk) -> None:
     options = {"row_schema": "classification", "mapping": {"fields": {"text": "questoin", "label": "kind"}}}
-    error = refuse(desk, types.ColumnUnknown, "a.csv", "question,kind\nWho?,HUM\n", **options)
+    error = import_raises(desk, types.ColumnUnknown, "a.csv", "question,kind\nWho?,HUM\n", **options)
     assert "`--map text=question`" in (error.hint or "")
 
 
@@ -122,48 +124,52 @@ def test_an_unknown_column_in_the_second_file(desk: Desk) -> None:
 
 def test_an_unknown_field(desk: Desk) -> None:
     options = {"row_schema": "classification", "mapping": {"fields": {"lable": "kind"}}}
-    error = refuse(desk, types.FieldUnknown, "a.csv", "question,kind\nWho?,HUM\n", **options)
+    error = import_raises(desk, types.FieldUnknown, "a.csv", "question,kind\nWho?,HUM\n", **options)
     assert "Did you mean 'label'?" in (error.hint or "")
 
 
 def test_columns_that_do_not_tell_what_they_are_come_with_a_proposal(desk: Desk) -> None:
     rows = "".join(f"what is the meaning of number {n},{'ab'[n % 2]}\n" for n in range(20))
-    error = refuse(desk, types.MappingUnclear, "a.csv", "x,y\n" + rows)
+    error = import_raises(desk, types.MappingUnclear, "a.csv", "x,y\n" + rows)
     assert "--schema classification --map text=x --map label=y" in (error.hint or "")
 
 
 def test_an_unknown_format(desk: Desk) -> None:
-    refuse(desk, types.FormatUnknown, "a.dat", "just words\n")
+    import_raises(desk, types.FormatUnknown, "a.dat", "just words\n")
 
 
 def test_a_label_outside_the_declared_set(desk: Desk) -> None:
-    error = refuse(desk, types.LabelUnknown, "a.csv", "text,label\na,yes\nb,yess\n", mapping={"labels": ["yes", "no"]})
+    error = import_raises(
+        desk, types.LabelUnknown, "a.csv", "text,label\na,yes\nb,yess\n", mapping={"labels": ["yes", "no"]}
+    )
     assert error.details == {"line": 3, "label": "yess"}
     assert "Did you mean 'yes'?" in (error.hint or "")
 
 
 def test_mixed_types(desk: Desk) -> None:
-    error = refuse(desk, types.TypesMixed, "a.jsonl", jsonl({"text": "a", "label": "x"}, {"text": "b", "label": 1}))
+    error = import_raises(
+        desk, types.TypesMixed, "a.jsonl", jsonl({"text": "a", "label": "x"}, {"text": "b", "label": 1})
+    )
     assert "Line 2 of a.jsonl has a number, Line 1 of a.jsonl has text" in error.message
 
 
 def test_a_number_where_text_belongs(desk: Desk) -> None:
-    refuse(desk, types.TypeWrong, "a.jsonl", jsonl({"text": 1, "label": "x"}))
+    import_raises(desk, types.TypeWrong, "a.jsonl", jsonl({"text": 1, "label": "x"}))
 
 
 def test_a_row_without_a_value(desk: Desk) -> None:
-    error = refuse(desk, types.ValueMissing, "a.jsonl", jsonl({"text": "a", "label": "x"}, {"text": "b"}))
+    error = import_raises(desk, types.ValueMissing, "a.jsonl", jsonl({"text": "a", "label": "x"}, {"text": "b"}))
     assert "--missing drop" in (error.hint or "")
 
 
 def test_messages_of_a_wrong_form(desk: Desk) -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
     for messages in ("hello", [{"role": "nobody", "content": "a"}], [{"role": "user", "content": 1}], [call]):
-        refuse(desk, types.MessagesInvalid, "a.jsonl", jsonl({"messages": messages}))
+        import_raises(desk, types.MessagesInvalid, "a.jsonl", jsonl({"messages": messages}))
 
 
 def test_a_line_that_does_not_fit_the_pattern(desk: Desk) -> None:
-    error = refuse(
+    error = import_raises(
         desk, types.LineUnmatched, "a.txt", "A:one\ntwo\n", read={"pattern": "(?P<label>[A-Z]):(?P<text>.+)"}
     )
     assert error.details == {"line": 2}
@@ -171,48 +177,54 @@ def test_a_line_that_does_not_fit_the_pattern(desk: Desk) -> None:
 
 @pytest.mark.parametrize("pattern", ["(", "[A-Z]+", "(?P<a>.)(?=b)"])
 def test_a_pattern_that_is_none(desk: Desk, pattern: str) -> None:
-    refuse(desk, types.PatternInvalid, "a.txt", "A:one\n", read={"pattern": pattern})
+    import_raises(desk, types.PatternInvalid, "a.txt", "A:one\n", read={"pattern": pattern})
 
 
 def test_a_broken_parquet_file(desk: Desk) -> None:
     whole = desk.folder / "whole.parquet"
     whole.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": ["a"] * 1000, "label": ["b"] * 1000}), whole)
-    refuse(desk, types.SourceUnreadable, "cut.parquet", whole.read_bytes()[:-20])
+    import_raises(desk, types.SourceUnreadable, "cut.parquet", whole.read_bytes()[:-20])
 
 
 def test_a_cut_off_gzip_file(desk: Desk) -> None:
     packed = gzip.compress(jsonl(*({"text": f"row {n}"} for n in range(1000))).encode())
-    refuse(desk, types.SourceUnreadable, "a.jsonl.gz", packed[: len(packed) // 2])
+    import_raises(desk, types.SourceUnreadable, "a.jsonl.gz", packed[: len(packed) // 2])
 
 
 def test_a_split_that_would_leave_a_class_empty(desk: Desk) -> None:
     rows = "".join(f"text {n} {'x' * n},{'common' if n else 'rare'}\n" for n in range(20))
-    error = refuse(desk, types.SplitClassEmpty, "a.csv", "text,label\n" + rows, split={"ratios": {"a": 0.5, "b": 0.5}})
+    error = import_raises(
+        desk, types.SplitClassEmpty, "a.csv", "text,label\n" + rows, split={"ratios": {"a": 0.5, "b": 0.5}}
+    )
     assert "no row of the class 'rare' (1 row of it in all)" in error.message
 
 
 def test_a_split_without_rows(desk: Desk) -> None:
-    refuse(desk, types.SplitEmpty, "a.txt", "only one line\n", split={"ratios": {"train": 0.5, "test": 0.5}})
+    import_raises(desk, types.SplitEmpty, "a.txt", "only one line\n", split={"ratios": {"train": 0.5, "test": 0.5}})
 
 
 def test_a_split_by_time_without_time(desk: Desk) -> None:
     split = {"ratios": {"train": 0.5, "test": 0.5}, "by": "time"}
-    refuse(desk, types.SplitInvalid, "a.txt", "one line\nanother one\n", split=split)
+    import_raises(desk, types.SplitInvalid, "a.txt", "one line\nanother one\n", split=split)
 
 
 def test_a_time_that_is_none(desk: Desk) -> None:
     mapping = {"fields": {"text": "text", "time": "when"}}
-    refuse(desk, types.TimeUnreadable, "a.csv", "text,when\na,yesterday\n", mapping=mapping)
+    import_raises(desk, types.TimeUnreadable, "a.csv", "text,when\na,yesterday\n", mapping=mapping)
 
 
 def test_a_recipe_that_leaves_nothing(desk: Desk) -> None:
     recipe = {"steps": [{"step": "length", "min_chars": 100}]}
-    assert "length dropped 2" in refuse(desk, types.NothingLeft, "a.txt", "short\nlines\n", recipe=recipe).message
+    assert (
+        "length dropped 2" in import_raises(desk, types.NothingLeft, "a.txt", "short\nlines\n", recipe=recipe).message
+    )
 
 
 def test_an_unknown_language(desk: Desk) -> None:
-    refuse(desk, types.RecipeInvalid, "a.txt", "short\n", recipe={"steps": [{"step": "language", "keep": ["xx-yy"]}]})
+    import_raises(
+        desk, types.RecipeInvalid, "a.txt", "short\n", recipe={"steps": [{"step": "language", "keep": ["xx-yy"]}]}
+    )
 
 
 def test_a_source_that_was_not_uploaded(desk: Desk) -> None:

@@ -73,8 +73,8 @@ def anonymous():
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 plan = Plan(engine=ENGINE, sources=[SourceRef(name="long.jsonl", hash="sha256:" + "0" * 64)], row_schema="text",
-            read=ReadSpec(), mapping=MapSpec(fields={"text": "text"}), recipe=default_recipe(),
-            split=SplitSpec(ratios={"train": 0.9, "test": 0.1}))
+            read=ReadSpec(), mapping=MapSpec(fields={"text": "text"}), recipe=Recipe(steps=[s for s in default_recipe().steps if s.step not in ("pii", "near_duplicates")]),
+            split=SplitSpec(ratios={"train": 0.9, "test": 0.1}, near_duplicates=None))
 peak = [0]
 def note(stage, rows):
     peak[0] = max(peak[0], anonymous())
@@ -87,7 +87,7 @@ with tempfile.TemporaryDirectory() as folder:
 @pytest.mark.slow
 def test_memory_grows_with_rows_but_not_with_text(tmp_path: Path) -> None:
     peaks = []
-    for megabytes in (10, 40):
+    for megabytes in (10, 60):
         path = long_file(tmp_path / str(megabytes), megabytes)
         out = subprocess.run(
             [sys.executable, "-c", _PEAK, str(path)], capture_output=True, text=True, check=True
@@ -96,4 +96,4 @@ def test_memory_grows_with_rows_but_not_with_text(tmp_path: Path) -> None:
         assert rows == megabytes * 1000
         peaks.append(peak)
     grown = (peaks[1] - peaks[0]) / 1024
-    assert grown < 15, f"30 MB more of input took {grown:.0f} MB more of memory ({peaks} KiB)"
+    assert grown < 25, f"50 MB more of input took {grown:.0f} MB more of memory ({peaks} KiB)"

@@ -39,6 +39,7 @@ ENGINE = 1
 
 Progress = Callable[[str, int], None]
 _GROUP_ROWS = 16_384
+_GROUP_BYTES = 4 << 20
 _LANGUAGE_SAMPLE = 500
 _LABELS = 1000
 
@@ -249,7 +250,8 @@ class _VersionWriter:
             self._measure(batch, divided.places[begin:end], begin, stride)
             for number, split in enumerate(self.splits):
                 self._take(columns, split, (divided.places[begin:end] == number).tolist())
-                if sum(map(len, self.held[split])) >= _GROUP_ROWS:
+                held = self.held[split]
+                if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
                     self._flush(writers[split], split)
             begin = end
         for split, writer in writers.items():

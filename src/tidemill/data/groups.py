@@ -1,5 +1,6 @@
 """Which rows belong together: equal keys, equal text, nearly equal text."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ Signatures = npt.NDArray[np.uint8]
 PERMUTATIONS = 128
 SEED = 42
 _RECALL = 0.995
-_MANY = 256
+_MANY, _PER_SET = 1024, 8
 _HELD_TOKENS = 2_000_000
 _SLACK = 0.12
 """A pair whose signatures agree this much less than the threshold is not compared in full (over 3 standard errors)."""
@@ -40,14 +41,18 @@ class Unions:
         first, second = sorted((self.root(left), self.root(right)))
         self.parent[second] = first
 
+    def roots_of(self, rows: I64) -> I64:
+        """The representatives of some rows."""
+        found = self.parent[rows]
+        while True:
+            above = self.parent[found]
+            if np.array_equal(above, found):
+                return found
+            found = above
+
     def roots(self) -> I64:
         """The representative of every row."""
-        parent = self.parent
-        while True:
-            above = parent[parent]
-            if np.array_equal(above, parent):
-                return above
-            parent = above
+        return self.roots_of(np.arange(len(self.parent)))
 
     def join_equal(self, keys: U64) -> None:
         """Join rows with the same 128-bit key; a key of zero joins nothing."""
@@ -135,13 +140,15 @@ class NearIndex:
             for rows in _equal_runs(hashes):
                 yield rows, signatures
 
-    def alike(self, row: int, others: I64, signatures: Signatures) -> Iterator[Pair]:
-        """Those of `others` that really are near-duplicates of `row`."""
+    def likely(self, row: int, others: I64, signatures: Signatures) -> list[int]:
+        """Those of `others` whose signatures say that they may be near-duplicates of `row`."""
         agreeing = (signatures[others] == signatures[row]).mean(axis=1)
-        for other in others[agreeing >= self.threshold - _SLACK].tolist():
-            similarity = jaccard(self._tokens(other), self._tokens(row))
-            if similarity >= self.threshold:
-                yield Pair(row, other, similarity)
+        found: list[int] = others[agreeing >= self.threshold - _SLACK].tolist()
+        return found
+
+    def similarity(self, left: int, right: int) -> float:
+        """The real Jaccard similarity of two rows."""
+        return jaccard(self._tokens(left), self._tokens(right))
 
     def _tokens(self, row: int) -> U64:
         """The tokens of one row, from a cache of bounded size."""
@@ -161,22 +168,25 @@ class NearIndex:
             yield from self._joining(rows, signatures, unions)
 
     def _joining(self, rows: I64, signatures: Signatures, unions: Unions) -> Iterator[Pair]:
+        if len(set(unions.roots_of(rows).tolist())) == 1:
+            return
         seen: list[int] = []
-        heads: set[int] = set()
+        members: Counter[int] = Counter()
         for row in rows.tolist():
+            before = np.array(seen, dtype=np.int64)
+            apart = before[unions.roots_of(before) != unions.root(row)]
+            for other in self.likely(row, apart, signatures) if len(apart) else ():
+                if unions.root(other) == unions.root(row):
+                    continue
+                similarity = self.similarity(other, row)
+                if similarity >= self.threshold:
+                    unions.join(other, row)
+                    yield Pair(row, other, similarity)
+            # In a run of thousands, comparing with a few rows of each known set is enough and stays fast.
             own = unions.root(row)
-            apart = [other for other in seen if unions.root(other) != own]
-            if apart:
-                for pair in self.alike(row, np.array(apart), signatures):
-                    if unions.root(pair.like) != unions.root(row):
-                        unions.join(pair.like, row)
-                        yield pair
-            # In a run of thousands, comparing with some rows of each known set is enough and stays fast.
-            if len(seen) < _MANY or unions.root(row) not in heads:
-                seen.append(row)
-                heads.add(unions.root(row))
-            if len(seen) > 4 * _MANY:
-                seen = seen[-2 * _MANY :]
+            if members[own] < _PER_SET:
+                members[own] += 1
+                seen = [*seen[-_MANY:], row]
 
 
 def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:

@@ -60,7 +60,10 @@ def _note_close(
         if not len(against):
             continue
         for row in rows[here == late].tolist():
-            if row not in found and next(near.alike(row, against, signatures), None) is not None:
+            if row in found:
+                continue
+            likely = near.likely(row, against, signatures)
+            if any(near.similarity(other, row) >= near.threshold for other in likely):
                 found.add(row)
 
 
