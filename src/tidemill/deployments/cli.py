@@ -124,9 +124,7 @@ def history(
     ctx: typer.Context,
     environment: EnvironmentOption = None,
     name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
-    at: Annotated[
-        datetime | None, typer.Option(help="Only what served at this local time.")
-    ] = None,
+    at: Annotated[datetime | None, typer.Option(help="Only what served at this local time.")] = None,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:

@@ -10,7 +10,7 @@ from tidemill.deployments.replica import RunningReplica
 from tidemill.deployments.supervisor import Supervisor
 from tidemill.deployments.types import EnginesNotRunning, EngineUnavailable
 from tidemill.deployments.unit import Unit
-from tidemill.gateway.types import ModelCard, Overloaded, Target, UnknownModel
+from tidemill.gateway.types import ModelCard, Overloaded, Target, unknown_model
 
 PATIENCE_S = 120.0
 """How long a request waits for a place, or for a replica to start."""
@@ -72,7 +72,7 @@ class EngineRouter:
         if "/" in model:
             route = self._supervisor.routes.get(model)
             if route is None:
-                raise UnknownModel.named(model, [card.id for card in await self.models()])
+                raise unknown_model(model, [card.id for card in await self.models()])
             return route.unit, route.deployment.environment, route.deployment.id
         access.require(actor, "developer")
         end, known = self._meanings.get(model, (0.0, None))

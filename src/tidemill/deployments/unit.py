@@ -6,7 +6,7 @@ from typing import Any
 from tidemill.core.context import Context
 from tidemill.core.errors import NotFound
 from tidemill.deployments import store
-from tidemill.gateway.types import ModelCard, Target, UnknownModel
+from tidemill.gateway.types import ModelCard, Target, unknown_model
 from tidemill.prompts.types import Message
 from tidemill.registry import service as registry
 from tidemill.registry.types import InvalidModelReference, ModelVersion
@@ -58,7 +58,7 @@ def named(ctx: Context, name: str) -> Unit:
     try:
         version = registry.get_version(ctx, name)
     except (NotFound, InvalidModelReference):
-        raise UnknownModel.named(name, [card.id for card in cards(ctx)]) from None
+        raise unknown_model(name, [card.id for card in cards(ctx)]) from None
     if not version.servable:
         raise ModelNotServable(
             f"{version.ref} has no passed parity proof, so it is not served.",

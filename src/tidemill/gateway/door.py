@@ -13,7 +13,7 @@ from tidemill.core.wire import new_id
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.exchange import Exchange
 from tidemill.gateway.line import HungUp, Line
-from tidemill.gateway.types import ModelCard, Router, UnknownModel, UnknownRoute
+from tidemill.gateway.types import ModelCard, Router, UnknownRoute, unknown_model
 from tidemill.gateway.upstream import Upstream
 
 log = logging.getLogger("tidemill.gateway")
@@ -83,7 +83,7 @@ class Gateway:
     async def _card(self, name: str) -> ModelCard:
         cards = {card.id: card for card in await self._router.models()}
         if name not in cards:
-            raise UnknownModel.named(name, list(cards))
+            raise unknown_model(name, list(cards))
         return cards[name]
 
     async def _caller(self, scope: MutableMapping[str, Any]) -> Actor:

@@ -9,7 +9,6 @@ from tidemill.core.context import Actor
 from tidemill.core.errors import BadRequest, Failed, NotFound, TidemillError, Unavailable, nearest
 from tidemill.core.wire import Instant, Value
 from tidemill.prompts.types import Message
-from tidemill.registry.types import ModelNotFound
 
 Status = Literal["ok", "error", "aborted"]
 
@@ -20,15 +19,17 @@ class CallNotFound(NotFound):
     code = "call_not_found"
 
 
-class UnknownModel(ModelNotFound):
+class UnknownModel(NotFound):
     """Nothing here answers to that model name."""
 
-    @classmethod
-    def named(cls, name: str, known: list[str]) -> "UnknownModel":
-        """The error for `name`, with the names most like it."""
-        near = nearest(name, known)
-        hint = f"Did you mean {', '.join(near)}?" if near else "`GET /v1/models` lists what can be asked for."
-        return cls(f"There is no model {name!r}.", hint=hint, param="model", details={"nearest": near})
+    code = "model_not_found"
+
+
+def unknown_model(name: str, known: list[str]) -> UnknownModel:
+    """The error for a name that nothing here answers to, with the names most like it."""
+    near = nearest(name, known)
+    hint = f"Did you mean {', '.join(near)}?" if near else "`GET /v1/models` lists what can be asked for."
+    return UnknownModel(f"There is no model {name!r}.", hint=hint, param="model", details={"nearest": near})
 
 
 class RequestInvalid(BadRequest):

@@ -145,7 +145,11 @@ class LlamaCpp:
             argv += ["--chat-template", str(template)]
         with log.open("ab") as sink:
             child = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, start_new_session=True
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                start_new_session=True,
             )
         return LlamaCppProcess(child, log)
 
