@@ -72,8 +72,9 @@ def anonymous():
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
+steps = [step for step in default_recipe().steps if step.step not in ("pii", "near_duplicates")]  # the slow ones
 plan = Plan(engine=ENGINE, sources=[SourceRef(name="long.jsonl", hash="sha256:" + "0" * 64)], row_schema="text",
-            read=ReadSpec(), mapping=MapSpec(fields={"text": "text"}), recipe=Recipe(steps=[s for s in default_recipe().steps if s.step not in ("pii", "near_duplicates")]),
+            read=ReadSpec(), mapping=MapSpec(fields={"text": "text"}), recipe=Recipe(steps=steps),
             split=SplitSpec(ratios={"train": 0.9, "test": 0.1}, near_duplicates=None))
 peak = [0]
 def note(stage, rows):
