@@ -84,7 +84,7 @@ def tune(stage: Stage) -> TuningRun:
     if stage.size.steps is not None:
         training = training.model_copy(update=QUICK_TRAINING | {"max_steps": stage.size.steps})
     if stage.size.proof_rows is not None:
-        proof = proof.model_copy(update={"rows": stage.size.proof_rows, "margin": 0.3, "min_same": 0.3})
+        proof = proof.model_copy(update={"rows": stage.size.proof_rows, "margin": 0.5, "min_same": 0.2})
     run = stage.dana.tuning.run(
         TuneSubmit(
             model=stage.facts["base"].ref,

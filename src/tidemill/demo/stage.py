@@ -34,7 +34,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(steps=36, proof_rows=16, questions=60)
+QUICK = Size(steps=36, proof_rows=24, questions=60)
 """For a look at the whole way in two or three minutes; its figures mean little."""
 
 
