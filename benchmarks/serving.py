@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import aiohttp
-
 from tests.deployments.live import LiveServer, served
 
 STREAMS = (1, 8)

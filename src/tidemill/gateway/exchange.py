@@ -85,6 +85,7 @@ class Exchange:
                 broken = True
                 if self._line.started or self._outcome.attempts >= ATTEMPTS:
                     raise
+                self._outcome.tokens_seen, self._outcome.ttft_ms = 0, None
             else:
                 return
             finally:
@@ -96,6 +97,8 @@ class Exchange:
         async with self._upstream.chat(target, body) as reply:
             if request.stream:
                 await self._stream(request, target, reply)
+            elif chat.streams_inside(request):
+                await self._whole(request, target, await self._assembled(reply))
             else:
                 await self._whole(request, target, await reply.whole())
 
@@ -107,12 +110,18 @@ class Exchange:
         await self._record(request, "ok", 200, None)
         await self._line.json(200, said)
 
+    async def _assembled(self, reply: Reply) -> dict[str, Any]:
+        assembly = chat.Assembly()
+        async for data in reply.events():
+            chunk = _chunk(data)
+            self._read(chunk)
+            assembly.add(chunk)
+        return assembly.whole()
+
     async def _stream(self, request: chat.ChatRequest, target: Target, reply: Reply) -> None:
         finished = False
         async for data in reply.events():
-            chunk = msgspec.json.decode(data)
-            if "error" in chunk:
-                raise EngineDied(f"The engine stopped: {chunk['error']}.", hint="Try again.")
+            chunk = _chunk(data)
             if chunk.get("usage"):
                 self._count(chunk["usage"])
                 if not request.wants_usage:
@@ -185,6 +194,13 @@ class Exchange:
             ended_at=utc_now(),
         )
         await self._books.record(call)
+
+
+def _chunk(data: bytes) -> dict[str, Any]:
+    chunk: dict[str, Any] = msgspec.json.decode(data)
+    if "error" in chunk:
+        raise EngineDied(f"The engine stopped: {chunk['error']}.", hint="Try again.")
+    return chunk
 
 
 async def _hung_up(receive: Any) -> None:

@@ -1,0 +1,91 @@
+"""Requests as they are read, what the engine gets, and whole replies made of chunks."""
+
+import msgspec
+import pytest
+
+from tidemill.gateway import chat
+from tidemill.gateway.types import RequestInvalid, Target
+from tidemill.prompts.types import Message, VariablesMissing
+
+TARGET = Target(
+    base_url="http://127.0.0.1:1",
+    replica_id="rep_1",
+    label="support@3",
+    model_version_id="mv_1",
+    prompt=(Message(role="system", content="Answer in {{language}}."),),
+    sampling={"temperature": 0.2, "max_tokens": 50},
+)
+
+
+def request(**fields: object) -> chat.ChatRequest:
+    body = {"model": "support", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    return chat.read(msgspec.json.encode(body))
+
+
+def sent(asked: chat.ChatRequest) -> tuple[dict, list[str]]:
+    body, overrides = chat.for_engine(asked, TARGET)
+    return msgspec.json.decode(body), overrides
+
+
+def test_the_prompt_stands_before_and_sampling_is_a_default() -> None:
+    body, overrides = sent(request(prompt_variables={"language": "Welsh"}, top_k=7))
+    assert [m["content"] for m in body["messages"]] == ["Answer in Welsh.", "Hi"]
+    assert (body["temperature"], body["max_tokens"], body["top_k"], body["model"]) == (0.2, 50, 7, "support@3")
+    assert overrides == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "overrides"),
+    [
+        ({"temperature": 0.9}, ["temperature"]),
+        ({"temperature": 0.2}, []),
+        ({"max_completion_tokens": 9}, ["max_tokens"]),
+        ({"max_tokens": 9, "top_p": 0.5}, ["max_tokens"]),
+    ],
+)
+def test_what_the_caller_changes_is_noted(fields: dict, overrides: list[str]) -> None:
+    body, noted = sent(request(prompt_variables={"language": "Welsh"}, **fields))
+    assert noted == overrides
+    assert {name: body[name] for name in fields} == fields
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(VariablesMissing, match="language"):
+        sent(request())
+
+
+@pytest.mark.parametrize("fields", [{"stream": "yes"}, {"prompt_variables": [1]}, {"messages": {}}, {"model": 3}])
+def test_wrong_kinds_are_refused(fields: dict) -> None:
+    with pytest.raises(RequestInvalid):
+        request(**fields)
+
+
+def test_usage_is_always_asked_of_the_engine() -> None:
+    streamed = request(stream=True, prompt_variables={"language": "Welsh"})
+    assert streamed.wants_usage is False
+    assert sent(streamed)[0]["stream_options"] == {"include_usage": True}
+
+
+def test_tools_and_several_answers_come_in_one_piece() -> None:
+    assert chat.streams_inside(request())
+    assert not chat.streams_inside(request(n=2))
+    assert not chat.streams_inside(request(tools=[{"type": "function"}]))
+
+
+def test_chunks_make_a_whole_reply() -> None:
+    assembly = chat.Assembly()
+    for delta, end in (
+        ({"role": "assistant", "content": ""}, None),
+        ({"content": "Hel"}, None),
+        ({"content": "lo"}, None),
+    ):
+        assembly.add(
+            {"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": {"content": [1]}}]}
+        )
+    assembly.add({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    assembly.add({"id": "x", "choices": [], "usage": {"completion_tokens": 2}})
+    whole = assembly.whole()
+    assert whole["choices"][0]["message"] == {"role": "assistant", "content": "Hello"}
+    assert whole["choices"][0]["finish_reason"] == "stop"
+    assert whole["choices"][0]["logprobs"] == {"content": [1, 1, 1]}
+    assert whole["usage"] == {"completion_tokens": 2}
