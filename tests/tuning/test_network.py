@@ -86,3 +86,17 @@ def test_the_precision_is_what_was_asked_for_or_what_is_faster() -> None:
     assert not network.choose_device("fp32").bf16
     assert network.choose_device("bf16").bf16
     assert network.choose_device("auto").name in ("cpu", "cuda")
+
+
+def test_rounding_the_frozen_weights_once_is_what_autocast_does_every_time(tiny: Path) -> None:
+    import torch
+
+    bf16 = network.Device("cpu", bf16=True)
+    losses = []
+    for device in (bf16, PLAIN):  # the second keeps its weights in float32 and is computed under autocast as well
+        torch.manual_seed(0)
+        model = network.add_lora(network.load(tiny, PLAIN), Lora(rank=4, alpha=8), device, name="tiny@1").train()
+        losses.append(network.batch_loss(model, ROWS, len(SHARED), bf16).nats.item())
+        embedding = model.get_base_model().get_input_embeddings().weight
+        assert embedding.dtype == torch.float32
+    assert losses[0] == losses[1]

@@ -71,9 +71,11 @@ def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
     chosen = None if lora.last_layers is None else list(range(max(0, layers - lora.last_layers), layers))
     if device.bf16:
         # Autocast would round these frozen weights to bf16 in every forward pass; once is enough and is the same.
+        # A new parameter, not new data: the output layer may share its weights with the embedding, which stays.
         for module in model.modules():
             if isinstance(module, torch.nn.Linear):
-                module.weight.data = module.weight.data.to(torch.bfloat16)
+                rounded = module.weight.data.to(torch.bfloat16)
+                module.weight = torch.nn.Parameter(rounded, requires_grad=False)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
