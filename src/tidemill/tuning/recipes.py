@@ -29,7 +29,17 @@ QUESTION_TYPES = Recipe(
     training=Training(learning_rate=1e-3, batch_size=16, max_steps=120, eval_every=30, eval_rows=128, max_length=256),
     then=["gguf:q8_0"],
     proof=Proof(rows=128, margin=0.08, max_tokens=16),
-    measured={},
+    # On two cores with AVX512-BF16. Accuracy on held-out questions; `steps_150` was asked 450 others of the same data.
+    measured={
+        "accuracy_trainer": 0.906,
+        "accuracy_gguf_q8_0": 0.898,
+        "accuracy_gguf_q4_k_m": 0.898,
+        "same_answers_gguf_f16": 0.984,
+        "same_answers_gguf_q8_0": 0.977,
+        "same_answers_gguf_q4_k_m": 0.945,
+        "accuracy_steps_150": 0.938,
+        "peak_gib": 3.25,
+    },
 )
 
 RECIPES = {recipe.name: recipe for recipe in (QUESTION_TYPES,)}
