@@ -28,8 +28,8 @@ class Client:
     """The door to Tidemill: a server at a URL, the live server of the local home, or this very process.
 
     `Client()` takes `TIDEMILL_URL` and `TIDEMILL_API_KEY` when they are set; else the server that lives in the
-    local home folder; else it opens the home in this process. Whatever has to run for long (jobs, models) needs
-    a server: `workers=True` starts one that ends with this process when none is live.
+    local home folder; else it opens the home in this process. Jobs and models need a server: one that ends with this
+    process is started when a job is waited for, or at once with `workers=True`.
 
         with Client() as client:
             client.prompts.create("hello", text="Say hello to {{name}}.")
@@ -71,7 +71,12 @@ class Client:
             return Http(live.url, api_key=key or live.token)
         # By name, so that a client of a live server does not load the server's code.
         application = import_module("tidemill.server.app").build(settings)
-        return Http("http://tidemill.local", api_key=key, transport=InProcessTransport(application.asgi))
+        return Http(
+            "http://tidemill.local",
+            api_key=key,
+            transport=InProcessTransport(application.asgi),
+            workers=lambda: presence.find(settings.home) or self._start(settings),
+        )
 
     def _start(self, settings: Settings) -> presence.Presence:
         argv = [sys.executable, "-m", "tidemill", "up", "--ephemeral", "--port", "0"]

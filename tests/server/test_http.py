@@ -8,6 +8,8 @@ import pytest
 
 from tidemill.access import service as access
 from tidemill.access.types import KeyCreate, PersonCreate
+from tidemill.client import Client
+from tidemill.core import presence
 from tidemill.core.context import OWNER
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
@@ -91,3 +93,12 @@ def test_an_unexpected_error_is_500_with_its_request_id_and_no_trace(application
     assert reply.status_code == 500
     assert reply.headers["x-request-id"] in reply.json()["error"]["message"]
     assert "ZeroDivision" not in reply.text
+
+
+def test_waiting_for_a_job_in_an_embedded_client_starts_somebody_to_do_it(home, tmp_path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
+    with Client() as client:
+        made = client.data.import_(source, name="rows", row_schema="text")
+        assert made.rows == 2
+    assert presence.find(home) is None

@@ -35,16 +35,23 @@ class Http:
         api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
         timeout: float = 120.0,
+        workers: Callable[[], object] | None = None,
     ) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self.base_url = base_url.rstrip("/")
         self.api_key = api_key
+        self._workers = workers
         self.client = httpx.Client(
             base_url=self.base_url,
             headers=headers,
             transport=transport,
             timeout=httpx.Timeout(timeout, connect=5.0),
         )
+
+    def need_workers(self) -> None:
+        """Before waiting for a job: see that somebody does it. An application in this process runs none itself."""
+        if self._workers is not None:
+            self._workers()
 
     def get(self, path: str, kind: type[V], params: dict[str, Any] | None = None) -> V:
         """GET `path` as a `kind`. Parameters that are None are left out."""

@@ -73,6 +73,8 @@ class Jobs:
         `watch` is called with every change that is seen. Raises JobWaitTimeout after `timeout` seconds; with `check`
         also JobFailed or JobCancelledError when it did not succeed.
         """
+        if not self.get(job_id).ended:
+            self._http.need_workers()
         until = None if timeout is None else time.monotonic() + timeout
         pause, last = FIRST_PAUSE, None
         while True:
