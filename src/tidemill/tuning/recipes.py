@@ -26,10 +26,11 @@ QUESTION_TYPES = Recipe(
     system="Answer with the type of the question as JSON. Types: ABBR, DESC, ENTY, HUM, LOC, NUM.",
     answer_template='{"type": "{{label}}"}',
     lora=Lora(rank=16, alpha=32),
-    training=Training(learning_rate=1e-3, batch_size=16, max_steps=120, eval_every=30, eval_rows=128, max_length=256),
+    training=Training(learning_rate=1e-3, batch_size=16, max_steps=150, eval_every=50, eval_rows=128, max_length=256),
     then=["gguf:q8_0"],
     proof=Proof(rows=128, margin=0.08, max_tokens=16),
-    # On two cores with AVX512-BF16. Accuracy on held-out questions; `steps_150` was asked 450 others of the same data.
+    # On two cores with AVX512-BF16, after 120 steps: 128 held-out questions at each hop, 450 others for `accuracy_test`.
+    # 150 steps gave 0.938 on another split, without near-duplicates held together, against 0.81 of Naive Bayes.
     measured={
         "accuracy_trainer": 0.906,
         "accuracy_gguf_q8_0": 0.898,
@@ -37,7 +38,7 @@ QUESTION_TYPES = Recipe(
         "same_answers_gguf_f16": 0.984,
         "same_answers_gguf_q8_0": 0.977,
         "same_answers_gguf_q4_k_m": 0.945,
-        "accuracy_steps_150": 0.938,
+        "accuracy_test_gguf_q8_0": 0.873,
         "peak_gib": 3.25,
     },
 )
