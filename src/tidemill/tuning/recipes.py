@@ -29,7 +29,7 @@ QUESTION_TYPES = Recipe(
     training=Training(learning_rate=1e-3, batch_size=16, max_steps=150, eval_every=50, eval_rows=128, max_length=256),
     then=["gguf:q8_0"],
     proof=Proof(rows=128, margin=0.08, max_tokens=16),
-    # On two cores with AVX512-BF16, after 120 steps: 128 held-out questions at each hop, 450 others for `accuracy_test`.
+    # Two cores with AVX512-BF16, 120 steps: 128 held-out questions at each hop, 450 others for `accuracy_test_…`.
     # 150 steps gave 0.938 on another split, without near-duplicates held together, against 0.81 of Naive Bayes.
     measured={
         "accuracy_trainer": 0.906,
