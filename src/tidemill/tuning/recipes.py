@@ -39,6 +39,7 @@ QUESTION_TYPES = Recipe(
         "same_answers_gguf_q8_0": 0.977,
         "same_answers_gguf_q4_k_m": 0.945,
         "accuracy_test_gguf_q8_0": 0.873,
+        "accuracy_test_gguf_q4_k_m": 0.862,
         "peak_gib": 3.25,
     },
 )
