@@ -154,9 +154,7 @@ class Call(Value):
     cached_tokens: int = Field(description="Part of the prompt tokens that the engine had at hand already.")
     overrides: list[str] = Field(description="Sampling parameters the caller set other than the release has them.")
     attempts: int = Field(description="1; more when a replica failed before the first byte.")
-    ttft_ms: float | None = Field(
-        description="Time to the first token; null when the reply came in one piece."
-    )
+    ttft_ms: float | None = Field(description="Time to the first token; null when the reply came in one piece.")
     latency_ms: float
     started_at: Instant
     ended_at: Instant
