@@ -1,5 +1,9 @@
 """The last chapters: two people decide, the release goes dev, qa, prod, and answers; then where it came from."""
 
+import os
+import shutil
+import sys
+
 from openai import OpenAI
 
 from tidemill.demo.judging import METRIC, RELEASE
@@ -88,14 +92,22 @@ def summary(stage: Stage) -> None:
     stage.say(f"Release {release.ref} {release.content_hash}")
     stage.out.print()
     stage.say("What to type next:", style="bold")
-    for line in (
-        "tidemill up                                   # serve it again, in this folder",
-        f'tidemill ask prod/{RELEASE} "Where is the Louvre ?"',
-        f"tidemill releases evidence {release.ref}          # everything an auditor asks",
-        f"tidemill lineage {stage.facts['answer']}",
-        "tidemill rollback prod",
+    for words, why in (
+        ("up", "serve it again, in this folder; the rest goes into another terminal"),
+        (f'ask prod/{RELEASE} "Where is the Louvre ?"', "talk to it"),
+        (f"releases evidence {release.ref}", "everything that an auditor asks"),
+        (f"releases diff {RELEASE}@1 {release.ref}", "what differs from the base release"),
+        (f"lineage {stage.facts['answer']}", "where an answer came from"),
     ):
-        stage.say(line, style="cyan")
+        stage.say(f"# {why}", style="dim")
+        stage.say(f"{_program()} {words}", style="cyan")
+
+
+def _program() -> str:
+    """The command as the reader can type it here."""
+    if shutil.which("tidemill"):
+        return "tidemill"
+    return os.path.relpath(sys.argv[0])
 
 
 def _accuracy(run: EvalRun) -> str:

@@ -67,9 +67,7 @@ def _leaf(command: Any, name: str, lines: list[str]) -> None:
     words = [_word(p) if p.required else f"[{_word(p)}]" for p in arguments]
     lines += [f"### {' '.join([name, *words])}", "", (command.help or "").strip(), ""]
     for param in shown:
-        label = (
-            _word(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
-        )
+        label = _word(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
         lines.append(f"- `{label}` {getattr(param, 'help', None) or ''}".rstrip())
     if shown:
         lines.append("")

@@ -41,7 +41,11 @@ def describe(job: Job) -> str:
     if job.progress.done is not None:
         total = "" if job.progress.total is None else f"/{job.progress.total:g}"
         share = f"{job.progress.done:g}{total}"
-    figures = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in job.progress.figures.items()]
+    figures = [
+        f"{name.replace('_', ' ')} {_figure(value)}"
+        for name, value in job.progress.figures.items()
+        if value is not None
+    ]
     return "  ".join(part for part in (job.progress.message, share, *figures) if part)
 
 
