@@ -19,6 +19,7 @@ from tidemill.access.types import (
 )
 from tidemill.client import Client
 from tidemill.core.context import OWNER, Actor
+from tidemill.core.errors import StorageFull
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 
@@ -139,3 +140,23 @@ def test_a_key_counts_for_more_than_owning_the_home(home) -> None:
             vi.prompts.create("x", text="y")
     with pytest.raises(KeyInvalid), Client(api_key="tm-wrong") as nobody:
         nobody.access.whoami()
+
+
+def test_people_added_before_the_first_start_do_not_keep_the_admin_key_back(kernel: Kernel) -> None:
+    person(kernel, "dana")
+    secret = service.ensure_admin(kernel)
+    assert secret is not None
+    assert service.KeyRing(kernel).authenticate(secret).has("admin")
+
+
+def test_a_good_key_is_accepted_when_its_use_cannot_be_written_down(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person(kernel)
+    secret = key(kernel).secret
+
+    def full(*_args: object) -> None:
+        raise StorageFull("The database cannot write: database or disk is full.")
+
+    monkeypatch.setattr(service.store, "touch_key", full)
+    assert service.KeyRing(kernel).authenticate(secret).name == "ana"

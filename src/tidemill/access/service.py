@@ -2,10 +2,11 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidemill.access import store
 from tidemill.access.types import (
@@ -28,10 +29,12 @@ from tidemill.access.types import (
 )
 from tidemill.core import events
 from tidemill.core.context import OWNER, SYSTEM, Actor, Context, Role
-from tidemill.core.errors import Unavailable
+from tidemill.core.errors import TidemillError, Unavailable
 from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id, utc_now
+
+log = logging.getLogger("tidemill.access")
 
 CACHE_SECONDS = 1.0
 """How long another process may still accept a key after it was revoked; in this process it stops at once."""
@@ -134,9 +137,12 @@ def whoami(ctx: Context) -> Me:
 
 
 def ensure_admin(kernel: Kernel) -> str | None:
-    """On the first start, make the person `admin` and return the key's secret; later None."""
+    """On the first start, make the person `admin` and return the key's secret; later None.
+
+    People whom the owner of the home added before that start do not count, unless one of them administers.
+    """
     with kernel.work(SYSTEM) as ctx:
-        if store.all_people(ctx.conn):
+        if any("admin" in person.roles or person.name == "admin" for person in store.all_people(ctx.conn)):
             return None
         create_person(ctx, PersonCreate(name="admin", roles=["admin"]))
         return create_key(ctx, KeyCreate(person="admin", name="first start")).secret
@@ -220,8 +226,7 @@ class KeyRing:
                 hint="Ask an admin for a new one.",
             )
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
-            with self.kernel.work(SYSTEM) as ctx:
-                store.touch_key(ctx.conn, key.id, now)
+            self._touch(key, now)
         actor = Actor(id=person.id, name=person.name, roles=frozenset(person.roles), key_id=key.id)
         end = key.expires_at.timestamp() if key.expires_at else float("inf")
         with self._lock:
@@ -231,6 +236,14 @@ class KeyRing:
                     self._seen.clear()
                 self._seen[digest] = (time.monotonic() + CACHE_SECONDS, actor, end)
         return actor
+
+    def _touch(self, key: Key, now: datetime) -> None:
+        # A good key is not refused because its last use cannot be written down, as on a full disk.
+        try:
+            with self.kernel.work(SYSTEM) as ctx:
+                store.touch_key(ctx.conn, key.id, now)
+        except TidemillError as error:
+            log.warning("the last use of %s is not recorded: %s", key.id, error.message)
 
 
 def _digest(secret: str) -> str:

@@ -87,9 +87,9 @@ class Gateway:
         return cards[name]
 
     async def _caller(self, scope: MutableMapping[str, Any]) -> Actor:
-        if scope.get(LOCAL_SCOPE):
-            return OWNER
         token = _token(scope)
+        if scope.get(LOCAL_SCOPE) and token is None:
+            return OWNER
         known = self._keys.remembered(token) if token else None
         if known is not None:
             return known
