@@ -93,7 +93,8 @@ class Client:
             live = presence.find(settings.home)
             if live is not None:
                 return live
-            if self._child.poll() is not None:
+            # When two commands start a server at once, one of the two gives up and both use the other.
+            if self._child.poll() is not None and not presence.claimed(settings.home):
                 break
             time.sleep(0.05)
         text = self._child.stdout.read().decode(errors="replace") if self._child.stdout and self._child.poll() else ""

@@ -1,8 +1,11 @@
 """Wire values, ids, transactions, lineage, presence."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -119,3 +122,15 @@ def test_one_server_a_home_and_a_killed_one_leaves_it_free(tmp_path) -> None:
     assert presence.find(tmp_path) is None
     with presence.claim(tmp_path):
         assert presence.find(tmp_path) is None
+
+
+def test_a_look_at_a_home_does_not_keep_a_server_from_starting(tmp_path) -> None:
+    with presence.claim(tmp_path):
+        assert presence.claimed(tmp_path)
+    handle = os.open(tmp_path / "run" / "server.lock", os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_SH)  # as `find` does, held longer than it ever is
+    timer = threading.Timer(0.05, os.close, [handle])
+    timer.start()
+    with presence.claim(tmp_path):
+        timer.join()
+        assert presence.claimed(tmp_path)

@@ -3,8 +3,9 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,15 +46,13 @@ def claim(home: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(handle):
             live = _read(home)
             where = f" (process {live.pid}, {live.url})" if live else ""
             raise HomeInUse(
                 f"Another server already works in {home}{where}.",
                 hint="Use that one, stop it, or set TIDEMILL_HOME to another folder.",
-            ) from error
+            )
         _note_path(home).unlink(missing_ok=True)  # a killed server could not take its note away
         try:
             yield
@@ -61,6 +60,16 @@ def claim(home: Path) -> Iterator[None]:
             _note_path(home).unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Take the lock. Whoever looks with `find` holds it for a moment too, so one refusal says nothing."""
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def announce(home: Path, presence: Presence) -> None:
@@ -73,20 +82,25 @@ def announce(home: Path, presence: Presence) -> None:
     fresh.replace(path)
 
 
-def find(home: Path) -> Presence | None:
-    """The live server of `home`; None when there is none. A note left by a killed server does not count."""
+def claimed(home: Path) -> bool:
+    """Whether a server holds `home`, also one that does not listen yet."""
     try:
         handle = os.open(_lock_path(home), os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return None
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(home)
+        return True
     else:
-        return None
+        return False
     finally:
         os.close(handle)
+
+
+def find(home: Path) -> Presence | None:
+    """The live server of `home`; None when there is none. A note left by a killed server does not count."""
+    return _read(home) if claimed(home) else None
 
 
 def _read(home: Path) -> Presence | None:
