@@ -119,7 +119,16 @@ def demo(
     import_module("tidemill.demo.play").play(terminal(ctx), quick=quick)
 
 
+def _json_first(words: list[str]) -> list[str]:
+    """The words with `--json` in front, where the root command takes it, wherever it was typed before a `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    if "--json" not in words[:end]:
+        return words
+    return ["--json", *(word for word in words[:end] if word != "--json"), *words[end:]]
+
+
 def main() -> None:
     """Run the command line."""
-    with failing_plainly(lambda: "--json" in sys.argv):
-        app()
+    words = _json_first(sys.argv[1:])
+    with failing_plainly(lambda: words[:1] == ["--json"]):
+        app(args=words)

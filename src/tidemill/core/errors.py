@@ -20,6 +20,8 @@ import difflib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
 from tidemill.core.wire import Value
 
 
@@ -138,6 +140,18 @@ class Unavailable(TidemillError):
     status = 503
 
 
+class ValueUnfit(Invalid):
+    """A setting or an argument does not fit its field; found before anything is sent."""
+
+    code = "value_unfit"
+
+
+class FileRefused(Failed):
+    """The system refuses a file or folder of the caller's."""
+
+    code = "file_refused"
+
+
 class StorageFull(TidemillError):
     """The disk or the object store takes no more."""
 
@@ -191,3 +205,10 @@ def of_body(body: ErrorBody) -> TidemillError:
 def nearest(word: str, known: list[str], count: int = 3) -> list[str]:
     """The known words most like `word`, for «did you mean»."""
     return difflib.get_close_matches(word, known, n=count, cutoff=0.5)
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The first field that does not fit, and why."""
+    found = error.errors()[0]
+    message = found["msg"].removeprefix("Value error, ")
+    return ".".join(str(part) for part in found["loc"]), message

@@ -4,11 +4,12 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tidemill.core.errors import ErrorReply, Failed, TidemillError, Unavailable, rebuild
+from tidemill.core.errors import ErrorReply, Failed, Invalid, TidemillError, Unavailable, rebuild
 
 V = TypeVar("V", bound=BaseModel)
 Asgi = Callable[
@@ -23,6 +24,12 @@ class ServerUnreachable(Unavailable):
     """No server answers at the address."""
 
     code = "server_unreachable"
+
+
+class NameMissing(Invalid):
+    """A name or an id is empty."""
+
+    code = "name_missing"
 
 
 class Http:
@@ -80,7 +87,7 @@ class Http:
     def download(self, path: str, into: BinaryIO) -> int:
         """GET raw bytes into a file; returns how many."""
         size = 0
-        with self._reachable(), self.client.stream("GET", path) as reply:
+        with self._reachable(), self.client.stream("GET", _quoted(path)) as reply:
             if reply.is_error:
                 reply.read()
                 raise read_error(reply)
@@ -105,7 +112,7 @@ class Http:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
         with self._reachable():
-            reply = self.client.request(method, path, params=kept, content=data, headers=headers)
+            reply = self.client.request(method, _quoted(path), params=kept, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
         return reply
@@ -126,6 +133,13 @@ class Http:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _quoted(path: str) -> str:
+    """The path with the names in it as they are: a `?` or `#` in a name is no query. Raises NameMissing."""
+    if path.endswith("/") or "//" in path:
+        raise NameMissing("A name is empty.", hint="Give the name or the id of what you mean.")
+    return quote(path, safe="/@:+,=")
 
 
 class _Reachable:

@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import FileRefused, TidemillError, ValueUnfit, first_fault
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 
@@ -90,6 +91,14 @@ class Terminal:
         if isinstance(found, Page) and found.next_cursor:
             self.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"))
 
+    def paths(self, written: Sequence[Path]) -> None:
+        """Files that a command has written: one a line, whole, or as a JSON list."""
+        if self.as_json:
+            sys.stdout.write(json.dumps([str(path) for path in written], ensure_ascii=False) + "\n")
+            return
+        for path in written:
+            self.out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
     def _json(self, value: Any) -> None:
         if isinstance(value, BaseModel):
             text = value.model_dump_json(indent=2)
@@ -159,18 +168,32 @@ def duration(seconds: float | None) -> str:
 
 @contextmanager
 def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
-    """Print one line (and the hint) for an error of ours and exit 1; Ctrl-C exits 130."""
+    """Print one line (and the hint) for what went wrong and exit 1; Ctrl-C exits 130."""
     try:
         yield
-    except TidemillError as error:
+    except (TidemillError, ValidationError, OSError) as error:
+        found = _named(error)
         if as_json():
-            sys.stderr.write(json.dumps({"error": error.body().model_dump()}, ensure_ascii=False) + "\n")
+            sys.stderr.write(json.dumps({"error": found.body().model_dump()}, ensure_ascii=False) + "\n")
         else:
             console = Console(stderr=True, highlight=False, soft_wrap=True)
-            console.print(Text("Error: ", style="bold red") + Text(f"{error.message} [{error.code}]"))
-            if error.hint:
-                console.print(Text("  " + error.hint, style="yellow"))
+            console.print(Text("Error: ", style="bold red") + Text(f"{found.message} [{found.code}]"))
+            if found.hint:
+                console.print(Text("  " + found.hint, style="yellow"))
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         sys.stderr.write("\nInterrupted. Nothing is lost: the same command goes on.\n")
         raise SystemExit(130) from error
+
+
+def _named(error: TidemillError | ValidationError | OSError) -> TidemillError:
+    """The error as one of ours: a setting or an argument that does not fit, or what the system refuses."""
+    if isinstance(error, TidemillError):
+        return error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return FileRefused(f"{where}{error.strerror or error}.", hint="Check the path and its permissions.")
+    field, fault = first_fault(error)
+    if error.title == "Settings":
+        return ValueUnfit(f"TIDEMILL_{field.upper()}: {fault}.", hint="docs/reference/settings.md lists every setting.")
+    return ValueUnfit(f"{field}: {fault}." if field else f"{fault}.", hint="`--help` says what each option takes.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from tidemill.core.errors import BadRequest
+from tidemill.core.errors import BadRequest, first_fault
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.evals.types import Direction
 from tidemill.releases.sdk import Gates
@@ -89,9 +89,11 @@ def declare(
             }
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"The gate cannot be declared: {where + ': ' if where else ''}{first['msg']}.") from error
+        where, why = first_fault(error)
+        raise BadRequest(
+            f"The gate cannot be declared: {where + ': ' if where else ''}{why}.",
+            hint="Give --minimum-effect for an improvement gate, --margin for a non-inferiority gate.",
+        ) from error
     term.show(Gates(term.http).declare(body), _SHOWN)
 
 

@@ -41,7 +41,7 @@ def cli_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`tidemill --json COMMAND` prints JSON. Every command explains itself with `--help`.",
+        "`--json`, anywhere on the line, prints JSON. Every command explains itself with `--help`.",
         "",
     ]
     root: Any = typer.main.get_command(app)

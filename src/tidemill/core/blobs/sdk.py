@@ -1,5 +1,6 @@
 """`client.blobs`: files go up before the body that names them."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class BlobStore:
             return self._http.upload("/api/blobs", Blob, chunks())
 
     def get(self, digest: str, into: str | Path) -> int:
-        """Download a blob to a file; returns its size in bytes."""
-        with Path(into).open("wb") as file:
-            return self._http.download(f"/api/blobs/{digest}", file)
+        """Download a blob to a file; returns its size in bytes. The file appears whole or stays as it was."""
+        target = Path(into)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".blob-") as room:
+            part = Path(room) / "part"
+            with part.open("wb") as file:
+                size = self._http.download(f"/api/blobs/{digest}", file)
+            part.replace(target)
+        return size
