@@ -10,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.errors import BadRequest
+from tidemill.core.errors import BadRequest, first_fault
 from tidemill.core.jobs.types import Job
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.data.sdk import Data, ExportFormat
@@ -61,8 +61,7 @@ def _recipe(path: Path | None) -> Recipe | None:
 
 
 def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    return f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
+    return ": ".join(first_fault(error))
 
 
 @app.command("import")
@@ -84,7 +83,9 @@ def import_(
         Literal["error", "drop"], typer.Option(help="What to do with rows that lack a value.")
     ] = "error",
     recipe: Annotated[Path | None, typer.Option(help="Cleaning steps as YAML or JSON.")] = None,
-    split: Annotated[str | None, typer.Option(help="train=0.8,validation=0.1,test=0.1")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="train=0.8,validation=0.1,test=0.1; or one at a time.")
+    ] = None,
     split_by: Annotated[
         Literal["cluster", "time"], typer.Option(help="Whole clusters by seed, or by time.")
     ] = "cluster",
@@ -109,7 +110,7 @@ def import_(
             "missing": missing,
         },
         "recipe": _recipe(recipe),
-        "split": _split(split, split_by, boundary, seed, allow_empty_classes),
+        "split": _split(",".join(split or []), split_by, boundary, seed, allow_empty_classes),
         "catalogue": {k: v for k, v in (("owner", owner), ("licence", licence), ("purpose", purpose)) if v is not None},
     }
     try:
@@ -118,10 +119,8 @@ def import_(
         raise BadRequest(f"The options do not fit: {_first(error)}.", hint="`tidemill data import --help`") from error
 
 
-def _split(
-    ratios: str | None, by: str, boundaries: list[str] | None, seed: int, allow_empty: bool
-) -> dict[str, Any] | None:
-    if ratios is None:
+def _split(ratios: str, by: str, boundaries: list[str] | None, seed: int, allow_empty: bool) -> dict[str, Any] | None:
+    if not ratios:
         return None
     return {
         "ratios": _ratios(ratios),
@@ -292,8 +291,7 @@ def export(
 ) -> None:
     """Write one file per split."""
     term = terminal(ctx)
-    for path in Data(term.http).export(ref, into, kind=kind):
-        term.print(str(path))
+    term.paths(Data(term.http).export(ref, into, kind=kind))
 
 
 @catalogue.command("set")
