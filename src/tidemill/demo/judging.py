@@ -10,7 +10,7 @@ from tidemill.releases.types import GateResult, Release
 RELEASE = "question-type"
 METRIC = "label_accuracy"
 LABELS = ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
-SAMPLING = {"temperature": 0.0, "max_tokens": 16}
+SAMPLING = {"temperature": 0.0, "max_tokens": 12}
 MINIMUM_EFFECT = 0.1
 
 

@@ -38,9 +38,10 @@ def python_process(
     """Run one of our modules on a spec, as a step that survives this process."""
     argv = [sys.executable, "-m", module, str(spec)]
     threads = Resources(threads=job.kernel.settings.threads)
-    # Waiting threads sleep: spinning ones made training up to five times slower on a machine that does other work.
-    quiet = {"OMP_WAIT_POLICY": "PASSIVE"}
-    job.run_process(name, argv, spec.parent, env=quiet, resources=threads, watch=watch)
+    # Threads that wait for each other spin for a moment, then sleep. Sleeping at once costs 40% on a quiet machine;
+    # the library's own long spinning made training up to five times slower on one that does other work.
+    briefly = {"GOMP_SPINCOUNT": "1000"}
+    job.run_process(name, argv, spec.parent, env=briefly, resources=threads, watch=watch)
 
 
 def keep_record(ctx: Context, folder: Path) -> str:
