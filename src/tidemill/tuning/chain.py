@@ -80,8 +80,8 @@ class Chain:
         if path.is_dir():
             facts = {"run": self.run.id, "spec": self.run.spec.model_dump(mode="json")}
             write_json(path / PROVENANCE, facts)
+        files = registry.ingest_folder(self.kernel, path)  # before the transaction: others must write meanwhile
         with self.job.work() as ctx:
-            files = registry.ingest_folder(self.kernel, path)
             licence = registry.get_version(ctx, self.run.base_version_id).licence
             body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
             version = registry.add_version(ctx, body)

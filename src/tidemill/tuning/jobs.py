@@ -77,7 +77,7 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
     found: dict[str, str] | None = job.step("find the base", look)
     if found is None:
         job.progress(message="reading the base model")
-        with job.work() as ctx:
+        with job.kernel.look(job.actor) as ctx:
             source = registry.weights_path(job.kernel, registry.get_version(ctx, run.base_version_id))
         target = folder / "base"
         task = {"do": "dequantise", "source": str(source), "target": str(target)}
@@ -90,14 +90,16 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
 
 
 def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, str]:
+    files = registry.ingest_folder(job.kernel, target)  # before the transaction: others must write meanwhile
     with job.work() as ctx:
-        made = materials.register_trainable(ctx, registry.get_version(ctx, run.base_version_id), target)
+        made = materials.register_trainable(ctx, registry.get_version(ctx, run.base_version_id), files)
         return {"id": made.id}
 
 
 def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:
-    with job.work() as ctx:
+    with job.kernel.look(job.actor) as ctx:
         estimate = materials.prepare(ctx, run, Path(base), folder)
+    with job.work() as ctx:
         store.update(ctx.conn, run.id, estimate=estimate.model_dump(mode="json"))
     return {"bytes": estimate.bytes}
 

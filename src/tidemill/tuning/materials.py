@@ -10,7 +10,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.data import service as data
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
-from tidemill.registry.types import ModelVersion, ParentRef, VersionCreate
+from tidemill.registry.types import ModelFile, ModelVersion, ParentRef, VersionCreate
 from tidemill.tuning import examples, memory
 from tidemill.tuning.batches import Example, shared_prefix
 from tidemill.tuning.chat_template import ChatEncoder, Message
@@ -48,12 +48,12 @@ def _model_names(ctx: Context) -> set[str]:
         cursor = found.next_cursor
 
 
-def register_trainable(ctx: Context, base: ModelVersion, folder: Path) -> ModelVersion:
+def register_trainable(ctx: Context, base: ModelVersion, files: list[ModelFile]) -> ModelVersion:
     """Keep the safetensors form of a GGUF base in the registry, so that it is made once."""
     body = VersionCreate(
         model=trainable_name(base.model),
         kind="base",
-        files=registry.ingest_folder(ctx.kernel, folder),
+        files=files,
         parents=[ParentRef(version=base.id, relation="converted_from")],
         licence=base.licence,
         description=f"{base.model} as float16 safetensors, the form that is tuned.",
