@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from tidemill.core import events, lineage, presence
 from tidemill.core.context import OWNER, Context
-from tidemill.core.db import SchemaTooNew
+from tidemill.core.db import NumberTooLarge, SchemaTooNew
 from tidemill.core.errors import ErrorBody, Failed, NotFound, TidemillError, rebuild
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import canonical_json, content_hash, new_id
+from tidemill.prompts import service as prompts
 from tidemill.prompts.types import PromptNotFound
 
 json_values = st.recursive(
@@ -134,3 +136,11 @@ def test_a_look_at_a_home_does_not_keep_a_server_from_starting(tmp_path) -> None
     with presence.claim(tmp_path):
         timer.join()
         assert presence.claimed(tmp_path)
+
+
+def test_a_number_that_no_database_holds_is_bad_input(kernel: Kernel) -> None:
+    # PostgreSQL compares numbers of any size, so there such a version is just not there.
+    with pytest.raises((NumberTooLarge, PromptNotFound)), kernel.look(OWNER) as ctx:
+        prompts.get(ctx, "hello@" + "9" * 30)
+    with pytest.raises(OverflowError, match="math"), kernel.look(OWNER):
+        math.exp(1000)

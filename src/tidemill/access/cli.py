@@ -100,7 +100,9 @@ def create_key(
     ctx: typer.Context,
     person: PersonArgument,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
-    days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; without, it does not.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0, max=36500, help="Days until it expires; without, it does not.")
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown this once."""
     term = terminal(ctx)

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import JSONB
 
-from tidemill.core.errors import Conflict, StorageFull, TidemillError, Unavailable
+from tidemill.core.errors import Conflict, Invalid, StorageFull, TidemillError, Unavailable
 
 metadata = sa.MetaData(
     naming_convention={
@@ -61,6 +61,12 @@ class SchemaMissing(Unavailable):
     """The database has not been set up or upgraded yet."""
 
     code = "schema_missing"
+
+
+class NumberTooLarge(Invalid):
+    """A whole number is larger than the database can hold."""
+
+    code = "number_too_large"
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -155,11 +161,15 @@ class Database:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's «disk full» and «cannot connect» into errors of ours."""
+    """Turn the driver's «disk full», «cannot connect» and «number too large» into errors of ours."""
     try:
         yield
     except sa.exc.OperationalError as error:
         raise _translate(error) from error
+    except (OverflowError, sa.exc.DataError) as error:
+        if "SQLite INTEGER" not in str(error) and "out of range" not in str(error):
+            raise
+        raise NumberTooLarge("A number is larger than the database can hold.", hint="Is it a typing error?") from error
 
 
 def _translate(error: sa.exc.OperationalError) -> TidemillError:
