@@ -1,9 +1,12 @@
 """Prompt versions and labels, on SQLite and on PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.context import OWNER, Context
+from tidemill.core.kernel import Kernel
 from tidemill.prompts import service
 from tidemill.prompts.types import (
     LabelMove,
@@ -110,3 +113,12 @@ def test_versions_leave_facts_and_lineage(ctx: Context) -> None:
     assert graph is not None
     assert {n.label for n in graph.nodes} == {"hello@1", "hello@2"}
     assert [(e.child_id, e.parent_id) for e in graph.edges] == [(second.id, first.id)]
+
+
+def test_versions_that_are_saved_at_once_count_up_too(kernel: Kernel) -> None:
+    def one(number: int) -> int:
+        with kernel.work(OWNER) as ctx:
+            return make(ctx, f"Say {number}.", labels=["newest"]).number
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(one, range(6))) == [1, 2, 3, 4, 5, 6]

@@ -91,6 +91,7 @@ def _source_paths(kernel: Kernel, body: ImportCreate) -> list[Path]:
 
 def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: CatalogueSet, job_id: str) -> DatasetVersion:
     """Enter a version that a job has made; the one that is there already when its content is."""
+    store.lock(ctx.conn, f"dataset {name}")
     dataset = store.dataset_by_name(ctx.conn, name)
     if dataset is not None:
         existing = store.version_by_content(ctx.conn, dataset.id, made.content_hash)
@@ -219,6 +220,7 @@ def list_versions(ctx: Context, name: str, *, cursor: str | None = None, limit: 
 
 def set_catalogue(ctx: Context, name: str, body: CatalogueSet) -> Dataset:
     """Change the catalogue fields that were given."""
+    store.lock(ctx.conn, f"dataset {name}")
     dataset = get_dataset(ctx, name)
     changes = body.model_dump(exclude_unset=True)
     changed = dataset.model_copy(update={"catalogue": dataset.catalogue.model_copy(update=changes)})

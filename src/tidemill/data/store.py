@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
 from tidemill.data.types import Catalogue, Dataset, DatasetVersion, Plan, VersionSummary
 
 datasets = sa.Table(
@@ -47,6 +47,11 @@ versions = sa.Table(
     sa.UniqueConstraint("dataset_id", "content_hash"),
     sa.Index("ix_dataset_versions_dataset_id_plan_hash", "dataset_id", "plan_hash"),
 )
+
+
+def lock(conn: sa.Connection, what: str) -> None:
+    """Let nobody else number, name or ask for the same thing until the transaction ends."""
+    hold(conn, what)
 
 
 def insert_dataset(conn: sa.Connection, dataset: Dataset) -> None:

@@ -63,6 +63,7 @@ def create_set(ctx: Context, body: EvalSetCreate) -> EvalSet:
     table = data.rows(ctx.kernel, version, body.split)
     made = items.build(version.row_schema, table, body.mapping, body.limit)
     digest = ctx.kernel.blobs.put_bytes(items.pack(made)).hash
+    store.lock(ctx.conn, f"eval set {body.name}")
     known = store.set_by_content(ctx.conn, body.name, digest)
     if known is not None:
         return known
@@ -123,6 +124,8 @@ def set_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int =
 
 def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     """Start a run as a durable job. With a known `key` it returns the run of that key."""
+    if body.key is not None:
+        store.lock(ctx.conn, f"eval run {body.key}")
     known = store.run_by_key(ctx.conn, body.key) if body.key is not None else None
     if known is not None:
         return known

@@ -33,6 +33,7 @@ def create(ctx: Context, body: PromptCreate) -> PromptVersion:
         "parameters": body.parameters,
     }
     digest = content_hash(content)
+    store.lock(ctx.conn, f"prompt {body.name}")
     newest = store.newest(ctx.conn, body.name)
     if newest is not None and newest.content_hash == digest:
         raise PromptUnchanged(
@@ -103,6 +104,7 @@ def history(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[
 def move_label(ctx: Context, name: str, label: str, body: LabelMove) -> LabelChange:
     """Put `label` on a version. Raises LabelReserved for `latest`, PromptNotFound."""
     _check_label(label)
+    store.lock(ctx.conn, f"prompt {name}")
     version = get(ctx, f"{name}@{body.version}")
     return _move(ctx, version, label, body.note)
 

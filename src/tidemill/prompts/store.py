@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
 from tidemill.prompts.types import LabelChange, PromptVersion
 
 versions = sa.Table(
@@ -47,6 +47,11 @@ label_changes = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Index("ix_prompt_label_changes_name_id", "name", "id"),
 )
+
+
+def lock(conn: sa.Connection, what: str) -> None:
+    """Let nobody else number, name or ask for the same thing until the transaction ends."""
+    hold(conn, what)
 
 
 def insert_version(conn: sa.Connection, version: PromptVersion) -> None:

@@ -35,6 +35,8 @@ def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
     Raises DatasetSchemaUnfit, NoTrainingRows, UnsupportedModel, TuneExtraMissing, and what the other features raise
     for a model, a dataset or a prompt that does not exist.
     """
+    if body.key is not None:
+        store.lock(ctx.conn, f"tuning run {body.key}")
     if body.key is not None and (first := store.by_key(ctx.conn, body.key)) is not None:
         return first
     _check_extra()
