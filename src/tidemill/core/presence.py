@@ -43,7 +43,8 @@ def claim(home: Path) -> Iterator[None]:
     The lock is the operating system's: it ends with the process, however that ends.
     """
     path = _lock_path(home)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not _locked(handle):

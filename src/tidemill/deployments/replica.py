@@ -144,6 +144,8 @@ def kill_orphans(folder: Path) -> int:
                 process.kill()
                 process.wait(10)
                 count += 1
+        except psutil.TimeoutExpired:
+            log.warning("the engine of %s does not end", note.name)
         except psutil.NoSuchProcess:
             log.debug("engine of %s has ended already", note.name)
         except (ValueError, KeyError) as error:

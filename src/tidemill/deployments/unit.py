@@ -80,7 +80,9 @@ def cards(ctx: Context) -> list[ModelCard]:
         for change in registry.list_aliases(ctx, model.name).items:
             if change.version_id is not None:
                 _add(found, f"{model.name}@{change.alias}", change.at.timestamp())
-        _add(found, f"{model.name}@{model.versions}", model.created_at.timestamp())
+        newest = registry.list_versions(ctx, model.name, cursor=None, limit=1).items
+        if newest and newest[0].servable and newest[0].format == "gguf":
+            _add(found, newest[0].ref, newest[0].created_at.timestamp())
     return list(found.values())
 
 

@@ -65,7 +65,8 @@ JOBS: dict[str, JobKind | JobFunction] = {
 
 def build_kernel(settings: Settings) -> Kernel:
     """Open database and blobs, and bring the schema up to date."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    # Data, key hashes and the owner's token are in there: nobody else on the machine may look.
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = Database(settings.sql_url)
     db.migrate()
     return Kernel(
@@ -129,6 +130,7 @@ class Application:
     kernel: Kernel
     api: FastAPI
     services: Sequence[Service]
+    workers: Sequence[Service]
     framed: Asgi
     gateway: Gateway
 
@@ -139,14 +141,14 @@ class Application:
         else:
             await self.framed(scope, receive, send)
 
-    async def start(self) -> None:
-        """Start what works beside the requests."""
-        for service in self.services:
+    async def start(self, listener: Service) -> None:
+        """Start the services, then the listener that hands them requests, then the workers, which may send some."""
+        for service in (*self.services, listener, *self.workers):
             await service.start()
 
-    async def stop(self) -> None:
-        """Stop it again, last started first."""
-        for service in reversed(self.services):
+    async def stop(self, listener: Service) -> None:
+        """Stop in the reverse order: nobody is sent to a service that has gone."""
+        for service in (*reversed(self.workers), listener, *reversed(self.services)):
             await service.stop()
 
 
@@ -157,6 +159,8 @@ def build(settings: Settings) -> Application:
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes)
-    # Engines come before jobs, because an evaluation asks them; the gateway writes its last entries when both are done.
-    services: list[Service] = [gateway, supervisor, JobWorkers(kernel)]
-    return Application(kernel=kernel, api=api, services=services, framed=framed, gateway=gateway)
+    # The gateway stops last: it writes its last entries when the engines are done.
+    services: list[Service] = [gateway, supervisor]
+    return Application(
+        kernel=kernel, api=api, services=services, workers=[JobWorkers(kernel)], framed=framed, gateway=gateway
+    )

@@ -19,7 +19,7 @@ from tidemill.access.service import ensure_admin
 from tidemill.core import presence
 from tidemill.core.errors import Conflict, Failed
 from tidemill.core.settings import Settings
-from tidemill.server.app import build
+from tidemill.server.app import Application, build
 
 log = logging.getLogger("tidemill.server")
 
@@ -59,27 +59,50 @@ async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callab
     token = "tm-owner-" + secrets.token_urlsafe(32)
     application.kernel.self_url, application.kernel.owner_token = url, token
     stop = _stop_event(ephemeral)
-    server = Server(
-        application.asgi,
-        address=settings.host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        log_enabled=False,
-        backlog=1024,
-    )
-    serving = asyncio.create_task(server.serve())
+    listener = _Listener(application, settings.host, port, url)
     try:
-        await application.start()
-        await _answering(url, token, serving)
+        await application.start(listener)
         presence.announce(settings.home, presence.Presence(url=url, pid=os.getpid(), token=token))
         started(Started(url=url, admin_key=admin_key))
-        await asyncio.wait([serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        ends = [asyncio.create_task(listener.ended()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await application.stop()
-        server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait([serving], timeout=10)
+        await application.stop(listener)
         application.kernel.close()
+
+
+class _Listener:
+    """The socket, and the HTTP server behind it."""
+
+    def __init__(self, application: Application, host: str, port: int, url: str) -> None:
+        self.application = application
+        self.url = url
+        self.server = Server(
+            application.asgi,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            websockets=False,
+            log_enabled=False,
+            backlog=1024,
+        )
+        self.serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen; return when requests are answered."""
+        self.serving = asyncio.create_task(self.server.serve())
+        await _answering(self.url, str(self.application.kernel.owner_token), self.serving)
+
+    async def stop(self) -> None:
+        """Take no more requests and let those that run come to their end, for ten seconds."""
+        if self.serving is not None:
+            self.server.stop()  # type: ignore[no-untyped-call]
+            await asyncio.wait([self.serving], timeout=10)
+
+    async def ended(self) -> None:
+        """Return when it listens no more, whatever the reason."""
+        if self.serving is not None:
+            await asyncio.wait([self.serving])
 
 
 def _free_port(host: str, port: int) -> int:
