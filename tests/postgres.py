@@ -46,9 +46,6 @@ class Postgres:
         data = self.folder / "data"
         if self.user:
             shutil.chown(self.folder, self.user)
-            for parent in self.folder.parents:
-                if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run(
             str(self.binaries / "initdb"), "-D", str(data), "-U", "tidemill", "-A", "trust", "-E", "UTF8",
             "--locale=C.UTF-8", "--no-sync",
