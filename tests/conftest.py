@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own, with the schema in a template database."""
-    # Not below pytest's own folder: each session closes that to other users, and the server runs as one when we are root.
+    # Not below pytest's own folder: each session closes that to other users, and for root the server runs as one.
     with tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder:
         server = Postgres(Path(folder))
         server.start()
