@@ -11,12 +11,14 @@ PACKAGE = ROOT / "src" / "tidemill"
 LAYERS = (
     ("cli", "client", "server", "demo"),
     ("governance",),
-    ("pipelines", "monitors"),
+    ("pipelines",),
+    ("monitors",),
     ("deployments",),
     ("agents", "tuning", "releases"),
     ("evals", "rag", "guardrails"),
     ("gateway",),
-    ("data", "prompts", "registry", "traces"),
+    ("traces",),
+    ("data", "prompts", "registry"),
     ("access",),
     ("core",),
 )

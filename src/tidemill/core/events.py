@@ -39,6 +39,8 @@ def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = No
         data=data or {},
     )
     ctx.conn.execute(events.insert().values(**event.model_dump()))
+    for tell in ctx.kernel.listeners.get(kind, ()):
+        tell(ctx, event)
     return event
 
 

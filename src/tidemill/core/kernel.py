@@ -1,17 +1,24 @@
 """The kernel object: what a running Tidemill has at hand, built once by the composition in `server/`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tidemill.core.blobs import Blobs
 from tidemill.core.context import Actor, Context
 from tidemill.core.db import Database
+from tidemill.core.facts import Event
 from tidemill.core.jobs.compute import Compute
 from tidemill.core.jobs.service import Jobs
 from tidemill.core.plugins import Plugins
 from tidemill.core.settings import Settings
+
+T = TypeVar("T")
+
+Listener = Callable[[Context, Event], None]
+"""Called with a fact inside the transaction that emits it: what it does is kept exactly if the fact is."""
 
 
 @dataclass
@@ -31,6 +38,18 @@ class Kernel:
     pause_processes: bool = False
     """Whether a server that stops in good order also stops what it started; a later one starts it again."""
     owner_token: str | None = None
+    listeners: Mapping[str, Sequence[Listener]] = field(default_factory=dict)
+    """Who is told of which kind of fact: how a lower feature moves a higher one. The table is in `server/app.py`."""
+    _parts: dict[type[Any], Any] = field(default_factory=dict)
+
+    def provide(self, part: object) -> None:
+        """Put a feature's long-lived object, such as its store, at hand. Called by the composition."""
+        self._parts[type(part)] = part
+
+    def part(self, kind: type[T]) -> T:
+        """The long-lived object of this type."""
+        found: T = self._parts[kind]
+        return found
 
     @contextmanager
     def work(self, actor: Actor) -> Iterator[Context]:
