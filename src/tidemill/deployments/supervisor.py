@@ -217,7 +217,9 @@ class Supervisor:
                 self.wake()
         elif pool.failures >= TRIES:
             await self.work(service.fail, deployment.id, pool.error or "The engine did not start.")
-            if pool.ready == 0:
+            # A pool that something else still asks for keeps its back-off: a new one would start at once again.
+            asked_for = {d.release_id for d in await self.look(service.active)}
+            if pool.ready == 0 and deployment.release_id not in asked_for:
                 self._dissolve(pool)
 
     def _retire(self) -> None:
