@@ -1,0 +1,1 @@
+"""Spans in by OTLP, durable before they are acknowledged; search, trees and roll-ups out."""

@@ -1,0 +1,33 @@
+"""A span as OTLP brought it, before a dialect says what its attributes mean."""
+
+from typing import Any
+
+import msgspec
+
+
+class RawSpan(msgspec.Struct):
+    """One decoded span. `dialects.map_span(raw) -> SpanRecord` gives it its meaning; lengths of ids are checked."""
+
+    trace_id: bytes
+    """16 bytes."""
+    span_id: bytes
+    """8 bytes."""
+    name: str
+    start_ns: int
+    end_ns: int
+    parent_id: bytes | None = None
+    kind: int = 0
+    """OTLP's SpanKind: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer."""
+    attributes: dict[str, Any] = {}
+    """Values are str, bool, int, float, bytes, list or dict, or None."""
+    events: list[dict[str, Any]] = []
+    """`{"at": nanoseconds, "name": str, "attributes": {...}}`, as in SpanPayload."""
+    links: list[dict[str, Any]] = []
+    """`{"trace_id": hex, "span_id": hex, "attributes": {...}}`, as in SpanPayload."""
+    status: int = 0
+    """0 unset, 1 ok, 2 error."""
+    status_message: str | None = None
+    resource: dict[str, Any] = {}
+    """Attributes of the resource, such as `service.name`; shared by all spans of one sender: do not change it."""
+    scope_name: str | None = None
+    scope_version: str | None = None

@@ -1,0 +1,220 @@
+"""`tidemill feedback` and `tidemill scores`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from tidemill.core.errors import BadRequest
+from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
+from tidemill.traces.scores.sdk import Scores
+from tidemill.traces.scores.types import BULK, BulkItem, BulkReply, Score, ScorePoint
+
+app = typer.Typer(help="What code, models and people say about answers.", no_args_is_help=True)
+
+NameOption = Annotated[str | None, typer.Option(help="Only scores of this name.")]
+ReleaseOption = Annotated[str | None, typer.Option("--release", help="Only answers of this release, rel_...")]
+EnvironmentOption = Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")]
+SourceOption = Annotated[str | None, typer.Option(help="Only from code, model or person.")]
+SinceOption = Annotated[str | None, typer.Option(help="Only answers from this moment on, ISO 8601 with a zone.")]
+UntilOption = Annotated[str | None, typer.Option(help="Only answers before this moment.")]
+
+_TRACE = re.compile(r"[0-9a-f]{32}")
+
+
+def _target(target: str) -> dict[str, str]:
+    trace, _, span = target.partition(":")
+    if not _TRACE.fullmatch(trace):
+        return {"response_id": target}
+    return {"trace_id": trace} | ({"span_id": span} if span else {})
+
+
+def _said(score: Score) -> Text:
+    parts = [] if score.value is None else [f"{score.value:.4g}"]
+    parts += [part for part in (score.label, f"“{score.comment}”" if score.comment else None) if part]
+    text = Text("  ".join(parts))
+    if score.correction is not None:
+        told = score.correction if isinstance(score.correction, str) else json.dumps(score.correction)
+        text.append(("  " if parts else "") + "→ " + told[:120], style="green")
+    return text
+
+
+_COLUMNS: list[Column] = [
+    ("name", "name"),
+    ("says", _said),
+    ("source", "source"),
+    ("by", "author"),
+    ("answer", lambda s: s.response_id or f"{s.trace_id[:12]}…"),
+    ("release", "release_id"),
+    ("env", "environment"),
+    ("given", "at"),
+]
+
+
+def feedback(
+    ctx: typer.Context,
+    target: Annotated[str | None, typer.Argument(help="A response id (chatcmpl-…), a trace id, or trace:span.")] = None,
+    thumbs: Annotated[bool | None, typer.Option("--up/--down", help="Thumbs up, or down.")] = None,
+    score: Annotated[float | None, typer.Option(help="A number instead of thumbs.")] = None,
+    label: Annotated[str | None, typer.Option(help="A word, such as off-topic.")] = None,
+    correction: Annotated[str | None, typer.Option(help="What the answer should have been: text, or JSON.")] = None,
+    comment: Annotated[str | None, typer.Option(help="In your own words.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the score. Default: feedback.")] = None,
+    user: Annotated[str | None, typer.Option(help="The end user who says so. Default: you.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Many at once: JSON lines, each as the API takes them; - for standard input.")
+    ] = None,
+) -> None:
+    """Say what you think of an answer."""
+    term = terminal(ctx)
+    if file is not None:
+        if target is not None:
+            raise BadRequest("A target and --file were given.", hint="Give one of the two.")
+        _show_bulk(ctx, Scores(term.http).feedback_bulk(_items(file)))
+        return
+    if target is None:
+        raise BadRequest("Which answer?", hint="Give its response id or trace id, or many with --file.")
+    said: dict[str, Any] = {
+        "thumbs": None if thumbs is None else ("up" if thumbs else "down"),
+        "score": score,
+        "label": label,
+        "correction": _json(correction),
+        "comment": comment,
+        "name": name,
+        "user": user,
+    }
+    kept = Scores(term.http).feedback(**_target(target), **{k: v for k, v in said.items() if v is not None})
+    term.show(kept, [*_COLUMNS, ("id", "id")])
+
+
+def _json(text: str | None) -> Any:
+    """A correction that is a JSON object or list as such; anything else as the text it is."""
+    if text is None or not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _items(file: Path) -> list[dict[str, Any]]:
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    items = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadRequest(f"{file}:{number} is not JSON: {error.msg}.", hint="One JSON object a line.") from error
+        if not isinstance(item, dict):
+            raise BadRequest(f"{file}:{number} is no JSON object.", hint="One JSON object a line.")
+        items.append(item)
+    if not 1 <= len(items) <= BULK:
+        raise BadRequest(f"{file} has {len(items):,} items.", hint=f"Send between 1 and {BULK:,} at once.")
+    return items
+
+
+def _show_bulk(ctx: typer.Context, reply: BulkReply) -> None:
+    term = terminal(ctx)
+    if term.as_json:
+        term.show(reply)
+    else:
+        term.print(f"{reply.kept:,} kept, {reply.refused:,} refused.")
+        wrong = [(place, item) for place, item in enumerate(reply.items, 1) if item.error is not None]
+        for place, item in wrong[:20]:
+            term.print(Text(f"  item {place}: {_fault(item)}", style="red"))
+    if reply.refused:
+        raise typer.Exit(1)
+
+
+def _fault(item: BulkItem) -> str:
+    return f"{item.error.message} [{item.error.code}]" if item.error is not None else ""
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    target: Annotated[str | None, typer.Argument(help="Only of this answer: a response id or a trace id.")] = None,
+    name: NameOption = None,
+    release: ReleaseOption = None,
+    environment: EnvironmentOption = None,
+    source: SourceOption = None,
+    corrected: Annotated[bool | None, typer.Option("--corrected/--uncorrected", help="With a correction.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Scores, newest first."""
+    term = terminal(ctx)
+    wanted: dict[str, Any] = {
+        "name": name,
+        "release_id": release,
+        "environment": environment,
+        "source": source,
+        "corrected": corrected,
+        "since": since,
+        "until": until,
+    }
+    if target is not None:
+        wanted |= {k: v for k, v in _target(target).items() if k != "span_id"}
+    found = Scores(term.http).list(cursor=cursor, limit=limit, **wanted)
+    term.table(found, _COLUMNS, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
+
+
+@app.command()
+def series(
+    ctx: typer.Context,
+    name: NameOption = None,
+    by: Annotated[str, typer.Option(help="release, environment, deployment, model, source or none.")] = "release",
+    release: ReleaseOption = None,
+    environment: EnvironmentOption = None,
+    source: SourceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    bucket: Annotated[int, typer.Option(min=60, help="Seconds that are put together.")] = 3600,
+) -> None:
+    """Scores over time: how many, and their mean."""
+    term = terminal(ctx)
+    wanted = {
+        "name": name,
+        "release_id": release,
+        "environment": environment,
+        "source": source,
+        "since": since,
+        "until": until,
+    }
+    found = Scores(term.http).series(by=by, bucket_seconds=bucket, **wanted)  # type: ignore[arg-type]
+    if term.as_json:
+        term.show(found)
+        return
+    columns: list[Column] = [
+        ("from", "t"),
+        (by, "key"),
+        ("name", "name"),
+        ("scores", "count"),
+        ("mean", "mean"),
+        ("", _bar),
+        ("labels", "labels"),
+    ]
+    term.table(found.points, columns, empty="No scores in this time.")
+
+
+def _bar(point: ScorePoint) -> Text:
+    if point.mean is None or not 0 <= point.mean <= 1:
+        return Text("")
+    style = "green" if point.mean >= 0.8 else "yellow" if point.mean >= 0.5 else "red"
+    return Text("█" * round(point.mean * 20), style=style)
+
+
+@app.command()
+def delete(ctx: typer.Context, score: Annotated[str, typer.Argument(help="The score's id, sc_...")]) -> None:
+    """Take a score back."""
+    term = terminal(ctx)
+    Scores(term.http).delete(score)
+    term.print(f"{score} is taken back.")

@@ -1,0 +1,238 @@
+"""Deciding about scores: what is judged, who may judge, what an earlier judgement gives way to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.db import hold
+from tidemill.core.errors import TidemillError, first_fault
+from tidemill.core.web import page
+from tidemill.core.wire import Page, new_id
+from tidemill.traces.scores import store
+from tidemill.traces.scores.targets import Judged, find
+from tidemill.traces.scores.types import (
+    BulkItem,
+    BulkReply,
+    Feedback,
+    FeedbackBulk,
+    FeedbackInvalid,
+    FeedbackRefused,
+    Score,
+    ScoreCreate,
+    ScoreFilter,
+    ScoreNotFound,
+    ScoreSeries,
+    ScoreSource,
+    SeriesKey,
+)
+
+CORRECTED = "feedback.corrected"
+"""The fact that somebody said what an answer should have been. Its subject is the id of the score."""
+
+_SERIES_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said, whoever says it."""
+
+    name: str
+    source: ScoreSource
+    author: str
+    value: float | None = None
+    label: str | None = None
+    comment: str | None = None
+    correction: JsonValue = None
+    scorer: str | None = None
+
+
+def give_feedback(ctx: Context, body: Feedback) -> Score:
+    """Keep what a person says. The same again changes nothing; something else from the same person replaces it.
+
+    Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
+    """
+    judged = find(ctx, body)
+    _allow(ctx, judged)
+    verdict = Verdict(
+        name=body.name,
+        source="person",
+        author=body.user or ctx.actor.name,
+        value=body.value,
+        label=body.label,
+        comment=body.comment,
+        correction=body.correction,
+    )
+    return keep(ctx, judged.of(body.user), verdict)
+
+
+def give_feedback_bulk(ctx: Context, body: FeedbackBulk) -> BulkReply:
+    """Keep many; what is wrong with one item is the answer to that item and keeps back no other."""
+    answers: dict[int, BulkItem] = {}
+    found: list[tuple[str, int, Feedback]] = []
+    for place, item in enumerate(body.items):
+        try:
+            read = Feedback.model_validate(item)
+            found.append((find(ctx, read).trace_id, place, read))
+        except ValidationError as error:
+            answers[place] = BulkItem(score=None, error=_invalid(error).body())
+        except TidemillError as error:
+            answers[place] = BulkItem(score=None, error=error.body())
+    # One order for everybody, so that two bulk requests never wait for each other.
+    for _, place, read in sorted(found, key=lambda entry: entry[:2]):
+        try:
+            answers[place] = BulkItem(score=give_feedback(ctx, read), error=None)
+        except TidemillError as error:
+            answers[place] = BulkItem(score=None, error=error.body())
+    items = [answers[place] for place in range(len(body.items))]
+    kept = sum(item.score is not None for item in items)
+    return BulkReply(kept=kept, refused=len(items) - kept, items=items)
+
+
+def _invalid(error: ValidationError) -> FeedbackInvalid:
+    where, why = first_fault(error)
+    return FeedbackInvalid(f"{where}: {why}." if where else f"{why}.", param=where or None)
+
+
+def _allow(ctx: Context, judged: Judged) -> None:
+    own = judged.key_id is not None and judged.key_id == ctx.actor.key_id
+    if not own and not ctx.actor.has("annotator"):
+        raise FeedbackRefused(
+            f"{ctx.actor.name} has no role annotator, and this call was made with another key.",
+            hint="Send feedback with the key that made the call, or ask an admin for the role annotator.",
+        )
+
+
+def record(ctx: Context, body: ScoreCreate) -> Score:
+    """Keep what code or a model outside says. Raises TargetUnknown."""
+    verdict = Verdict(
+        name=body.name,
+        source=body.source,
+        author=body.scorer or ctx.actor.name,
+        value=body.score,
+        label=body.label,
+        comment=body.comment,
+        correction=body.correction,
+        scorer=body.scorer,
+    )
+    return keep(ctx, find(ctx, body), verdict)
+
+
+def keep(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
+    """Write a verdict, over the one that its author gave before."""
+    made = _score(ctx, judged, verdict)
+    hold(ctx.conn, f"scores of {made.trace_id}")
+    before = store.same(ctx.conn, made)
+    if before is None:
+        store.insert(ctx.conn, [made])
+    else:
+        made = made.model_copy(update={"id": before.id})
+        if made.model_copy(update={"at": before.at}) == before:
+            return before
+        store.replace(ctx.conn, made)
+    if made.correction is not None and (before is None or before.correction != made.correction):
+        events.emit(ctx, CORRECTED, made.id, {"trace_id": made.trace_id, "name": made.name, "author": made.author})
+    return made
+
+
+def _score(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
+    return Score(
+        id=new_id("sc"),
+        trace_id=judged.trace_id,
+        span_id=judged.span_id,
+        response_id=judged.response_id,
+        name=verdict.name,
+        value=verdict.value,
+        label=verdict.label,
+        comment=verdict.comment,
+        correction=verdict.correction,
+        source=verdict.source,
+        scorer=verdict.scorer,
+        author=verdict.author,
+        recorded_by=ctx.actor.name,
+        at=ctx.now,
+        release_id=judged.release_id,
+        environment=judged.environment,
+        deployment_id=judged.deployment_id,
+        model=judged.model,
+        user=judged.user,
+        session=judged.session,
+        span_start=judged.start,
+    )
+
+
+def get_score(ctx: Context, score_id: str) -> Score:
+    """One score. Raises ScoreNotFound."""
+    score = store.by_id(ctx.conn, score_id)
+    if score is None:
+        raise ScoreNotFound(f"There is no score {score_id!r}.", hint="`tidemill scores list` shows what there is.")
+    return score
+
+
+def delete_score(ctx: Context, score_id: str) -> Score:
+    """Take a score back: one's own, or anybody's with the role developer. Raises ScoreNotFound, FeedbackRefused."""
+    score = get_score(ctx, score_id)
+    if score.recorded_by != ctx.actor.name and not ctx.actor.has("developer"):
+        raise FeedbackRefused(
+            f"The score {score_id} was given by {score.recorded_by}.", hint="Only a developer takes others' back."
+        )
+    store.delete(ctx.conn, score_id)
+    events.emit(ctx, "score.deleted", score_id, score.model_dump(mode="json", include={"trace_id", "name", "author"}))
+    return score
+
+
+def page_of_scores(ctx: Context, wanted: ScoreFilter, *, cursor: str | None = None, limit: int = 50) -> Page[Score]:
+    """Scores, newest first."""
+    return page(store.page(ctx.conn, wanted, before=cursor, limit=limit + 1), limit)
+
+
+def list_scores(
+    ctx: Context,
+    *,
+    name: str | None = None,
+    release_id: str | None = None,
+    environment: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    source: ScoreSource | None = None,
+    after: str | None = None,
+    limit: int = 10_000,
+    **more: Any,
+) -> list[Score]:
+    """Scores, oldest first, with ids after `after`. `since` and `until` are about when the answer was given.
+
+    `more` are the other fields of ScoreFilter, such as `deployment_id`, `model`, `user` or `corrected`.
+    """
+    wanted = ScoreFilter(
+        name=name,
+        release_id=release_id,
+        environment=environment,
+        since=since,
+        until=until,
+        source=source,
+        **more,
+    )
+    return store.listing(ctx.conn, wanted, after=after, limit=limit)
+
+
+def scores_of_traces(ctx: Context, trace_ids: Sequence[str], *, source: ScoreSource | None = None) -> list[Score]:
+    """Every score of some traces and their spans, in the order they were given."""
+    return store.of_traces(ctx.conn, list(trace_ids), source=source)
+
+
+def score_names(ctx: Context) -> list[str]:
+    """Every name that a score goes by."""
+    return store.names(ctx.conn)
+
+
+def score_series(
+    ctx: Context, wanted: ScoreFilter, *, by: SeriesKey = "release", bucket: timedelta = timedelta(hours=1)
+) -> ScoreSeries:
+    """A KPI over time: scores by stretches of `bucket` (one minute at least), key and name."""
+    seconds = max(60, int(bucket.total_seconds()))
+    points = store.series(ctx.conn, wanted, by=by, seconds=seconds, limit=_SERIES_POINTS)
+    return ScoreSeries(bucket_seconds=seconds, points=points)

@@ -1,0 +1,197 @@
+"""Rows of scores."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.traces.scores.types import Score, ScoreFilter, ScorePoint, SeriesKey
+
+scores = sa.Table(
+    "scores",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    # The trace, and the span when one is judged: in one column, for a null is never equal to a null.
+    sa.Column("target", sa.String(49), nullable=False),
+    sa.Column("trace_id", sa.String(32), nullable=False),
+    sa.Column("span_id", sa.String(16)),
+    sa.Column("response_id", sa.String(200)),
+    sa.Column("name", sa.String(63), nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("label", sa.String(200)),
+    sa.Column("comment", sa.Text),
+    sa.Column("correction", Json),
+    sa.Column("source", sa.String(8), nullable=False),
+    sa.Column("scorer", sa.String(120)),
+    sa.Column("author", sa.String(120), nullable=False),
+    sa.Column("recorded_by", sa.String(120), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("release_id", sa.String(40)),
+    sa.Column("environment", sa.String(63)),
+    sa.Column("deployment_id", sa.String(40)),
+    sa.Column("model", sa.String(200)),
+    sa.Column("user", sa.String(200)),
+    sa.Column("session", sa.String(200)),
+    sa.Column("span_start", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("target", "name", "source", "author", "recorded_by"),
+    sa.Index("ix_scores_trace_id", "trace_id"),
+    sa.Index("ix_scores_response_id", "response_id"),
+    sa.Index("ix_scores_name_span_start", "name", "span_start"),
+    sa.Index("ix_scores_release_id_name_span_start", "release_id", "name", "span_start"),
+)
+
+_KEYS: dict[SeriesKey, Any] = {
+    "release": scores.c.release_id,
+    "environment": scores.c.environment,
+    "deployment": scores.c.deployment_id,
+    "model": scores.c.model,
+    "source": scores.c.source,
+    "none": sa.null(),
+}
+_SAME = ("release_id", "environment", "deployment_id", "model", "user", "session", "name", "source", "scorer")
+
+
+def target_of(trace_id: str, span_id: str | None) -> str:
+    """The one text that tells a target."""
+    return trace_id if span_id is None else f"{trace_id}:{span_id}"
+
+
+def same(conn: sa.Connection, score: Score) -> Score | None:
+    """The score that `score` would replace."""
+    key = (
+        scores.c.target == target_of(score.trace_id, score.span_id),
+        scores.c.name == score.name,
+        scores.c.source == score.source,
+        scores.c.author == score.author,
+        scores.c.recorded_by == score.recorded_by,
+    )
+    return _first(conn, sa.select(scores).where(*key))
+
+
+def insert(conn: sa.Connection, made: Sequence[Score]) -> None:
+    """Write new scores."""
+    if made:
+        conn.execute(scores.insert(), [_values(score) for score in made])
+
+
+def replace(conn: sa.Connection, score: Score) -> None:
+    """Write over the score with this id."""
+    conn.execute(scores.update().where(scores.c.id == score.id).values(**_values(score)))
+
+
+def delete(conn: sa.Connection, score_id: str) -> None:
+    """Remove a score."""
+    conn.execute(scores.delete().where(scores.c.id == score_id))
+
+
+def by_id(conn: sa.Connection, score_id: str) -> Score | None:
+    """One score."""
+    return _first(conn, sa.select(scores).where(scores.c.id == score_id))
+
+
+def page(conn: sa.Connection, wanted: ScoreFilter, *, before: str | None, limit: int) -> list[Score]:
+    """Scores, newest first."""
+    query = sa.select(scores).where(*_conditions(wanted)).order_by(scores.c.id.desc()).limit(limit)
+    return _all(conn, query if before is None else query.where(scores.c.id < before))
+
+
+def listing(conn: sa.Connection, wanted: ScoreFilter, *, after: str | None, limit: int) -> list[Score]:
+    """Scores, oldest first."""
+    query = sa.select(scores).where(*_conditions(wanted)).order_by(scores.c.id).limit(limit)
+    return _all(conn, query if after is None else query.where(scores.c.id > after))
+
+
+def of_traces(conn: sa.Connection, trace_ids: Sequence[str], *, source: str | None = None) -> list[Score]:
+    """Every score of some traces, oldest judgement first."""
+    found: list[Score] = []
+    for begin in range(0, len(trace_ids), 500):
+        query = sa.select(scores).where(scores.c.trace_id.in_(trace_ids[begin : begin + 500]))
+        found += _all(conn, query if source is None else query.where(scores.c.source == source))
+    return sorted(found, key=lambda score: (score.at, score.id))
+
+
+def names(conn: sa.Connection) -> list[str]:
+    """Every name that a score goes by."""
+    return list(conn.execute(sa.select(scores.c.name).distinct().order_by(scores.c.name)).scalars())
+
+
+def series(conn: sa.Connection, wanted: ScoreFilter, *, by: SeriesKey, seconds: int, limit: int) -> list[ScorePoint]:
+    """Counts, means and spreads by stretch of time, key and name."""
+    epoch = (
+        sa.cast(sa.func.extract("epoch", scores.c.span_start), sa.BigInteger)
+        if conn.dialect.name == "postgresql"
+        else sa.cast(sa.func.strftime("%s", scores.c.span_start), sa.BigInteger)
+    )
+    # Floor on both: whole numbers divide downwards here, for every moment since 1970.
+    inner = sa.select(
+        (epoch - epoch % seconds).label("t"),
+        _KEYS[by].label("key"),
+        scores.c.name,
+        scores.c.value,
+        scores.c.label,
+    ).where(*_conditions(wanted))
+    rows = inner.subquery()
+    group = (rows.c.t, rows.c.key, rows.c.name)
+    figures = (
+        sa.select(
+            *group,
+            sa.func.count().label("n"),
+            sa.func.count(rows.c.value).label("valued"),
+            sa.func.avg(rows.c.value).label("mean"),
+            sa.func.sum(rows.c.value * rows.c.value).label("squares"),
+        )
+        .group_by(*group)
+        .order_by(*group)
+        .limit(limit)
+    )
+    labels = sa.select(*group, rows.c.label, sa.func.count().label("n")).where(rows.c.label.is_not(None))
+    said: dict[tuple[Any, ...], dict[str, int]] = {}
+    for row in conn.execute(labels.group_by(*group, rows.c.label).order_by(*group, rows.c.label)):
+        said.setdefault((row.t, row.key, row.name), {})[row.label] = row.n
+    return [_point(row, said.get((row.t, row.key, row.name), {})) for row in conn.execute(figures)]
+
+
+def _point(row: Any, labels: dict[str, int]) -> ScorePoint:
+    spread = None
+    if row.valued > 1:
+        spread = (max(0.0, row.squares - row.valued * row.mean**2) / (row.valued - 1)) ** 0.5
+    return ScorePoint(
+        t=datetime.fromtimestamp(row.t, UTC),
+        key=row.key,
+        name=row.name,
+        count=row.n,
+        mean=row.mean,
+        sd=spread,
+        labels=labels,
+    )
+
+
+def _conditions(wanted: ScoreFilter) -> list[sa.ColumnElement[bool]]:
+    found = [scores.c[name] == value for name in _SAME if (value := getattr(wanted, name)) is not None]
+    for name in ("author", "trace_id", "response_id"):
+        if (value := getattr(wanted, name)) is not None:
+            found.append(scores.c[name] == value)
+    if wanted.corrected is not None:
+        found.append(scores.c.correction.is_not(None) if wanted.corrected else scores.c.correction.is_(None))
+    if wanted.since is not None:
+        found.append(scores.c.span_start >= wanted.since)
+    if wanted.until is not None:
+        found.append(scores.c.span_start < wanted.until)
+    return found
+
+
+def _values(score: Score) -> dict[str, Any]:
+    return score.model_dump() | {"target": target_of(score.trace_id, score.span_id)}
+
+
+def _first(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> Score | None:
+    found = _all(conn, query.limit(1))
+    return found[0] if found else None
+
+
+def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Score]:
+    return [
+        Score.model_validate({k: v for k, v in row_values(row).items() if k != "target"}) for row in conn.execute(query)
+    ]

@@ -1,0 +1,220 @@
+"""Scores and feedback: what is kept, what is sent, what can go wrong."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
+
+from tidemill.core.errors import ErrorBody, Forbidden, Invalid, NotFound
+from tidemill.core.wire import Body, Instant, Name, Value, canonical_json
+
+ScoreSource = Literal["code", "model", "person"]
+Thumbs = Literal["up", "down"]
+SeriesKey = Literal["release", "environment", "deployment", "model", "source", "none"]
+
+TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
+FEEDBACK = "feedback"
+"""The name of a score that a person gives without naming it."""
+
+BULK = 1000
+"""Items in one bulk request at most."""
+
+CORRECTION_BYTES = 262_144
+"""The largest correction, as JSON."""
+
+
+class TargetUnknown(NotFound):
+    """No call, trace or span with this id has been recorded (yet)."""
+
+    code = "feedback_target_unknown"
+
+
+class ScoreNotFound(NotFound):
+    """There is no such score."""
+
+    code = "score_not_found"
+
+
+class FeedbackRefused(Forbidden):
+    """Somebody without the role annotator may judge only the calls made with their own key."""
+
+    code = "feedback_refused"
+
+
+class FeedbackInvalid(Invalid):
+    """One item of a bulk request cannot be read."""
+
+    code = "feedback_invalid"
+
+
+class Target(Body):
+    """What is judged: a call by its response id, a whole trace, or one span of it."""
+
+    trace_id: TraceId | None = Field(default=None, description="32 hexadecimal digits.")
+    span_id: SpanId | None = Field(default=None, description="16 hexadecimal digits; goes with `trace_id`.")
+    response_id: str | None = Field(
+        default=None, min_length=1, max_length=200, description="The id of a reply, such as `chatcmpl-…`."
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "Target":
+        if (self.trace_id is None) == (self.response_id is None):
+            raise ValueError("give `trace_id` or `response_id`, one of the two")
+        if self.span_id is not None and self.trace_id is None:
+            raise ValueError("`span_id` goes with `trace_id`")
+        return self
+
+
+class Judgement(Target):
+    """A target and what is said about it."""
+
+    score: float | None = Field(default=None, description="Any finite number; higher is better by custom.")
+    label: str | None = Field(default=None, min_length=1, max_length=200, description="A word, such as `off-topic`.")
+    correction: JsonValue = Field(default=None, description="What the answer should have been: text or JSON.")
+    comment: str | None = Field(default=None, min_length=1, max_length=10_000)
+
+    @field_validator("score")
+    @classmethod
+    def _finite(cls, score: float | None) -> float | None:
+        if score is not None and not math.isfinite(score):
+            raise ValueError("a score is a finite number")
+        return score
+
+    @field_validator("correction")
+    @classmethod
+    def _not_huge(cls, correction: Any) -> Any:
+        size = len(canonical_json(correction)) if correction is not None else 0
+        if size > CORRECTION_BYTES:
+            raise ValueError(f"the correction has {size:,} bytes; at most {CORRECTION_BYTES:,} are kept")
+        return correction
+
+
+class Feedback(Judgement):
+    """What a person says about an answer: thumbs, a score, a label, a correction, a comment; at least one of them."""
+
+    name: Name = FEEDBACK
+    thumbs: Thumbs | None = Field(default=None, description="`up` is the value 1, `down` the value 0.")
+    user: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=120,
+        description="The end user who says so, when an application sends it for them. Default: the key's owner.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Feedback":
+        said = (self.thumbs, self.score, self.label, self.correction, self.comment)
+        if all(part is None for part in said):
+            raise ValueError("nothing is said: give `thumbs`, `score`, `label`, `correction` or `comment`")
+        if self.thumbs is not None and self.score is not None:
+            raise ValueError("give `thumbs` or `score`, not both")
+        return self
+
+    @property
+    def value(self) -> float | None:
+        """The number this feedback amounts to."""
+        return self.score if self.thumbs is None else float(self.thumbs == "up")
+
+
+class ScoreCreate(Judgement):
+    """What code or a model says about an answer."""
+
+    name: Name
+    source: Literal["code", "model"] = "code"
+    scorer: str | None = Field(default=None, max_length=120, description="What scored, such as `json_schema`.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ScoreCreate":
+        if self.score is None and self.label is None:
+            raise ValueError("give `score` or `label`")
+        return self
+
+
+class Score(Value):
+    """One judgement of one answer. The same author judging the same target under the same name again replaces it."""
+
+    id: str
+    trace_id: str
+    span_id: str | None = Field(description="null when the whole trace is judged.")
+    response_id: str | None
+    name: str
+    value: float | None
+    label: str | None
+    comment: str | None
+    correction: JsonValue
+    source: ScoreSource
+    scorer: str | None
+    author: str = Field(description="The end user or the person who judged; `online/NAME` for an online evaluator.")
+    recorded_by: str = Field(description="Whose key it came with.")
+    at: Instant = Field(description="When it was given, or last replaced.")
+    release_id: str | None = Field(description="This and what follows is copied from the span that is judged.")
+    environment: str | None
+    deployment_id: str | None
+    model: str | None
+    user: str | None
+    session: str | None
+    span_start: Instant
+
+
+class FeedbackBulk(Body):
+    """Many pieces of feedback; each is checked, kept and answered apart."""
+
+    items: list[dict[str, JsonValue]] = Field(
+        min_length=1, max_length=BULK, description="Each as the body of `POST /api/feedback`."
+    )
+
+
+class BulkItem(Value):
+    """What became of one item, in the order they were sent: a score or an error."""
+
+    score: Score | None
+    error: ErrorBody | None
+
+
+class BulkReply(Value):
+    """What became of a bulk request."""
+
+    kept: int
+    refused: int
+    items: list[BulkItem]
+
+
+class ScoreFilter(Body):
+    """Which scores. What is null is not asked."""
+
+    name: str | None = None
+    source: ScoreSource | None = None
+    scorer: str | None = None
+    author: str | None = None
+    trace_id: str | None = None
+    response_id: str | None = None
+    release_id: str | None = None
+    environment: str | None = None
+    deployment_id: str | None = None
+    model: str | None = None
+    user: str | None = None
+    session: str | None = None
+    corrected: bool | None = Field(default=None, description="With a correction, or without one.")
+    since: Instant | None = Field(default=None, description="Answers given from this moment on.")
+    until: Instant | None = Field(default=None, description="Answers given before this moment.")
+
+
+class ScorePoint(Value):
+    """Scores of one name over one stretch of time: a KPI."""
+
+    t: Instant = Field(description="Where the stretch begins.")
+    key: str | None = Field(description="The release, environment, ... it is taken over.")
+    name: str
+    count: int
+    mean: float | None = Field(description="Of the scores that have a value.")
+    sd: float | None = Field(description="Standard deviation; null for fewer than two values.")
+    labels: dict[str, int] = Field(description="Label -> scores.")
+
+
+class ScoreSeries(Value):
+    """A KPI over time."""
+
+    bucket_seconds: int
+    points: list[ScorePoint]

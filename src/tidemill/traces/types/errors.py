@@ -1,0 +1,99 @@
+"""What can go wrong with traces."""
+
+from tidemill.core.errors import (
+    BadRequest,
+    Conflict,
+    Invalid,
+    NotFound,
+    StorageFull,
+    TidemillError,
+    TooLarge,
+    Unavailable,
+)
+
+
+class TraceNotFound(NotFound):
+    """No span of that trace is kept."""
+
+    code = "trace_not_found"
+
+
+class SpanNotFound(NotFound):
+    """The trace has no such span, or no span has that response id."""
+
+    code = "span_not_found"
+
+
+class TraceIdInvalid(Invalid):
+    """A trace id is 32 hexadecimal digits, a span id 16."""
+
+    code = "trace_id_invalid"
+
+
+class TraceQueryInvalid(Invalid):
+    """The question cannot be answered as it was put: a cursor of another listing, an empty range, an empty search."""
+
+    code = "trace_query_invalid"
+
+
+class SearchOff(Conflict):
+    """Full-text search is switched off, so nothing was indexed."""
+
+    code = "trace_search_off"
+
+
+class IntakeInvalid(BadRequest):
+    """The body is not an OTLP export request."""
+
+    code = "otlp_invalid"
+
+
+class IntakeTooLarge(TooLarge):
+    """The body is larger than the intake takes, as sent or unpacked."""
+
+    code = "otlp_too_large"
+
+
+class IntakeMediaType(TidemillError):
+    """The content type is neither OTLP's protobuf nor its JSON."""
+
+    code = "otlp_media_type"
+    status = 415
+
+
+class EncodingUnknown(TidemillError):
+    """The content encoding is not gzip, deflate or identity."""
+
+    code = "otlp_encoding"
+    status = 415
+
+
+class MethodRefused(TidemillError):
+    """Spans come by POST."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class IntakeFull(Unavailable):
+    """The queue before the writer is full: nothing of this request was taken; send it again a little later."""
+
+    code = "traces_overloaded"
+
+
+class TracesUnavailable(Unavailable):
+    """The span store does not answer; nothing of this request was stored."""
+
+    code = "traces_unavailable"
+
+
+class TracesClosed(Unavailable):
+    """The server is stopping and takes no more spans."""
+
+    code = "traces_closed"
+
+
+class TracesFull(StorageFull):
+    """The disk takes no more spans; nothing of this request was stored."""
+
+    code = "traces_storage_full"

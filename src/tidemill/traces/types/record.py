@@ -1,0 +1,64 @@
+"""A span on its way in: what a dialect makes of OTLP, and what the gateway makes of a call."""
+
+from typing import Any
+
+import msgspec
+
+
+class SpanPayload(msgspec.Struct, omit_defaults=True):
+    """The heavy part of a span, kept in a compressed block and read only when asked for.
+
+    `input` and `output` are a list of messages (`{"role", "content", ...}`) or any JSON value. Attributes that
+    were turned into `input`, `output` or a field of the record need not stand in `attributes` again.
+    """
+
+    input: Any = None
+    output: Any = None
+    attributes: dict[str, Any] = {}
+    events: list[dict[str, Any]] = []
+    """`{"at": nanoseconds, "name": str, "attributes": {...}}`."""
+    links: list[dict[str, Any]] = []
+    """`{"trace_id": hex, "span_id": hex, "attributes": {...}}`."""
+    resource: dict[str, Any] = {}
+    scope: str | None = None
+
+
+class SpanRecord(msgspec.Struct):
+    """A span to be stored: `TraceWriter.submit(list[SpanRecord])`. Ids are bytes, times nanoseconds since 1970."""
+
+    trace_id: bytes
+    """16 bytes."""
+    span_id: bytes
+    """8 bytes."""
+    name: str
+    start_ns: int
+    duration_ns: int
+    parent_id: bytes | None = None
+    kind: str = "other"
+    """One of `KINDS`."""
+    status: str = "unset"
+    status_message: str | None = None
+    service: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    operation: str | None = None
+    response_id: str | None = None
+    release_id: str | None = None
+    environment: str | None = None
+    deployment_id: str | None = None
+    prompt: str | None = None
+    key_id: str | None = None
+    user: str | None = None
+    session: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    ttft_ms: float | None = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+    price_version: str | None = None
+    dialect: str | None = None
+    truncated: list[str] = []
+    payload: SpanPayload = msgspec.field(default_factory=SpanPayload)
