@@ -3,14 +3,19 @@
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
 from tests.releases.makers import declare, make_release, make_run, make_set
+from tests.watching import watch_blobs
 from tidemill.core import events
-from tidemill.core.context import Context
-from tidemill.evals.types import EvalSetNotFound
+from tidemill.core.context import OWNER, Context
+from tidemill.core.http import InProcessTransport
+from tidemill.core.settings import Settings
+from tidemill.evals import service as evals
+from tidemill.evals.types import ComparisonSpec, EvalSetNotFound
 from tidemill.releases import service, store
 from tidemill.releases.types import (
     GateChangedAfterEvaluation,
@@ -20,6 +25,7 @@ from tidemill.releases.types import (
     RunBeforeGate,
     UnfitEvidence,
 )
+from tidemill.server.app import build
 
 
 def evaluate(ctx: Context, baseline: str, candidate: str, gate: str = "quality", release: str = "hello"):
@@ -155,6 +161,44 @@ def test_a_second_look_is_told_and_the_newest_counts(ctx: Context, tmp_path: Pat
 def test_incomplete_terms_are_refused(terms: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         GateCreate.model_validate({"name": "g", "eval_set": "e", "metric": "m", **terms})
+
+
+def test_nobody_waits_to_write_while_two_runs_are_compared(home: Path, tmp_path: Path) -> None:
+    application = build(Settings(home=home))
+    with application.kernel.work(OWNER) as ctx:
+        make_release(ctx, tmp_path)
+        eval_set = make_set(ctx)
+        declare(ctx, eval_set)
+        runs = make_run(ctx, eval_set, 56), make_run(ctx, eval_set, 100, release="hello@1")
+    watched = watch_blobs(application.kernel)
+    with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
+        asked = {"release": "hello", "gate": "quality", "baseline_run": runs[0].id, "candidate_run": runs[1].id}
+        reply = client.post("/api/gate-results", json=asked)
+        terms = {"metric": "accuracy", "minimum_effect": 0.05}
+        asked = {"baseline_run": runs[0].id, "candidate_run": runs[1].id, "primary": terms}
+        other = client.post("/api/evals/comparisons", json=asked)
+    assert (reply.status_code, reply.json()["verdict"]) == (201, "pass")
+    assert (other.status_code, other.json()["created_by"]) == (201, "owner")
+    assert watched.uses.count("open") == 2  # the items of the eval set, once for each
+    assert watched.held == []
+    application.kernel.close()
+
+
+def test_a_draft_that_answers_another_question_does_not_count(ctx: Context, tmp_path: Path) -> None:
+    """The gate was amended between the draft and the transaction that keeps the verdict."""
+    make_release(ctx, tmp_path)
+    eval_set = make_set(ctx)
+    declare(ctx, eval_set, minimum_effect=0.9)
+    baseline, candidate = make_run(ctx, eval_set, 56), make_run(ctx, eval_set, 100, release="hello@1")
+    runs = {"baseline_run": baseline.id, "candidate_run": candidate.id}
+    strict = GateEvaluate(release="hello", gate="quality", **runs)
+    spec = ComparisonSpec(primary=service.get_gate(ctx, "quality").primary, **runs)
+    drafted = evals.compare(ctx, spec)
+    declare(ctx, eval_set)
+    result = service.evaluate_gate(ctx, strict, drafted)
+    assert result.evidence.spec.primary.minimum_effect == 0.1
+    assert result.comparison_id != drafted.id
+    assert result.verdict == "pass"
 
 
 def test_a_gate_needs_its_eval_set(ctx: Context) -> None:

@@ -12,6 +12,8 @@ from tidemill.core.wire import Page
 
 P = ParamSpec("P")
 R = TypeVar("R")
+B = TypeVar("B")
+T = TypeVar("T")
 
 ROLE_KEY = "x-required-role"
 
@@ -32,6 +34,16 @@ class Door:
         """Call `function(ctx, ...)` in a writing transaction."""
         with self.kernel.work(self.actor) as ctx:
             return function(ctx, *args, **kwargs)
+
+    def work_after(self, prepare: Callable[[Kernel, B], T], function: Callable[[Context, B, T], R], body: B) -> R:
+        """Call `prepare(kernel, body)` outside any transaction, then `function(ctx, body, prepared)` in a writing one.
+
+        For what takes long, such as fetching files or comparing runs: nobody else waits to write meanwhile.
+        `function` cannot trust that the database is still what `prepare` saw.
+        """
+        prepared = prepare(self.kernel, body)
+        with self.kernel.work(self.actor) as ctx:
+            return function(ctx, body, prepared)
 
     def look(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function(ctx, ...)` in a reading transaction."""

@@ -80,7 +80,7 @@ def results(
 @router.post("/comparisons", status_code=201, openapi_extra=role("developer"))
 def compare(body: ComparisonSpec, door: Entry) -> Comparison:
     """The verdict on two runs, stored with its evidence."""
-    return door.work(service.compare, body)
+    return door.work_after(service.draft, service.compare, body)
 
 
 @router.get("/comparisons", openapi_extra=role("viewer"))

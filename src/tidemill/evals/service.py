@@ -3,12 +3,13 @@
 import numpy as np
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.context import SYSTEM, Context
 from tidemill.core.errors import nearest
+from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
-from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
-from tidemill.evals import evidence, items, planning, store
+from tidemill.evals import comparison, evidence, items, planning, store
 from tidemill.evals.paired import paired_comparison
 from tidemill.evals.power import minimum_detectable_effect
 from tidemill.evals.rates import wilson
@@ -26,7 +27,6 @@ from tidemill.evals.types import (
     EvalSetCreate,
     EvalSetNotFound,
     MetricRule,
-    MetricVerdict,
     Plan,
     PlanRequest,
     ReleaseTarget,
@@ -34,13 +34,14 @@ from tidemill.evals.types import (
     Target,
     TargetInvalid,
 )
-from tidemill.evals.verdicts import judge_guardrails, judge_metric, noninferiority, overall
+from tidemill.evals.verdicts import noninferiority
 
 __all__ = [
     "compare",
     "comparisons",
     "create_run",
     "create_set",
+    "draft",
     "get_comparison",
     "get_run",
     "get_set",
@@ -214,75 +215,50 @@ def run_items(ctx: Context, run: EvalRun) -> list[EvalItem]:
     return items.load(ctx.kernel.blobs, get_set(ctx, run.eval_set_id).content_hash)
 
 
-def compare(ctx: Context, spec: ComparisonSpec) -> Comparison:
-    """The verdict on two runs, stored with its evidence.
+def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
+    """The verdict on two runs, worked out before the transaction that stores it, which `compare` is called in.
+
+    Raises RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
+    """
+    with kernel.look(SYSTEM) as ctx:
+        baseline, candidate = _comparable(ctx, spec)
+        known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
+        if known is not None:
+            return known
+        material = _material(ctx, spec, baseline, candidate)
+    return comparison.judge(material, SYSTEM.name)
+
+
+def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = None) -> Comparison:
+    """The verdict on two runs, stored with its evidence; worked out here unless `draft` did it before.
 
     Runs never change, so the same question about the same runs is answered by the comparison that is there. Raises
     RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
     """
-    baseline, candidate = get_run(ctx, spec.baseline_run), get_run(ctx, spec.candidate_run)
-    rules = [spec.primary, *spec.guardrails]
-    evidence.check_comparable(baseline, candidate)
-    for rule in rules:
-        evidence.check_metric(baseline, candidate, rule.metric)
-    evidence.check_failures((baseline, candidate), spec.failures)
-    spec_hash = content_hash(spec.model_dump(mode="json", exclude={"baseline_run", "candidate_run"}))
-    known = store.same_comparison(ctx.conn, baseline.id, candidate.id, spec_hash)
+    baseline, candidate = _comparable(ctx, spec)
+    known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
     if known is not None:
         return known
-    asked = run_items(ctx, baseline)
-    first, second = (store.list_results(ctx.conn, run.id) for run in (baseline, candidate))
-    pairs = [evidence.paired(asked, first, second, rule, spec.failures) for rule in rules]
-    differences = [paired_comparison(p.baseline, p.candidate, p.clusters) for p in pairs]
-    primary = judge_metric(rules[0], differences[0], spec.alpha)
-    guards = judge_guardrails(spec.guardrails, differences[1:], spec.alpha)
-    verdicts = [primary, *guards]
-    open_ends = [v.more_items for v in verdicts if v.more_items is not None]
-    outcome = overall(verdicts)
-    value = Comparison(
-        id=new_id("cmp"),
-        spec=spec,
-        spec_hash=spec_hash,
-        eval_set=baseline.eval_set_id,
-        outcome=outcome,
-        primary=primary,
-        guardrails=guards,
-        minimum_detectable_effect=planning.detectable(differences[0], pairs[0].clusters, spec.alpha, spec.power),
-        more_items=max(open_ends) if outcome == "inconclusive" and open_ends else None,
-        dropped=pairs[0].dropped,
-        summary=_summary(outcome, verdicts),
-        warnings=_warnings(spec, verdicts, pairs, [*first, *second]),
-        created_at=ctx.now,
-        created_by=ctx.actor.name,
-    )
+    if drafted is None or drafted.spec != spec:
+        drafted = comparison.judge(_material(ctx, spec, baseline, candidate), ctx.actor.name)
+    value = drafted.model_copy(update={"created_at": ctx.now, "created_by": ctx.actor.name})
     store.insert_comparison(ctx.conn, value)
     parents = [(run.id, relation) for run, relation in ((baseline, "baseline"), (candidate, "candidate"))]
-    facts = {"outcome": outcome, "summary": value.summary}
+    facts = {"outcome": value.outcome, "summary": value.summary}
     lineage.record(ctx, lineage.Node(id=value.id, kind="comparison", label=value.id, facts=facts), parents)
-    events.emit(ctx, "comparison.created", value.id, {"outcome": outcome, "spec_hash": spec_hash})
+    events.emit(ctx, "comparison.created", value.id, {"outcome": value.outcome, "spec_hash": value.spec_hash})
     return value
 
 
-def _summary(outcome: str, verdicts: list[MetricVerdict]) -> str:
-    deciding = [v for v in verdicts if v.outcome == outcome] if outcome != "pass" else verdicts[:1]
-    return f"{outcome}: " + " ".join(v.summary for v in deciding)
+def _comparable(ctx: Context, spec: ComparisonSpec) -> tuple[EvalRun, EvalRun]:
+    baseline, candidate = get_run(ctx, spec.baseline_run), get_run(ctx, spec.candidate_run)
+    comparison.check(spec, baseline, candidate)
+    return baseline, candidate
 
 
-def _warnings(
-    spec: ComparisonSpec, verdicts: list[MetricVerdict], pairs: list[evidence.Pairs], found: list[EvalResult]
-) -> list[str]:
-    told = [w for v in verdicts[:1] for w in v.difference.warnings]
-    missing = sum(r.failed for r in found)
-    if missing:
-        told.append(f"{missing} answers are missing; as declared they are counted as {spec.failures}.")
-    if any(v.metric == "latency_ms" for v in verdicts) and any(r.cached for r in found):
-        told.append("Some answers come from the cache: their latency is that of the day they were given.")
-    told += [
-        f"{v.metric}: {p.dropped} of {p.dropped + len(p.clusters)} pairs are left out."
-        for v, p in zip(verdicts, pairs, strict=True)
-        if p.dropped
-    ]
-    return told
+def _material(ctx: Context, spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun) -> comparison.Material:
+    first, second = (store.list_results(ctx.conn, run.id) for run in (baseline, candidate))
+    return comparison.Material(spec, baseline, run_items(ctx, baseline), first, second)
 
 
 def get_comparison(ctx: Context, comparison_id: str) -> Comparison:

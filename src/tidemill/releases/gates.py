@@ -1,11 +1,12 @@
 """Gates: terms that are declared before the evaluation, and the verdict they give on a release."""
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.context import SYSTEM, Context
+from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.evals import service as evals
-from tidemill.evals.types import ComparisonSpec, EvalRun, ReleaseTarget
+from tidemill.evals.types import Comparison, ComparisonSpec, EvalRun, ReleaseTarget
 from tidemill.releases import store
 from tidemill.releases.lookup import get_gate, get_release
 from tidemill.releases.types import (
@@ -74,30 +75,30 @@ def list_gates(ctx: Context, *, cursor: str | None, limit: int) -> Page[Gate]:
     return page(store.list_gates(ctx.conn, before=cursor, limit=limit + 1), limit)
 
 
-def evaluate_gate(ctx: Context, body: GateEvaluate) -> GateResult:
+def draft_verdict(kernel: Kernel, body: GateEvaluate) -> Comparison:
+    """The comparison that a gate asks for, worked out before the transaction that keeps the verdict.
+
+    Raises what `evaluate_gate` raises.
+    """
+    with kernel.look(SYSTEM) as ctx:
+        release, gate = get_release(ctx, body.release), get_gate(ctx, body.gate)
+        spec = _question(ctx, body, release, gate)
+    return evals.draft(kernel, spec)
+
+
+def evaluate_gate(ctx: Context, body: GateEvaluate, drafted: Comparison | None = None) -> GateResult:
     """Judge a release by a gate on two finished runs, and keep the verdict with its evidence.
 
-    The same runs again give the verdict that is there. Raises RunBeforeGate, UnfitEvidence,
-    GateChangedAfterEvaluation, and what a comparison raises (RunNotFinished, RunHasFailures, TooFewPairs).
+    The same runs again give the verdict that is there. A draft counts only when it answers what the gate asks now.
+    Raises RunBeforeGate, UnfitEvidence, GateChangedAfterEvaluation, and what a comparison raises (RunNotFinished,
+    RunHasFailures, TooFewPairs).
     """
     release, name = get_release(ctx, body.release), get_gate(ctx, body.gate).name
     store.lock(ctx.conn, f"gate {name}")
     gate = get_gate(ctx, body.gate)
-    check_unchanged(gate, gate.hash)
-    baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
-    for run in (baseline, candidate):
-        _check_run(run, gate)
-    _check_candidate(ctx, release, baseline, candidate)
-    spec = ComparisonSpec(
-        baseline_run=baseline.id,
-        candidate_run=candidate.id,
-        primary=gate.primary,
-        guardrails=gate.guards,
-        alpha=gate.alpha,
-        power=gate.power,
-        failures=gate.failures,
-    )
-    comparison = evals.compare(ctx, spec)
+    spec = _question(ctx, body, release, gate)
+    baseline, candidate = (evals.get_run(ctx, run) for run in (spec.baseline_run, spec.candidate_run))
+    comparison = evals.compare(ctx, spec, drafted)
     known = store.result_by(ctx.conn, release_id=release.id, gate_id=gate.id, comparison_id=comparison.id)
     if known is not None:
         return known
@@ -152,6 +153,24 @@ def standing(ctx: Context, release: Release) -> tuple[Verdict | None, list[GateR
     verdicts = {result.verdict for result in newest.values()}
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     return next((v for v in order if v in verdicts), None), list(newest.values())
+
+
+def _question(ctx: Context, body: GateEvaluate, release: Release, gate: Gate) -> ComparisonSpec:
+    """What the gate asks of the two runs, once they are found fit to answer it."""
+    check_unchanged(gate, gate.hash)
+    baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
+    for run in (baseline, candidate):
+        _check_run(run, gate)
+    _check_candidate(ctx, release, baseline, candidate)
+    return ComparisonSpec(
+        baseline_run=baseline.id,
+        candidate_run=candidate.id,
+        primary=gate.primary,
+        guardrails=gate.guards,
+        alpha=gate.alpha,
+        power=gate.power,
+        failures=gate.failures,
+    )
 
 
 def _check_run(run: EvalRun, gate: Gate) -> None:

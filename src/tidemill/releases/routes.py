@@ -86,7 +86,7 @@ def get_gate(ref: str, door: Entry) -> Gate:
 @router.post("/gate-results", status_code=201, openapi_extra=role("developer"))
 def evaluate_gate(body: GateEvaluate, door: Entry) -> GateResult:
     """Judge a release by a gate on two finished eval runs."""
-    return door.work(service.evaluate_gate, body)
+    return door.work_after(service.draft_verdict, service.evaluate_gate, body)
 
 
 @router.post("/approvals", status_code=201, openapi_extra=role("developer"))

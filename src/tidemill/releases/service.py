@@ -17,7 +17,7 @@ from tidemill.releases.approvals import (
     policy_of,
     request_approval,
 )
-from tidemill.releases.gates import declare_gate, evaluate_gate, list_gates, results_of, standing
+from tidemill.releases.gates import declare_gate, draft_verdict, evaluate_gate, list_gates, results_of, standing
 from tidemill.releases.lookup import get_gate, get_release
 from tidemill.releases.types import (
     EvidencePage,
@@ -35,6 +35,7 @@ __all__ = [
     "decide_approval",
     "declare_gate",
     "diff",
+    "draft_verdict",
     "evaluate_gate",
     "evidence",
     "get_approval",

@@ -1,0 +1,85 @@
+"""From the results of two runs to the verdict on them. Nothing here asks the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill.core.wire import content_hash, new_id, utc_now
+from tidemill.evals import evidence, planning
+from tidemill.evals.paired import paired_comparison
+from tidemill.evals.types import Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
+from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a verdict rests on."""
+
+    spec: ComparisonSpec
+    baseline: EvalRun
+    items: Sequence[EvalItem]
+    baseline_results: Sequence[EvalResult]
+    candidate_results: Sequence[EvalResult]
+
+
+def spec_hash(spec: ComparisonSpec) -> str:
+    """The hash of what is asked, whatever the runs are."""
+    return content_hash(spec.model_dump(mode="json", exclude={"baseline_run", "candidate_run"}))
+
+
+def check(spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun) -> None:
+    """Raise RunNotFinished, RunsDiffer, MetricUnknown or RunHasFailures when the runs cannot answer `spec`."""
+    evidence.check_comparable(baseline, candidate)
+    for rule in (spec.primary, *spec.guardrails):
+        evidence.check_metric(baseline, candidate, rule.metric)
+    evidence.check_failures((baseline, candidate), spec.failures)
+
+
+def judge(material: Material, by: str) -> Comparison:
+    """The verdict with its evidence. Raises TooFewPairs."""
+    spec, first, second = material.spec, material.baseline_results, material.candidate_results
+    rules = [spec.primary, *spec.guardrails]
+    pairs = [evidence.paired(material.items, first, second, rule, spec.failures) for rule in rules]
+    differences = [paired_comparison(p.baseline, p.candidate, p.clusters) for p in pairs]
+    primary = judge_metric(rules[0], differences[0], spec.alpha)
+    guards = judge_guardrails(spec.guardrails, differences[1:], spec.alpha)
+    verdicts = [primary, *guards]
+    open_ends = [v.more_items for v in verdicts if v.more_items is not None]
+    outcome = overall(verdicts)
+    return Comparison(
+        id=new_id("cmp"),
+        spec=spec,
+        spec_hash=spec_hash(spec),
+        eval_set=material.baseline.eval_set_id,
+        outcome=outcome,
+        primary=primary,
+        guardrails=guards,
+        minimum_detectable_effect=planning.detectable(differences[0], pairs[0].clusters, spec.alpha, spec.power),
+        more_items=max(open_ends) if outcome == "inconclusive" and open_ends else None,
+        dropped=pairs[0].dropped,
+        summary=_summary(outcome, verdicts),
+        warnings=_warnings(spec, verdicts, pairs, [*first, *second]),
+        created_at=utc_now(),
+        created_by=by,
+    )
+
+
+def _summary(outcome: str, verdicts: list[MetricVerdict]) -> str:
+    deciding = [v for v in verdicts if v.outcome == outcome] if outcome != "pass" else verdicts[:1]
+    return f"{outcome}: " + " ".join(v.summary for v in deciding)
+
+
+def _warnings(
+    spec: ComparisonSpec, verdicts: list[MetricVerdict], pairs: list[evidence.Pairs], found: list[EvalResult]
+) -> list[str]:
+    told = [w for v in verdicts[:1] for w in v.difference.warnings]
+    missing = sum(r.failed for r in found)
+    if missing:
+        told.append(f"{missing} answers are missing; as declared they are counted as {spec.failures}.")
+    if any(v.metric == "latency_ms" for v in verdicts) and any(r.cached for r in found):
+        told.append("Some answers come from the cache: their latency is that of the day they were given.")
+    told += [
+        f"{v.metric}: {p.dropped} of {p.dropped + len(p.clusters)} pairs are left out."
+        for v, p in zip(verdicts, pairs, strict=True)
+        if p.dropped
+    ]
+    return told
