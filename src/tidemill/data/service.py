@@ -1,6 +1,6 @@
 """Deciding about datasets: what an import means, when a version exists already, what a reference means."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -21,9 +21,11 @@ from tidemill.data.types import (
     DatasetVersion,
     DatasetVersionNotFound,
     Diff,
+    FileFormat,
     Import,
     ImportCreate,
     Made,
+    MapSpec,
     Plan,
     Preview,
     RowSchema,
@@ -38,29 +40,54 @@ from tidemill.data.types import (
 IMPORT_JOB = "data.import"
 
 
-def import_(ctx: Context, body: ImportCreate) -> Import:
-    """Plan a version out of uploaded files and submit the job that makes it.
+@dataclass(frozen=True)
+class Seen:
+    """What the first records of the first file tell about an import."""
 
-    When the same plan has made a version before, that version is the answer. What is wrong with the mapping, or with
-    the first records of the first file, is refused here; the rest of the files is read by the job.
+    kind: FileFormat
+    row_schema: RowSchema
+    mapping: MapSpec
+
+
+def look_into(kernel: Kernel, body: ImportCreate) -> Seen:
+    """Find out what uploaded files are, before the transaction that plans the import: they may have to be fetched.
+
+    Raises SourceMissing, and what is wrong with the mapping or the first records of the first file.
     """
-    paths = _source_paths(ctx.kernel, body)
+    for source in body.sources:
+        if not kernel.blobs.exists(source.hash):
+            raise SourceMissing(
+                f"The file {source.name} has not been uploaded: there is no blob {source.hash}.",
+                hint="Upload it first: POST /api/blobs, or client.data.import_ in the SDK.",
+                param="sources",
+            )
+    first, path = body.sources[0].name, kernel.blobs.path(body.sources[0].hash)
+    kind = guess_format(path, first, body.read)
+    return Seen(kind, *settle(sample(path, first, kind, body.read), first, body.row_schema, body.mapping))
+
+
+def import_(ctx: Context, body: ImportCreate, seen: Seen | None = None) -> Import:
+    """Plan a version out of uploaded files and submit the job that makes it. Without `seen` it looks into them here.
+
+    When the same plan has made a version before, that version is the answer. All but the first records is read by
+    the job. Raises SchemaConflict.
+    """
+    seen = seen or look_into(ctx.kernel, body)
     dataset = store.dataset_by_name(ctx.conn, body.name)
-    first = body.sources[0].name
-    kind = guess_format(paths[0], first, body.read)
-    schema, mapping = settle(sample(paths[0], first, kind, body.read), first, body.row_schema, body.mapping)
+    schema = seen.row_schema
     if dataset is not None and dataset.row_schema != schema:
         raise SchemaConflict(
             f"The dataset {body.name!r} has the schema {dataset.row_schema}, not {schema}.",
             hint="Import under another name, or map to its schema with --schema.",
             param="row_schema",
         )
+    guessed = seen.kind if len(body.sources) == 1 else None
     plan = Plan(
         engine=ENGINE,
         sources=body.sources,
         row_schema=schema,
-        read=body.read.model_copy(update={"format": body.read.format or kind if len(paths) == 1 else body.read.format}),
-        mapping=mapping,
+        read=body.read.model_copy(update={"format": body.read.format or guessed}),
+        mapping=seen.mapping,
         recipe=body.recipe or default_recipe(),
         split=body.split or SplitSpec(ratios={"test" if schema == "eval" else "train": 1.0}),
     )
@@ -76,17 +103,6 @@ def import_(ctx: Context, body: ImportCreate) -> Import:
         "catalogue": body.catalogue.model_dump(exclude_unset=True),
     }
     return Import(job=ctx.kernel.jobs.submit(ctx, IMPORT_JOB, args, subject=new_id("dsv")), version=None)
-
-
-def _source_paths(kernel: Kernel, body: ImportCreate) -> list[Path]:
-    for source in body.sources:
-        if not kernel.blobs.exists(source.hash):
-            raise SourceMissing(
-                f"The file {source.name} has not been uploaded: there is no blob {source.hash}.",
-                hint="Upload it first: POST /api/blobs, or client.data.import_ in the SDK.",
-                param="sources",
-            )
-    return [kernel.blobs.path(source.hash) for source in body.sources]
 
 
 def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: CatalogueSet, job_id: str) -> DatasetVersion:

@@ -41,6 +41,7 @@ def run(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
         else:
             store.update_run(ctx.conn, args["run_id"], state="running", error=None, finished_at=None)
         found = service.get_run(ctx, args["run_id"])
+    with job.kernel.look(job.actor) as ctx:  # the items may have to be fetched: others must write meanwhile
         items = service.run_items(ctx, found)
     scorers = {spec.metric: build(job.kernel.plugins, spec) for spec in found.spec.scorers}
     answer = _predict if isinstance(found.spec.target, BaselineTarget) else _ask

@@ -1,5 +1,7 @@
 """Deciding about evaluation: what an eval set is, which run may start, what two runs say about each other."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tidemill.core import events, lineage
@@ -9,6 +11,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
+from tidemill.data.types import DatasetVersion
 from tidemill.evals import comparison, evidence, items, planning, store
 from tidemill.evals.paired import paired_comparison
 from tidemill.evals.power import minimum_detectable_effect
@@ -42,6 +45,7 @@ __all__ = [
     "create_run",
     "create_set",
     "draft",
+    "gather",
     "get_comparison",
     "get_run",
     "get_set",
@@ -58,12 +62,33 @@ __all__ = [
 ]
 
 
-def create_set(ctx: Context, body: EvalSetCreate) -> EvalSet:
-    """Make an eval set. The same content under the same name is the set that is there already."""
-    version = data.get_version(ctx, body.dataset)
-    table = data.rows(ctx.kernel, version, body.split)
-    made = items.build(version.row_schema, table, body.mapping, body.limit)
-    digest = ctx.kernel.blobs.put_bytes(items.pack(made)).hash
+@dataclass(frozen=True)
+class Gathered:
+    """The items of an eval set to be, stored under their hash, and the version that they come from."""
+
+    version: DatasetVersion
+    items: list[EvalItem]
+    hash: str
+
+
+def gather(kernel: Kernel, body: EvalSetCreate) -> Gathered:
+    """Make and store the items of a set, before the transaction that creates it.
+
+    Raises EvalSetInvalid, and what data raises for a dataset or a split that is not there.
+    """
+    with kernel.look(SYSTEM) as ctx:
+        version = data.get_version(ctx, body.dataset)
+    made = items.build(version.row_schema, data.rows(kernel, version, body.split), body.mapping, body.limit)
+    return Gathered(version, made, kernel.blobs.put_bytes(items.pack(made)).hash)
+
+
+def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = None) -> EvalSet:
+    """Make an eval set. The same content under the same name is the set that is there already.
+
+    Without `gathered` its items are made here.
+    """
+    gathered = gathered or gather(ctx.kernel, body)
+    version, made, digest = gathered.version, gathered.items, gathered.hash
     store.lock(ctx.conn, f"eval set {body.name}")
     known = store.set_by_content(ctx.conn, body.name, digest)
     if known is not None:

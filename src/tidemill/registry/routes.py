@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api", tags=["models"])
 @router.post("/model-versions", status_code=201, openapi_extra=role("developer"))
 def add_version(body: VersionCreate, door: Entry) -> ModelVersion:
     """Register uploaded files as a new version. The same files again give the version that is there."""
-    return door.work(service.add_version, body)
+    return door.work_after(service.inspect_blobs, service.add_version, body)
 
 
 @router.get("/model-versions/{ref}", openapi_extra=role("viewer"))

@@ -2,6 +2,7 @@
 
 from tidemill.core import events, lineage
 from tidemill.core.context import Context
+from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.registry import cards, files, store
@@ -39,6 +40,7 @@ __all__ = [
     "get_model",
     "get_version",
     "ingest_folder",
+    "inspect_blobs",
     "list_aliases",
     "list_models",
     "list_versions",
@@ -50,16 +52,24 @@ __all__ = [
 ]
 
 
-def add_version(ctx: Context, body: VersionCreate) -> ModelVersion:
+def inspect_blobs(kernel: Kernel, body: VersionCreate) -> Inspection:
+    """Judge the files of a version to be, before the transaction that adds it: they may have to be fetched.
+
+    Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat, ModelFilesMissing.
+    """
+    found = inspect(files.local_files(kernel, body.files))
+    _check_kind(body, found)
+    return found
+
+
+def add_version(ctx: Context, body: VersionCreate, found: Inspection | None = None) -> ModelVersion:
     """Register files that are blobs already as a new version of a model, which is made when it is new.
 
     The same files again give the version that is there; with another kind, parents or licence they raise
-    VersionDiffers, for a version never changes. Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat,
-    ModelFilesMissing, ModelNotFound (a parent).
+    VersionDiffers, for a version never changes. Raises ModelNotFound (a parent).
+    Without `found` the files are inspected here.
     """
-    local = files.local_files(ctx.kernel, body.files)
-    found = inspect(local)
-    _check_kind(body, found)
+    found = found or inspect_blobs(ctx.kernel, body)
     parents, bases = _parents(ctx, body.parents)
     store.lock_model(ctx.conn, body.model)
     model = _model_for(ctx, body)

@@ -12,6 +12,7 @@ from tidemill.core.context import Context
 from tidemill.core.engine import GROUP, Engine
 from tidemill.core.jobs.compute import Resources
 from tidemill.core.jobs.context import JobContext
+from tidemill.core.kernel import Kernel
 from tidemill.registry import service as registry
 from tidemill.registry.types import Kind, ModelVersion, ParentRef, ParityEvidence, VersionCreate
 from tidemill.tuning import answers, parity, replay, service, store
@@ -44,14 +45,14 @@ def python_process(
     job.run_process(name, argv, spec.parent, env=briefly, resources=threads, watch=watch)
 
 
-def keep_record(ctx: Context, folder: Path) -> str:
+def keep_record(kernel: Kernel, folder: Path) -> str:
     """Store the proof's prompts and the trainer's own answers as one blob; returns its hash."""
     record = {
         "proof": answers.read(folder / "proof.jsonl"),
         "answers": answers.read(folder / "answers.jsonl"),
         "device": read_json(folder / "device.json"),
     }
-    return ctx.kernel.blobs.put_bytes(json.dumps(record, ensure_ascii=False, sort_keys=True).encode()).hash
+    return kernel.blobs.put_bytes(json.dumps(record, ensure_ascii=False, sort_keys=True).encode()).hash
 
 
 class Chain:
@@ -80,11 +81,14 @@ class Chain:
         if path.is_dir():
             facts = {"run": self.run.id, "spec": self.run.spec.model_dump(mode="json")}
             write_json(path / PROVENANCE, facts)
-        files = registry.ingest_folder(self.kernel, path)  # before the transaction: others must write meanwhile
-        with self.job.work() as ctx:
+        with self.kernel.look(self.job.actor) as ctx:
             licence = registry.get_version(ctx, self.run.base_version_id).licence
-            body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
-            version = registry.add_version(ctx, body)
+        # Both before the transaction: others must write meanwhile.
+        files = registry.ingest_folder(self.kernel, path)
+        body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
+        found = registry.inspect_blobs(self.kernel, body)
+        with self.job.work() as ctx:
+            version = registry.add_version(ctx, body, found)
             output = Output(kind=name, version_id=version.id, ref=version.ref, servable=version.servable)
             store.put_output(ctx.conn, self.run.id, output)
         return {"id": version.id}

@@ -90,10 +90,13 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
 
 
 def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, str]:
-    files = registry.ingest_folder(job.kernel, target)  # before the transaction: others must write meanwhile
+    with job.kernel.look(job.actor) as ctx:
+        base = registry.get_version(ctx, run.base_version_id)
+    # Both before the transaction: others must write meanwhile.
+    body = materials.trainable_form(base, registry.ingest_folder(job.kernel, target))
+    found = registry.inspect_blobs(job.kernel, body)
     with job.work() as ctx:
-        made = materials.register_trainable(ctx, registry.get_version(ctx, run.base_version_id), files)
-        return {"id": made.id}
+        return {"id": registry.add_version(ctx, body, found).id}
 
 
 def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:
@@ -174,6 +177,7 @@ class _Books:
 def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
     """Store the summary and the trainer's own answers, which every later proof is measured against."""
     summary = TrainingSummary.model_validate(read_json(folder / "summary.json"))
+    record_hash = chain.keep_record(job.kernel, folder)
     with job.work() as ctx:
         store.add_steps(ctx.conn, run.id, books.read(folder / "progress.jsonl"))
         store.update(
@@ -181,7 +185,7 @@ def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
             run.id,
             summary=summary.model_dump(mode="json"),
             total_steps=summary.steps,
-            record_hash=chain.keep_record(ctx, folder),
+            record_hash=record_hash,
         )
     return {"steps": summary.steps}
 

@@ -48,9 +48,9 @@ def _model_names(ctx: Context) -> set[str]:
         cursor = found.next_cursor
 
 
-def register_trainable(ctx: Context, base: ModelVersion, files: list[ModelFile]) -> ModelVersion:
-    """Keep the safetensors form of a GGUF base in the registry, so that it is made once."""
-    body = VersionCreate(
+def trainable_form(base: ModelVersion, files: list[ModelFile]) -> VersionCreate:
+    """What keeps the safetensors form of a GGUF base in the registry, so that it is made once."""
+    return VersionCreate(
         model=trainable_name(base.model),
         kind="base",
         files=files,
@@ -58,7 +58,6 @@ def register_trainable(ctx: Context, base: ModelVersion, files: list[ModelFile])
         licence=base.licence,
         description=f"{base.model} as float16 safetensors, the form that is tuned.",
     )
-    return registry.add_version(ctx, body)
 
 
 def prefix_of(ctx: Context, run: TuningRun) -> list[Message]:
