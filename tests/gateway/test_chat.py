@@ -89,3 +89,18 @@ def test_chunks_make_a_whole_reply() -> None:
     assert whole["choices"][0]["finish_reason"] == "stop"
     assert whole["choices"][0]["logprobs"] == {"content": [1, 1, 1]}
     assert whole["usage"] == {"completion_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "affinity"),
+    [
+        ({}, None),
+        ({"user": "u1"}, "user u1"),
+        ({"safety_identifier": "u2"}, "user u2"),
+        ({"user": "u1", "metadata": {"session_id": "s1"}}, "session s1"),
+        ({"user": 7, "metadata": ["x"]}, None),
+        ({"user": ""}, None),
+    ],
+)
+def test_a_conversation_or_a_user_stays_with_one_release(fields: dict, affinity: str | None) -> None:
+    assert request(**fields).affinity == affinity

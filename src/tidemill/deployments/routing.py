@@ -45,7 +45,7 @@ class EngineRouter:
         self._supervisor = supervisor
         self._meanings: dict[str, tuple[float, Unit]] = {}
 
-    async def acquire(self, model: str, actor: Actor) -> ReplicaLease:
+    async def acquire(self, model: str, actor: Actor, affinity: str | None = None) -> ReplicaLease:
         """A place in a replica of `model`; waits while one starts or all are busy.
 
         Names in an environment are open to every caller. Other names may start an engine, so they ask for a developer.

@@ -8,6 +8,9 @@ import msgspec
 from tidemill.gateway.types import RequestInvalid, Target
 from tidemill.prompts import service as prompts
 
+LONGEST_NAME = 200
+"""Longer names of users and sessions are cut."""
+
 
 @dataclass(frozen=True)
 class ChatRequest:
@@ -19,6 +22,17 @@ class ChatRequest:
     variables: dict[str, str]
     fields: dict[str, Any]
     """Everything else in the body, known here or not: it goes on to the engine."""
+    user: str | None = None
+    """The caller's own user, from `user` or `safety_identifier`."""
+    session: str | None = None
+    """The conversation, from `metadata.session_id`."""
+
+    @property
+    def affinity(self) -> str | None:
+        """What is answered by one release while a rollout goes on: a conversation, else a user; None for neither."""
+        if self.session is not None:
+            return f"session {self.session}"
+        return f"user {self.user}" if self.user is not None else None
 
 
 def read(body: bytes) -> ChatRequest:
@@ -49,7 +63,17 @@ def read(body: bytes) -> ChatRequest:
         wants_usage=bool(options.get("include_usage")),
         variables=_variables(fields.pop("prompt_variables", None)),
         fields=fields,
+        user=_named(fields.get("user")) or _named(fields.get("safety_identifier")),
+        session=_session(fields.get("metadata")),
     )
+
+
+def _named(given: object) -> str | None:
+    return given[:LONGEST_NAME] if isinstance(given, str) and given else None
+
+
+def _session(metadata: object) -> str | None:
+    return _named(metadata.get("session_id")) if isinstance(metadata, dict) else None
 
 
 def _check_messages(messages: object) -> None:

@@ -76,7 +76,7 @@ class Exchange:
 
     async def _answer(self, request: chat.ChatRequest) -> None:
         while True:
-            lease = await self._router.acquire(request.model, self._actor)
+            lease = await self._router.acquire(request.model, self._actor, request.affinity or self._id)
             broken = False
             self._outcome.attempts += 1
             try:
@@ -93,6 +93,7 @@ class Exchange:
 
     async def _ask(self, request: chat.ChatRequest, lease: Lease) -> None:
         target = self._outcome.target = lease.target
+        self._line.headers = target.headers
         body, self._outcome.overrides = chat.for_engine(request, target)
         async with self._upstream.chat(target, body) as reply:
             if request.stream:

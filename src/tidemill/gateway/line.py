@@ -20,6 +20,8 @@ class Line:
         self.request_id = request_id
         self.began = began
         self.started = False
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        """What the reply carries besides, known once it is known who answers."""
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came in."""
@@ -62,4 +64,4 @@ class Line:
             (b"x-request-id", self.request_id.encode()),
             (b"openai-processing-ms", str(round(self.elapsed_ms())).encode()),
         )
-        await self._send({"type": "http.response.start", "status": status, "headers": [*ours, *headers]})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*ours, *self.headers, *headers]})

@@ -83,6 +83,8 @@ class Target:
     environment: str | None = None
     prompt: tuple[Message, ...] = ()
     sampling: dict[str, Any] = field(default_factory=dict)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What every reply from here carries, such as `Sunset`."""
 
 
 class Lease(Protocol):
@@ -111,8 +113,10 @@ class ModelCard(Value):
 class Router(Protocol):
     """Knows which replica answers for a model name."""
 
-    async def acquire(self, model: str, actor: Actor) -> Lease:
+    async def acquire(self, model: str, actor: Actor, affinity: str | None = None) -> Lease:
         """A place in a replica of `model`; waits while one starts or all are busy.
+
+        While a rollout shares calls out, equal `affinity` means the same release.
 
         Raises UnknownModel, RoleMissing, Overloaded, Unavailable.
         """
