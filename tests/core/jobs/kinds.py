@@ -95,6 +95,21 @@ def wait(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     return {"first": first, "second": job.wait_for("approval", args.get("timeout"))}
 
 
+def parent(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Submits a heavy job once and waits for it, then for a line in the file."""
+    path = Path(args["path"])
+
+    def submit_child() -> str:
+        with job.work() as ctx:
+            return job.kernel.jobs.submit(
+                ctx, args["child"], {"path": str(path), "mended": "/nowhere"} | args["with"]
+            ).id
+
+    child = job.wait_job(job.step("submit", submit_child))
+    line = job.wait_until("line", lambda: next((x for x in read(path) if x.startswith("go")), None), poll=30.0)
+    return {"child": child.state, "line": line}
+
+
 def process(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Runs a command as a process of its own."""
     seen: list[str] = []
@@ -120,6 +135,7 @@ KINDS: dict[str, Any] = {
     "test.heavy": JobKind(run=heavy, heavy=True),
     "test.wait": wait,
     "test.heavy_wait": JobKind(run=wait, heavy=True),
+    "test.parent": JobKind(run=parent, heavy=True),
     "test.process": JobKind(run=process, ended=_ended),
     "test.large": large,
 }

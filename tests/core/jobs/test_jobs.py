@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.jobs.kinds import KINDS, ended, get, open_kernel, read, submit, until
+from tests.core.jobs.kinds import KINDS, ended, get, note, open_kernel, read, submit, until
 from tidemill.core import events
 from tidemill.core.context import OWNER, Actor
 from tidemill.core.errors import Unavailable
@@ -180,6 +180,32 @@ def test_a_waiting_job_can_be_cancelled(kernel: Kernel, path: Path) -> None:
         kernel.jobs.cancel(ctx, job.id)
     job = ended(kernel, job.id)
     assert (job.state, job.waiting_for) == ("cancelled", None)
+
+
+def test_a_job_that_waits_for_another_one_gives_way_to_it(kernel: Kernel, path: Path) -> None:
+    """With one place for heavy jobs the parent must not keep its child from running."""
+    job = submit(kernel, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
+    until(lambda: get(kernel, job.id).waiting_for == "line")
+    note(str(path), "go on")
+    with kernel.work(OWNER) as ctx:  # it would look by itself after 30 s
+        kernel.jobs.signal(ctx, job.id, "line")
+    job = ended(kernel, job.id, timeout=10)
+    assert job.result == {"child": "succeeded", "line": "go on"}
+    assert job.waiting_for is None
+
+
+def test_a_job_that_waits_for_a_failed_one_sees_how_it_ended(kernel: Kernel, path: Path) -> None:
+    note(str(path), "go")
+    job = submit(kernel, "test.parent", path=str(path), child="test.fail", **{"with": {"known": True}})
+    assert ended(kernel, job.id).result == {"child": "failed", "line": "go"}
+
+
+def test_a_job_that_waits_for_another_one_can_be_cancelled(kernel: Kernel, path: Path) -> None:
+    job = submit(kernel, "test.parent", path=str(path), child="test.loop", **{"with": {}})
+    until(lambda: "begin" in read(path))
+    with kernel.work(OWNER) as ctx:
+        kernel.jobs.cancel(ctx, job.id)
+    assert ended(kernel, job.id).state == "cancelled"
 
 
 def test_a_result_too_large_is_refused(kernel: Kernel) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.core.jobs.kinds import ended, get, kill, open_kernel, read, start_server, submit, until
+from tests.core.jobs.kinds import ended, get, kill, note, open_kernel, read, start_server, submit, until
 from tidemill.core.context import OWNER
 from tidemill.core.jobs import runner, store
 from tidemill.core.jobs.wrapper import process_stamp
@@ -142,6 +142,25 @@ def test_a_waiting_job_survives_and_hears_what_was_said_meanwhile(
     idle.jobs.start(idle)
     assert ended(idle, job.id).result == {"first": 1, "second": 2}
     assert read(path) == ["got 1"]
+
+
+def test_a_job_that_waits_for_another_one_survives_both_being_killed(
+    idle: Kernel, servers: list, home: Path, url: str | None, path: Path
+) -> None:
+    servers.append(start_server(home, url))
+    job = submit(idle, "test.parent", path=str(path), child="test.wait", **{"with": {"timeout": None}})
+    until(lambda: get(idle, job.id).waiting_for is not None)
+    kill(servers[-1])
+    child = get(idle, str(get(idle, job.id).waiting_for))
+    with idle.work(OWNER) as ctx:
+        idle.jobs.signal(ctx, child.id, "approval", 1)
+        idle.jobs.signal(ctx, child.id, "approval", 2)
+        idle.jobs.signal(ctx, job.id, "line")
+    note(str(path), "go")
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).result == {"child": "succeeded", "line": "go"}
+    with idle.look(OWNER) as ctx:
+        assert len(idle.jobs.list(ctx, kind="test.wait").items) == 1
 
 
 def test_a_living_server_takes_over_from_a_killed_one(

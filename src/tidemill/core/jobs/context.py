@@ -7,14 +7,16 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tidemill.core.context import Actor, Context
 from tidemill.core.errors import ErrorBody, TidemillError, rebuild
 from tidemill.core.jobs import store
 from tidemill.core.jobs.compute import ComputeStatus, Resources
+from tidemill.core.jobs.durable import AGAIN_FROM
 from tidemill.core.jobs.plain import bounded, plain
 from tidemill.core.jobs.types import (
+    Job,
     JobCancelled,
     JobFailed,
     JobInterrupted,
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from tidemill.core.kernel import Kernel
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+JOB_POLL_SECONDS = 0.5
+"""How often a job that waits for another one looks at it; a signal wakes it earlier."""
 
 LOST_LIMIT = 5
 """How often a process that vanished without an exit code is started again."""
@@ -81,6 +88,22 @@ class JobContext:
         if "error" in outcome:
             raise caught[0] if caught else rebuild(outcome["status"], ErrorBody(**outcome["error"]))
         return outcome["value"]
+
+    @contextmanager
+    def together(self, name: str) -> Iterator[None]:
+        """Steps that stand or fall as one: when the block raises, a retry of the job does all of them again.
+
+        For a judgement of what several steps made: they all ended well, and yet doing only the last again would judge
+        the same things again.
+        """
+        first = self._steps + 1
+        try:
+            yield
+        except Exception:
+            self.check_cancelled()
+            self._steps += 1
+            self._running.log.step(f"{name} failed", lambda: {"value": None, AGAIN_FROM: first})
+            raise
 
     def progress(
         self,
@@ -156,6 +179,45 @@ class JobContext:
                     self._running.nudge.wait(min(rest, 30.0))
             finally:
                 self._set_waiting(None)
+
+    def wait_until(self, topic: str, look: Callable[[], T | None], *, poll: float = 30.0) -> T:
+        """The first thing that `look()` gives, however many days that takes.
+
+        It is no step: what `look` reads is kept elsewhere, so after a crash or an upgrade it is simply read again.
+        While it waits, the job gives its place to another. `look` is called every `poll` seconds, and at once
+        after a signal on `topic`.
+        """
+        found = look()
+        if found is not None:
+            return found
+        with self._running.given_way():
+            self._set_waiting(topic)
+            try:
+                while True:
+                    self._running.nudge.clear()
+                    with self.work() as ctx:
+                        store.hear(ctx.conn, self.id, topic)
+                    if (found := look()) is not None:
+                        return found
+                    self.check_cancelled()
+                    self._running.nudge.wait(poll)
+            finally:
+                self._set_waiting(None)
+
+    def wait_job(self, job_id: str, watch: Callable[[Job], None] | None = None) -> Job:
+        """The job `job_id` once it has ended, well or badly. `watch` is given it at each look.
+
+        Like `wait_until` it is no step and gives way, so that one place is enough for this job and that one.
+        """
+
+        def look() -> Job | None:
+            with self.kernel.look(self.actor) as ctx:
+                job = self.kernel.jobs.get(ctx, job_id)
+            if watch is not None:
+                watch(job)
+            return job if job.ended else None
+
+        return self.wait_until(job_id, look, poll=JOB_POLL_SECONDS)
 
     def _set_waiting(self, topic: str | None) -> None:
         with self.work() as ctx:

@@ -281,6 +281,12 @@ def take_signal(conn: sa.Connection, job_id: str, topic: str, step: str) -> tupl
     return (row.payload,)
 
 
+def hear(conn: sa.Connection, job_id: str, topic: str) -> None:
+    """Take all free signals on `topic`: they only said that it is time to look."""
+    free = (signals.c.job_id == job_id) & (signals.c.topic == topic) & signals.c.taken_by.is_(None)
+    conn.execute(signals.update().where(free).values(taken_by="heard"))
+
+
 def signalled(conn: sa.Connection, job_ids: Sequence[str]) -> set[str]:
     """Which of these jobs have a signal that no step has taken."""
     if not job_ids:
