@@ -82,8 +82,16 @@ def test_bad_bodies_are_refused_clearly(application, outside, content: bytes, st
 def test_unknown_paths_and_methods_have_the_one_shape(application, outside) -> None:
     headers = secret(application, "viewer")
     assert outside.get("/api/nowhere", headers=headers).json()["error"]["code"] == "not_found"
-    reply = outside.put("/api/prompts", headers=headers)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (405, "http_405")
+    for method, path, allowed in (
+        ("PUT", "/api/prompts", "GET, POST"),
+        ("PATCH", "/api/model-versions/tiny@1", "GET, DELETE"),
+        ("DELETE", "/api/openapi.json", "GET"),
+    ):
+        reply = outside.request(method, path, headers=headers)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], reply.headers["allow"]) == (405, "method_not_allowed", allowed)
+        assert error["message"] == f"{path} does not take {method}."
+        assert error["hint"] == f"It takes {allowed}."
 
 
 def test_an_unexpected_error_is_500_with_its_request_id_and_no_trace(application, outside, monkeypatch) -> None:

@@ -6,6 +6,7 @@
     |- Unauthorized          401 unauthorized
     |- Forbidden             403 forbidden
     |- NotFound              404 not_found
+    |- MethodNotAllowed      405 method_not_allowed
     |- Conflict              409 conflict
     |- TooLarge              413 too_large
     |- Failed                500 failed
@@ -112,6 +113,13 @@ class NotFound(TidemillError):
     status = 404
 
 
+class MethodNotAllowed(TidemillError):
+    """There is such a thing, but it does not take this HTTP method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
 class Conflict(TidemillError):
     """The state of things does not allow this now."""
 
@@ -164,6 +172,7 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     409: "conflict_error",
     413: "invalid_request_error",
     422: "invalid_request_error",

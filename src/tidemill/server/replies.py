@@ -2,19 +2,21 @@
 
 import logging
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
 
 from tidemill.core.errors import (
     BadRequest,
     ErrorReply,
     Failed,
     Invalid,
+    MethodNotAllowed,
     NotFound,
     TidemillError,
     TooLarge,
@@ -23,12 +25,16 @@ from tidemill.core.errors import (
 from tidemill.core.http import Asgi
 from tidemill.core.wire import new_id
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
 log = logging.getLogger("tidemill.server")
 
 
-def reply(error: TidemillError) -> JSONResponse:
+def reply(error: TidemillError, more: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply for an error."""
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+    headers = dict(more or {})
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     if error.status == 503:
         headers["retry-after"] = "1"
     return JSONResponse(ErrorReply(error=error.body()).model_dump(), error.status, headers)
@@ -48,6 +54,15 @@ def _validation(error: RequestValidationError) -> TidemillError:
     return Invalid(text, param=where or None, details={"errors": shown})
 
 
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that the path of a request takes. The framework's own list is that of one route only."""
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
 def install(app: FastAPI) -> None:
     """Turn every error into the one shape."""
 
@@ -64,6 +79,14 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             return reply(
                 NotFound(f"There is nothing at {request.method} {request.url.path}.", hint="See /api/openapi.json.")
+            )
+        if error.status_code == 405:
+            allowed = ", ".join(_allowed(app, request))
+            return reply(
+                MethodNotAllowed(
+                    f"{request.url.path} does not take {request.method}.", hint=f"It takes {allowed}.", param="method"
+                ),
+                {"allow": allowed},
             )
         body = (
             Failed(str(error.detail))
