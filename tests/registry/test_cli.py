@@ -1,7 +1,11 @@
 """`tidemill models` and `client.models`, from the command line down to the database."""
 
 import json
+import os
 import pickle
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ from typer.testing import CliRunner
 from tests.registry.makers import write_folder, write_gguf
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import ConfirmationMissing, TidemillError
+from tidemill.core.terminal import size
 from tidemill.registry.packaged import SMOLLM2
 from tidemill.registry.types import PackagedModelMissing, UnsafeModelFile, VersionDiffers
 
@@ -40,7 +45,33 @@ def test_the_life_of_a_model_on_the_command_line(home: Path, tmp_path: Path) -> 
     assert "A base taken as is." in shown.stdout
     assert "# tiny" in run("models", "card", "tiny").stdout
     assert read("models", "alias", "tiny", "champion", "--remove", "--reason", "done")["version_id"] is None
-    assert run("models", "delete", "tiny@2").exit_code == 0
+    unasked = run("models", "delete", "tiny@2").exception
+    assert isinstance(unasked, ConfirmationMissing)
+    assert (unasked.message, unasked.hint) == (
+        f"Forget tiny@2 (gguf, {size(added['size'])})? Nobody is here to answer.",
+        "Add --yes if that is meant.",
+    )
+    assert isinstance(run("--json", "models", "delete", "tiny@2").exception, ConfirmationMissing)
+    assert [v["number"] for v in read("models", "versions", "tiny")["items"]] == [2, 1]
+    assert run("models", "delete", "tiny", "--yes").exit_code == 0
+    assert [v["number"] for v in read("models", "versions", "tiny")["items"]] == [1]
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
+def test_deleting_asks_the_person_at_the_terminal(
+    home: Path, tmp_path: Path, answer: str, code: int, left: int
+) -> None:
+    read("models", "add", str(write_gguf(tmp_path / "tiny.gguf")), "--name", "tiny")
+    person, stdin = pty.openpty()
+    argv = [sys.executable, "-m", "tidemill", "models", "delete", "tiny@1"]
+    os.write(person, f"{answer}\n".encode())
+    done = subprocess.run(argv, stdin=stdin, capture_output=True, text=True, timeout=60)
+    os.close(person)
+    os.close(stdin)
+    assert done.returncode == code, done.stderr
+    assert "Forget tiny@1 (gguf" in done.stderr
+    assert ("Nothing was changed." in done.stderr) == bool(code)
+    assert len(read("models", "versions", "tiny")["items"]) == left
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,12 @@ class ValueUnfit(Invalid):
     code = "value_unfit"
 
 
+class ConfirmationMissing(Invalid):
+    """What cannot be undone was asked for, and nobody is there to confirm it."""
+
+    code = "confirmation_missing"
+
+
 class FileRefused(Failed):
     """The system refuses a file or folder of the caller's."""
 

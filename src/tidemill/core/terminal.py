@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.errors import FileRefused, TidemillError, ValueUnfit, first_fault
+from tidemill.core.errors import ConfirmationMissing, FileRefused, TidemillError, ValueUnfit, first_fault
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 
@@ -24,6 +24,7 @@ Column = tuple[str, str | Callable[[Any], Any]]
 """A heading, and the attribute (or a function of the value) that is shown under it."""
 
 CursorOption = Annotated[str | None, typer.Option("--cursor", help="Where the page before ended.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")]
 
 
@@ -51,6 +52,19 @@ class Terminal:
         if not self.as_json:
             for line in lines:
                 self.out.print(line)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask a person before what cannot be undone; leave the command unless the answer is yes.
+
+        Raises ConfirmationMissing when there is nobody to ask: no terminal, or --json.
+        """
+        if yes:
+            return
+        if self.as_json or not sys.stdin.isatty():
+            raise ConfirmationMissing(f"{question} Nobody is here to answer.", hint="Add --yes if that is meant.")
+        if not typer.confirm(question, err=True):
+            self.err.print("Nothing was changed.")
+            raise typer.Exit(1)
 
     def show(self, value: BaseModel, rows: Sequence[Column] | None = None) -> None:
         """One value: as JSON, or as a table of names and values."""

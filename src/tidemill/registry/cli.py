@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, YesOption, size, terminal
 from tidemill.registry import sdk
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.sdk import Models
@@ -247,8 +247,10 @@ def card(ctx: typer.Context, ref: Ref) -> None:
 
 
 @app.command()
-def delete(ctx: typer.Context, ref: Ref) -> None:
-    """Forget a version that nothing refers to."""
+def delete(ctx: typer.Context, ref: Ref, yes: YesOption = False) -> None:
+    """Forget a version that nothing refers to. It asks first; --yes does not."""
     term = terminal(ctx)
-    Models(term.http).delete(ref)
-    term.print(f"{ref} is gone.")
+    version = Models(term.http).get(ref)
+    term.confirm(f"Forget {version.ref} ({version.format}, {size(version.size)})?", yes=yes)
+    Models(term.http).delete(version.id)
+    term.print(f"{version.ref} is gone.")
