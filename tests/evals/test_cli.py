@@ -51,8 +51,10 @@ def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
     bayes = run("baseline", "quiz", "questions", "--scorer", ACCURACY).output
     assert "naive bayes on questions" in bayes
 
-    listed = run("runs", "list", "--set", "quiz").output
+    listed = run("list", "--set", "quiz").output
     assert "accuracy 0.333" in listed
+    assert good in listed, "an id is never broken over two lines"
+    assert run("runs", "list", "--set", "quiz").output == listed
     assert "macro mean" in run("runs", "show", good).output
     assert '{"type": "NUM"}' in run("runs", "items", good).output
     assert "No results." in run("runs", "items", good, "--failed").output

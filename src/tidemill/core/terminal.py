@@ -86,8 +86,12 @@ class Terminal:
         *,
         empty: str,
         title: str | None = None,
+        shorten: str | None = None,
     ) -> None:
-        """Many values: as JSON, or as a table. `empty` says what to do when there are none."""
+        """Many values: as JSON, or as a table. `empty` says what to do when there are none.
+
+        `shorten` names the column whose text is cut so that each value stays on one line.
+        """
         if self.as_json:
             self._json(found)
             return
@@ -99,8 +103,11 @@ class Terminal:
         for heading, _ in columns:
             # An id that is broken over two lines cannot be copied.
             table.add_column(heading, overflow="fold", no_wrap=heading == "id")
-        for item in items:
-            table.add_row(*(cell(_read(item, source)) for _, source in columns))
+        rows = [[cell(_read(item, source)) for _, source in columns] for item in items]
+        if shorten is not None:
+            _shorten(rows, [heading for heading, _ in columns], shorten, self.out.width)
+        for row in rows:
+            table.add_row(*row)
         self.out.print(table)
         if isinstance(found, Page) and found.next_cursor:
             self.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"))
@@ -127,6 +134,15 @@ def terminal(ctx: typer.Context) -> Terminal:
     if found is None:
         raise RuntimeError("the command was started without its terminal")
     return found
+
+
+def _shorten(rows: list[list[Text]], headings: list[str], which: str, width: int) -> None:
+    """Cut the cells of one column so that the rows fit into `width` characters."""
+    place = headings.index(which)
+    others = [max(len(heading), *(row[n].cell_len for row in rows)) for n, heading in enumerate(headings) if n != place]
+    room = max(width - sum(others) - 2 * len(others), len(which), 8)  # two blanks between columns
+    for row in rows:
+        row[place].truncate(room, overflow="ellipsis")
 
 
 def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:

@@ -194,6 +194,7 @@ def _show_run(term: Terminal, run: EvalRun) -> None:
     term.print(*tables.run(run))
 
 
+@app.command("list")
 @runs_app.command("list")
 def list_runs(
     ctx: typer.Context,
@@ -201,11 +202,11 @@ def list_runs(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Runs, newest first."""
+    """Eval runs, newest first."""
     term = terminal(ctx)
     found = Evals(term.http).runs(eval_set=eval_set, cursor=cursor, limit=limit)
     columns: list[Column] = [
-        ("run", "id"),
+        ("id", "id"),
         ("set", "eval_set"),
         ("target", tables.target),
         ("state", tables.state),

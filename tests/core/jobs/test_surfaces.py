@@ -105,7 +105,12 @@ def test_the_command_line(kernel: Kernel, path: Path, tmp_path: Path) -> None:
     bad = submit(kernel, "test.fail", path=str(path), mended=str(tmp_path / "mended"), known=False)
     until(lambda: get(kernel, good.id).ended and get(kernel, bad.id).ended)
 
-    assert good.id in run("jobs", "list")
+    listed = run("jobs", "list").splitlines()
+    assert [line.split()[:3] for line in listed[1:]] == [
+        [bad.id, "test.fail", "failed"],
+        [good.id, "test.steps", "succeeded"],
+    ]
+    assert max(map(len, listed)) <= 80, "one job is one line of 80 characters"
     page = json.loads(run("--json", "jobs", "list", "--state", "failed"))
     assert [item["id"] for item in page["items"]] == [bad.id]
     assert json.loads(run("--json", "jobs", "show", good.id))["result"] == {"done": [0, 1]}

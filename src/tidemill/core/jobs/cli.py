@@ -57,10 +57,10 @@ _COLUMNS: list[Column] = [
     ("id", "id"),
     ("kind", "kind"),
     ("state", state_cell),
-    ("subject", "subject"),
-    ("progress", progress_cell),
     ("took", lambda job: took(job)),
+    ("progress", progress_cell),
 ]
+"""On one line of 80 characters; the subject, an id as long as the job's own, is shown with the job."""
 
 
 def took(job: Job) -> str | None:
@@ -124,7 +124,7 @@ def list_(
     term = terminal(ctx)
     wanted: JobState | None = state  # type: ignore[assignment]  # the server says which there are
     found = Jobs(term.http).list(kind=kind, state=wanted, subject=subject, cursor=cursor, limit=limit)
-    term.table(found, _COLUMNS, empty="No jobs yet.")
+    term.table(found, _COLUMNS, empty="No jobs yet.", shorten="progress")
 
 
 @app.command()
