@@ -28,6 +28,9 @@ SCHEMA = "tidemill_jobs"
 
 WORKFLOW = "tidemill.job"
 
+AGAIN_FROM = "again_from"
+"""Key in the output of a step that says from which step a retry goes, when it is the last one recorded."""
+
 RESUME_SECONDS = 0.25
 """How often to look for jobs taken over from a dead process."""
 
@@ -160,7 +163,9 @@ class DbosLog:
             self._dbos.DBOS.rewind_workflow(job_id, start_step=first, queue_name=self.queue)
 
     def _first_failed(self, job_id: str) -> int:
-        steps = self._dbos.DBOS.list_workflow_steps(job_id)
+        steps = sorted(self._dbos.DBOS.list_workflow_steps(job_id), key=lambda step: int(step["function_id"]))
+        if steps and isinstance(last := steps[-1]["output"], dict) and AGAIN_FROM in last:
+            return int(last[AGAIN_FROM])
         for step in steps:
             output = step["output"]
             if step["error"] is not None or (isinstance(output, dict) and "error" in output):
