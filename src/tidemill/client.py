@@ -21,6 +21,7 @@ from tidemill.governance.sdk import Governance
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
+from tidemill.traces.sdk import Traces
 from tidemill.tuning.sdk import Tuning
 
 
@@ -53,6 +54,7 @@ class Client:
         self.prompts = Prompts(self.http)
         self.deployments = Deployments(self.http)
         self.gateway = Gateway(self.http)
+        self.traces = Traces(self.http)
         self.data = Data(self.http)
         self.evals = Evals(self.http)
         self.tuning = Tuning(self.http)

@@ -73,5 +73,9 @@ class Kernel:
         return path
 
     def close(self) -> None:
-        """Give back what the kernel holds."""
+        """Give back what the kernel and its parts hold, the latest part first."""
+        for part in reversed(self._parts.values()):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
         self.db.close()

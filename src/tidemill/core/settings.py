@@ -64,6 +64,19 @@ class Settings(BaseSettings):
         default=10 * 2**20, ge=1024, description="Largest request body in bytes, blobs excepted."
     )
     max_blob_bytes: int = Field(default=64 * 2**30, ge=1024, description="Largest blob in bytes.")
+    trace_search: bool = Field(default=True, description="Whether the words of spans are indexed for full-text search.")
+    trace_retention_days: int = Field(
+        default=90, ge=0, description="Days that spans are kept; 0 keeps them for good. Older spans are not taken in."
+    )
+    trace_queue_spans: int = Field(
+        default=20_000, ge=100, description="Spans that may wait to be stored; beyond it senders are asked to wait."
+    )
+    trace_max_request_bytes: int = Field(
+        default=64 * 2**20, ge=1024, description="Largest OTLP request in bytes, as sent and unpacked."
+    )
+    trace_max_value_bytes: int = Field(
+        default=2**20, ge=256, description="Longest text of a span that is stored whole; a longer one is cut and marked."
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     @property

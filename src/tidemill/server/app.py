@@ -35,6 +35,11 @@ from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
 from tidemill.server import blobs, health, replies
+from tidemill.traces import routes as traces
+from tidemill.traces.cutting import Cutter
+from tidemill.traces.intake import Intake
+from tidemill.traces.store import TraceStore
+from tidemill.traces.writer import TraceWriter
 from tidemill.tuning import jobs as tuning_jobs
 from tidemill.tuning import routes as tuning
 
@@ -52,6 +57,7 @@ ROUTERS = (
     tuning.router,
     deployments.router,
     gateway.router,
+    traces.router,
 )
 
 JOBS: dict[str, JobKind | JobFunction] = {
@@ -69,13 +75,17 @@ def build_kernel(settings: Settings) -> Kernel:
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = Database(settings.sql_url)
     db.migrate()
-    return Kernel(
+    kernel = Kernel(
         settings=settings,
         db=db,
         blobs=open_blobs(settings),
         jobs=Jobs(db, JOBS),
         compute=LocalCompute(settings.home / "work"),
     )
+    store = TraceStore(settings, db)
+    kernel.provide(store)
+    kernel.provide(TraceWriter(store, [Cutter(settings.trace_max_value_bytes)]))
+    return kernel
 
 
 def build_api(kernel: Kernel) -> FastAPI:
@@ -133,10 +143,13 @@ class Application:
     workers: Sequence[Service]
     framed: Asgi
     gateway: Gateway
+    intake: Intake
 
     async def asgi(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        """The whole application as one ASGI callable. `/v1` goes straight to the gateway, past every framework."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        """The whole application as one ASGI callable. `/v1` goes past every framework, to intake or gateway."""
+        if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
+            await self.intake(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
             await self.gateway(scope, receive, send)
         else:
             await self.framed(scope, receive, send)
@@ -159,8 +172,15 @@ def build(settings: Settings) -> Application:
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes)
-    # The gateway stops last: it writes its last entries when the engines are done.
-    services: list[Service] = [gateway, supervisor]
+    intake = Intake(api.state.keys, kernel.part(TraceWriter))
+    # The gateway writes its last entries when the engines are done, and the intake stores them after that.
+    services: list[Service] = [intake, gateway, supervisor]
     return Application(
-        kernel=kernel, api=api, services=services, workers=[JobWorkers(kernel)], framed=framed, gateway=gateway
+        kernel=kernel,
+        api=api,
+        services=services,
+        workers=[JobWorkers(kernel)],
+        framed=framed,
+        gateway=gateway,
+        intake=intake,
     )

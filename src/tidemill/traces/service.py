@@ -1,13 +1,17 @@
-"""Questions to the traces, and what is done with them. The answers come from the TraceStore of the kernel.
+"""Questions to the traces, and what is done with them.
 
-Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`. The bodies of these functions follow; their
-signatures stand.
+Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`; the answers come from the kernel's TraceStore.
 """
 
-from datetime import date, datetime
+import binascii
+from datetime import date, datetime, timedelta
 
+from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.wire import Page
+from tidemill.traces.store import TraceStore, day_at, listing, trees
+from tidemill.traces.store import series as sums
+from tidemill.traces.store.words import words
 from tidemill.traces.types import (
     Caller,
     DayUse,
@@ -15,15 +19,32 @@ from tidemill.traces.types import (
     GroupBy,
     Measure,
     Pruned,
+    SearchOff,
     SeriesPoint,
     SessionSummary,
     SpanDetail,
+    SpanNotFound,
     TailPage,
     TraceFilter,
+    TraceIdInvalid,
+    TraceNotFound,
+    TraceQueryInvalid,
     TraceSummary,
     TraceTree,
     UserSummary,
+    WriterState,
 )
+from tidemill.traces.writer import TraceWriter
+
+__all__ = ["TraceStore", "TraceWriter"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+MINUTES_KEPT = timedelta(hours=48)
+MOST_STEPS = 10_000
+
+
+def _store(ctx: Context) -> TraceStore:
+    return ctx.kernel.part(TraceStore)
 
 
 def list_traces(
@@ -34,44 +55,151 @@ def list_traces(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[TraceSummary]:
-    """Traces, newest first. `text`: only those with all of these words in an input or output."""
-    raise NotImplementedError
+    """Traces, newest first. `text`: only those with all of these words in a span. Raises SearchOff."""
+    store = _store(ctx)
+    if text is not None:
+        _searchable(store, text)
+    before = _place(cursor) if cursor is not None else None
+    found = listing.traces(store, where or TraceFilter(), text=text, before=before, limit=limit + 1)
+    more = len(found) > limit
+    found = found[:limit]
+    following = f"{found[-1][0][0]}-{found[-1][0][1]}" if more else None
+    return Page(items=[value for _, value in found], next_cursor=following)
+
+
+def _place(cursor: str) -> listing.Place:
+    start, _, trace = cursor.partition("-")
+    try:
+        return int(start), bytes.fromhex(trace).hex()
+    except ValueError as error:
+        raise _cursor_refused(cursor) from error
+
+
+def _cursor_refused(cursor: str) -> TraceQueryInvalid:
+    return TraceQueryInvalid(
+        f"{cursor[:80]!r} is no cursor of this listing.",
+        hint="Give back `next_cursor` of the page before, or none.",
+        param="cursor",
+    )
+
+
+def _searchable(store: TraceStore, text: str) -> None:
+    if not store.searchable:
+        raise SearchOff("The words of spans are not indexed here.", hint="Set TIDEMILL_TRACE_SEARCH=true.")
+    if not words(text):
+        raise TraceQueryInvalid(f"{text[:80]!r} has no word to search for.", hint="Give a word.", param="text")
+
+
+def _id(text: str, size: int) -> bytes:
+    try:
+        found = binascii.unhexlify(text)
+    except ValueError:
+        found = b""
+    if len(found) != size:
+        what = "trace" if size == 16 else "span"
+        raise TraceIdInvalid(
+            f"{text[:80]!r} is no {what} id: it has {size * 2} hexadecimal digits.",
+            hint="`tidemill traces list` shows ids.",
+            param=f"{what}_id",
+        )
+    return found
 
 
 def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
     """One trace as a tree. Raises TraceNotFound, TraceIdInvalid."""
-    raise NotImplementedError
+    found = trees.tree(_store(ctx), _id(trace_id, 16), payload=payload, limit=limit)
+    if found is None:
+        raise TraceNotFound(f"There is no trace {trace_id}.", hint="It may be older than the days that are kept.")
+    return found
 
 
 def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
     """One span with what went in and out. Raises SpanNotFound, TraceIdInvalid."""
-    raise NotImplementedError
+    found = trees.span(_store(ctx), _id(trace_id, 16), _id(span_id, 8))
+    if found is None:
+        raise SpanNotFound(
+            f"There is no span {span_id} in trace {trace_id}.", hint="`tidemill traces show` lists a trace's spans."
+        )
+    return found
 
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
     """The span of a reply, such as `chatcmpl-…`; None when no span that is kept has this id."""
-    raise NotImplementedError
+    return trees.response(_store(ctx), response_id, _day_in(response_id))
+
+
+def _day_in(response_id: str) -> date | None:
+    """The day that our own ids tell: their first digits are milliseconds."""
+    prefix, _, digits = response_id.partition("-")
+    if prefix != "chatcmpl" or len(digits) != 24 or not set(digits) <= set(_ALPHABET):
+        return None
+    number = 0
+    for digit in digits:
+        number = number * 32 + _ALPHABET.index(digit)
+    try:
+        return date.fromtimestamp((number >> 72) / 1000)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def search(
     ctx: Context, text: str, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SpanDetail]:
-    """Spans with all these words in input, output, name or error, newest first. Raises SearchOff."""
-    raise NotImplementedError
+    """Spans with all these words in input, output, name or error, the latest stored first. Raises SearchOff."""
+    store = _store(ctx)
+    _searchable(store, text)
+    before = None
+    if cursor is not None:
+        day, _, number = cursor.partition(".")
+        try:
+            before = date.fromisoformat(day), int(number)
+        except ValueError as error:
+            raise _cursor_refused(cursor) from error
+    found = trees.search(store, text, where or TraceFilter(), before=before, limit=limit + 1)
+    more = len(found) > limit
+    found = found[:limit]
+    following = f"{found[-1][0][0].isoformat()}.{found[-1][0][1]}" if more else None
+    return Page(items=[value for _, value in found], next_cursor=following)
 
 
 def sessions(
     ctx: Context, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SessionSummary]:
-    """Sessions, the latest active first. Of the filter: since, until, user."""
-    raise NotImplementedError
+    """Sessions, the latest active first. Of the filter: since, until, user; to the hour."""
+    before = None
+    if cursor is not None:
+        last, _, name = cursor.partition("-")
+        if not last.isdigit():
+            raise _cursor_refused(cursor)
+        before = int(last), name
+    found = sums.latest_sessions(_store(ctx), where or TraceFilter(), before=before, limit=limit + 1)
+    more = len(found) > limit
+    found = found[:limit]
+    following = f"{found[-1][2].last_us}-{found[-1][0]}" if more else None
+    items = [SessionSummary(session=name, user=user, **_figures(s)) for name, user, s in found]
+    return Page(items=items, next_cursor=following)
+
+
+def _figures(found: sums.Sums) -> dict[str, object]:
+    return {
+        "first": trees.moment(found.first_us),
+        "last": trees.moment(found.last_us),
+        "traces": found.traces,
+        "calls": found.calls,
+        "errors": found.errors,
+        "input_tokens": found.input_tokens,
+        "output_tokens": found.output_tokens,
+        "cost_usd": round(found.cost, 9),
+    }
 
 
 def users(
     ctx: Context, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
 ) -> Page[UserSummary]:
-    """Users with the most requests first, to the hour."""
-    raise NotImplementedError
+    """Users with the most requests first, to the hour. Default: within seven days."""
+    found = sums.keyed(_store(ctx), "user", since or ctx.now - timedelta(days=7), until)
+    ordered = sorted(found.items(), key=lambda item: (-item[1].calls, -item[1].traces, item[0]))[:limit]
+    return Page(items=[UserSummary(user=name, **_figures(s)) for name, s in ordered])
 
 
 def series(
@@ -87,10 +215,33 @@ def series(
 ) -> list[SeriesPoint]:
     """Requests, errors, tokens, cost and latency over time from the roll-ups, oldest first.
 
-    `measure="calls"` counts model calls, each once; `"traces"` counts whole traces by their roots. `by` groups;
-    `key` keeps one value of the group. Minutes are kept for 48 hours, and not by key or user.
+    `measure="calls"` counts model calls, each once; `"traces"` counts whole traces by their roots. `by` groups and
+    keeps the `top` busiest keys; `key` keeps one value of the group. Steps without a request are left out. Minutes are
+    kept for 48 hours, and not by key or user. `since` is rounded down to a step. Raises TraceQueryInvalid.
     """
-    raise NotImplementedError
+    end = until or ctx.now + timedelta(seconds=1)
+    if end <= since:
+        raise TraceQueryInvalid("The time ends before it begins.", hint="Give an earlier `since`.", param="since")
+    if key is not None and by is None:
+        raise TraceQueryInvalid(f"`key` {key!r} of what?", hint="Say `by` too, such as model.", param="by")
+    if grain == "minute":
+        _minutes(ctx, since, end, by)
+    found = sums.series(_store(ctx), since, end, grain=grain, level=by or "total", key=key)
+    busy: dict[str | None, int] = {}
+    for (_, name), figures in found.items():
+        busy[name] = busy.get(name, 0) + (figures.calls if measure == "calls" else figures.traces)
+    kept = set(sorted(busy, key=lambda name: (-busy[name], str(name)))[:top])
+    points = [sums.point(t, name, figures, measure) for (t, name), figures in found.items() if name in kept]
+    return sorted((p for p in points if p.requests), key=lambda p: (p.t, p.key or ""))
+
+
+def _minutes(ctx: Context, since: datetime, until: datetime, by: GroupBy | None) -> None:
+    if by in ("key", "user"):
+        raise TraceQueryInvalid(f"By {by} there are no minutes.", hint="Ask by the hour.", param="grain")
+    if until - since > timedelta(minutes=MOST_STEPS) or since < ctx.now - MINUTES_KEPT - timedelta(days=1):
+        raise TraceQueryInvalid(
+            "Minutes are kept for 48 hours.", hint="Ask by the hour, or for a later time.", param="grain"
+        )
 
 
 def tail(ctx: Context, *, after: str | None = None, limit: int = 500, where: TraceFilter | None = None) -> TailPage:
@@ -99,12 +250,29 @@ def tail(ctx: Context, *, after: str | None = None, limit: int = 500, where: Tra
     `after=None` begins with the oldest span kept; `position(ctx)` gives the present end. A page may be empty and
     still move the position on, when the filter lets nothing through.
     """
-    raise NotImplementedError
+    spans, moved, more = trees.tail(_store(ctx), _position(after), where or TraceFilter(), limit)
+    return TailPage(spans=spans, position=_position_text(moved), more=more)
 
 
 def position(ctx: Context) -> str:
     """The present end of the tail."""
-    raise NotImplementedError
+    return _position_text(trees.ends(_store(ctx)))
+
+
+def _position_text(place: trees.Position) -> str:
+    return "~".join(f"{day:%Y%m%d}.{number}" for day, number in sorted(place.items())) or "0"
+
+
+def _position(text: str | None) -> trees.Position:
+    if text is None or text == "0":
+        return {}
+    try:
+        pairs = (part.split(".") for part in text.split("~"))
+        return {datetime.strptime(day, "%Y%m%d").date(): int(number) for day, number in pairs}
+    except ValueError as error:
+        raise TraceQueryInvalid(
+            f"{text[:80]!r} is no position of the tail.", hint="Give back `position` of a page.", param="after"
+        ) from error
 
 
 def spans_between(
@@ -119,7 +287,8 @@ def spans_between(
 ) -> list[SpanDetail]:
     """Spans that began in [start, end), oldest first. `spread`: when there are more than `limit`, a sample chosen
     evenly over the window (stable by span id) instead of the oldest."""
-    raise NotImplementedError
+    within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
+    return trees.between(_store(ctx), within, limit=limit, payload=with_payload, spread=spread)
 
 
 def callers(
@@ -131,19 +300,43 @@ def callers(
     since: datetime | None = None,
 ) -> list[Caller]:
     """Who called a release, a model or a deployment, the busiest first. Default: within seven days."""
-    raise NotImplementedError
+    where = TraceFilter(
+        since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
+    )
+    return sums.callers(_store(ctx), where)
+
+
+def writer_state(ctx: Context) -> WriterState:
+    """How the storing of spans is doing."""
+    return ctx.kernel.part(TraceWriter).state
 
 
 def days(ctx: Context) -> list[DayUse]:
     """The days that are kept, newest first."""
-    raise NotImplementedError
+    store = _store(ctx)
+    return [use for day in reversed(store.days.listing()) if (use := store.use(day)) is not None]
 
 
 def erase_day(ctx: Context, day: date) -> DayUse | None:
     """Remove one day of spans; None when there was none."""
-    raise NotImplementedError
+    store = _store(ctx)
+    use = store.use(day)
+    if use is None:
+        return None
+    store.erase(day)
+    events.emit(ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes})
+    return use
 
 
 def prune(ctx: Context, before: date | None = None) -> Pruned:
     """Remove the days before `before`; without it, those that `trace_retention_days` does not keep."""
-    raise NotImplementedError
+    first = before or oldest_kept(ctx)
+    old = [day for day in _store(ctx).days.listing() if first is not None and day < first]
+    gone = [use for day in old if (use := erase_day(ctx, day)) is not None]
+    return Pruned(days=gone, freed_bytes=sum(use.size_bytes for use in gone))
+
+
+def oldest_kept(ctx: Context) -> date | None:
+    """The first day that the retention setting keeps; None when all are kept."""
+    count = ctx.kernel.settings.trace_retention_days
+    return day_at(ctx.now) - timedelta(days=count) if count else None

@@ -5,17 +5,36 @@
     writer.write(records)            # from a thread
 
 Raises IntakeFull when the bounded queue is full, TracesUnavailable when the database is away, TracesFull when the disk
-is; then nothing of the call was stored and it may be sent again: a span sent twice is counted once.
+is; then nothing of the call counts as stored and it may be sent again: a span sent twice is counted once.
 """
 
 import asyncio
+import logging
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 
+from tidemill.core.errors import Failed, TidemillError
 from tidemill.traces.store import TraceStore
-from tidemill.traces.types import SpanRecord
+from tidemill.traces.types import IntakeFull, SpanRecord, TracesClosed, WriterState
+
+log = logging.getLogger("tidemill.traces")
+
+GROUP = 1000
+"""Spans in one commit, about; a request is never split."""
 
 Prepare = Callable[[Sequence[SpanRecord]], None]
 """Changes records in place before they are stored, such as masking and cost. Runs in the writer's thread."""
+
+
+@dataclass(slots=True)
+class _Submission:
+    records: Sequence[SpanRecord]
+    loop: asyncio.AbstractEventLoop | None
+    done: "asyncio.Future[None] | Future[None]"
 
 
 class TraceWriter:
@@ -24,15 +43,123 @@ class TraceWriter:
     def __init__(self, store: TraceStore, prepare: Sequence[Prepare] = ()) -> None:
         self.store = store
         self.prepare = list(prepare)
+        self._capacity = store.settings.trace_queue_spans
+        self._waiting: deque[_Submission] = deque()
+        self._queued = 0
+        self._stored = 0
+        self._refused = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = False
 
-    def submit(self, records: Sequence[SpanRecord]) -> "asyncio.Future[int]":
-        """Queue spans; the future ends once they are committed, with how many of them were new."""
-        raise NotImplementedError
+    @property
+    def state(self) -> WriterState:
+        """Counts since the start."""
+        return WriterState(stored=self._stored, waiting=self._queued, refused=self._refused)
 
-    def write(self, records: Sequence[SpanRecord]) -> int:
-        """Store spans and wait; returns how many were new."""
-        raise NotImplementedError
+    def submit(self, records: Sequence[SpanRecord]) -> "asyncio.Future[None]":
+        """Queue spans; the future ends once they are committed. Raises IntakeFull, TracesClosed at once."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._put(_Submission(records, loop, done))
+        return done
+
+    def write(self, records: Sequence[SpanRecord]) -> None:
+        """Store spans and wait until they are committed."""
+        done: Future[None] = Future()
+        self._put(_Submission(records, None, done))
+        done.result()
 
     def close(self) -> None:
         """Write what waits and stop."""
-        raise NotImplementedError
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _put(self, submission: _Submission) -> None:
+        count = len(submission.records)
+        with self._changed:
+            if self._closing:
+                raise TracesClosed("The server is stopping.", hint="Send the spans again in a moment.")
+            # A request alone is always taken: one that is larger than the queue could never come in otherwise.
+            if self._queued and self._queued + count > self._capacity:
+                self._refused += count
+                raise IntakeFull(
+                    f"{self._queued} spans wait to be stored already.", hint="Send them again in a second."
+                )
+            self._queued += count
+            self._waiting.append(submission)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="traces-writer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                group = self._take()
+            self._store(group)
+
+    def _take(self) -> list[_Submission]:
+        group = [self._waiting.popleft()]
+        count = len(group[0].records)
+        while self._waiting and count + len(self._waiting[0].records) <= GROUP:
+            group.append(self._waiting.popleft())
+            count += len(group[-1].records)
+        return group
+
+    def _store(self, group: list[_Submission]) -> None:
+        began = time.perf_counter()
+        error = self._commit(group)
+        if isinstance(error, TidemillError) or error is None or len(group) == 1:
+            self._tell(group, error)
+        else:
+            # One request holds something that cannot be stored: the others must not suffer for it.
+            for one in group:
+                self._tell([one], self._commit([one]))
+        log.debug("stored a group of %d requests in %.1f ms", len(group), (time.perf_counter() - began) * 1000)
+
+    def _commit(self, group: list[_Submission]) -> Exception | None:
+        records = [record for one in group for record in one.records]
+        try:
+            for prepare in self.prepare:
+                prepare(records)
+            self._stored += self.store.write(records)
+        except TidemillError as error:
+            log.error("%d spans cannot be stored now: %s", len(records), error.message)
+            return error
+        except Exception as error:
+            # Whatever it is, the senders must hear that nothing was stored, and the writer must go on.
+            log.exception("%d spans cannot be stored", len(records))
+            return error
+        return None
+
+    def _tell(self, group: list[_Submission], error: Exception | None) -> None:
+        with self._changed:
+            self._queued -= sum(len(one.records) for one in group)
+        if error is not None and not isinstance(error, TidemillError):
+            error = Failed("The spans could not be stored.", hint="The server's log says why.")
+        by_loop: dict[asyncio.AbstractEventLoop | None, list[_Submission]] = {}
+        for one in group:
+            by_loop.setdefault(one.loop, []).append(one)
+        for loop, ours in by_loop.items():
+            if loop is None:
+                _settle(ours, error)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, ours, error)
+
+
+def _settle(group: list[_Submission], error: Exception | None) -> None:
+    for one in group:
+        if one.done.done():
+            continue
+        if error is None:
+            one.done.set_result(None)
+        else:
+            one.done.set_exception(error)

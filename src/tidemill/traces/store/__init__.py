@@ -1,10 +1,97 @@
 """The span store: one file a day under SQLite, one schema a day under PostgreSQL."""
 
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+from tidemill.core.db import Database
 from tidemill.core.settings import Settings
+from tidemill.traces.store.batch import Batch
+from tidemill.traces.store.blocks import compressor
+from tidemill.traces.store.days import Days
+from tidemill.traces.store.postgres import PostgresDays
+from tidemill.traces.store.sqlite import SqliteDays
+from tidemill.traces.types import DayUse, SpanRecord
+
+DAY_NS = 86_400_000_000_000
 
 
 class TraceStore:
     """Where spans are. `kernel.part(TraceStore)`; other features ask through `traces.service`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, db: Database) -> None:
         self.settings = settings
+        self.searchable = settings.trace_search
+        self.days: Days = (
+            SqliteDays(settings.home / "traces", searchable=self.searchable)
+            if db.is_sqlite
+            else PostgresDays(db.engine, searchable=self.searchable)
+        )
+        self._numbers: dict[date, dict[str, int]] = {}
+        self._texts: dict[date, dict[int, str]] = {}
+        self._lock = threading.Lock()
+        self._compressor = compressor()
+
+    def write(self, records: Sequence[SpanRecord]) -> int:
+        """Store spans, each on the day it began; returns how many were new. Called by one thread at a time.
+
+        Raises TracesFull, TracesUnavailable. Spans of several days are several transactions: after an error some days
+        may be stored, which sending again does not double.
+        """
+        by_day: dict[int, list[SpanRecord]] = defaultdict(list)
+        for record in records:
+            by_day[record.start_ns // DAY_NS].append(record)
+        stored = 0
+        with self._lock:
+            for number, of_day in sorted(by_day.items()):
+                stored += self._write_day(day_of(number), of_day)
+        return stored
+
+    def _write_day(self, day: date, records: Sequence[SpanRecord]) -> int:
+        known = self._numbers.setdefault(day, {})
+        while len(self._numbers) > 4:
+            del self._numbers[next(number for number in self._numbers if number != day)]
+        try:
+            with self.days.change(day) as change:
+                batch = Batch(change, known, self._compressor)
+                stored = batch.store(records)
+        except BaseException:
+            self._numbers.pop(day, None)
+            raise
+        batch.keep()
+        return stored
+
+    def texts(self, day: date) -> dict[int, str]:
+        """The strings of a day that were read before."""
+        return self._texts.setdefault(day, {})
+
+    def use(self, day: date) -> DayUse | None:
+        """What a day takes up; None when there is none."""
+        with self.days.look(day) as look:
+            if look is None:
+                return None
+            spans = look.rows("SELECT count(*) FROM spans")[0][0]
+            traces = look.rows("SELECT count(*) FROM traces")[0][0]
+        return DayUse(day=day.isoformat(), spans=spans, traces=traces, size_bytes=self.days.size(day))
+
+    def erase(self, day: date) -> int:
+        """Remove a day; returns the bytes it took."""
+        with self._lock:
+            self._numbers.pop(day, None)
+            self._texts.pop(day, None)
+            return self.days.erase(day)
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.days.close()
+
+
+def day_of(number: int) -> date:
+    """The day with this number, counted from 1970."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date()
+
+
+def day_at(moment: datetime) -> date:
+    """The day of a moment, in UTC."""
+    return moment.astimezone(UTC).date()

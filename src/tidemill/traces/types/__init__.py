@@ -28,10 +28,13 @@ from tidemill.traces.types.queries import (
     SessionSummary,
     TailPage,
     TraceFilter,
+    TraceListing,
+    TraceSearch,
     TraceSummary,
     TraceTree,
     TreeNode,
     UserSummary,
+    WriterState,
 )
 from tidemill.traces.types.record import SpanPayload, SpanRecord
 from tidemill.traces.types.spans import KINDS, MODEL_CALLS, Kind, Span, SpanDetail, SpanEvent, SpanLink, Status
@@ -67,8 +70,10 @@ __all__ = [
     "TailPage",
     "TraceFilter",
     "TraceIdInvalid",
+    "TraceListing",
     "TraceNotFound",
     "TraceQueryInvalid",
+    "TraceSearch",
     "TraceSummary",
     "TraceTree",
     "TracesClosed",
@@ -76,4 +81,5 @@ __all__ = [
     "TracesUnavailable",
     "TreeNode",
     "UserSummary",
+    "WriterState",
 ]

@@ -38,6 +38,20 @@ class TraceFilter(Body):
     max_ms: float | None = Field(default=None, ge=0, description="At most this long.")
 
 
+class TraceListing(TraceFilter):
+    """Which traces to list."""
+
+    text: str | None = Field(default=None, max_length=500, description="Only those with all of these words.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    limit: int = Field(default=50, ge=1, le=500, description="How many at most.")
+
+
+class TraceSearch(TraceListing):
+    """Which spans to search."""
+
+    text: str = Field(min_length=1, max_length=500, description="Words that all must be there.")
+
+
 class TraceSummary(Value):
     """A trace as it stands in a listing."""
 
@@ -142,6 +156,14 @@ class Caller(Value):
     last: Instant
 
 
+class WriterState(Value):
+    """How the storing of spans is doing."""
+
+    stored: int = Field(description="Spans stored since the server started.")
+    waiting: int = Field(description="Spans that wait to be stored.")
+    refused: int = Field(description="Spans that were sent back because too many waited.")
+
+
 class DayUse(Value):
     """What one day of traces takes up."""
 
@@ -181,8 +203,11 @@ __all__ = [
     "Span",
     "TailPage",
     "TraceFilter",
+    "TraceListing",
+    "TraceSearch",
     "TraceSummary",
     "TraceTree",
     "TreeNode",
     "UserSummary",
+    "WriterState",
 ]

@@ -1,0 +1,304 @@
+"""OTLP/HTTP: export requests in protobuf and in JSON become raw spans.
+
+Source: opentelemetry-proto 1.x, `trace_service.proto` and «OTLP/HTTP» of the OpenTelemetry specification. In JSON, ids
+are hexadecimal and not base64, and 64-bit numbers may be strings.
+"""
+
+import base64
+import binascii
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tidemill.traces.raw import RawSpan
+from tidemill.traces.types import EncodingUnknown, IntakeInvalid, IntakeMediaType, IntakeTooLarge
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+MOST_ATTRIBUTES = 2048
+"""Attributes of one span, event or resource that are kept."""
+DEEPEST = 32
+AHEAD_NS = 24 * 3600 * 1_000_000_000
+"""A clock may be fast by a day, not more: a span from next year would be kept a year too long."""
+
+
+@dataclass
+class Decoded:
+    """The spans of a request, and why others of it were refused."""
+
+    spans: list[RawSpan] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def refuse(self, reason: str) -> None:
+        """Count a span that cannot be taken."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    @property
+    def refusals(self) -> int:
+        """How many spans were refused."""
+        return sum(self.refused.values())
+
+
+@dataclass(frozen=True)
+class Window:
+    """The times that a span may begin in, in nanoseconds."""
+
+    first_ns: int
+    last_ns: int
+
+    @classmethod
+    def now(cls, retention_days: int) -> "Window":
+        """From the oldest day that is kept (1980 when all are) to a day ahead."""
+        now = time.time_ns()
+        day = 24 * 3600 * 1_000_000_000
+        oldest = (now // day - retention_days) * day if retention_days else 10 * 365 * day
+        return cls(oldest, now + AHEAD_NS)
+
+
+def unpack(body: bytes, encoding: str, most: int) -> bytes:
+    """The body without its compression. Raises EncodingUnknown, IntakeInvalid, IntakeTooLarge."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise EncodingUnknown(f"The content encoding {encoding!r} is not known.", hint="Send gzip, or no encoding.")
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        content = unpacker.decompress(body, most)
+    except zlib.error as error:
+        raise IntakeInvalid(f"The body is not {encoding}: {error}.", hint="Was it cut off on the way?") from error
+    if unpacker.unconsumed_tail:
+        raise IntakeTooLarge(
+            f"Unpacked, the body is larger than {most} bytes.",
+            hint="Send smaller batches, or raise TIDEMILL_TRACE_MAX_REQUEST_BYTES.",
+        )
+    if not unpacker.eof:
+        raise IntakeInvalid(f"The {encoding} body ends too early.", hint="It was cut off on the way; send it again.")
+    return content
+
+
+def decode(body: bytes, media_type: str, window: Window) -> Decoded:
+    """The spans in an export request. Raises IntakeMediaType, IntakeInvalid."""
+    if media_type == PROTOBUF:
+        return _protobuf(body, window)
+    if media_type == JSON:
+        return _json(body, window)
+    raise IntakeMediaType(
+        f"The content type {media_type[:80]!r} is not OTLP's.", hint=f"Send {PROTOBUF} or {JSON}, by HTTP/protobuf."
+    )
+
+
+def _check(decoded: Decoded, span: RawSpan, window: Window) -> None:
+    if len(span.trace_id) != 16 or not any(span.trace_id):
+        decoded.refuse("a trace id is not 16 bytes, or zero")
+    elif len(span.span_id) != 8 or not any(span.span_id):
+        decoded.refuse("a span id is not 8 bytes, or zero")
+    elif span.parent_id is not None and len(span.parent_id) != 8:
+        decoded.refuse("a parent span id is not 8 bytes")
+    elif span.start_ns > window.last_ns:
+        decoded.refuse("a span begins more than a day in the future: check the sender's clock")
+    elif span.start_ns < window.first_ns:
+        decoded.refuse("a span is older than what is kept: check the sender's clock")
+    else:
+        decoded.spans.append(span)
+
+
+# Protobuf
+
+
+def _protobuf(body: bytes, window: Window) -> Decoded:
+    try:
+        request = ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise IntakeInvalid(
+            f"The body is not an OTLP export request in protobuf: {error}.",
+            hint="Was it cut off on the way? Send ExportTraceServiceRequest.",
+        ) from error
+    if body and not request.resource_spans:
+        raise IntakeInvalid("The body holds no resource spans.", hint="Send an ExportTraceServiceRequest.")
+    decoded = Decoded()
+    for of_resource in request.resource_spans:
+        resource = _attributes(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_spans:
+            name, version = of_scope.scope.name or None, of_scope.scope.version or None
+            for span in of_scope.spans:
+                _check(decoded, _span(span, resource, name, version), window)
+    return decoded
+
+
+def _span(span: Any, resource: dict[str, Any], scope: str | None, version: str | None) -> RawSpan:
+    return RawSpan(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        name=span.name,
+        start_ns=span.start_time_unix_nano,
+        end_ns=span.end_time_unix_nano,
+        parent_id=span.parent_span_id or None,
+        kind=span.kind,
+        attributes=_attributes(span.attributes),
+        events=[
+            {"at": event.time_unix_nano, "name": event.name, "attributes": _attributes(event.attributes)}
+            for event in span.events
+        ],
+        links=[
+            {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex(), "attributes": _attributes(link.attributes)}
+            for link in span.links
+        ],
+        status=span.status.code,
+        status_message=span.status.message or None,
+        resource=resource,
+        scope_name=scope,
+        scope_version=version,
+    )
+
+
+CUT = "…"
+"""Key of the attribute that says how many were left out."""
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    if len(pairs) > MOST_ATTRIBUTES:
+        kept = {pair.key: _value(pair.value) for pair in pairs[:MOST_ATTRIBUTES]}
+        return kept | {CUT: f"{len(pairs) - MOST_ATTRIBUTES} more attributes were left out"}
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _value(value: Any, depth: int = 0) -> Any:
+    which = value.WhichOneof("value")
+    if which is None or depth > DEEPEST:
+        return None
+    found = getattr(value, which)
+    if which == "array_value":
+        return [_value(item, depth + 1) for item in found.values]
+    if which == "kvlist_value":
+        return {pair.key: _value(pair.value, depth + 1) for pair in found.values}
+    return _bytes(found) if which == "bytes_value" else found
+
+
+# JSON
+
+
+def _json(body: bytes, window: Window) -> Decoded:
+    try:
+        request = msgspec.json.decode(body)
+        decoded = Decoded()
+        for of_resource in _list(request, "resourceSpans", needed=True):
+            resource = _json_attributes(of_resource.get("resource") or {})
+            for of_scope in _list(of_resource, "scopeSpans"):
+                scope = of_scope.get("scope") or {}
+                for span in _list(of_scope, "spans"):
+                    _check_json(decoded, span, resource, scope, window)
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise IntakeInvalid(
+            f"The body is not an OTLP export request in JSON: {error}.",
+            hint='Send {"resourceSpans": [{"scopeSpans": [{"spans": […]}]}]} with ids in hexadecimal.',
+        ) from error
+    return decoded
+
+
+def _list(holder: Any, name: str, *, needed: bool = False) -> Iterable[dict[str, Any]]:
+    if not isinstance(holder, dict):
+        raise TypeError(f"there is a {type(holder).__name__} where an object with {name!r} should be")
+    found = holder.get(name)
+    if found is None and not needed:
+        return []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise TypeError(f"{name!r} is not a list of objects")
+    return found
+
+
+def _check_json(
+    decoded: Decoded, span: dict[str, Any], resource: dict[str, Any], scope: dict[str, Any], window: Window
+) -> None:
+    try:
+        ids = [_hex(span.get(name)) for name in ("traceId", "spanId", "parentSpanId")]
+    except (ValueError, TypeError):
+        decoded.refuse("an id is not hexadecimal")
+        return
+    status = span.get("status") or {}
+    made = RawSpan(
+        trace_id=ids[0],
+        span_id=ids[1],
+        name=str(span.get("name") or ""),
+        start_ns=int(span.get("startTimeUnixNano") or 0),
+        end_ns=int(span.get("endTimeUnixNano") or 0),
+        parent_id=ids[2] or None,
+        kind=_number(span.get("kind"), "SPAN_KIND_", _KINDS),
+        attributes=_json_attributes(span),
+        events=[
+            {
+                "at": int(event.get("timeUnixNano") or 0),
+                "name": str(event.get("name") or ""),
+                "attributes": _json_attributes(event),
+            }
+            for event in _list(span, "events")
+        ],
+        links=[
+            {
+                "trace_id": str(link.get("traceId") or ""),
+                "span_id": str(link.get("spanId") or ""),
+                "attributes": _json_attributes(link),
+            }
+            for link in _list(span, "links")
+        ],
+        status=_number(status.get("code"), "STATUS_CODE_", _STATUSES),
+        status_message=status.get("message") or None,
+        resource=resource,
+        scope_name=scope.get("name") or None,
+        scope_version=scope.get("version") or None,
+    )
+    _check(decoded, made, window)
+
+
+_KINDS = {name: number for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER",
+                                                      "CONSUMER"))}  # fmt: skip
+_STATUSES = {"UNSET": 0, "OK": 1, "ERROR": 2}
+
+
+def _number(value: Any, prefix: str, names: dict[str, int]) -> int:
+    if isinstance(value, str):
+        return names.get(value.removeprefix(prefix), 0)
+    return value if isinstance(value, int) else 0
+
+
+def _hex(value: Any) -> bytes:
+    return binascii.unhexlify(value) if value else b""
+
+
+def _json_attributes(holder: dict[str, Any]) -> dict[str, Any]:
+    pairs = list(_list(holder, "attributes"))
+    found = {str(pair.get("key")): _json_value(pair.get("value")) for pair in pairs[:MOST_ATTRIBUTES]}
+    if len(pairs) > MOST_ATTRIBUTES:
+        found[CUT] = f"{len(pairs) - MOST_ATTRIBUTES} more attributes were left out"
+    return found
+
+
+def _json_value(value: Any, depth: int = 0) -> Any:
+    if not isinstance(value, dict) or depth > DEEPEST:
+        return None
+    for name, found in value.items():
+        read = _READERS.get(name)
+        if read is not None:
+            return read(found, depth)
+    return None
+
+
+_READERS: dict[str, Callable[[Any, int], Any]] = {
+    "stringValue": lambda value, _: str(value),
+    "boolValue": lambda value, _: bool(value),
+    "intValue": lambda value, _: int(value),
+    "doubleValue": lambda value, _: float(value),
+    "bytesValue": lambda value, _: str(value),
+    "arrayValue": lambda value, depth: [_json_value(item, depth + 1) for item in value.get("values") or []],
+    "kvlistValue": lambda value, depth: {
+        str(pair.get("key")): _json_value(pair.get("value"), depth + 1) for pair in value.get("values") or []
+    },
+}

@@ -1,0 +1,141 @@
+"""`client.traces`: what happened, found again."""
+
+from datetime import date, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.traces.types import (
+    Caller,
+    DayUse,
+    Grain,
+    GroupBy,
+    Measure,
+    Prune,
+    Pruned,
+    SeriesPoint,
+    SessionSummary,
+    SpanDetail,
+    TailPage,
+    TraceFilter,
+    TraceSummary,
+    TraceTree,
+    UserSummary,
+    WriterState,
+)
+
+_POINTS = TypeAdapter(list[SeriesPoint])
+_CALLERS = TypeAdapter(list[Caller])
+_DAYS = TypeAdapter(list[DayUse])
+
+
+class Traces:
+    """Traces: lists, trees, search, sessions, users and time series. Spans come in by OTLP at `/v1/traces`."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def list(
+        self, *, text: str | None = None, cursor: str | None = None, limit: int = 50, **where: Any
+    ) -> Page[TraceSummary]:
+        """Traces, newest first. `where`: fields of TraceFilter, such as `model="support@3"`, `status="error"`,
+        `session`, `user`, `release_id`, `since`, `min_ms`. `text`: only those with all of these words."""
+        params = {**_params(where), "text": text, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/traces", Page[TraceSummary], params)
+
+    def get(self, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
+        """One trace as a tree. Raises TraceNotFound, TraceIdInvalid."""
+        return self._http.get(f"/api/traces/{trace_id}", TraceTree, {"payload": payload, "limit": limit})
+
+    def span(self, trace_id: str, span_id: str) -> SpanDetail:
+        """One span with what went in and out. Raises SpanNotFound."""
+        return self._http.get(f"/api/traces/{trace_id}/spans/{span_id}", SpanDetail)
+
+    def response(self, response_id: str) -> SpanDetail:
+        """The span of a reply, such as `chatcmpl-…`. Raises SpanNotFound."""
+        return self._http.get(f"/api/traces/responses/{response_id}", SpanDetail)
+
+    def search(self, text: str, *, cursor: str | None = None, limit: int = 50, **where: Any) -> Page[SpanDetail]:
+        """Spans with all words of `text` in input, output, name or error, the latest stored first."""
+        params = {**_params(where), "text": text, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/traces/search", Page[SpanDetail], params)
+
+    def series(
+        self,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        grain: Grain = "hour",
+        by: GroupBy | None = None,
+        key: str | None = None,
+        measure: Measure = "calls",
+        top: int = 20,
+    ) -> "list[SeriesPoint]":
+        """Requests, errors, tokens, cost and latency over time, oldest first; steps without a request are left out."""
+        params = {
+            "since": since.isoformat(),
+            "until": until.isoformat() if until else None,
+            "grain": grain,
+            "by": by,
+            "key": key,
+            "measure": measure,
+            "top": top,
+        }
+        return _POINTS.validate_json(self._http.send("GET", "/api/traces/series", params=params).content)
+
+    def sessions(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[SessionSummary]:
+        """Sessions, the latest active first."""
+        params = {**_params({"since": since, "until": until}), "user": user, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/traces/sessions", Page[SessionSummary], params)
+
+    def users(
+        self, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
+    ) -> Page[UserSummary]:
+        """Users with the most requests first; within seven days unless said otherwise."""
+        params = {**_params({"since": since, "until": until}), "limit": limit}
+        return self._http.get("/api/traces/users", Page[UserSummary], params)
+
+    def callers(
+        self,
+        *,
+        release_id: str | None = None,
+        model: str | None = None,
+        deployment_id: str | None = None,
+        since: datetime | None = None,
+    ) -> "list[Caller]":
+        """Who called a release, a model or a deployment, the busiest first."""
+        params = {"release_id": release_id, "model": model, "deployment_id": deployment_id, **_params({"since": since})}
+        return _CALLERS.validate_json(self._http.send("GET", "/api/traces/callers", params=params).content)
+
+    def tail(self, *, after: str | None = None, limit: int = 100) -> TailPage:
+        """Spans in the order they were stored: give back `position` as `after`."""
+        return self._http.get("/api/traces/tail", TailPage, {"after": after, "limit": limit})
+
+    def days(self) -> "list[DayUse]":
+        """The days that are kept and what they take up, newest first."""
+        return _DAYS.validate_json(self._http.send("GET", "/api/traces/days").content)
+
+    def writer(self) -> WriterState:
+        """How the storing of spans is doing."""
+        return self._http.get("/api/traces/writer", WriterState)
+
+    def prune(self, before: date | None = None) -> Pruned:
+        """Remove the days before `before`; without it, those that the retention setting does not keep."""
+        body = Prune(before=before.isoformat() if before else None)
+        return self._http.post("/api/traces/prune", Pruned, body)
+
+
+def _params(where: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a filter as query parameters. An unknown one is refused here, and a time needs its zone."""
+    given = {name: value for name, value in where.items() if value is not None}
+    return TraceFilter.model_validate(given).model_dump(mode="json", exclude_unset=True)

@@ -1,0 +1,245 @@
+"""Storing a batch of spans in one day: what is new of it, in which block, and what the sums become."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import zstandard
+
+from tidemill.traces.sketch import decode, encode, merge
+from tidemill.traces.store import blocks, words
+from tidemill.traces.store.days import Change, Row
+from tidemill.traces.store.rollups import Counted, Place, Sums, Tally
+from tidemill.traces.store.schema import INTERNED, ROLLUP_COLUMNS, SPAN_COLUMNS, SUMS, TRACE_COLUMNS
+from tidemill.traces.store.strings import Interner, chunks, clean
+from tidemill.traces.store.summaries import TraceRow
+from tidemill.traces.types import KINDS, MODEL_CALLS, SpanRecord
+
+KIND = {name: number for number, name in enumerate(KINDS)}
+STATUS = {"unset": 0, "ok": 1, "error": 2}
+ERROR = STATUS["error"]
+
+_SOURCES = tuple({"user_id": "user", "session_id": "session"}.get(name, name) for name in INTERNED)
+"""The fields of a record behind the interned columns."""
+
+_INSERT_ROLLUP = (
+    f"INSERT INTO rollups ({','.join(ROLLUP_COLUMNS)}) VALUES ({','.join('?' * len(ROLLUP_COLUMNS))}) "
+    "ON CONFLICT (grain, level, t, key) DO UPDATE SET "
+    + ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in SUMS)
+    + ", first_us = CASE WHEN rollups.first_us < excluded.first_us THEN rollups.first_us ELSE excluded.first_us END"
+    + ", last_us = CASE WHEN rollups.last_us > excluded.last_us THEN rollups.last_us ELSE excluded.last_us END"
+    + ", sketch = excluded.sketch, trace_sketch = excluded.trace_sketch"
+)
+_UPDATE_TRACE = f"UPDATE traces SET {', '.join(f'{name} = ?' for name in TRACE_COLUMNS[2:])} WHERE id = ?"
+
+
+def signed(span_id: bytes) -> int:
+    """A span id as the signed 64-bit number it is stored as."""
+    return int.from_bytes(span_id, "big", signed=True)
+
+
+class Batch:
+    """One batch on its way into one day."""
+
+    def __init__(self, change: Change, known: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
+        self._change = change
+        self._strings = Interner(change, known)
+        self._compressor = compressor
+
+    def store(self, records: Sequence[SpanRecord]) -> int:
+        """Write the spans that are not there yet, with all that is kept beside them; returns how many."""
+        records = _distinct(records)
+        traces = self._traces(records)
+        fresh = self._fresh(records, traces)
+        if not fresh:
+            return 0
+        self._learn(fresh)
+        counted = self._counted(fresh)
+        first = self._next("spans")
+        placed = self._blocks(fresh, first)
+        self._new_traces(fresh, traces)
+        tally = Tally()
+        rows: list[Row] = []
+        for number, record, call, place in zip(range(first, first + len(fresh)), fresh, counted, placed, strict=True):
+            names = [self._strings.number(getattr(record, source)) for source in _SOURCES]
+            trace = traces[record.trace_id]
+            trace.add(record, number, call, dict(zip(INTERNED, names, strict=True)))
+            rows.append(_row(record, number, trace.id, call, place, names))
+            _tally(tally, record, call, names)
+        self._change.insert("spans", SPAN_COLUMNS, rows)
+        self._write_traces(traces)
+        self._add_up(tally.places())
+        return len(fresh)
+
+    def keep(self) -> None:
+        """Remember what was learnt, once it is committed."""
+        self._strings.keep()
+
+    def _next(self, table: str) -> int:
+        return int(self._change.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0][0])
+
+    def _traces(self, records: Sequence[SpanRecord]) -> dict[bytes, TraceRow]:
+        """The traces of these spans that are there already."""
+        found: dict[bytes, TraceRow] = {}
+        for chunk in chunks(list({record.trace_id for record in records})):
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE trace IN ({marks})"
+            for row in self._change.rows(sql, chunk):
+                trace = TraceRow(row)
+                found[trace.trace] = trace
+        return found
+
+    def _fresh(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> list[SpanRecord]:
+        """Those that are not stored yet. Only a trace that is there can have a span that is."""
+        asked = [(traces[r.trace_id].id, signed(r.span_id)) for r in records if r.trace_id in traces]
+        there: set[tuple[int, int]] = set()
+        for chunk in chunks(asked):
+            marks = ",".join(["(?,?)"] * len(chunk))
+            sql = f"SELECT trace, span FROM spans WHERE (trace, span) IN (VALUES {marks})"
+            there.update(self._change.rows(sql, [value for pair in chunk for value in pair]))  # type: ignore[arg-type]
+        if not there:
+            return list(records)
+        return [
+            r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in there
+        ]
+
+    def _learn(self, records: Sequence[SpanRecord]) -> None:
+        texts: set[str] = set()
+        for record in records:
+            for source in _SOURCES:
+                value = getattr(record, source)
+                if value is not None:
+                    tidy = clean(str(value))
+                    if tidy is not value:
+                        setattr(record, source, tidy)
+                    texts.add(tidy)
+        self._strings.learn(texts)
+
+    def _counted(self, records: Sequence[SpanRecord]) -> list[bool]:
+        """Which are model calls to count. A reply that the gateway and the application both report counts once."""
+        ids = [r.response_id for r in records if r.response_id is not None and r.kind in MODEL_CALLS]
+        seen: set[str] = set()
+        for chunk in chunks(ids):
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT response_id FROM spans WHERE counted = 1 AND response_id IN ({marks})"
+            seen.update(row[0] for row in self._change.rows(sql, chunk))
+        found = []
+        for record in records:
+            call = record.kind in MODEL_CALLS
+            if call and record.response_id is not None:
+                call = record.response_id not in seen
+                seen.add(record.response_id)
+            found.append(call)
+        return found
+
+    def _blocks(self, records: Sequence[SpanRecord], first: int) -> list[tuple[int, int]]:
+        """Write the payloads; returns block and slot of each span."""
+        number = self._next("blocks")
+        placed: list[tuple[int, int]] = []
+        parts: list[bytes] = []
+        texts: list[tuple[int, str]] = []
+        size = 0
+        for span, record in enumerate(records, first):
+            data = blocks.packed(record.payload)
+            placed.append((number, len(parts)))
+            parts.append(data)
+            texts.append((span, words.text(record)))
+            size += len(data)
+            if len(parts) >= blocks.SPANS or size >= blocks.BYTES:
+                self._change.close_block(number, blocks.close(parts, self._compressor), texts)
+                number, parts, texts, size = number + 1, [], [], 0
+        if parts:
+            self._change.close_block(number, blocks.close(parts, self._compressor), texts)
+        return placed
+
+    def _new_traces(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> None:
+        number = self._next("traces")
+        for record in records:
+            if record.trace_id not in traces:
+                traces[record.trace_id] = TraceRow.new(number, record.trace_id)
+                number += 1
+
+    def _write_traces(self, traces: dict[bytes, TraceRow]) -> None:
+        made = [t.row() for t in traces.values() if t.is_new]
+        self._change.insert("traces", TRACE_COLUMNS, made)
+        changed = [t.row() for t in traces.values() if t.changed and not t.is_new]
+        if changed:
+            self._change.many(_UPDATE_TRACE, [(*row[2:], row[0]) for row in changed])
+
+    def _add_up(self, places: dict[Place, Sums]) -> None:
+        for chunk in chunks([place for place, sums in places.items() if sums.sketch or sums.trace_sketch]):
+            marks = ",".join(["(?,?,?,?)"] * len(chunk))
+            sql = (
+                "SELECT grain, level, t, key, sketch, trace_sketch FROM rollups "
+                f"WHERE (grain, level, t, key) IN (VALUES {marks})"
+            )
+            for *place, sketch, trace_sketch in self._change.rows(sql, [value for p in chunk for value in p]):
+                sums = places[tuple(place)]  # type: ignore[index]
+                sums.sketch = merge(decode(sketch), sums.sketch)
+                sums.trace_sketch = merge(decode(trace_sketch), sums.trace_sketch)
+        self._change.many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])
+
+
+def _distinct(records: Sequence[SpanRecord]) -> list[SpanRecord]:
+    seen: dict[tuple[bytes, bytes], SpanRecord] = {}
+    for record in records:
+        seen.setdefault((record.trace_id, record.span_id), record)
+    return list(seen.values())
+
+
+def _row(
+    record: SpanRecord, number: int, trace: int, call: bool, place: tuple[int, int], names: list[int | None]
+) -> Row:
+    return (
+        number,
+        trace,
+        signed(record.span_id),
+        signed(record.parent_id) if record.parent_id is not None else None,
+        KIND.get(record.kind, KIND["other"]),
+        STATUS.get(record.status, 0),
+        record.start_ns // 1000,
+        record.duration_ns // 1000,
+        int(call),
+        clean(record.status_message) if record.status_message is not None else None,
+        clean(record.response_id) if record.response_id is not None else None,
+        record.input_tokens,
+        record.output_tokens,
+        record.cached_tokens,
+        record.reasoning_tokens,
+        round(record.ttft_ms * 1000) if record.ttft_ms is not None else None,
+        record.cost_usd,
+        "\n".join(record.truncated) if record.truncated else None,
+        *place,
+        *names,
+    )
+
+
+_AT = {name: number for number, name in enumerate(INTERNED)}
+_LEVEL_COLUMNS = tuple(
+    _AT[name] for name in ("model", "release_id", "prompt", "environment", "deployment_id", "key_id", "user_id",
+                           "session_id")
+)  # fmt: skip
+
+
+def _tally(tally: Tally, record: SpanRecord, call: bool, names: list[Any]) -> None:
+    counted = Counted(
+        start_us=record.start_ns // 1000,
+        duration_us=record.duration_ns // 1000,
+        root=record.parent_id is None,
+        call=call,
+        error=record.status == "error",
+        input_tokens=record.input_tokens or 0,
+        output_tokens=record.output_tokens or 0,
+        cost=record.cost_usd or 0.0,
+    )
+    tally.add(counted, tuple(names[at] for at in _LEVEL_COLUMNS))
+
+
+def _rollup_row(place: Place, sums: Sums) -> Row:
+    return (
+        *place,
+        *(getattr(sums, name) for name in SUMS),
+        sums.first_us,
+        sums.last_us,
+        encode(sums.sketch),
+        encode(sums.trace_sketch),
+    )

@@ -1,0 +1,179 @@
+"""Days as schemas of a PostgreSQL database: `traces_20261121`. Rows come by COPY; retention is a schema dropped."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql as names
+
+from tidemill.core.errors import TidemillError
+from tidemill.traces.store import words
+from tidemill.traces.store.blocks import Block
+from tidemill.traces.store.days import Row
+from tidemill.traces.store.schema import POSTGRES
+from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
+
+LOCK = 848_418
+"""Two-part advisory locks with this number let one process write to a day at a time."""
+
+
+def translated(error: psycopg.Error) -> TidemillError:
+    """The error as one of ours."""
+    text = (str(error) or type(error).__name__).strip()
+    if isinstance(error, psycopg.errors.DiskFull):
+        return TracesFull(f"The database cannot write spans: {text}.", hint="Free some disk space; then send it again.")
+    return TracesUnavailable(f"The database does not take spans: {text}.", hint="Send it again a little later.")
+
+
+@lru_cache(maxsize=512)
+def _marked(sql: str) -> str:
+    return sql.replace("?", "%s")
+
+
+class PostgresLook:
+    """A snapshot of one schema."""
+
+    def __init__(self, day: date, connection: "psycopg.Connection[Any]", searchable: bool) -> None:
+        self.day = day
+        self.connection = connection
+        self.searchable = searchable
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        return self.connection.execute(_marked(sql), values).fetchall()  # type: ignore[arg-type]
+
+    def found(self, text: str, below: int, limit: int) -> Iterable[int]:
+        """Ids of spans with all words of `text`, newest first: first the blocks that may have them, then the spans."""
+        wanted = set(words.words(text))
+        numbers = sorted(words.numbers(text))
+        sql = "SELECT id, data FROM blocks WHERE words @> ?::int[] AND id <= ? ORDER BY id DESC"
+        newest = self.rows("SELECT block FROM spans WHERE id < ? ORDER BY id DESC LIMIT 1", (below,))
+        if not newest:
+            return
+        with self.connection.cursor(name="found") as cursor:
+            cursor.itersize = 8
+            for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):  # type: ignore[arg-type]
+                yield from self._inside(number, data, wanted, below)
+
+    def _inside(self, number: int, data: bytes, wanted: set[str], below: int) -> list[int]:
+        sql = """SELECT s.id, s.slot, n.text, s.status_message FROM spans s JOIN strings n ON n.id = s.name
+            WHERE s.block = ? AND s.id < ? ORDER BY s.id DESC"""
+        block, found = Block(data), []
+        for span, slot, name, message in self.rows(sql, (number, below)):
+            record = SpanRecord(b"", b"", name, 0, 0, status_message=message, payload=block.payload(slot))
+            if wanted <= set(words.words(words.text(record))):
+                found.append(span)
+        return found
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Add rows by COPY."""
+        statement = names.SQL("COPY {} ({}) FROM STDIN").format(
+            names.Identifier(table), names.SQL(",").join(map(names.Identifier, columns))
+        )
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        """One statement for each row, in one round trip."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(_marked(sql), rows)  # type: ignore[arg-type]
+
+    def close_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
+        """Store a block with the words of its texts."""
+        numbers = words.numbers("\n".join(text for _, text in texts)) if self.searchable else None
+        self.connection.execute(
+            "INSERT INTO blocks (id, data, words) VALUES (%s, %s, %s)",
+            (number, data, sorted(numbers) if numbers is not None else None),
+        )
+
+
+class PostgresDays:
+    """The schemas of the days. Connections come from the pool of the main database."""
+
+    def __init__(self, engine: sa.Engine, *, searchable: bool) -> None:
+        self.engine = engine
+        self.searchable = searchable
+        self._known: set[date] = set()
+
+    @contextmanager
+    def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
+        try:
+            raw = self.engine.raw_connection()
+        except sa.exc.DBAPIError as error:
+            text = str(error.orig).strip()
+            raise TracesUnavailable(f"The database does not answer: {text}.", hint="Try again later.") from error
+        try:
+            connection: psycopg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
+            yield connection
+        except psycopg.Error as error:
+            raw.invalidate()
+            raise translated(error) from error
+        except BaseException:
+            raw.invalidate()
+            raise
+        finally:
+            raw.close()
+
+    def _name(self, day: date) -> str:
+        return f"traces_{day:%Y%m%d}"
+
+    def listing(self) -> list[date]:
+        """The days there are, oldest first."""
+        sql = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^traces_\d{8}$' ORDER BY 1"
+        with self._connected() as connection:
+            return [datetime.strptime(name, "traces_%Y%m%d").date() for (name,) in connection.execute(sql)]
+
+    @contextmanager
+    def look(self, day: date) -> Iterator[PostgresLook | None]:
+        """A snapshot of a day; None when there is no such schema."""
+        with self._connected() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._name(day),))
+            if there.fetchone() is None:
+                yield None
+                return
+            self._enter(connection, day)
+            yield PostgresLook(day, connection, self.searchable)
+
+    def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+        connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(self._name(day))))
+
+    @contextmanager
+    def change(self, day: date) -> Iterator[PostgresLook]:
+        """A writing transaction on a day."""
+        with self._connected() as connection, connection.transaction():
+            # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
+            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._name(day),))
+            fresh = there.fetchone() is None
+            if fresh:
+                connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(self._name(day))))
+            self._enter(connection, day)
+            if fresh:
+                for statement in POSTGRES:
+                    connection.execute(statement)  # type: ignore[arg-type]
+            yield PostgresLook(day, connection, self.searchable)
+
+    def erase(self, day: date) -> int:
+        """Drop the schema of a day."""
+        size = self.size(day)
+        with self._connected() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
+            connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(self._name(day))))
+        return size
+
+    def size(self, day: date) -> int:
+        """Bytes of the tables of a day with their indexes."""
+        sql = """SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'"""
+        with self._connected() as connection:
+            found = connection.execute(sql, (self._name(day),)).fetchone()
+        return int(found[0]) if found else 0
+
+    def close(self) -> None:
+        """Nothing to do: the connections are the main database's."""

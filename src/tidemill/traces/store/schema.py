@@ -1,0 +1,141 @@
+"""The tables of one day. They are written for SQLite; PostgreSQL has the same in a schema of the day's own."""
+
+VERSION = 1
+"""Of the layout; kept in each file."""
+
+INTERNED = (
+    "name",
+    "service",
+    "model",
+    "provider",
+    "operation",
+    "release_id",
+    "environment",
+    "deployment_id",
+    "prompt",
+    "key_id",
+    "user_id",
+    "session_id",
+    "finish_reason",
+    "cost_source",
+    "price_version",
+    "dialect",
+)
+"""Columns of a span that hold the number of a string."""
+
+SPAN_COLUMNS = (
+    "id",
+    "trace",
+    "span",
+    "parent",
+    "kind",
+    "status",
+    "start_us",
+    "duration_us",
+    "counted",
+    "status_message",
+    "response_id",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "ttft_us",
+    "cost",
+    "truncated",
+    "block",
+    "slot",
+    *INTERNED,
+)
+
+TRACE_COLUMNS = (
+    "id",
+    "trace",
+    "start_us",
+    "end_us",
+    "root",
+    "status",
+    "spans",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "name",
+    "service",
+    "model",
+    "release_id",
+    "environment",
+    "user_id",
+    "session_id",
+    "input",
+    "output",
+)
+
+SUMS = (
+    "spans",
+    "traces",
+    "trace_errors",
+    "calls",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+)
+"""Columns of a roll-up that add up."""
+
+ROLLUP_COLUMNS = ("grain", "level", "t", "key", *SUMS, "first_us", "last_us", "sketch", "trace_sketch")
+
+TABLES = (
+    "CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE traces (
+        id INTEGER PRIMARY KEY, trace BLOB NOT NULL UNIQUE, start_us INTEGER NOT NULL, end_us INTEGER NOT NULL,
+        root INTEGER, status INTEGER NOT NULL, spans INTEGER NOT NULL, errors INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL,
+        name INTEGER NOT NULL, service INTEGER, model INTEGER, release_id INTEGER, environment INTEGER,
+        user_id INTEGER, session_id INTEGER, input TEXT, output TEXT)""",
+    "CREATE INDEX traces_start ON traces (start_us)",
+    "CREATE INDEX traces_session ON traces (session_id, start_us) WHERE session_id IS NOT NULL",
+    "CREATE INDEX traces_user ON traces (user_id, start_us) WHERE user_id IS NOT NULL",
+    """CREATE TABLE spans (
+        id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span INTEGER NOT NULL, parent INTEGER,
+        kind INTEGER NOT NULL, status INTEGER NOT NULL, start_us INTEGER NOT NULL, duration_us INTEGER NOT NULL,
+        counted INTEGER NOT NULL, status_message TEXT, response_id TEXT, input_tokens INTEGER, output_tokens INTEGER,
+        cached_tokens INTEGER, reasoning_tokens INTEGER, ttft_us INTEGER, cost REAL, truncated TEXT,
+        block INTEGER NOT NULL, slot INTEGER NOT NULL, """
+    + ", ".join(f"{name} INTEGER" for name in INTERNED)
+    + ")",
+    "CREATE UNIQUE INDEX spans_ids ON spans (trace, span)",
+    "CREATE INDEX spans_start ON spans (start_us)",
+    "CREATE INDEX spans_response ON spans (response_id) WHERE response_id IS NOT NULL",
+    """CREATE TABLE rollups (
+        grain INTEGER NOT NULL, level INTEGER NOT NULL, t INTEGER NOT NULL, key INTEGER NOT NULL,
+        spans INTEGER NOT NULL, traces INTEGER NOT NULL, trace_errors INTEGER NOT NULL, calls INTEGER NOT NULL,
+        errors INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
+        first_us INTEGER NOT NULL, last_us INTEGER NOT NULL, sketch BLOB, trace_sketch BLOB,
+        PRIMARY KEY (grain, level, t, key)) WITHOUT ROWID""",
+)
+
+SQLITE = (
+    *TABLES,
+    "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE VIRTUAL TABLE search USING fts5(body, content='', detail=none, columnsize=0)",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+def _for_postgres(statement: str) -> str:
+    for ours, theirs in (
+        ("INTEGER", "BIGINT"),
+        ("BLOB", "BYTEA"),
+        ("REAL", "DOUBLE PRECISION"),
+        (" WITHOUT ROWID", ""),
+    ):
+        statement = statement.replace(ours, theirs)
+    return statement
+
+
+POSTGRES = (
+    *(_for_postgres(statement) for statement in TABLES),
+    # Words by block and not by span: an index over the words of every span costs 3.6 KB a span, this one some 30 bytes.
+    "CREATE TABLE blocks (id BIGINT PRIMARY KEY, data BYTEA NOT NULL, words INTEGER[])",
+    "CREATE INDEX blocks_words ON blocks USING gin (words) WITH (fastupdate = off)",
+)

@@ -1,0 +1,226 @@
+"""Reading the sums: time series, sessions, users and callers."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tidemill.traces.sketch import decode, percentiles
+from tidemill.traces.store.days import Look, Row
+from tidemill.traces.store.filters import microseconds
+from tidemill.traces.store.listing import days_within
+from tidemill.traces.store.rollups import HOUR, LEVELS, MINUTE, Sums
+from tidemill.traces.store.schema import SUMS
+from tidemill.traces.store.spans import moment
+from tidemill.traces.store.strings import chunks, number_of, texts_of
+from tidemill.traces.types import Caller, Grain, Measure, SeriesPoint, TraceFilter
+
+if TYPE_CHECKING:
+    from tidemill.traces.store import TraceStore
+
+LEVEL = {name: number for number, name in enumerate(LEVELS)}
+STEP = {"minute": MINUTE, "hour": HOUR, "day": 86_400}
+_SUMS = ", ".join(SUMS)
+
+
+def sums_of(row: Row) -> Sums:
+    """The roll-up in a row of SUMS, first_us, last_us, sketch, trace_sketch."""
+    count = len(SUMS)
+    return Sums(*row[: count + 2], sketch=decode(row[count + 2]), trace_sketch=decode(row[count + 3]))
+
+
+def series(
+    store: "TraceStore", since: datetime, until: datetime, *, grain: Grain, level: str, key: str | None
+) -> dict[tuple[int, str | None], Sums]:
+    """The sums of each step and key in [since, until), the step told by its begin in seconds."""
+    step, kept = STEP[grain], MINUTE if grain == "minute" else HOUR
+    found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
+    first, last = int(since.timestamp()), -int(-until.timestamp() // 1)
+    for day in days_within(store, TraceFilter(since=since, until=until)):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            number = number_of(look, key) if key is not None else None
+            if key is not None and number is None:
+                continue
+            asked = "" if number is None else " AND key = ?"
+            sql = (
+                f"SELECT t, key, {_SUMS}, first_us, last_us, sketch, trace_sketch FROM rollups "
+                f"WHERE grain = ? AND level = ? AND t >= ? AND t < ?{asked}"
+            )
+            values = [kept, LEVEL[level], first - first % kept, last, *([] if number is None else [number])]
+            rows = look.rows(sql, values)
+            names = texts_of(look, [row[1] for row in rows if row[1]], store.texts(day))
+            for t, numbered, *sums in rows:
+                found[t - t % step, names[numbered] if numbered else None].add(sums_of(tuple(sums)))
+    return found
+
+
+def point(t: int, key: str | None, sums: Sums, measure: Measure) -> SeriesPoint:
+    """The sums of one step as a value."""
+    calls = measure == "calls"
+    p50, p90, p99 = percentiles(sums.sketch if calls else sums.trace_sketch, (0.5, 0.9, 0.99))
+    return SeriesPoint.model_construct(
+        t=moment(t * 1_000_000),
+        key=key,
+        requests=sums.calls if calls else sums.traces,
+        errors=sums.errors if calls else sums.trace_errors,
+        input_tokens=sums.input_tokens,
+        output_tokens=sums.output_tokens,
+        cost_usd=round(sums.cost, 9),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+    )
+
+
+def keyed(store: "TraceStore", level: str, since: datetime | None, until: datetime | None) -> dict[str, Sums]:
+    """The sums of each key over the whole time, to the hour."""
+    found: dict[str, Sums] = defaultdict(Sums)
+    columns = ", ".join(f"sum({name})" for name in SUMS)
+    for day in days_within(store, TraceFilter(since=since, until=until)):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            parts, values = _hours(since, until)
+            sql = (
+                f"SELECT key, {columns}, min(first_us), max(last_us) FROM rollups "
+                f"WHERE grain = {HOUR} AND level = ?{parts} GROUP BY key"
+            )
+            rows = look.rows(sql, (LEVEL[level], *values))
+            names = texts_of(look, [row[0] for row in rows], store.texts(day))
+            for key, *sums in rows:
+                found[names[key]].add(_plain(sums))
+    return found
+
+
+def _plain(values: Sequence[int | float]) -> Sums:
+    *counts, cost, first, last = values
+    return Sums(*(int(v) for v in counts), cost=float(cost), first_us=int(first), last_us=int(last))
+
+
+def _hours(since: datetime | None, until: datetime | None) -> tuple[str, list[int]]:
+    parts, values = "", []
+    if since is not None:
+        parts += " AND t >= ?"
+        values.append(int(since.timestamp()) // HOUR * HOUR)
+    if until is not None:
+        parts += " AND t < ?"
+        values.append(-int(-until.timestamp() // 1))
+    return parts, values
+
+
+def latest_sessions(
+    store: "TraceStore", where: TraceFilter, *, before: tuple[int, str] | None, limit: int
+) -> list[tuple[str, str | None, Sums]]:
+    """Sessions, the latest active first, each with its user: read from the newest hour back until a page is full."""
+    found: dict[str, Sums] = {}
+    oldest = datetime.max
+    for day in days_within(store, where):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            for name, sums in _sessions_of(look, store.texts(day), where).items():
+                there = found.get(name)
+                if there is None:
+                    found[name] = sums
+                else:
+                    there.add(sums)
+        passed = [name for name, sums in found.items() if before is None or (sums.last_us, name) < before]
+        if len(passed) >= limit:
+            oldest = datetime(day.year, day.month, day.day)
+            break
+    _complete(store, found, where, oldest)
+    ordered = sorted(found.items(), key=lambda item: (item[1].last_us, item[0]), reverse=True)
+    page = [(n, s) for n, s in ordered if before is None or (s.last_us, n) < before][:limit]
+    owners = _owners(store, page)
+    return [(name, owners.get(name), sums) for name, sums in page]
+
+
+def _sessions_of(look: Look, texts: dict[int, str], where: TraceFilter) -> dict[str, Sums]:
+    columns = ", ".join(f"sum({name})" for name in SUMS)
+    parts, values = _hours(where.since, where.until)
+    asked = ""
+    if where.user is not None:
+        user = number_of(look, where.user)
+        asked = " AND key IN (SELECT session_id FROM traces WHERE user_id = ?)"
+        values.append(-1 if user is None else user)
+    sql = (
+        f"SELECT key, {columns}, min(first_us), max(last_us) FROM rollups "
+        f"WHERE grain = {HOUR} AND level = {LEVEL['session']}{parts}{asked} GROUP BY key"
+    )
+    rows = look.rows(sql, values)
+    names = texts_of(look, [row[0] for row in rows], texts)
+    return {names[key]: _plain(sums) for key, *sums in rows}
+
+
+def _complete(store: "TraceStore", found: dict[str, Sums], where: TraceFilter, before: datetime) -> None:
+    """Add what earlier days have of sessions that go on over several days."""
+    if before is datetime.max or not found:
+        return
+    for day in days_within(store, where):
+        if day >= before.date() or day < before.date() - timedelta(days=2):
+            continue
+        with store.days.look(day) as look:
+            if look is not None:
+                for name, sums in _sessions_of(look, store.texts(day), where).items():
+                    if name in found:
+                        found[name].add(sums)
+
+
+def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, str]:
+    """The users of these sessions, from the day each was last active."""
+    by_day: dict[date, list[str]] = defaultdict(list)
+    for name, sums in page:
+        by_day[moment(sums.first_us).date()].append(name)
+    owners: dict[str, str] = {}
+    for day, sessions in by_day.items():
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            for chunk in chunks(sessions):
+                sql = f"""SELECT DISTINCT n.text, u.text FROM traces t JOIN strings n ON n.id = t.session_id
+                    JOIN strings u ON u.id = t.user_id WHERE n.text IN ({",".join("?" * len(chunk))})"""
+                owners.update(look.rows(sql, chunk))
+    return owners
+
+
+def callers(store: "TraceStore", where: TraceFilter) -> list[Caller]:
+    """Who made the calls that fit, the busiest first."""
+    found: dict[tuple[str | None, ...], Sums] = defaultdict(Sums)
+    for day in days_within(store, where):
+        with store.days.look(day) as look:
+            if look is not None:
+                _callers_of(look, store.texts(day), where, found)
+    ordered = sorted(found.items(), key=lambda item: item[1].calls, reverse=True)
+    return [
+        Caller(
+            key_id=key_id, user=user, service=service, environment=environment,
+            requests=sums.calls, first=moment(sums.first_us), last=moment(sums.last_us),
+        )
+        for (key_id, user, service, environment), sums in ordered
+    ]  # fmt: skip
+
+
+def _callers_of(
+    look: Look, texts: dict[int, str], where: TraceFilter, found: dict[tuple[str | None, ...], Sums]
+) -> None:
+    columns = {"release_id": where.release_id, "model": where.model, "deployment_id": where.deployment_id}
+    parts, values = ["counted = 1"], []
+    for name, value in columns.items():
+        if value is not None:
+            number = number_of(look, value)
+            if number is None:
+                return
+            parts.append(f"{name} = ?")
+            values.append(number)
+    if where.since is not None:
+        parts.append("start_us >= ?")
+        values.append(microseconds(where.since))
+    sql = f"""SELECT key_id, user_id, service, environment, count(*), min(start_us), max(start_us) FROM spans
+        WHERE {" AND ".join(parts)} GROUP BY key_id, user_id, service, environment"""
+    rows = look.rows(sql, values)
+    names = texts_of(look, [number for row in rows for number in row[:4]], texts)
+    for *who, count, first, last in rows:
+        key = tuple(names[number] if number is not None else None for number in who)
+        found[key].add(Sums(calls=count, first_us=first, last_us=last))

@@ -1,0 +1,72 @@
+"""The words of a span that a search finds: input, output, name and error."""
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from tidemill.traces.types import SpanRecord
+
+MOST = 16_000
+"""Characters of a span that are indexed; of a long conversation the newest messages."""
+
+_SKIPPED = frozenset({"role", "type", "id", "mime_type", "tool_call_id", "finish_reason"})
+_WORD = re.compile(r"[^\W_]+")
+
+
+def text(record: SpanRecord) -> str:
+    """All that is searchable of a span."""
+    parts = [record.name, record.status_message or ""]
+    room = MOST
+    for value in (record.payload.output, record.payload.input):
+        for found in _strings(value):
+            parts.append(found if len(found) <= room else found[:room])
+            room -= len(found)
+            if room <= 0:
+                return "\n".join(parts)
+    return "\n".join(parts)
+
+
+def _strings(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth > 8:
+        return
+    elif isinstance(value, list):
+        for item in reversed(value):
+            yield from _strings(item, depth + 1)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _SKIPPED:
+                yield from _strings(item, depth + 1)
+
+
+def words(content: str) -> list[str]:
+    """The words of a text, folded so that case does not matter."""
+    return _WORD.findall(content.casefold())
+
+
+def numbers(content: str) -> set[int]:
+    """The words as 32-bit numbers, for an index of numbers."""
+    return {zlib.crc32(word.encode("utf-8", "replace")) - (1 << 31) for word in set(words(content))}
+
+
+def match_query(content: str) -> str:
+    """The words as an FTS5 query: all of them."""
+    return " ".join(f'"{word}"' for word in words(content))
+
+
+def preview(value: Any, most: int = 160) -> str | None:
+    """How an input or output begins: the last message said by somebody, on one line."""
+    for found in _strings(_last_said(value)):
+        line = " ".join(found[: most * 4].split())
+        if line:
+            return line if len(line) <= most else line[: most - 1] + "…"
+    return None
+
+
+def _last_said(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[-1], dict):
+        said = [m for m in value if isinstance(m, dict) and m.get("role") not in ("system", "developer")]
+        return (said or value)[-1]
+    return value
