@@ -21,6 +21,8 @@ from tidemill.deployments import cli as deployments
 from tidemill.evals import cli as evals
 from tidemill.gateway import cli as gateway
 from tidemill.governance import cli as governance
+from tidemill.pipelines import cli as pipelines
+from tidemill.pipelines import runs_cli
 from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
@@ -43,6 +45,8 @@ COMMANDS = {
     "evals": evals.app,
     "tune": tuning.app,
     "deployments": deployments.app,
+    "pipelines": pipelines.app,
+    "runs": runs_cli.app,
     "calls": gateway.app,
     "jobs": jobs.app,
     "access": access.app,
@@ -59,6 +63,10 @@ for _command in (
     gateway.ask,
     gateway.chat,
     governance.lineage,
+    pipelines.plan,
+    pipelines.apply,
+    pipelines.run,
+    pipelines.schema,
 ):
     app.command()(_command)
 

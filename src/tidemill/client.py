@@ -18,6 +18,7 @@ from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
+from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
@@ -61,6 +62,8 @@ class Client:
         self.models = Models(self.http)
         self.releases = Releases(self.http)
         self.gates = Gates(self.http)
+        self.pipelines = Pipelines(self.http)
+        self.runs = Runs(self.http)
         self.governance = Governance(self.http)
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:

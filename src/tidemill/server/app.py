@@ -17,7 +17,7 @@ from tidemill.core.jobs import routes as jobs
 from tidemill.core.jobs.compute import LocalCompute
 from tidemill.core.jobs.service import Jobs
 from tidemill.core.jobs.types import JobFunction, JobKind
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Kernel, Listener
 from tidemill.core.settings import Settings
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
@@ -31,6 +31,9 @@ from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.door import Gateway
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
+from tidemill.pipelines import routes as pipelines
+from tidemill.pipelines.jobs import RUN as PIPELINE_RUN
+from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
@@ -56,6 +59,7 @@ ROUTERS = (
     evals.router,
     tuning.router,
     deployments.router,
+    pipelines.router,
     gateway.router,
     traces.router,
 )
@@ -63,10 +67,14 @@ ROUTERS = (
 JOBS: dict[str, JobKind | JobFunction] = {
     "data.import": run_import,
     "evals.run": EVAL_RUN,
+    "pipelines.run": PIPELINE_RUN,
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,
 }
 """Every kind of durable job and the function that does it."""
+
+LISTENERS: dict[str, Sequence[Listener]] = {**PIPELINE_LISTENERS}
+"""Who is told of which kind of fact, in the transaction that records it."""
 
 
 def build_kernel(settings: Settings) -> Kernel:
@@ -81,6 +89,7 @@ def build_kernel(settings: Settings) -> Kernel:
         blobs=open_blobs(settings),
         jobs=Jobs(db, JOBS),
         compute=LocalCompute(settings.home / "work"),
+        listeners=LISTENERS,
     )
     store = TraceStore(settings, db)
     kernel.provide(store)

@@ -1,0 +1,223 @@
+"""`tidemill plan`, `apply`, `run`, `schema` and `tidemill pipelines`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+from tidemill.pipelines import reading
+from tidemill.pipelines.sdk import Pipelines, Runs
+from tidemill.pipelines.types import Change, PipelineSpec, Plan, RunDetail, RunStep
+
+app = typer.Typer(help="Loops as documents: what was applied, and when.", no_args_is_help=True)
+
+FileOption = Annotated[Path, typer.Option("--file", "-f", help="The document.")]
+
+_MARKS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
+
+_STATES = {
+    "pending": "dim",
+    "running": "cyan",
+    "waiting": "magenta",
+    "succeeded": "green",
+    "cached": "dim green",
+    "unchanged": "dim green",
+    "skipped": "yellow",
+    "failed": "red",
+    "cancelled": "yellow",
+    "queued": "dim",
+    "refused": "red",
+    "rejected": "red",
+}
+
+
+@app.command("list")
+def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
+    """Every pipeline as it was applied last."""
+    term = terminal(ctx)
+    columns: list[Column] = [
+        ("name", "name"),
+        ("version", "number"),
+        ("by", "applied_by"),
+        ("at", "applied_at"),
+        ("description", lambda p: p.spec.description),
+    ]
+    empty = "No pipelines yet. Write tidemill.yaml, then: tidemill apply"
+    term.table(Pipelines(term.http).list(cursor=cursor, limit=limit), columns, empty=empty)
+
+
+@app.command()
+def show(ctx: typer.Context, pipeline: Annotated[str, typer.Argument(help="name, or name@2.")]) -> None:
+    """One pipeline, whole."""
+    term = terminal(ctx)
+    term.show(Pipelines(term.http).get(pipeline))
+
+
+def plan(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
+    """Show what `apply` would change and what the next run would do. Changes nothing."""
+    term = terminal(ctx)
+    found = Pipelines(term.http).plan(file)
+    if term.as_json:
+        term.show(found)
+        return
+    _print_changes(term, found.changes, f"{found.name} is applied as it stands in {file}; apply would change nothing.")
+    _print_forecast(term, found)
+    for warning in found.warnings:
+        term.print(Text(warning, style="yellow"))
+
+
+def apply(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
+    """Apply a document: upload the files it names, and let runs follow it from now on."""
+    term = terminal(ctx)
+    done = Pipelines(term.http).apply(file)
+    if term.as_json:
+        term.show(done)
+        return
+    _print_changes(term, done.changes, f"{done.pipeline.ref} was applied already; nothing has changed.")
+    if done.changes:
+        term.print(Text(f"Applied as {done.pipeline.ref}. Turn the loop: tidemill run", style="green"))
+
+
+def schema(ctx: typer.Context) -> None:
+    """Print the JSON schema of tidemill.yaml, for editors."""
+    sys.stdout.write(json.dumps(PipelineSpec.model_json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+def run(
+    ctx: typer.Context,
+    pipeline: Annotated[
+        str | None,
+        typer.Option("--pipeline", "-p", help="Default: that of ./tidemill.yaml, or the only one."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it until it ends or waits for a person.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Like --watch, and wait for people too.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every step, whatever was done before.")] = False,
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Turn the loop once.
+
+    With --watch the exit code is 0 when the run succeeded or waits for a person, 2 when a gate was inconclusive,
+    else 1.
+    """
+    term = terminal(ctx)
+    http = term.working_http if watch or wait else term.http
+    started = Runs(http).start(_name(term, pipeline), note=note, fresh=fresh)
+    if not (watch or wait):
+        if term.as_json:
+            term.show(started)
+            return
+        joined = started.causes[-1].joined
+        term.print(Text(f"{started.ref} " + ("is on its way already." if joined else "has started."), style="green"))
+        term.print(Text(f"Watch it: tidemill runs show {started.ref} --watch", style="dim"))
+        return
+    follow_run(term, started.id, through=wait)
+
+
+def _name(term: Terminal, given: str | None) -> str:
+    if given is not None:
+        return given
+    if Path(reading.FILE).exists():
+        return reading.read(Path(reading.FILE))[0].name
+    known = Pipelines(term.http).list(limit=2).items
+    if len(known) == 1:
+        return known[0].name
+    raise typer.BadParameter("say which with --pipeline: `tidemill pipelines list` shows all", param_hint="--pipeline")
+
+
+def follow_run(term: Terminal, ref: str, *, through: bool) -> None:
+    """Show a run until it has ended (or waits for a person, unless `through`); exits as it ended."""
+    runs, pause = Runs(term.working_http), not through
+    if term.as_json or not term.err.is_terminal:
+        done = runs.wait(ref, check=False, until_waiting=pause, watch=None if term.as_json else _Lines(term).watch)
+    else:
+        with Live(console=term.err, transient=True, refresh_per_second=4) as live:
+            done = runs.wait(ref, check=False, until_waiting=pause, watch=lambda r: live.update(run_view(r)))
+    if term.as_json:
+        term.show(done)
+    else:
+        term.out.print(run_view(done))
+    if done.ended and done.exit_code:
+        raise typer.Exit(done.exit_code)
+
+
+class _Lines:
+    """A run as plain lines for a log: one when a step changes its state."""
+
+    def __init__(self, term: Terminal) -> None:
+        self.term, self.seen = term, dict[str, str]()
+
+    def watch(self, run: RunDetail) -> None:
+        """Say what has changed."""
+        for step in run.steps:
+            if step.state != "pending" and self.seen.get(step.name) != step.state:
+                self.seen[step.name] = step.state
+                self.term.err.print(f"{run.ref} {step.name}: {step.state} {told(step)}".rstrip(), markup=False)
+
+
+def told(step: RunStep) -> str:
+    """What a step did, does or could not do, in a few words."""
+    if step.error is not None:
+        return step.error.message
+    if step.state == "skipped":
+        return f"{step.skipped_by}: {step.note}"
+    note = step.note or step.progress or ""
+    return f"{note} (from {step.cached_from})" if step.cached_from else note
+
+
+def run_view(run: RunDetail) -> Group:
+    """A run as a table of its steps."""
+    table = Table("step", "state", "took", "what", box=None, pad_edge=False, header_style="bold")
+    for step in run.steps:
+        took = None
+        if step.started_at is not None and step.finished_at is not None and step.state not in ("cached", "skipped"):
+            took = duration((step.finished_at - step.started_at).total_seconds())
+        table.add_row(Text(step.name), Text(step.state, style=_STATES[step.state]), took or "", Text(told(step)))
+    head = Text.assemble((run.ref, "bold"), "  ", (run.state, _STATES[run.state]), "  ", run.release or "")
+    if run.causes:
+        first, more = run.causes[0], len(run.causes) - 1
+        why = f"  started by {first.by}" + (f": {'; '.join(first.reasons)}" if first.reasons else "")
+        head.append(why + (f"; {more} more joined" if more else ""), style="dim")
+    parts: list[Text | Table] = [head, table]
+    if run.summary:
+        parts.append(Text(run.summary, style=_STATES[run.state]))
+    if run.error is not None and run.error.hint:
+        parts.append(Text(f"  {run.error.hint}", style="yellow"))
+    return Group(*parts)
+
+
+def _print_changes(term: Terminal, changes: list[Change], nothing: str) -> None:
+    if not changes:
+        term.print(Text(nothing, style="dim"))
+        return
+    for change in changes:
+        mark, style = _MARKS[change.action]
+        term.print(Text(f"{mark} {change.path}{_values(change)}", style=style))
+    counts = [sum(c.action == action for c in changes) for action in _MARKS]
+    term.print(Text("{} to add, {} to change, {} to remove.".format(*counts), style="bold"))
+
+
+def _values(change: Change) -> str:
+    if change.action == "change":
+        return f": {_short(change.before)} -> {_short(change.after)}"
+    return f": {_short(change.after if change.action == 'add' else change.before)}"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _print_forecast(term: Terminal, found: Plan) -> None:
+    colours = {"run": "cyan", "cached": "dim", "ask": "magenta"}
+    words = {"run": "do", "cached": "keep", "ask": "look"}
+    table = Table("step", "next run", "why", box=None, pad_edge=False, header_style="bold")
+    for step in found.steps:
+        table.add_row(Text(step.name), Text(words[step.action], style=colours[step.action]), Text(step.why))
+    term.print("", table)

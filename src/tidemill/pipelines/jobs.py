@@ -1,0 +1,162 @@
+"""The durable job that carries out a run: step after step, each once.
+
+What is done stands in the rows of the run's steps, written when the run began, and not in the order of calls in this
+function. So a run goes on after a crash, and after an upgrade whose code would do other steps.
+"""
+
+from typing import Any
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.errors import TidemillError
+from tidemill.core.jobs.context import JobContext
+from tidemill.core.jobs.types import ENDED, Job, JobKind
+from tidemill.core.wire import content_hash, utc_now
+from tidemill.pipelines import store
+from tidemill.pipelines.steps.table import KINDS
+from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
+from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepState
+
+RUN_JOB = "pipelines.run"
+
+_UNHAPPY: dict[str, RunState] = {"gate_refused": "refused", "approval_rejected": "rejected"}
+"""Errors that are an answer rather than an accident."""
+
+
+def turn_loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Do every step of a run that is not done yet."""
+    run_id = args["run_id"]
+    with job.work() as ctx:
+        run, spec, _ = _read(ctx, run_id)
+        started = {"started_at": ctx.now} if run.started_at is None else {}
+        store.update_run(ctx.conn, run_id, state="running", summary="", error=None, finished_at=None, **started)
+    while True:
+        job.check_cancelled()
+        with job.kernel.look(job.actor) as ctx:
+            run, spec, steps = _read(ctx, run_id)
+        step = next((s for s in steps if not s.done), None)
+        if step is None:
+            break
+        job.progress(sum(s.done for s in steps), len(steps), step.name)
+        _do(Turn(spec, step.name, _given(steps), run.pipeline_id, job, run, step))
+    return {"run_id": run_id, "changed": _changed(steps)}
+
+
+def _read(ctx: Context, run_id: str) -> tuple[Run, PipelineSpec, list[RunStep]]:
+    run = store.run_by_id(ctx.conn, run_id)
+    assert run is not None
+    applied = store.pipeline_by(ctx.conn, run.pipeline, run.version)
+    assert applied is not None
+    return run, applied.spec, store.steps_of(ctx.conn, run_id)
+
+
+def _given(steps: list[RunStep]) -> dict[str, dict[str, Any]]:
+    return {s.name: s.outputs for s in steps if s.done}
+
+
+def _changed(steps: list[RunStep]) -> bool:
+    return any(s.state == "succeeded" for s in steps)
+
+
+def _do(turn: Turn) -> None:
+    """One step: taken from an earlier run that has read the same, or done."""
+    kind, step = KINDS[turn.row.kind], turn.row
+    with turn.at.work() as ctx:
+        now = store.step_by_id(ctx.conn, step.id)
+        if now.done:  # skipped while we looked away
+            return
+        begun = {} if now.started_at is not None else {"started_at": ctx.now}
+        store.update_step(ctx.conn, step.id, state="running", error=None, finished_at=None, **begun)
+    with turn.at.work() as ctx:
+        key = key_of(step.kind, kind.reads(ctx, turn))
+        store.update_step(ctx.conn, step.id, key=key)
+        assert turn.run is not None
+        use_cache = not turn.run.fresh and step.attempt == 1 and now.job_id is None
+        found = store.done_before(ctx.conn, step.kind, key) if key is not None and use_cache else None
+        if found is not None:
+            before, ref = found
+            _close(ctx, step, "cached", Outcome(before.outputs, before.note), cached_from=ref)
+            return
+    outcome = kind.do(turn)
+    with turn.at.work() as ctx:
+        _close(ctx, step, "unchanged" if outcome.unchanged else "succeeded", outcome)
+        if step.kind == "release":
+            store.update_run(ctx.conn, step.run_id, release=outcome.outputs["ref"])
+
+
+def key_of(kind: str, reads: Reads) -> str | None:
+    """The hash of what a step reads."""
+    return content_hash({"kind": kind, "reads": reads}) if reads is not None else None
+
+
+def _close(ctx: Context, step: RunStep, state: StepState, outcome: Outcome, cached_from: str | None = None) -> None:
+    store.update_step(
+        ctx.conn,
+        step.id,
+        state=state,
+        outputs=outcome.outputs,
+        note=outcome.note,
+        cached_from=cached_from,
+        progress=None,
+        finished_at=ctx.now,
+    )
+    if step.kind == "release" and state == "cached":
+        store.update_run(ctx.conn, step.run_id, release=outcome.outputs["ref"])
+
+
+def ended(ctx: Context, job: Job) -> None:
+    """Close the run in the transaction that ends its job; end the jobs that it waited for."""
+    run = store.run_by_job(ctx.conn, job.id)
+    if run is None:
+        return
+    steps = store.steps_of(ctx.conn, run.id)
+    state: RunState = "succeeded"
+    if job.state == "cancelled":
+        state = "cancelled"
+    elif job.error is not None:
+        state = _UNHAPPY.get(str(job.error.code), "failed")
+    open_step = next((s for s in steps if s.state not in STEP_DONE), None)
+    if open_step is not None and state != "succeeded":
+        _end_step(ctx, open_step, job, "cancelled" if state == "cancelled" else "failed")
+    store.update_run(
+        ctx.conn,
+        run.id,
+        state=state,
+        summary=summary(state, steps, job),
+        changed=_changed(steps),
+        error=job.error.model_dump(mode="json") if job.error is not None else None,
+        finished_at=utc_now(),
+    )
+    facts = {"pipeline": run.pipeline, "run": run.ref, "release": run.release, "verdict": run.verdict}
+    events.emit(ctx, f"pipeline_run.{state}", run.id, facts)
+
+
+def _end_step(ctx: Context, step: RunStep, job: Job, state: StepState) -> None:
+    error = job.error.model_dump(mode="json") if job.error is not None else None
+    store.update_step(ctx.conn, step.id, state=state, error=error, progress=None, finished_at=utc_now())
+    if step.job_id is None:
+        return
+    try:
+        child = ctx.kernel.jobs.get(ctx, step.job_id)
+        if child.state not in ENDED:
+            ctx.kernel.jobs.cancel(ctx, step.job_id)
+    except TidemillError as error_of_child:
+        events.emit(ctx, "pipeline_run.child_left", step.run_id, {"job": step.job_id, "error": str(error_of_child)})
+
+
+def summary(state: RunState, steps: list[RunStep], job: Job) -> str:
+    """How a run ended, in one line."""
+    if job.error is not None:
+        return job.error.message
+    if state == "cancelled":
+        return "Cancelled."
+    done = sum(s.state == "succeeded" for s in steps)
+    if done == 0:
+        return f"Nothing has changed: none of the {len(steps)} steps had anything to do."
+    kept = sum(s.state in ("cached", "unchanged") for s in steps)
+    skipped = sum(s.state == "skipped" for s in steps)
+    parts = [f"{done} steps done", f"{kept} as before" if kept else "", f"{skipped} skipped" if skipped else ""]
+    return ", ".join(p for p in parts if p) + "."
+
+
+RUN = JobKind(run=turn_loop, ended=ended)

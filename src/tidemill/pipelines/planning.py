@@ -1,0 +1,83 @@
+"""What applying a document would change, and what the next run would do. Nothing here changes anything."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tidemill.core.context import Context
+from tidemill.core.errors import TidemillError
+from tidemill.pipelines import store
+from tidemill.pipelines.jobs import key_of
+from tidemill.pipelines.steps import table
+from tidemill.pipelines.steps.turn import Facts, NotKnown
+from tidemill.pipelines.types import Change, Pipeline, PipelineSpec, StepForecast
+
+
+def changes(before: PipelineSpec | None, after: PipelineSpec) -> list[Change]:
+    """The differences between two documents, section by section."""
+    old = _plain(before) if before is not None else {}
+    return list(_differences("", old, _plain(after)))
+
+
+def _plain(spec: PipelineSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude_defaults=True)
+
+
+def _keyed(value: Any) -> Any:
+    """A list of named things as a mapping by name, so that an inserted one does not move all others."""
+    if isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
+        return {str(v["name"]): {k: w for k, w in v.items() if k != "name"} for v in value}
+    return value
+
+
+def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
+    before, after = _keyed(before), _keyed(after)
+    if before == after:
+        return
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        yield Change(action="change", path=path, before=before, after=after)
+        return
+    for key in [*after, *(k for k in before if k not in after)]:
+        here = f"{path}.{key}" if path else str(key)
+        if key not in before:
+            yield Change(action="add", path=here, after=after[key])
+        elif key not in after:
+            yield Change(action="remove", path=here, before=before[key])
+        else:
+            yield from _differences(here, before[key], after[key])
+
+
+def forecast(ctx: Context, spec: PipelineSpec, pipeline: Pipeline | None) -> list[StepForecast]:
+    """What each step of the next run would do, as far as it can be known now."""
+    given: dict[str, dict[str, Any]] = {}
+    made: dict[str, StepForecast] = {}
+    for name in table.names(spec):
+        facts = Facts(spec, name, given, pipeline.id if pipeline is not None else None)
+        made[name] = _step(ctx, facts, given, made)
+    return list(made.values())
+
+
+def _step(ctx: Context, facts: Facts, given: dict[str, dict[str, Any]], made: dict[str, StepForecast]) -> StepForecast:
+    kind = table.kind_of(facts.name)
+    if kind in table.WORLD:
+        return StepForecast(name=facts.name, kind=kind, action="ask", why=_ASKED[kind])
+    try:
+        key = key_of(kind, table.KINDS[kind].reads(ctx, facts))
+    except NotKnown as missing:
+        before = made.get(missing.step)
+        action = "ask" if before is not None and before.action == "ask" else "run"
+        return StepForecast(name=facts.name, kind=kind, action=action, why=f"reads what `{missing.step}` makes")
+    except TidemillError as error:
+        return StepForecast(name=facts.name, kind=kind, action="run", why=error.message)
+    found = store.done_before(ctx.conn, kind, key) if key is not None else None
+    if found is None:
+        return StepForecast(name=facts.name, kind=kind, action="run", why="has not been done with what it reads now")
+    step, ref = found
+    given[facts.name] = step.outputs
+    return StepForecast(name=facts.name, kind=kind, action="cached", why=f"done in {ref}: {step.note}")
+
+
+_ASKED = {
+    "approve": "a person is asked, unless it is there already",
+    "deploy": "unless it is served there already",
+    "feedback": "looks for new feedback in production",
+}

@@ -1,0 +1,149 @@
+"""YAML with the place of every word, so that a fault can be shown where it stands."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from tidemill.core.errors import nearest
+from tidemill.pipelines.types import PipelineInvalid, PipelineUnreadable
+
+Path = tuple[str | int, ...]
+
+MOST_NODES = 20_000
+"""Words in a document once its aliases are written out; more is an attack or a mistake."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line and a column, both counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass
+class Located:
+    """A document as plain values, and where each of them stands."""
+
+    file: str
+    value: Any
+    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, Place] = field(default_factory=dict)
+
+    def place(self, path: Path, *, key: bool = False) -> Place:
+        """Where `path` stands; the nearest thing around it when it does not stand there."""
+        first, second = (self.keys, self.values) if key else (self.values, self.keys)
+        while path:
+            for places in (first, second):
+                if path in places:
+                    return places[path]
+            path = path[:-1]
+        return Place(1, 1)
+
+    def known(self, loc: Path) -> Path:
+        """The part of a validation error's location that stands in the document: names of types are left out."""
+        here: list[str | int] = []
+        for part in loc:
+            if (*here, part) in self.values or (*here, part) in self.keys:
+                here.append(part)
+        return tuple(here)
+
+    def at(self, path: Path, *, key: bool = False) -> str:
+        """`tidemill.yaml:14:5`."""
+        place = self.place(path, key=key)
+        return f"{self.file}:{place.line}:{place.column}"
+
+
+class _Walk:
+    """Turns YAML nodes into plain values and notes where they stand."""
+
+    def __init__(self, found: Located) -> None:
+        self.found = found
+        self.count = 0
+        self.loader = yaml.SafeLoader("")
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        self.count += 1
+        if self.count > MOST_NODES:
+            raise PipelineUnreadable(f"{self.found.file} has more than {MOST_NODES} words.", hint="Check its aliases.")
+        self.found.values[path] = _place(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
+        return self.scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, child in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            here = (*path, name)
+            if name in out:
+                place = _place(key)
+                raise PipelineInvalid(
+                    f"{self.found.file}:{place.line}:{place.column}: {name!r} is there twice,"
+                    f" the first time in line {self.found.keys[here].line}.",
+                    hint="Keep one of them.",
+                    param=name,
+                )
+            self.found.keys[here] = _place(key)
+            out[name] = self.value(child, here)
+        return out
+
+    def scalar(self, node: yaml.Node) -> Any:
+        try:
+            value = self.loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:
+            place = _place(node)
+            raise PipelineUnreadable(
+                f"{self.found.file}:{place.line}:{place.column}: {node.value!r} cannot be read.",
+                hint="Put it in quotes.",
+            ) from error
+        if isinstance(value, str) and getattr(node, "style", None) is None:
+            return _number(value)
+        return value if isinstance(value, str | int | float | bool | None) else str(node.value)
+
+
+def _number(value: str) -> Any:
+    """YAML 1.1 reads `1e-3` as text; everybody means the number."""
+    try:
+        return float(value) if value[:1].isdigit() and "e" in value.lower() else value
+    except ValueError:
+        return value
+
+
+def _place(node: yaml.Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def locate(text: str, file: str) -> Located:
+    """The document with its places. Raises PipelineUnreadable, PipelineInvalid (a word that is there twice)."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise _unreadable(error, file) from error
+    except RecursionError as error:
+        raise PipelineUnreadable(f"{file} is nested too deeply.", hint="Is it the right file?") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise PipelineUnreadable(f"{file}:1:1: this is not a mapping.", hint="Begin with `name: my-loop`.")
+    found = Located(file=file, value=None)
+    found.value = _Walk(found).value(node, ())
+    return found
+
+
+def _unreadable(error: yaml.YAMLError, file: str) -> PipelineUnreadable:
+    mark = getattr(error, "problem_mark", None)
+    where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+    problem = getattr(error, "problem", None) or str(error)
+    tab = "found character '\\t'" in str(problem)
+    hint = "YAML is indented with spaces, not with tabs." if tab else "Check the indentation and the quotes there."
+    return PipelineUnreadable(f"{file}{where}: {' '.join(str(problem).split())}.", hint=hint)
+
+
+def closest(word: str, known: list[str]) -> str | None:
+    """«Did you mean …?», or what there is."""
+    near = nearest(word, known, count=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known here: {', '.join(known)}." if known else None

@@ -1,0 +1,175 @@
+"""From a file to a document: YAML, checked, with every fault shown where it stands."""
+
+import hashlib
+import types
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tidemill.core.errors import TidemillError
+from tidemill.data.types import FileMissing
+from tidemill.pipelines.positions import Located, Path, closest, locate
+from tidemill.pipelines.types import (
+    PipelineFileMissing,
+    PipelineInvalid,
+    PipelineSpec,
+    PipelineUnreadable,
+    SourceFile,
+)
+
+FILE = "tidemill.yaml"
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz")
+
+
+def read(path: FilePath) -> tuple[PipelineSpec, Located]:
+    """A document from a file. Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid with line and column."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise PipelineFileMissing(
+            f"There is no file {path}.", hint="Name another with --file, or begin one: tidemill init"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineUnreadable(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    found = locate(text, path.name)
+    return parse(found), found
+
+
+def parse(found: Located) -> PipelineSpec:
+    """The document out of its plain values. Raises PipelineInvalid with line, column and the nearest right word."""
+    try:
+        return PipelineSpec.model_validate(found.value)
+    except ValidationError as error:
+        raise fault(found, error) from error
+
+
+def fault(found: Located, error: ValidationError) -> PipelineInvalid:
+    """The first fault of a document, where it stands. A misspelt word explains what is then missing, so it is first."""
+    details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(found, e)))
+    first = details[0]
+    loc: Path = tuple(first["loc"])
+    path = found.known(loc)
+    more = f" ({len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        word = str(loc[-1])
+        hint = closest(word, _words(found, path[:-1]))
+        text = f"{found.at(path, key=True)}: the word {word!r} means nothing here{more}."
+        return PipelineInvalid(text, hint=hint, param=_dotted(path))
+    text, hint = _told(first)
+    return PipelineInvalid(f"{found.at(path)}: {_dotted(path)}: {text}{more}.", hint=hint, param=_dotted(path))
+
+
+def _line(found: Located, error: ErrorDetails) -> tuple[int, int]:
+    place = found.place(found.known(tuple(error["loc"])))
+    return place.line, place.column
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _told(error: ErrorDetails) -> tuple[str, str | None]:
+    seen, context = error.get("input"), error.get("ctx") or {}
+    if error["type"] == "missing":
+        return f"{str(error['loc'][-1])!r} is missing", None
+    if error["type"] == "literal_error":
+        known = [w.strip().strip("'") for w in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
+        return f"{seen!r} is not possible here", closest(str(seen), known)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        known = [w.strip().strip("'") for w in str(context.get("expected_tags", "")).split(",")]
+        tag = str(context.get("tag", ""))
+        return (f"{tag!r} is not possible here" if tag else "which one is not said"), closest(tag, known)
+    message = error["msg"].removeprefix("Value error, ")
+    shown = f" (it is {seen!r})" if isinstance(seen, str | int | float | bool) else ""
+    return message[:1].lower() + message[1:] + shown, None
+
+
+def _words(found: Located, path: Path) -> list[str]:
+    """The words that are known at a place of the document."""
+    kinds: list[Any] = [PipelineSpec]
+    value = found.value
+    for part in path:
+        value = _child(value, part)
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+    tagged = [m for m in models if _tag_fits(m, value)]
+    return sorted({word for model in (tagged or models) for word in model.model_fields})
+
+
+def _child(value: Any, part: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(part)
+    return value[part] if isinstance(value, list) and isinstance(part, int) else None
+
+
+def _tag_fits(model: type[BaseModel], value: Any) -> bool:
+    """Of a union told apart by a word (`step: length`): whether this is the one that is meant."""
+    for name, info in model.model_fields.items():
+        tag = get_origin(info.annotation) is Literal and info.default is not None
+        if tag and isinstance(value, dict) and name in value:
+            return bool(value[name] == info.default)
+    return True
+
+
+def _inside(kind: Any, part: str | int) -> list[Any]:
+    if isinstance(part, int):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):  # the short form: a list for its only list
+            return [inner for info in kind.model_fields.values() for inner in _inside_list(info.annotation)]
+        return _inside_list(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+        return _flat(kind.model_fields[part].annotation)
+    return []
+
+
+def _inside_list(kind: Any) -> list[Any]:
+    return _flat(get_args(kind)[0]) if get_origin(kind) is list else []
+
+
+def _flat(kind: Any) -> list[Any]:
+    """The types behind annotations and unions."""
+    if get_origin(kind) is Annotated:
+        return _flat(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [inner for arg in get_args(kind) for inner in _flat(arg)]
+    return [kind]
+
+
+def shown(found: Located, error: TidemillError) -> TidemillError:
+    """What the server refused, with the line of the document that it is about."""
+    if error.param is None or not isinstance(error, PipelineInvalid):
+        return error
+    path: Path = tuple(int(p) if p.isdigit() else p for p in error.param.split("."))
+    return PipelineInvalid(
+        f"{found.at(found.known(path))}: {error.message}", hint=error.hint, param=error.param, details=error.details
+    )
+
+
+def files(spec: PipelineSpec, folder: FilePath) -> list[tuple[str, FilePath]]:
+    """The files that the document names, each with the name it goes by. Raises FileMissing."""
+    out: list[tuple[str, FilePath]] = []
+    for source in spec.data.sources if spec.data is not None else []:
+        path = folder / source.path
+        if not path.exists():
+            raise FileMissing(
+                f"There is no file {source.path} beside the document.",
+                hint="Paths are relative to the folder of the document.",
+                param="data.sources",
+            )
+        inner = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES)) if path.is_dir() else []
+        out += [(p.relative_to(folder).as_posix(), p) for p in inner] or [(source.path, path)]
+    return out
+
+
+def with_sources(spec: PipelineSpec, sources: list[SourceFile]) -> PipelineSpec:
+    """The document with the files it meant."""
+    if spec.data is None:
+        return spec
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"sources": sources})})
+
+
+def digest(path: FilePath) -> str:
+    """The hash that a file's blob will have."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

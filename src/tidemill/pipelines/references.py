@@ -1,0 +1,161 @@
+"""Names in a document that mean something else in it, or something on the server: do they exist?"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tidemill.core.context import Context
+from tidemill.core.errors import TidemillError, nearest
+from tidemill.data import service as data
+from tidemill.deployments import service as deployments
+from tidemill.pipelines.types import PipelineInvalid, PipelineSpec
+from tidemill.prompts import service as prompts
+from tidemill.registry import service as registry
+from tidemill.releases import service as releases
+
+Path = tuple[str | int, ...]
+LOOSE = ("base_model", "naive_bayes")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One word that means nothing here."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Such as `gates.0.metric`."""
+        return ".".join(str(part) for part in self.path)
+
+    def error(self) -> PipelineInvalid:
+        """The fault as an error."""
+        return PipelineInvalid(f"{self.where}: {self.message}", hint=self.hint, param=self.where)
+
+
+def unknown(path: Path, what: str, word: str, known: list[str]) -> Fault:
+    """A fault that names the nearest right word."""
+    near = nearest(word, known, count=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There is {', '.join(known)}." if known else None
+    return Fault(path, f"there is no {what} {word!r}", hint)
+
+
+# ---------------------------------------------------------------------- within the document
+
+
+def inner_faults(spec: PipelineSpec) -> Iterator[Fault]:
+    """References to other sections of the same document."""
+    yield from _needs(spec)
+    yield from _twice(spec)
+    yield from _splits(spec)
+    yield from _gates(spec)
+
+
+def _needs(spec: PipelineSpec) -> Iterator[Fault]:
+    if spec.tuning is not None and spec.data is None:
+        yield Fault(("tuning",), "tuning needs rows", "Add a section `data`.")
+    if (spec.tuning is not None or spec.release is not None) and spec.model is None:
+        section = "tuning" if spec.tuning is not None else "release"
+        yield Fault((section,), f"{section} needs a base model", "Add `model: smollm2`, or another model's name.")
+    if spec.release is None:
+        for section in ("gates", "environments"):
+            if getattr(spec, section):
+                yield Fault((section,), f"{section} need a release", "Add a section `release`.")
+    yield from _rows_needed(spec)
+
+
+def _rows_needed(spec: PipelineSpec) -> Iterator[Fault]:
+    for i, found in enumerate(spec.evals):
+        if found.dataset is None and spec.data is None:
+            yield Fault(("evals", i), "an eval set needs rows", "Add `dataset`, or a section `data`.")
+        if found.naive_bayes is not None and spec.data is None:
+            yield Fault(("evals", i, "naive_bayes"), "Naive Bayes needs rows to learn from", "Add a section `data`.")
+    feedback = spec.data.feedback if spec.data is not None else None
+    if feedback is not None and feedback.release is None and spec.release is None:
+        yield Fault(("data", "feedback"), "whose traces is not said", "Add `release: NAME`.")
+
+
+def _twice(spec: PipelineSpec) -> Iterator[Fault]:
+    for section in ("evals", "gates", "environments"):
+        seen: set[str] = set()
+        for i, item in enumerate(getattr(spec, section)):
+            if item.name in seen:
+                yield Fault((section, i, "name"), f"{item.name!r} is there twice", "Give one of them another name.")
+            seen.add(item.name)
+
+
+def _splits(spec: PipelineSpec) -> Iterator[Fault]:
+    if spec.data is None or spec.data.split is None:
+        return
+    known = list(spec.data.split.ratios)
+    if spec.tuning is not None:
+        for field in ("train_split", "eval_split"):
+            word = getattr(spec.tuning, field)
+            if word not in known:
+                yield unknown(("tuning", field), "split", word, known)
+    for i, found in enumerate(spec.evals):
+        if found.dataset is None and found.split not in known:
+            yield unknown(("evals", i, "split"), "split", found.split, known)
+        if found.naive_bayes is not None and found.naive_bayes not in known:
+            yield unknown(("evals", i, "naive_bayes"), "split", found.naive_bayes, known)
+
+
+def _gates(spec: PipelineSpec) -> Iterator[Fault]:
+    known = {e.name: e for e in spec.evals}
+    for i, gate in enumerate(spec.gates):
+        wanted = known.get(gate.eval)
+        if wanted is None:
+            yield unknown(("gates", i, "eval"), "eval set in `evals` called", gate.eval, list(known))
+            continue
+        metrics = [s.metric for s in wanted.scorers]
+        asked: list[tuple[Path, str]] = [(("gates", i, "metric"), gate.metric)]
+        asked += [(("gates", i, "guardrails", j, "metric"), g.metric) for j, g in enumerate(gate.guardrails)]
+        for path, word in asked:
+            if word not in (*metrics, "latency_ms"):
+                yield unknown(path, f"metric in {wanted.name!r} called", word, metrics)
+
+
+# ---------------------------------------------------------------------- on the server
+
+
+def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
+    """References to what the server must have."""
+    yield from _environments(ctx, spec)
+    known = ctx.kernel.plugins.names("tidemill.scorers")
+    for i, found in enumerate(spec.evals):
+        for j, scorer in enumerate(found.scorers):
+            if scorer.scorer not in known:
+                yield unknown(("evals", i, "scorers", j, "scorer"), "scorer", scorer.scorer, known)
+    yield from _things(ctx, spec)
+
+
+def _environments(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
+    known = [e.name for e in deployments.environments(ctx).items]
+    for i, environment in enumerate(spec.environments):
+        if environment.name not in known:
+            yield unknown(("environments", i), "environment", environment.name, known)
+    for i, gate in enumerate(spec.gates):
+        if gate.against not in known:
+            yield unknown(("gates", i, "against"), "environment", gate.against, known)
+
+
+def _things(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
+    asked: list[tuple[Path, str | None, Callable[[Context, str], object]]] = [
+        (("model",), spec.model, registry.get_version),
+        (("prompt",), spec.prompt if isinstance(spec.prompt, str) else None, prompts.get),
+    ]
+    if spec.data is not None and not spec.data.sources:
+        asked.append((("data", "dataset"), spec.data.dataset, data.get_version))
+    for i, found in enumerate(spec.evals):
+        asked.append((("evals", i, "dataset"), found.dataset, data.get_version))
+    for i, gate in enumerate(spec.gates):
+        release = gate.otherwise if gate.otherwise not in LOOSE else None
+        asked.append((("gates", i, "otherwise"), release, releases.get_release))
+    for path, ref, look in asked:
+        if ref is None:
+            continue
+        try:
+            look(ctx, ref)
+        except TidemillError as error:
+            yield Fault(path, error.message.rstrip("."), error.hint)

@@ -1,0 +1,91 @@
+"""The routes of pipelines and their runs."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.wire import Page
+from tidemill.pipelines import service
+from tidemill.pipelines.types import (
+    Applied,
+    Pipeline,
+    PipelineApply,
+    PipelineSpec,
+    Plan,
+    Run,
+    RunDetail,
+    RunRetry,
+    RunStart,
+    StepSkip,
+)
+
+router = APIRouter(prefix="/api", tags=["pipelines"])
+
+
+@router.post("/pipelines/plan", openapi_extra=role("developer"))
+def plan(body: PipelineApply, door: Entry) -> Plan:
+    """What applying a document would change. Changes nothing."""
+    return door.look(service.plan, body)
+
+
+@router.post("/pipelines", openapi_extra=role("developer"))
+def apply(body: PipelineApply, door: Entry) -> Applied:
+    """Apply a document. Applying it again changes nothing."""
+    return door.work(service.apply, body)
+
+
+@router.get("/pipelines", openapi_extra=role("viewer"))
+def listing(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Pipeline]:
+    """Every pipeline as it was applied last, by name."""
+    return door.look(service.listing, cursor=cursor, limit=limit)
+
+
+@router.get("/pipeline-schema", openapi_extra=role("viewer"))
+def schema() -> dict[str, Any]:
+    """The JSON schema of `tidemill.yaml`."""
+    return PipelineSpec.model_json_schema()
+
+
+@router.get("/pipelines/{ref}", openapi_extra=role("viewer"))
+def get(ref: str, door: Entry) -> Pipeline:
+    """One pipeline: `name`, or `name@2` as it was then."""
+    return door.look(service.get, ref)
+
+
+@router.post("/pipeline-runs", status_code=201, openapi_extra=role("developer"))
+def start(body: RunStart, door: Entry) -> RunDetail:
+    """Turn the loop once; the run that is on its way already is the answer."""
+    return door.work(service.start, body)
+
+
+@router.get("/pipeline-runs", openapi_extra=role("viewer"))
+def list_runs(
+    door: Entry, pipeline: str | None = None, state: str | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Run]:
+    """Runs, newest first."""
+    return door.look(service.list_runs, pipeline=pipeline, state=state, cursor=cursor, limit=limit)
+
+
+@router.get("/pipeline-runs/{ref}", openapi_extra=role("viewer"))
+def get_run(ref: str, door: Entry) -> RunDetail:
+    """One run with its steps: an id, `name#3`, or `name` for its newest."""
+    return door.look(service.get_run, ref)
+
+
+@router.post("/pipeline-runs/{ref}/cancel", openapi_extra=role("developer"))
+def cancel(ref: str, door: Entry) -> RunDetail:
+    """End a run and what it waits for."""
+    return door.work(service.cancel, ref)
+
+
+@router.post("/pipeline-runs/{ref}/skip", openapi_extra=role("developer"))
+def skip(ref: str, body: StepSkip, door: Entry) -> RunDetail:
+    """Leave a step out, with a reason."""
+    return door.work(service.skip, ref, body)
+
+
+@router.post("/pipeline-runs/{ref}/retry", openapi_extra=role("developer"))
+def retry(ref: str, body: RunRetry, door: Entry) -> RunDetail:
+    """Let a run that did not succeed go on."""
+    return door.work(service.retry, ref, body)

@@ -1,0 +1,170 @@
+"""`client.pipelines` and `client.runs`: the loop as a document, and its turns."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tidemill.core.blobs.sdk import BlobStore
+from tidemill.core.errors import TidemillError, Unavailable, of_body
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.pipelines import reading
+from tidemill.pipelines.positions import Located
+from tidemill.pipelines.types import (
+    Applied,
+    Pipeline,
+    PipelineApply,
+    PipelineSpec,
+    Plan,
+    Run,
+    RunDetail,
+    RunRetry,
+    RunStart,
+    SourceFile,
+    StepFailed,
+    StepSkip,
+)
+
+V = TypeVar("V", Plan, Applied)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+
+class RunPending(Unavailable):
+    """The run goes on."""
+
+    code = "pipeline_run_pending"
+
+
+class Pipelines:
+    """Documents: what they would change, and applying them."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def plan(self, document: str | Path | PipelineSpec, *, folder: str | Path | None = None) -> Plan:
+        """What applying a document would change, and what the next run would do. Changes and sends nothing.
+
+        `document` is the path of a `tidemill.yaml` or a PipelineSpec, whose files are looked for in `folder`.
+        Raises PipelineInvalid, which names line and column in a file.
+        """
+        return self._send("/api/pipelines/plan", Plan, document, folder, upload=False)
+
+    def apply(self, document: str | Path | PipelineSpec, *, folder: str | Path | None = None) -> Applied:
+        """Apply a document, after uploading the files that it names. Applying it again changes nothing."""
+        return self._send("/api/pipelines", Applied, document, folder, upload=True)
+
+    def _send(
+        self, path: str, kind: type[V], document: str | Path | PipelineSpec, folder: str | Path | None, *, upload: bool
+    ) -> V:
+        spec, found, beside = document, None, Path(folder or ".")
+        if not isinstance(spec, PipelineSpec):
+            file = Path(spec)
+            spec, found = reading.read(file)
+            beside = Path(folder) if folder is not None else file.parent
+        try:
+            return self._http.post(path, kind, PipelineApply(spec=self._with_files(spec, beside, upload=upload)))
+        except TidemillError as error:
+            raise self._shown(found, error) from error
+
+    @staticmethod
+    def _shown(found: Located | None, error: TidemillError) -> TidemillError:
+        return reading.shown(found, error) if found is not None else error
+
+    def _with_files(self, spec: PipelineSpec, folder: Path, *, upload: bool) -> PipelineSpec:
+        if spec.data is None or all(s.hash is not None for s in spec.data.sources):
+            return spec
+        blobs, sources = BlobStore(self._http), []
+        for name, path in reading.files(spec, folder):
+            digest = blobs.put(path).hash if upload else reading.digest(path)
+            sources.append(SourceFile(path=name, hash=digest))
+        return reading.with_sources(spec, sources)
+
+    def get(self, ref: str) -> Pipeline:
+        """A pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
+        return self._http.get(f"/api/pipelines/{ref}", Pipeline)
+
+    def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Pipeline]:
+        """Every pipeline as it was applied last, by name."""
+        return self._http.get("/api/pipelines", Page[Pipeline], {"cursor": cursor, "limit": limit})
+
+
+class Runs:
+    """Turns of the loop."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def start(self, pipeline: str, *, note: str = "", fresh: bool = False) -> RunDetail:
+        """Turn the loop once; the run that is on its way already is the answer. `fresh` does every step again.
+
+        Raises PipelineBusy when that run follows an earlier document.
+        """
+        body = RunStart(pipeline=pipeline, note=note, fresh=fresh)
+        return self._http.post("/api/pipeline-runs", RunDetail, body)
+
+    def get(self, ref: str) -> RunDetail:
+        """One run with its steps: an id, `name#3`, or `name` for its newest. Raises RunNotFound."""
+        return self._http.get(f"/api/pipeline-runs/{ref}", RunDetail)
+
+    def list(
+        self, *, pipeline: str | None = None, state: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Run]:
+        """Runs, newest first."""
+        params = {"pipeline": pipeline, "state": state, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/pipeline-runs", Page[Run], params)
+
+    def cancel(self, ref: str) -> RunDetail:
+        """End a run and the job it waits for. Raises RunEnded."""
+        return self._http.post(f"/api/pipeline-runs/{ref}/cancel", RunDetail)
+
+    def skip(self, ref: str, step: str, *, reason: str) -> RunDetail:
+        """Leave out a step that has not begun or has failed. Raises StepNotSkippable."""
+        return self._http.post(f"/api/pipeline-runs/{ref}/skip", RunDetail, StepSkip(step=step, reason=reason))
+
+    def retry(self, ref: str, *, step: str | None = None) -> RunDetail:
+        """Let a run that did not succeed go on, from its failed step or again from `step`. Raises RunNotRetryable."""
+        return self._http.post(f"/api/pipeline-runs/{ref}/retry", RunDetail, RunRetry(step=step))
+
+    def wait(
+        self,
+        ref: str,
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        until_waiting: bool = False,
+        watch: Callable[[RunDetail], None] | None = None,
+    ) -> RunDetail:
+        """Return when the run has ended; with `until_waiting` also when it waits for a person.
+
+        `watch` is called with every change. Raises RunPending after `timeout` seconds; with `check` also what
+        the run ended with (GateRefused, ApprovalRejected, what a step raised).
+        """
+        run = self.get(ref)
+        if not run.ended:
+            self._http.need_workers()
+        until = None if timeout is None else time.monotonic() + timeout
+        pause, last = FIRST_PAUSE, None
+        while True:
+            run = self.get(run.id)
+            if watch is not None and run != last:
+                watch(run)
+            if run.ended or (until_waiting and run.state == "waiting"):
+                return _checked(run) if check else run
+            if until is not None and time.monotonic() >= until:
+                raise RunPending(
+                    f"{run.ref} is still {run.state} after {timeout:g} s.",
+                    hint="It goes on by itself while a server runs: `tidemill up`.",
+                )
+            pause = FIRST_PAUSE if run != last else min(pause * 1.5, LONGEST_PAUSE)
+            last = run
+            time.sleep(pause)
+
+
+def _checked(run: RunDetail) -> RunDetail:
+    if run.error is not None:
+        raise of_body(run.error)
+    if run.state == "cancelled":
+        raise StepFailed(f"{run.ref} was cancelled.", hint=f"tidemill runs retry {run.ref}")
+    return run

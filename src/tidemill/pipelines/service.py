@@ -1,0 +1,377 @@
+"""Deciding about pipelines: what a document changes, when a run starts, and what may be done with it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.errors import TidemillError, nearest
+from tidemill.core.facts import Event
+from tidemill.core.web import page
+from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.pipelines import planning, references, store
+from tidemill.pipelines.jobs import RUN_JOB
+from tidemill.pipelines.steps import table
+from tidemill.pipelines.steps.shipping import APPROVAL_TOPIC
+from tidemill.pipelines.types import (
+    RUN_ENDED,
+    Applied,
+    Cause,
+    Pipeline,
+    PipelineApply,
+    PipelineBusy,
+    PipelineInvalid,
+    PipelineNotFound,
+    PipelineSpec,
+    Plan,
+    Run,
+    RunDetail,
+    RunEnded,
+    RunNotFound,
+    RunNotRetryable,
+    RunRetry,
+    RunStart,
+    RunStep,
+    StepNotFound,
+    StepNotSkippable,
+    StepSkip,
+)
+
+# ---------------------------------------------------------------------- the document
+
+
+def plan(ctx: Context, body: PipelineApply) -> Plan:
+    """What applying a document would change, and what the next run would do. Raises PipelineInvalid."""
+    _check(ctx, body.spec)
+    known = store.pipeline_by(ctx.conn, body.spec.name)
+    return Plan(
+        name=body.spec.name,
+        new=known is None,
+        changes=planning.changes(known.spec if known is not None else None, body.spec),
+        steps=planning.forecast(ctx, body.spec, known),
+    )
+
+
+def apply(ctx: Context, body: PipelineApply) -> Applied:
+    """Make a document the one that runs follow. Applying it again changes nothing. Raises PipelineInvalid."""
+    spec = body.spec
+    _check(ctx, spec)
+    _check_sources(spec)
+    store.hold(ctx.conn, f"pipeline {spec.name}")
+    known = store.pipeline_by(ctx.conn, spec.name)
+    digest = spec_hash(spec)
+    if known is not None and known.hash == digest:
+        return Applied(pipeline=known, changes=[])
+    made = Pipeline(
+        id=known.id if known is not None else new_id("pl"),
+        name=spec.name,
+        number=known.number + 1 if known is not None else 1,
+        hash=digest,
+        spec=spec,
+        applied_at=ctx.now,
+        applied_by=ctx.actor.name,
+    )
+    store.insert_version(ctx.conn, made)
+    changed = planning.changes(known.spec if known is not None else None, spec)
+    facts = {"pipeline": made.ref, "hash": digest, "changes": [c.path for c in changed]}
+    events.emit(ctx, "pipeline.applied", made.id, facts)
+    return Applied(pipeline=made, changes=changed)
+
+
+def spec_hash(spec: PipelineSpec) -> str:
+    """The hash of a document. The order of the splits counts, which canonical JSON would lose."""
+    split = spec.data.split if spec.data is not None else None
+    order = list(split.ratios) if split is not None else None
+    return content_hash({"spec": spec.model_dump(mode="json"), "order": order})
+
+
+def _check(ctx: Context, spec: PipelineSpec) -> None:
+    for fault in (*references.inner_faults(spec), *references.outer_faults(ctx, spec)):
+        raise fault.error()
+
+
+def _check_sources(spec: PipelineSpec) -> None:
+    for i, source in enumerate(spec.data.sources if spec.data is not None else []):
+        if source.hash is None:
+            raise PipelineInvalid(
+                f"data.sources.{i}: {source.path} has not been uploaded.",
+                hint="Apply it with `tidemill apply` or client.pipelines.apply(path): both upload the files.",
+                param=f"data.sources.{i}",
+            )
+
+
+def get(ctx: Context, ref: str) -> Pipeline:
+    """A pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
+    name, _, number = ref.partition("@")
+    found = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
+    if found is None:
+        known = store.names(ctx.conn)
+        near = nearest(name, known)
+        raise PipelineNotFound(
+            f"There is no pipeline {ref!r}.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
+        )
+    return found
+
+
+def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
+    """Every pipeline as it was applied last, by name."""
+    found = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
+    items = found[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+
+
+# ---------------------------------------------------------------------- runs
+
+
+def start(ctx: Context, body: RunStart) -> RunDetail:
+    """Turn the loop once. While a run of the same document is on its way, that run is the answer.
+
+    Raises PipelineBusy when the run on its way follows an earlier document.
+    """
+    pipeline = get(ctx, body.pipeline)
+    cause = Cause(kind="person", by=ctx.actor.name, at=ctx.now, joined=False, note=body.note)
+    return _start(ctx, pipeline, cause, fresh=body.fresh)
+
+
+def _start(ctx: Context, pipeline: Pipeline, cause: Cause, *, fresh: bool = False) -> RunDetail:
+    store.hold(ctx.conn, f"pipeline {pipeline.name}")
+    active = store.active_run(ctx.conn, pipeline.id)
+    if active is not None:
+        return _join(ctx, pipeline, active, cause)
+    before = store.newest_run(ctx.conn, pipeline.id)
+    run_id = new_id("plr")
+    job = ctx.kernel.jobs.submit(ctx, RUN_JOB, {"run_id": run_id}, subject=run_id)
+    run = Run(
+        id=run_id,
+        pipeline_id=pipeline.id,
+        pipeline=pipeline.name,
+        number=before.number + 1 if before is not None else 1,
+        version=pipeline.number,
+        state="queued",
+        summary="",
+        fresh=fresh,
+        verdict=None,
+        release=None,
+        changed=False,
+        causes=[cause],
+        job_id=job.id,
+        error=None,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+        started_at=None,
+        finished_at=None,
+    )
+    store.insert_run(ctx.conn, run, list(_steps(run, pipeline.spec)))
+    events.emit(ctx, "pipeline_run.started", run.id, {"run": run.ref, "version": run.version, "by": cause.by})
+    return _detail(ctx, run)
+
+
+def _steps(run: Run, spec: PipelineSpec) -> Iterator[RunStep]:
+    for position, name in enumerate(table.names(spec), 1):
+        yield RunStep(
+            id=new_id("pls"),
+            run_id=run.id,
+            position=position,
+            name=name,
+            kind=table.kind_of(name),
+            state="pending",
+            note="",
+            key=None,
+            outputs={},
+            cached_from=None,
+            job_id=None,
+            attempt=1,
+            progress=None,
+            error=None,
+            skipped_by=None,
+            started_at=None,
+            finished_at=None,
+        )
+
+
+def _join(ctx: Context, pipeline: Pipeline, active: Run, cause: Cause) -> RunDetail:
+    if cause.kind == "person" and active.version != pipeline.number:
+        raise PipelineBusy(
+            f"{active.ref} follows {pipeline.name}@{active.version} and goes on; {pipeline.ref} was applied since.",
+            hint=f"Wait for it, or end it: tidemill runs cancel {active.ref}",
+            details={"run": active.id},
+        )
+    joined = active.model_copy(update={"causes": [*active.causes, cause.model_copy(update={"joined": True})]})
+    store.set_causes(ctx.conn, joined)
+    events.emit(ctx, "pipeline_run.joined", active.id, {"run": active.ref, "by": cause.by, "kind": cause.kind})
+    return _detail(ctx, joined)
+
+
+def get_run(ctx: Context, ref: str) -> RunDetail:
+    """One run with its steps: `plr_…`, `name#3`, or `name` for its newest. Raises RunNotFound, PipelineNotFound."""
+    return _detail(ctx, _run(ctx, ref))
+
+
+def _run(ctx: Context, ref: str) -> Run:
+    name, _, number = ref.partition("#")
+    if ref.startswith("plr_"):
+        found = store.run_by_id(ctx.conn, ref)
+    elif number:
+        found = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
+    else:
+        found = store.newest_run(ctx.conn, get(ctx, name).id)
+    if found is None:
+        raise RunNotFound(f"There is no run {ref!r}.", hint="`tidemill runs list` shows all; write name#3 or an id.")
+    return found
+
+
+def _detail(ctx: Context, run: Run) -> RunDetail:
+    return RunDetail.model_validate(run.model_dump() | {"steps": store.steps_of(ctx.conn, run.id)})
+
+
+def list_runs(
+    ctx: Context, *, pipeline: str | None = None, state: str | None = None, cursor: str | None, limit: int
+) -> Page[Run]:
+    """Runs, newest first."""
+    if pipeline is not None:
+        get(ctx, pipeline)
+    found = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
+    return page(found, limit)
+
+
+def cancel(ctx: Context, ref: str) -> RunDetail:
+    """End a run and the job it waits for. Raises RunEnded."""
+    run = _run(ctx, ref)
+    if run.state in RUN_ENDED:
+        raise RunEnded(f"{run.ref} has already ended: {run.state}.")
+    ctx.kernel.jobs.cancel(ctx, run.job_id)
+    return get_run(ctx, run.id)
+
+
+def skip(ctx: Context, ref: str, body: StepSkip) -> RunDetail:
+    """Leave out a step that has not begun or has failed. Raises StepNotSkippable, StepNotFound.
+
+    A skipped step gives nothing: what needs its result fails, and an environment that asks for an approval or a
+    gate still asks for it.
+    """
+    run = _run(ctx, ref)
+    step = _step(ctx, run, body.step)
+    if step.state not in ("pending", "failed", "cancelled"):
+        raise StepNotSkippable(
+            f"{step.name} of {run.ref} is {step.state}.",
+            hint=f"Only a step that has not begun, or has failed, can be skipped; or: tidemill runs cancel {run.ref}",
+        )
+    if run.state == "succeeded":
+        raise RunEnded(f"{run.ref} has already ended: {run.state}.")
+    store.update_step(
+        ctx.conn, step.id, state="skipped", note=body.reason, skipped_by=ctx.actor.name, finished_at=ctx.now, error=None
+    )
+    facts = {"run": run.ref, "step": step.name, "reason": body.reason}
+    events.emit(ctx, "pipeline_run.step_skipped", run.id, facts)
+    return get_run(ctx, run.id)
+
+
+def _step(ctx: Context, run: Run, name: str) -> RunStep:
+    steps = store.steps_of(ctx.conn, run.id)
+    found = next((s for s in steps if s.name == name), None)
+    if found is None:
+        near = nearest(name, [s.name for s in steps])
+        known = ", ".join(s.name for s in steps)
+        raise StepNotFound(
+            f"{run.ref} has no step {name!r}.", hint=f"Did you mean {near[0]}?" if near else f"It has {known}."
+        )
+    return found
+
+
+def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
+    """Let a run that did not succeed go on from its failed step, or from `step` on. Raises RunNotRetryable."""
+    run = _run(ctx, ref)
+    if run.state not in RUN_ENDED or run.state == "succeeded":
+        raise RunNotRetryable(
+            f"{run.ref} is {run.state}.",
+            hint="A run on its way goes on by itself."
+            if run.state not in RUN_ENDED
+            else "Start a new run: tidemill run",
+        )
+    active = store.active_run(ctx.conn, run.pipeline_id)
+    if active is not None:
+        raise PipelineBusy(f"{active.ref} is on its way.", hint=f"Wait for it, or: tidemill runs cancel {active.ref}")
+    ctx.kernel.jobs.retry(ctx, run.job_id)
+    first = _step(ctx, run, body.step) if body.step is not None else None
+    for step in store.steps_of(ctx.conn, run.id):
+        if first is not None and step.position >= first.position:
+            _begin_anew(ctx, step)
+        elif step.state in ("failed", "cancelled"):
+            _take_up(ctx, step)
+    store.update_run(ctx.conn, run.id, state="queued", summary="", error=None, verdict=None, finished_at=None)
+    events.emit(ctx, "pipeline_run.retried", run.id, {"run": run.ref, "step": body.step})
+    return get_run(ctx, run.id)
+
+
+_CLEARED: dict[str, Any] = {
+    "state": "pending",
+    "error": None,
+    "progress": None,
+    "finished_at": None,
+    "cached_from": None,
+    "skipped_by": None,
+    "note": "",
+}
+
+
+def _begin_anew(ctx: Context, step: RunStep) -> None:
+    store.update_step(
+        ctx.conn, step.id, **_CLEARED, job_id=None, key=None, outputs={}, started_at=None, attempt=step.attempt + 1
+    )
+
+
+def _take_up(ctx: Context, step: RunStep) -> None:
+    """A failed step goes on with its own job where that one failed; without one it is done again."""
+    store.update_step(ctx.conn, step.id, **_CLEARED, attempt=step.attempt + 1)
+    if step.job_id is None:
+        return
+    job = ctx.kernel.jobs.get(ctx, step.job_id)
+    if job.state in ("failed", "cancelled"):
+        resume = table.KINDS[step.kind].resume
+        if resume is not None:
+            resume(ctx, job)
+        else:
+            ctx.kernel.jobs.retry(ctx, job.id)
+
+
+# ---------------------------------------------------------------------- facts of other features
+
+
+def approval_decided(ctx: Context, event: Event) -> None:
+    """An approval was given or refused: the runs that wait for a person look again."""
+    for run in store.waiting_runs(ctx.conn):
+        _nudge(ctx, run)
+
+
+def _nudge(ctx: Context, run: Run) -> None:
+    try:
+        ctx.kernel.jobs.signal(ctx, run.job_id, APPROVAL_TOPIC)
+    except TidemillError as error:  # it ended in this very moment: then it needs no nudge
+        events.emit(ctx, "pipeline_run.not_reached", run.id, {"run": run.ref, "error": error.message})
+
+
+def trigger_fired(ctx: Context, event: Event) -> None:
+    """A monitor asks for a run. The run that is on its way already is the answer; then it is noted as joined."""
+    name = str(event.data.get("pipeline") or "")
+    pipeline = store.pipeline_by(ctx.conn, name)
+    if pipeline is None:
+        events.emit(ctx, "pipeline_run.refused", event.subject, {"pipeline": name, "reason": "no such pipeline"})
+        return
+    cause = Cause(
+        kind="trigger",
+        by=str(event.data.get("trigger") or event.subject),
+        at=ctx.now,
+        joined=False,
+        reasons=[str(reason) for reason in event.data.get("reasons") or []],
+        event_id=event.id,
+    )
+    _start(ctx, pipeline, cause)
+
+
+LISTENERS = {
+    "trigger.fired": [trigger_fired],
+    "approval.approved": [approval_decided],
+    "approval.rejected": [approval_decided],
+}
+"""Facts that move pipelines."""

@@ -1,0 +1,76 @@
+"""Steps that bring the rows: import, and what production taught."""
+
+from typing import Any
+
+from tidemill.core.context import Context
+from tidemill.data import service as data
+from tidemill.data.types import DatasetVersion, ImportCreate, SourceRef
+from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
+from tidemill.pipelines.types import DataSection
+
+
+def _section(facts: Facts) -> DataSection:
+    assert facts.spec.data is not None
+    return facts.spec.data
+
+
+def import_of(section: DataSection) -> ImportCreate:
+    """The import that the section declares."""
+    given: dict[str, Any] = {
+        "name": section.dataset,
+        "sources": [SourceRef(name=s.path, hash=s.hash or "") for s in section.sources],
+        "row_schema": section.row_schema,
+        "read": section.read,
+        "mapping": section.mapping,
+        "recipe": section.recipe,
+        "split": section.split,
+        "catalogue": section.catalogue,
+    }
+    return ImportCreate.model_validate(given)
+
+
+def version_outputs(version: DatasetVersion) -> dict[str, Any]:
+    """What later steps need to know of a dataset version."""
+    return {
+        "version_id": version.id,
+        "ref": version.ref,
+        "content_hash": version.content_hash,
+        "rows": {split.name: split.rows for split in version.splits},
+    }
+
+
+def told(version: DatasetVersion) -> str:
+    """A dataset version in a few words."""
+    return f"{version.ref}: " + ", ".join(f"{split.name} {split.rows:,}" for split in version.splits)
+
+
+def reads_data(ctx: Context, facts: Facts) -> Reads:
+    """The files and what is done with them; or the version that is there."""
+    section = _section(facts)
+    if not section.sources:
+        return {"version": data.get_version(ctx, section.dataset).id}
+    wanted = section.model_dump(mode="json", exclude={"feedback", "catalogue"})
+    order = list(section.split.ratios) if section.split is not None else None
+    return wanted | {"order": order}
+
+
+def do_data(turn: Turn) -> Outcome:
+    """Import the declared files."""
+    section = _section(turn)
+    made: list[str] = []
+    body = import_of(section) if section.sources else None
+    looked = data.look_into(turn.kernel, body) if body is not None and turn.row.job_id is None else None
+
+    def submit(ctx: Context) -> str | None:
+        assert body is not None
+        started = data.import_(ctx, body, looked)
+        if started.version is not None:
+            made.append(started.version.id)
+        return started.job.id if started.job is not None else None
+
+    if section.sources:
+        job = turn.child(submit)
+        made += [str(job.result["version_id"])] if job is not None and isinstance(job.result, dict) else []
+    with turn.at.work() as ctx:
+        version = data.get_version(ctx, made[0] if made else section.dataset)
+    return Outcome(version_outputs(version), told(version))
