@@ -27,6 +27,7 @@ from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
+from tidemill.traces.scores import cli as scores
 from tidemill.tuning import cli as tuning
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ COMMANDS = {
     "pipelines": pipelines.app,
     "runs": runs_cli.app,
     "calls": gateway.app,
+    "scores": scores.app,
     "jobs": jobs.app,
     "access": access.app,
     "audit": governance.app,
@@ -63,6 +65,7 @@ for _command in (
     gateway.ask,
     gateway.chat,
     governance.lineage,
+    scores.feedback,
     pipelines.plan,
     pipelines.apply,
     pipelines.run,

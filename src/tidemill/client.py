@@ -22,6 +22,7 @@ from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
+from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.sdk import Traces
 from tidemill.tuning.sdk import Tuning
 
@@ -56,6 +57,7 @@ class Client:
         self.deployments = Deployments(self.http)
         self.gateway = Gateway(self.http)
         self.traces = Traces(self.http)
+        self.scores = Scores(self.http)
         self.data = Data(self.http)
         self.evals = Evals(self.http)
         self.tuning = Tuning(self.http)

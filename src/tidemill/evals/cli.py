@@ -1,6 +1,5 @@
 """`tidemill evals`."""
 
-import json
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -11,6 +10,8 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.jobs.cli import follow
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.evals import tables
+from tidemill.evals.online import cli as online
+from tidemill.evals.scorer_text import scorer_spec
 from tidemill.evals.sdk import Evals
 from tidemill.evals.types import ComparisonSpec, EvalRun, EvalSetCreate, MetricRule, PlanRequest, RunCreate
 
@@ -21,6 +22,7 @@ sets_app = typer.Typer(help="Eval sets.", no_args_is_help=True)
 runs_app = typer.Typer(help="Eval runs.", no_args_is_help=True)
 app.add_typer(sets_app, name="sets")
 app.add_typer(runs_app, name="runs")
+app.add_typer(online.app, name="online")
 
 SetArgument = Annotated[str, typer.Argument(metavar="SET", help="name, name@3 or an id.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, er_...")]
@@ -157,20 +159,6 @@ def baseline(
         "name": "naive bayes",
     }
     _start(terminal(ctx), values, wait)
-
-
-def scorer_spec(text: str) -> dict[str, Any]:
-    """`[metric=]scorer[:{JSON settings}]` as a scorer's spec."""
-    head, colon, settings = text.partition(":")
-    name, sign, scorer = head.partition("=")
-    spec: dict[str, Any] = {"scorer": scorer, "name": name} if sign else {"scorer": head}
-    if colon:
-        try:
-            spec["config"] = json.loads(settings)
-        except json.JSONDecodeError as error:
-            example = """--scorer 'label_accuracy:{"json_field": "type"}'"""
-            raise BadRequest(f"The settings of {head} are not JSON: {error}.", hint=f"Write {example}.") from error
-    return spec
 
 
 def _start(term: Terminal, values: dict[str, Any], wait: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from tidemill.core.http import Http
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.wire import Page
+from tidemill.evals.online.sdk import Online
 from tidemill.evals.types import (
     Comparison,
     ComparisonSpec,
@@ -27,6 +28,7 @@ class Evals:
 
     def __init__(self, http: Http) -> None:
         self._http = http
+        self.online = Online(http)
 
     def create_set(
         self, name: str, dataset: str, *, split: str = "test", limit: int | None = None, **mapping: Any

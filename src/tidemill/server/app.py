@@ -26,6 +26,9 @@ from tidemill.deployments.routing import EngineRouter
 from tidemill.deployments.supervisor import Supervisor
 from tidemill.evals import routes as evals
 from tidemill.evals.jobs import RUN as EVAL_RUN
+from tidemill.evals.online import routes as online_evals
+from tidemill.evals.online.service import LISTENERS as ONLINE_LISTENERS
+from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.gateway import routes as gateway
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.door import Gateway
@@ -39,8 +42,10 @@ from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
 from tidemill.server import blobs, health, replies
 from tidemill.traces import routes as traces
+from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
 from tidemill.traces.intake import Intake
+from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
 from tidemill.traces.writer import TraceWriter
 from tidemill.tuning import jobs as tuning_jobs
@@ -56,11 +61,14 @@ ROUTERS = (
     registry.router,
     releases.router,
     governance.router,
+    online_evals.router,
     evals.router,
     tuning.router,
     deployments.router,
     pipelines.router,
     gateway.router,
+    curation.router,
+    scores.router,
     traces.router,
 )
 
@@ -73,7 +81,7 @@ JOBS: dict[str, JobKind | JobFunction] = {
 }
 """Every kind of durable job and the function that does it."""
 
-LISTENERS: dict[str, Sequence[Listener]] = {**PIPELINE_LISTENERS}
+LISTENERS: dict[str, Sequence[Listener]] = {**PIPELINE_LISTENERS, **ONLINE_LISTENERS}
 """Who is told of which kind of fact, in the transaction that records it."""
 
 
@@ -188,7 +196,7 @@ def build(settings: Settings) -> Application:
         kernel=kernel,
         api=api,
         services=services,
-        workers=[JobWorkers(kernel)],
+        workers=[JobWorkers(kernel), OnlineEvaluation(kernel)],
         framed=framed,
         gateway=gateway,
         intake=intake,

@@ -9,8 +9,29 @@ from datetime import date, datetime, timedelta
 from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.wire import Page
-from tidemill.traces.store import TraceStore, day_at, listing, trees
+from tidemill.traces.curation.picking import corrected_span
+from tidemill.traces.curation.service import collection_items, get_collection, list_collections, to_dataset
+from tidemill.traces.messages import answer_of, messages_of, text_of
+from tidemill.traces.scores.service import (
+    CORRECTED,
+    ScoreUnit,
+    Verdict,
+    count_passing,
+    get_score,
+    give_feedback,
+    give_feedback_bulk,
+    keep,
+    list_scores,
+    page_of_scores,
+    score_names,
+    score_series,
+    score_units,
+    scores_of_traces,
+)
+from tidemill.traces.scores.targets import of_span
+from tidemill.traces.store import TraceStore, day_at, listing, minutes, trees
 from tidemill.traces.store import series as sums
+from tidemill.traces.store.minutes import MinuteCount
 from tidemill.traces.store.words import words
 from tidemill.traces.types import (
     Caller,
@@ -36,11 +57,40 @@ from tidemill.traces.types import (
 )
 from tidemill.traces.writer import TraceWriter
 
-__all__ = ["TraceStore", "TraceWriter"]
+__all__ = [
+    "CORRECTED",
+    "MinuteCount",
+    "ScoreUnit",
+    "TraceStore",
+    "TraceWriter",
+    "Verdict",
+    "answer_of",
+    "collection_items",
+    "count_passing",
+    "corrected_span",
+    "get_collection",
+    "get_score",
+    "give_feedback",
+    "give_feedback_bulk",
+    "keep",
+    "list_collections",
+    "list_scores",
+    "messages_of",
+    "of_span",
+    "page_of_scores",
+    "score_names",
+    "score_series",
+    "score_units",
+    "scores_of_traces",
+    "text_of",
+    "to_dataset",
+]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 MINUTES_KEPT = timedelta(hours=48)
 MOST_STEPS = 10_000
+SHORTEST = 6
+"""Digits of a trace id that may stand for the whole."""
 
 
 def _store(ctx: Context) -> TraceStore:
@@ -105,9 +155,21 @@ def _id(text: str, size: int) -> bytes:
     return found
 
 
+def _whole_id(ctx: Context, trace_id: str) -> bytes:
+    """A trace id, of which the first digits are enough when only one trace begins so."""
+    if not SHORTEST <= len(trace_id) < 32 or not set(trace_id) <= set("0123456789abcdef"):
+        return _id(trace_id, 16)
+    found = trees.beginning(_store(ctx), trace_id)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise TraceNotFound(f"No trace begins with {trace_id}.", hint="It may be older than the days that are kept.")
+    raise TraceIdInvalid(f"Several traces begin with {trace_id}.", hint="Give more digits of the id.", param="trace_id")
+
+
 def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
-    """One trace as a tree. Raises TraceNotFound, TraceIdInvalid."""
-    found = trees.tree(_store(ctx), _id(trace_id, 16), payload=payload, limit=limit)
+    """One trace as a tree, by its id or the first digits of it. Raises TraceNotFound, TraceIdInvalid."""
+    found = trees.tree(_store(ctx), _whole_id(ctx, trace_id), payload=payload, limit=limit)
     if found is None:
         raise TraceNotFound(f"There is no trace {trace_id}.", hint="It may be older than the days that are kept.")
     return found
@@ -115,7 +177,7 @@ def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int 
 
 def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
     """One span with what went in and out. Raises SpanNotFound, TraceIdInvalid."""
-    found = trees.span(_store(ctx), _id(trace_id, 16), _id(span_id, 8))
+    found = trees.span(_store(ctx), _whole_id(ctx, trace_id), _id(span_id, 8))
     if found is None:
         raise SpanNotFound(
             f"There is no span {span_id} in trace {trace_id}.", hint="`tidemill traces show` lists a trace's spans."
@@ -304,6 +366,14 @@ def callers(
         since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
     )
     return sums.callers(_store(ctx), where)
+
+
+def count_by_minute(
+    ctx: Context, start: datetime, end: datetime, where: TraceFilter | None = None, *, slow_ms: float | None = None
+) -> list[MinuteCount]:
+    """Spans that began in [start, end), counted exactly by minute: all, failed, and slower than `slow_ms`."""
+    within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
+    return minutes.by_minute(_store(ctx), within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
 
 
 def writer_state(ctx: Context) -> WriterState:

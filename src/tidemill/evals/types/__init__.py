@@ -15,6 +15,14 @@ from tidemill.evals.types.errors import (
     TargetRefused,
     TooFewPairs,
 )
+from tidemill.evals.types.online import (
+    OnlineChange,
+    OnlineCounts,
+    OnlineCreate,
+    OnlineEvaluator,
+    OnlineExists,
+    OnlineNotFound,
+)
 from tidemill.evals.types.runs import (
     AskSampling,
     BaselineTarget,
@@ -85,6 +93,12 @@ __all__ = [
     "MetricVerdict",
     "NoAnswers",
     "NonInferiority",
+    "OnlineChange",
+    "OnlineCounts",
+    "OnlineCreate",
+    "OnlineEvaluator",
+    "OnlineExists",
+    "OnlineNotFound",
     "Outcome",
     "Plan",
     "PlanRequest",

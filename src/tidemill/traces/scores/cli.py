@@ -12,7 +12,7 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.traces.scores.sdk import Scores
-from tidemill.traces.scores.types import BULK, BulkItem, BulkReply, Score, ScorePoint
+from tidemill.traces.types.scores import BULK, BulkItem, BulkReply, Score, ScorePoint
 
 app = typer.Typer(help="What code, models and people say about answers.", no_args_is_help=True)
 

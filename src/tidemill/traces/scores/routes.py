@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from tidemill.core.web import Cursor, Entry, Limit, role
 from tidemill.core.wire import Page
 from tidemill.traces.scores import service
-from tidemill.traces.scores.types import (
+from tidemill.traces.types.scores import (
     BulkReply,
     Feedback,
     FeedbackBulk,

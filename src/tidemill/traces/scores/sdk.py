@@ -5,7 +5,7 @@ from typing import Any
 
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
-from tidemill.traces.scores.types import (
+from tidemill.traces.types.scores import (
     BulkReply,
     Feedback,
     FeedbackBulk,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
@@ -15,7 +15,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.traces.scores import store
 from tidemill.traces.scores.targets import Judged, find
-from tidemill.traces.scores.types import (
+from tidemill.traces.types.scores import (
     BulkItem,
     BulkReply,
     Feedback,
@@ -236,3 +236,38 @@ def score_series(
     seconds = max(60, int(bucket.total_seconds()))
     points = store.series(ctx.conn, wanted, by=by, seconds=seconds, limit=_SERIES_POINTS)
     return ScoreSeries(bucket_seconds=seconds, points=points)
+
+
+def count_passing(ctx: Context, wanted: ScoreFilter, least: float) -> tuple[int, int]:
+    """How many scores have a value, and how many of these are at least `least`."""
+    return store.passing(ctx.conn, wanted, least)
+
+
+@dataclass(frozen=True)
+class ScoreUnit:
+    """The scores of one user, else one session, else one trace: they are not independent of each other."""
+
+    t: datetime
+    """Begin of the stretch of time; the epoch when time is not cut."""
+    release_id: str | None
+    count: int
+    total: float
+    binary: bool
+    """Whether every value is 0 or 1."""
+
+
+def score_units(
+    ctx: Context, wanted: ScoreFilter, *, by_release: bool = False, step: timedelta | None = None
+) -> list[ScoreUnit]:
+    """Sums of values by who gave rise to them, for intervals that know that one user's scores are alike."""
+    seconds = max(60, int(step.total_seconds())) if step is not None else None
+    return [
+        ScoreUnit(
+            t=datetime.fromtimestamp(row.begun or 0, UTC),
+            release_id=row.release_id,
+            count=int(row.n),
+            total=float(row.total),
+            binary=int(row.between) == 0,
+        )
+        for row in store.units(ctx.conn, wanted, by_release=by_release, seconds=seconds)
+    ]

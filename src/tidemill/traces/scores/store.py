@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.traces.scores.types import Score, ScoreFilter, ScorePoint, SeriesKey
+from tidemill.traces.types.scores import Score, ScoreFilter, ScorePoint, SeriesKey
 
 scores = sa.Table(
     "scores",
@@ -17,7 +17,7 @@ scores = sa.Table(
     sa.Column("target", sa.String(49), nullable=False),
     sa.Column("trace_id", sa.String(32), nullable=False),
     sa.Column("span_id", sa.String(16)),
-    sa.Column("response_id", sa.String(200)),
+    sa.Column("response_id", sa.Text),
     sa.Column("name", sa.String(63), nullable=False),
     sa.Column("value", sa.Float),
     sa.Column("label", sa.String(200)),
@@ -31,9 +31,9 @@ scores = sa.Table(
     sa.Column("release_id", sa.String(40)),
     sa.Column("environment", sa.String(63)),
     sa.Column("deployment_id", sa.String(40)),
-    sa.Column("model", sa.String(200)),
-    sa.Column("user", sa.String(200)),
-    sa.Column("session", sa.String(200)),
+    sa.Column("model", sa.Text),
+    sa.Column("user", sa.Text),
+    sa.Column("session", sa.Text),
     sa.Column("span_start", UtcDateTime, nullable=False),
     sa.UniqueConstraint("target", "name", "source", "author", "recorded_by"),
     sa.Index("ix_scores_trace_id", "trace_id"),
@@ -119,21 +119,15 @@ def names(conn: sa.Connection) -> list[str]:
 
 def series(conn: sa.Connection, wanted: ScoreFilter, *, by: SeriesKey, seconds: int, limit: int) -> list[ScorePoint]:
     """Counts, means and spreads by stretch of time, key and name."""
-    epoch = (
-        sa.cast(sa.func.extract("epoch", scores.c.span_start), sa.BigInteger)
-        if conn.dialect.name == "postgresql"
-        else sa.cast(sa.func.strftime("%s", scores.c.span_start), sa.BigInteger)
-    )
-    # Floor on both: whole numbers divide downwards here, for every moment since 1970.
     inner = sa.select(
-        (epoch - epoch % seconds).label("t"),
+        _begun(conn, seconds).label("begun"),
         _KEYS[by].label("key"),
         scores.c.name,
         scores.c.value,
         scores.c.label,
     ).where(*_conditions(wanted))
     rows = inner.subquery()
-    group = (rows.c.t, rows.c.key, rows.c.name)
+    group = (rows.c.begun, rows.c.key, rows.c.name)
     figures = (
         sa.select(
             *group,
@@ -149,8 +143,52 @@ def series(conn: sa.Connection, wanted: ScoreFilter, *, by: SeriesKey, seconds: 
     labels = sa.select(*group, rows.c.label, sa.func.count().label("n")).where(rows.c.label.is_not(None))
     said: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in conn.execute(labels.group_by(*group, rows.c.label).order_by(*group, rows.c.label)):
-        said.setdefault((row.t, row.key, row.name), {})[row.label] = row.n
-    return [_point(row, said.get((row.t, row.key, row.name), {})) for row in conn.execute(figures)]
+        said.setdefault((row.begun, row.key, row.name), {})[row.label] = row.n
+    return [_point(row, said.get((row.begun, row.key, row.name), {})) for row in conn.execute(figures)]
+
+
+def passing(conn: sa.Connection, wanted: ScoreFilter, least: float) -> tuple[int, int]:
+    """How many scores have a value, and how many of these are at least `least`."""
+    passed = sa.func.sum(sa.case((scores.c.value >= least, 1), else_=0))
+    query = sa.select(sa.func.count(scores.c.value), sa.func.coalesce(passed, 0)).where(*_conditions(wanted))
+    total, good = conn.execute(query).one()
+    return int(total), int(good)
+
+
+def units(conn: sa.Connection, wanted: ScoreFilter, *, by_release: bool, seconds: int | None) -> list[Any]:
+    """Sums of values by who gave rise to them: the user, else the session, else the trace.
+
+    Rows have `begun` (seconds since 1970, or null), `release_id`, `unit`, `n`, `total` and `between` (how many values
+    are neither 0 nor 1).
+    """
+    begun = _begun(conn, seconds) if seconds is not None else sa.null()
+    unit = sa.func.coalesce(scores.c.user, scores.c.session, scores.c.trace_id)
+    inner = (
+        sa.select(
+            begun.label("begun"),
+            (scores.c.release_id if by_release else sa.null()).label("release_id"),
+            unit.label("unit"),
+            scores.c.value,
+        )
+        .where(*_conditions(wanted), scores.c.value.is_not(None))
+        .subquery()
+    )
+    group = (inner.c.begun, inner.c.release_id, inner.c.unit)
+    between = sa.func.sum(sa.case((inner.c.value.in_((0.0, 1.0)), 0), else_=1))
+    query = sa.select(
+        *group, sa.func.count().label("n"), sa.func.sum(inner.c.value).label("total"), between.label("between")
+    )
+    return list(conn.execute(query.group_by(*group).order_by(*group)))
+
+
+def _begun(conn: sa.Connection, seconds: int) -> sa.ColumnElement[int]:
+    epoch = (
+        sa.cast(sa.func.extract("epoch", scores.c.span_start), sa.BigInteger)
+        if conn.dialect.name == "postgresql"
+        else sa.cast(sa.func.strftime("%s", scores.c.span_start), sa.BigInteger)
+    )
+    # Floor on both: whole numbers divide downwards here, for every moment since 1970.
+    return epoch - epoch % seconds
 
 
 def _point(row: Any, labels: dict[str, int]) -> ScorePoint:
@@ -158,7 +196,7 @@ def _point(row: Any, labels: dict[str, int]) -> ScorePoint:
     if row.valued > 1:
         spread = (max(0.0, row.squares - row.valued * row.mean**2) / (row.valued - 1)) ** 0.5
     return ScorePoint(
-        t=datetime.fromtimestamp(row.t, UTC),
+        t=datetime.fromtimestamp(row.begun, UTC),
         key=row.key,
         name=row.name,
         count=row.n,

@@ -12,8 +12,8 @@ ScoreSource = Literal["code", "model", "person"]
 Thumbs = Literal["up", "down"]
 SeriesKey = Literal["release", "environment", "deployment", "model", "source", "none"]
 
-TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$", to_lower=True)]
+SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", to_lower=True)]
 
 FEEDBACK = "feedback"
 """The name of a score that a person gives without naming it."""

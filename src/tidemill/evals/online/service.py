@@ -1,0 +1,171 @@
+"""Deciding about online evaluators: what may run on live traffic, and what one turn of one of them keeps."""
+
+from collections.abc import Mapping, Sequence
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.errors import nearest
+from tidemill.core.facts import Event
+from tidemill.core.kernel import Listener
+from tidemill.core.wire import Page, new_id
+from tidemill.evals.online import store
+from tidemill.evals.online.judging import Judged
+from tidemill.evals.scorers import build
+from tidemill.evals.types import (
+    OnlineChange,
+    OnlineCounts,
+    OnlineCreate,
+    OnlineEvaluator,
+    OnlineExists,
+    OnlineNotFound,
+    ScorerInvalid,
+)
+from tidemill.traces import service as traces
+
+
+def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
+    """Run a scorer on live traffic from now on. Raises PluginMissing, ScorerInvalid, OnlineExists."""
+    _check(ctx, body)
+    if store.by_name(ctx.conn, body.name) is not None:
+        raise OnlineExists(
+            f"There is already an online evaluator {body.name!r}.",
+            hint="Change it with `tidemill evals online change`, delete it, or choose another name.",
+            param="name",
+        )
+    made = OnlineEvaluator(
+        id=new_id("oev"),
+        name=body.name,
+        spec=body,
+        state="active",
+        counts=OnlineCounts(),
+        day=None,
+        judged_today=0,
+        waiting=0,
+        last_error=None,
+        scored_at=None,
+        created_at=ctx.now,
+        created_by=ctx.actor.name,
+    )
+    store.insert(ctx.conn, made, "" if body.from_start else traces.position(ctx))
+    events.emit(ctx, "online_evaluator.created", made.id, body.model_dump(mode="json", exclude_none=True))
+    return made
+
+
+def _check(ctx: Context, body: OnlineCreate) -> None:
+    scorer = build(ctx.kernel.plugins, body.scorer)
+    if scorer.needs_expected and body.expected == "nothing":
+        raise ScorerInvalid(
+            f"{body.scorer.scorer} needs an expected answer, and live calls come without one.",
+            hint="Score those that somebody has corrected: expected=correction (`--expected correction`); or use a "
+            "scorer that needs none, such as json_schema or regex.",
+            param="expected",
+        )
+    if not scorer.needs_expected and body.expected == "correction":
+        raise ScorerInvalid(
+            f"{body.scorer.scorer} needs no expected answer, so it need not wait for corrections.",
+            hint="Leave `expected` out.",
+            param="expected",
+        )
+
+
+def get(ctx: Context, name: str) -> OnlineEvaluator:
+    """One evaluator by name. Raises OnlineNotFound."""
+    found = store.by_name(ctx.conn, name)
+    if found is None:
+        near = nearest(name, [e.name for e in store.listing(ctx.conn)])
+        raise OnlineNotFound(
+            f"There is no online evaluator {name!r}.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals online list` shows what there is.",
+        )
+    return found
+
+
+def listing(ctx: Context) -> Page[OnlineEvaluator]:
+    """Every evaluator, by name."""
+    return Page(items=store.listing(ctx.conn))
+
+
+def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
+    """Pause, resume, or change share, budget or note. One that goes on begins where it stopped."""
+    found = get(ctx, name)
+    wanted = body.model_dump(exclude_none=True)
+    spec = found.spec.model_copy(update={k: v for k, v in wanted.items() if k != "state"})
+    changed = found.model_copy(update={"spec": spec, "state": body.state or found.state})
+    if changed != found:
+        store.update(ctx.conn, changed)
+        events.emit(ctx, "online_evaluator.changed", found.id, wanted)
+    return changed
+
+
+def delete(ctx: Context, name: str) -> OnlineEvaluator:
+    """Remove an evaluator. The scores it gave stay."""
+    found = get(ctx, name)
+    store.delete(ctx.conn, found.id)
+    events.emit(ctx, "online_evaluator.deleted", found.id, {"name": name})
+    return found
+
+
+def corrected(ctx: Context, event: Event) -> None:
+    """Listener of `feedback.corrected`: queue the correction for every evaluator that waits for such."""
+    waiting = [
+        store.Waiting(new_id("ocr"), evaluator.id, event.subject)
+        for evaluator in store.listing(ctx.conn)
+        if evaluator.spec.expected == "correction"
+    ]
+    store.add_corrections(ctx.conn, waiting, ctx.now)
+
+
+def budget_left(evaluator: OnlineEvaluator, today: str) -> int:
+    """How many judgements the day still has."""
+    return max(0, evaluator.spec.per_day - (evaluator.judged_today if evaluator.day == today else 0))
+
+
+def keep_page(
+    ctx: Context, evaluator_id: str, before: str, after: str, judged: Sequence[Judged], counts: OnlineCounts
+) -> bool:
+    """Write the scores of a page of the tail and move on, both or neither.
+
+    False, and nothing is written, when another process has read on from the same place, or the evaluator is gone.
+    """
+    if not store.move(ctx.conn, evaluator_id, before, after):
+        return False
+    _write(ctx, evaluator_id, judged, counts)
+    return True
+
+
+def keep_corrections(
+    ctx: Context, evaluator_id: str, taken: Sequence[str], judged: Sequence[Judged | None], counts: OnlineCounts
+) -> bool:
+    """Write the scores that corrections led to and take these out of the queue, both or neither."""
+    if not all([store.take(ctx.conn, waiting_id) for waiting_id in taken]):
+        return False
+    _write(ctx, evaluator_id, [one for one in judged if one is not None], counts)
+    return True
+
+
+def _write(ctx: Context, evaluator_id: str, judged: Sequence[Judged], counts: OnlineCounts) -> None:
+    evaluator = store.by_id(ctx.conn, evaluator_id)
+    assert evaluator is not None
+    today = ctx.now.date().isoformat()
+    kept = [one.verdict for one in judged if one.verdict is not None]
+    for one in judged:
+        if one.verdict is not None:
+            traces.keep(ctx, traces.of_span(one.span), one.verdict)
+    errors = [one.error for one in judged if one.error is not None]
+    done = len(kept) + len(errors)
+    store.update(
+        ctx.conn,
+        evaluator.model_copy(
+            update={
+                "counts": evaluator.counts.plus(counts),
+                "day": today,
+                "judged_today": (evaluator.judged_today if evaluator.day == today else 0) + done,
+                "last_error": errors[-1] if errors else evaluator.last_error,
+                "scored_at": ctx.now if kept else evaluator.scored_at,
+            }
+        ),
+    )
+
+
+LISTENERS: Mapping[str, Sequence[Listener]] = {traces.CORRECTED: [corrected]}
+"""Which facts online evaluation is told of."""

@@ -1,0 +1,130 @@
+"""Rows of online evaluators, and of the corrections that wait for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.evals.types import OnlineEvaluator
+
+evaluators = sa.Table(
+    "online_evaluators",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(63), nullable=False, unique=True),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("position", sa.Text, nullable=False),
+    sa.Column("counts", Json, nullable=False),
+    sa.Column("day", sa.String(10)),
+    sa.Column("judged_today", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.Text),
+    sa.Column("scored_at", UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(120), nullable=False),
+)
+
+corrections = sa.Table(
+    "online_corrections",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("evaluator_id", sa.String(40), sa.ForeignKey("online_evaluators.id"), nullable=False),
+    sa.Column("score_id", sa.String(40), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_online_corrections_evaluator_id_id", "evaluator_id", "id"),
+)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A correction that an evaluator has not scored with yet."""
+
+    id: str
+    evaluator_id: str
+    score_id: str
+
+
+def insert(conn: sa.Connection, evaluator: OnlineEvaluator, position: str) -> None:
+    """Write a new evaluator."""
+    conn.execute(evaluators.insert().values(**_values(evaluator), position=position))
+
+
+def update(conn: sa.Connection, evaluator: OnlineEvaluator) -> None:
+    """Write an evaluator's settings and counts; its position stays."""
+    conn.execute(evaluators.update().where(evaluators.c.id == evaluator.id).values(**_values(evaluator)))
+
+
+def move(conn: sa.Connection, evaluator_id: str, before: str, after: str) -> bool:
+    """Move the position on; False when somebody else has moved it since it was read."""
+    here = (evaluators.c.id == evaluator_id, evaluators.c.position == before)
+    return conn.execute(evaluators.update().where(*here).values(position=after)).rowcount == 1
+
+
+def delete(conn: sa.Connection, evaluator_id: str) -> None:
+    """Remove an evaluator and what waits for it."""
+    conn.execute(corrections.delete().where(corrections.c.evaluator_id == evaluator_id))
+    conn.execute(evaluators.delete().where(evaluators.c.id == evaluator_id))
+
+
+def by_name(conn: sa.Connection, name: str) -> OnlineEvaluator | None:
+    """One evaluator by its name."""
+    found = _all(conn, sa.select(evaluators).where(evaluators.c.name == name))
+    return found[0] if found else None
+
+
+def by_id(conn: sa.Connection, evaluator_id: str) -> OnlineEvaluator | None:
+    """One evaluator by its id."""
+    found = _all(conn, sa.select(evaluators).where(evaluators.c.id == evaluator_id))
+    return found[0] if found else None
+
+
+def listing(conn: sa.Connection) -> list[OnlineEvaluator]:
+    """Every evaluator, by name."""
+    return _all(conn, sa.select(evaluators).order_by(evaluators.c.name))
+
+
+def position(conn: sa.Connection, evaluator_id: str) -> str:
+    """How far an evaluator has read."""
+    query = sa.select(evaluators.c.position).where(evaluators.c.id == evaluator_id)
+    return str(conn.execute(query).scalar_one())
+
+
+def add_corrections(conn: sa.Connection, waiting: Sequence[Waiting], at: datetime) -> None:
+    """Queue corrections."""
+    if waiting:
+        rows = [{"id": w.id, "evaluator_id": w.evaluator_id, "score_id": w.score_id, "at": at} for w in waiting]
+        conn.execute(corrections.insert(), rows)
+
+
+def waiting(conn: sa.Connection, evaluator_id: str, limit: int) -> list[Waiting]:
+    """The corrections that wait longest."""
+    query = sa.select(corrections).where(corrections.c.evaluator_id == evaluator_id)
+    rows = conn.execute(query.order_by(corrections.c.id).limit(limit))
+    return [Waiting(row.id, row.evaluator_id, row.score_id) for row in rows]
+
+
+def take(conn: sa.Connection, waiting_id: str) -> bool:
+    """Take a correction out of the queue; False when somebody else has taken it."""
+    return conn.execute(corrections.delete().where(corrections.c.id == waiting_id)).rowcount == 1
+
+
+def _values(evaluator: OnlineEvaluator) -> dict[str, Any]:
+    values = evaluator.model_dump(exclude={"spec", "counts", "waiting"})
+    spec = evaluator.spec.model_dump(mode="json", exclude_none=True)
+    return values | {"spec": spec, "counts": evaluator.counts.model_dump()}
+
+
+def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[OnlineEvaluator]:
+    rows = [row_values(row) for row in conn.execute(query)]
+    ids = [row["id"] for row in rows]
+    counted = sa.select(corrections.c.evaluator_id, sa.func.count()).where(corrections.c.evaluator_id.in_(ids))
+    queued = {row[0]: row[1] for row in conn.execute(counted.group_by(corrections.c.evaluator_id))}
+    return [
+        OnlineEvaluator.model_validate(
+            {k: v for k, v in row.items() if k != "position"} | {"waiting": queued.get(row["id"], 0)}
+        )
+        for row in rows
+    ]

@@ -1,0 +1,113 @@
+"""The service that runs online evaluators while a server runs."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from anyio import to_thread
+
+from tidemill.core.context import SYSTEM
+from tidemill.core.errors import TidemillError
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import utc_now
+from tidemill.evals.online import service, store
+from tidemill.evals.online.judging import judge
+from tidemill.evals.scorers import Scorer, build
+from tidemill.evals.types import OnlineEvaluator
+from tidemill.traces import service as traces
+
+log = logging.getLogger("tidemill.evals.online")
+
+TICK_S = 0.5
+PAGE = 200
+"""Spans, or corrections, that are judged between two commits."""
+MARK_S = 30.0
+"""A position that moved on without anything to judge is written down this often."""
+
+
+class OnlineEvaluation:
+    """Reads the tail of the traces for every active evaluator, judges, and commits scores and position together.
+
+    Whatever ends the process, the next one goes on at the last commit: nothing is scored twice, nothing is left out.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._task: asyncio.Task[None] | None = None
+        self._ahead: dict[str, tuple[str, str, float]] = {}
+        """Evaluator -> position as written, position read on to, and when it was last written."""
+        self._scorers: dict[str, Scorer] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take up every evaluator where it stopped."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Finish the page in hand."""
+        self._stopping = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=10)
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            try:
+                more = await to_thread.run_sync(self.round)
+            except TidemillError as error:
+                log.error("%s Online evaluation waits.", error.message)
+                more = False
+            except Exception:
+                log.exception("a round of online evaluation failed; the next one follows")
+                more = False
+            await asyncio.sleep(0 if more else TICK_S)
+
+    def round(self) -> bool:
+        """One page for every active evaluator; whether any of them has more to read."""
+        with self._kernel.look(SYSTEM) as ctx:
+            active = [e for e in store.listing(ctx.conn) if e.state == "active"]
+        more = [self._corrections(e) if e.spec.expected == "correction" else self._page(e) for e in active]
+        return any(more)
+
+    def _scorer(self, evaluator: OnlineEvaluator) -> Scorer:
+        if evaluator.id not in self._scorers:
+            self._scorers[evaluator.id] = build(self._kernel.plugins, evaluator.spec.scorer)
+        return self._scorers[evaluator.id]
+
+    def _page(self, evaluator: OnlineEvaluator) -> bool:
+        with self._kernel.look(SYSTEM) as ctx:
+            written = store.position(ctx.conn, evaluator.id)
+            known = self._ahead.get(evaluator.id)
+            begin, marked = (known[1], known[2]) if known and known[0] == written else (written, time.monotonic())
+            where = evaluator.spec.filter
+            wanted = where if where.kind is not None else where.model_copy(update={"kind": "llm", "calls": True})
+            page = traces.tail(ctx, after=begin or None, limit=PAGE, where=wanted)
+        if not page.spans and time.monotonic() - marked < MARK_S:
+            self._ahead[evaluator.id] = (written, page.position, marked)
+            return page.more
+        pairs = [(span, None) for span in page.spans]
+        budget = service.budget_left(evaluator, utc_now().date().isoformat())
+        judged, counts = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        with self._kernel.work(SYSTEM) as ctx:
+            kept = service.keep_page(ctx, evaluator.id, written, page.position, judged, counts)
+        self._ahead.pop(evaluator.id, None)
+        return page.more or not kept
+
+    def _corrections(self, evaluator: OnlineEvaluator) -> bool:
+        with self._kernel.look(SYSTEM) as ctx:
+            queue = store.waiting(ctx.conn, evaluator.id, PAGE)
+            pairs = []
+            for entry in queue:
+                found = traces.corrected_span(ctx, entry.score_id, evaluator.spec.filter)
+                if found is not None:
+                    pairs.append(found)
+        if not queue:
+            return False
+        budget = service.budget_left(evaluator, utc_now().date().isoformat())
+        judged, counts = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        with self._kernel.work(SYSTEM) as ctx:
+            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in queue], judged, counts)
+        return len(queue) == PAGE

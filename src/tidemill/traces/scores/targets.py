@@ -1,0 +1,121 @@
+"""What a judgement is about: the span behind an id, and what a score copies from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tidemill.core.context import Context
+from tidemill.traces.store import TraceStore, trees
+from tidemill.traces.types import Span, SpanDetail
+from tidemill.traces.types.scores import Target, TargetUnknown
+
+TRACE_SPANS = 2000
+"""Spans of a trace that are looked at."""
+
+_LATER = "A call can be judged once its reply has ended. If it has just ended, try again in a second."
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A span or a trace, as far as a score needs it."""
+
+    trace_id: str
+    span_id: str | None
+    response_id: str | None
+    release_id: str | None
+    environment: str | None
+    deployment_id: str | None
+    model: str | None
+    user: str | None
+    session: str | None
+    key_id: str | None
+    start: datetime
+
+    def of(self, user: str | None) -> "Judged":
+        """The same, said to be of `user` where the span names nobody."""
+        return self if self.user is not None or user is None else replace(self, user=user)
+
+
+def find(ctx: Context, target: Target) -> Judged:
+    """What is judged. Raises TargetUnknown."""
+    store = ctx.kernel.part(TraceStore)
+    if target.response_id is not None:
+        found = trees.response(store, target.response_id, None)
+        if found is None:
+            raise _unknown(f"No recorded call has the response id {target.response_id!r}.", "response_id")
+        return of_span(known_user(store, found))
+    assert target.trace_id is not None
+    if target.span_id is not None:
+        span = trees.span(store, bytes.fromhex(target.trace_id), bytes.fromhex(target.span_id))
+        if span is None:
+            raise _unknown(f"The trace {target.trace_id} has no recorded span {target.span_id!r}.", "span_id")
+        return of_span(known_user(store, span))
+    spans = spans_of(store, target.trace_id)
+    if not spans:
+        raise _unknown(f"No span of the trace {target.trace_id!r} is recorded.", "trace_id")
+    return of_trace(spans)
+
+
+def spans_of(store: TraceStore, trace_id: str, *, payload: bool = False) -> list[SpanDetail]:
+    """The spans of a trace, none when it is not recorded; each with the user and session of the trace."""
+    tree = trees.tree(store, bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
+    if tree is None:
+        return []
+    whose = {"user": tree.summary.user, "session": tree.summary.session}
+    return [node.span.model_copy(update=whose) for node in tree.nodes]
+
+
+def known_user(store: TraceStore, span: SpanDetail) -> SpanDetail:
+    """The span with the user and session of its trace: another of its spans may be the one that tells them."""
+    if span.parent_id is None or (span.user is not None and span.session is not None):
+        return span
+    tree = trees.tree(store, bytes.fromhex(span.trace_id), payload=False, limit=1)
+    if tree is None:
+        return span
+    return span.model_copy(
+        update={"user": span.user or tree.summary.user, "session": span.session or tree.summary.session}
+    )
+
+
+def _unknown(message: str, param: str) -> TargetUnknown:
+    return TargetUnknown(message, hint=_LATER, param=param)
+
+
+def of_span(span: Span) -> Judged:
+    """One span as what is judged."""
+    return Judged(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        response_id=span.response_id if span.response_id and len(span.response_id) <= 200 else None,
+        release_id=span.release_id,
+        environment=span.environment,
+        deployment_id=span.deployment_id,
+        model=span.model,
+        user=span.user,
+        session=span.session,
+        key_id=span.key_id,
+        start=span.start,
+    )
+
+
+def of_trace(spans: Sequence[Span]) -> Judged:
+    """A whole trace as what is judged: what its root says, and where the root is silent its first span that speaks."""
+    known = {span.span_id for span in spans}
+    ordered = sorted(spans, key=lambda s: (s.parent_id in known, s.start))
+
+    def first(name: str) -> str | None:
+        return next((value for span in ordered if (value := getattr(span, name)) is not None), None)
+
+    return Judged(
+        trace_id=ordered[0].trace_id,
+        span_id=None,
+        response_id=first("response_id") if sum(span.response_id is not None for span in spans) == 1 else None,
+        release_id=first("release_id"),
+        environment=first("environment"),
+        deployment_id=first("deployment_id"),
+        model=first("model"),
+        user=first("user"),
+        session=first("session"),
+        key_id=first("key_id"),
+        start=ordered[0].start,
+    )
