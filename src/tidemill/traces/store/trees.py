@@ -48,6 +48,18 @@ def _trace_number(look: Any, trace_id: bytes) -> int | None:
     return rows[0][0] if rows else None
 
 
+def beginning(store: "TraceStore", digits: str) -> list[bytes]:
+    """At most two traces whose ids begin so."""
+    first, last = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
+    found: set[bytes] = set()
+    for day in store.days.listing():
+        with store.days.look(day) as look:
+            if look is not None:
+                rows = look.rows("SELECT trace FROM traces WHERE trace BETWEEN ? AND ? LIMIT 2", (first, last))
+                found.update(bytes(row[0]) for row in rows)
+    return sorted(found)[:2]
+
+
 def walk(spans: Sequence[SpanDetail]) -> list[TreeNode]:
     """Spans in the order of a walk through the tree. One whose parent is not there, or part of a ring, is a root."""
     here = {span.span_id for span in spans}
@@ -249,4 +261,4 @@ def _fitting(look: Any, condition: Condition, text: str, below: int, room: int) 
     return fitting[:room]
 
 
-__all__ = ["between", "ends", "moment", "response", "search", "span", "tail", "tree"]
+__all__ = ["beginning", "between", "ends", "moment", "response", "search", "span", "tail", "tree"]
