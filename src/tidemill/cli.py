@@ -27,6 +27,8 @@ from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
+from tidemill.traces.masking import cli as masking
+from tidemill.traces.prices import cli as prices
 from tidemill.traces.scores import cli as scores
 from tidemill.tuning import cli as tuning
 
@@ -49,6 +51,8 @@ COMMANDS = {
     "pipelines": pipelines.app,
     "runs": runs_cli.app,
     "calls": gateway.app,
+    "prices": prices.app,
+    "masking": masking.app,
     "scores": scores.app,
     "jobs": jobs.app,
     "access": access.app,

@@ -22,6 +22,8 @@ from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
+from tidemill.traces.masking.sdk import MaskingRules
+from tidemill.traces.prices.sdk import Prices
 from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.sdk import Traces
 from tidemill.tuning.sdk import Tuning
@@ -67,6 +69,8 @@ class Client:
         self.pipelines = Pipelines(self.http)
         self.runs = Runs(self.http)
         self.governance = Governance(self.http)
+        self.prices = Prices(self.http)
+        self.masking = MaskingRules(self.http)
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -75,7 +76,15 @@ class Settings(BaseSettings):
         default=64 * 2**20, ge=1024, description="Largest OTLP request in bytes, as sent and unpacked."
     )
     trace_max_value_bytes: int = Field(
-        default=2**20, ge=256, description="Longest text of a span that is stored whole; a longer one is cut and marked."
+        default=2**20, ge=256, description="Longest text of a span that is stored whole; a longer one is cut."
+    )
+    trace_content: Literal["on", "off"] = Field(
+        default="on", description="Whether inputs and outputs of traces are stored; off keeps names and figures only."
+    )
+    trace_mask: str = Field(
+        default="",
+        description="Personal data to mask in traces before they are stored: a list of email, phone, card, iban, ip, "
+        "secret, or all. Rules beside it: `tidemill masking`.",
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

@@ -12,6 +12,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
 from tidemill.data.building import ENGINE, plan_hash
+from tidemill.data.pii import Finder
 from tidemill.data.sniff import guess_format, sample, settle
 from tidemill.data.types import (
     Catalogue,
@@ -26,6 +27,7 @@ from tidemill.data.types import (
     ImportCreate,
     Made,
     MapSpec,
+    PiiKind,
     Plan,
     Preview,
     RowSchema,
@@ -258,3 +260,8 @@ def diff(ctx: Context, before: str, after: str) -> Diff:
     old, new = get_version(ctx, before), get_version(ctx, after)
     require_schema(new, old.row_schema)
     return tables.compare(ctx.kernel.blobs, old, new)
+
+
+def finder(kinds: tuple[PiiKind, ...]) -> Finder:
+    """A finder of personal data for features that keep text of their own. Use it in one thread."""
+    return Finder(kinds)

@@ -45,6 +45,10 @@ from tidemill.traces import routes as traces
 from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
 from tidemill.traces.intake import Intake
+from tidemill.traces.masking import routes as masking
+from tidemill.traces.masking.masker import Masker
+from tidemill.traces.prices import routes as prices
+from tidemill.traces.prices.book import PriceBook
 from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
 from tidemill.traces.writer import TraceWriter
@@ -67,6 +71,8 @@ ROUTERS = (
     deployments.router,
     pipelines.router,
     gateway.router,
+    masking.router,
+    prices.router,
     curation.router,
     scores.router,
     traces.router,
@@ -101,7 +107,11 @@ def build_kernel(settings: Settings) -> Kernel:
     )
     store = TraceStore(settings, db)
     kernel.provide(store)
-    kernel.provide(TraceWriter(store, [Cutter(settings.trace_max_value_bytes)]))
+    masker, book = Masker(kernel), PriceBook(kernel)
+    kernel.provide(masker)
+    kernel.provide(book)
+    # Masked before it is cut: half a card number would not be recognised.
+    kernel.provide(TraceWriter(store, [masker.apply, book.price, Cutter(settings.trace_max_value_bytes)]))
     return kernel
 
 

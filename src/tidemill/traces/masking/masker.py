@@ -1,0 +1,68 @@
+"""The masker: keeps the mask at hand for the trace writer, which applies it before anything is stored."""
+
+import secrets
+from collections.abc import Sequence
+
+from tidemill.core.context import SYSTEM
+from tidemill.core.db import hold
+from tidemill.core.kernel import Kernel
+from tidemill.data import service as data
+from tidemill.data.types import PII_KINDS, PiiKind
+from tidemill.traces.kept import Kept
+from tidemill.traces.masking import store
+from tidemill.traces.masking.mask import Mask
+from tidemill.traces.types import SpanRecord
+from tidemill.traces.types.masking import MaskingKindUnknown, MaskingRule
+
+
+def kinds_of(setting: str) -> tuple[PiiKind, ...]:
+    """The kinds that TIDEMILL_TRACE_MASK names: a list with commas, or `all`. Raises MaskingKindUnknown."""
+    words = [word.strip().lower() for word in setting.split(",") if word.strip()]
+    if words == ["all"]:
+        return PII_KINDS
+    unknown = [word for word in words if word not in PII_KINDS]
+    if unknown:
+        raise MaskingKindUnknown(
+            f"TIDEMILL_TRACE_MASK names {unknown[0]!r}.", hint=f"Kinds are {', '.join(PII_KINDS)}; or write all."
+        )
+    return tuple(kind for kind in PII_KINDS if kind in words)
+
+
+def mask_of(always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, content: bool, salt: str) -> Mask:
+    """The mask of a setting and some rules."""
+    wanted = {*always, *(kind for rule in rules for kind in rule.kinds)}
+    kinds = tuple(kind for kind in PII_KINDS if kind in wanted)
+    return Mask(data.finder(kinds) if kinds else None, rules, content=content, salt=salt)
+
+
+class Masker:
+    """Masks spans by the setting and the rules as they stand. Nothing is stored while the rules cannot be read."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.always = kinds_of(kernel.settings.trace_mask)
+        self.content = kernel.settings.trace_content == "on"
+        self._mask = Kept(self._load)
+
+    def forget(self) -> None:
+        """Read the rules again before the next span."""
+        self._mask.forget()
+
+    def apply(self, records: Sequence[SpanRecord]) -> None:
+        """Mask spans in place; called in the writer's thread."""
+        self._mask.get().apply(records)
+
+    def _load(self) -> Mask:
+        with self._kernel.look(SYSTEM) as ctx:
+            rules, salt = store.every(ctx.conn), store.salt(ctx.conn, "pseudonyms")
+        return mask_of(self.always, rules, content=self.content, salt=salt or self._make_salt())
+
+    def _make_salt(self) -> str:
+        """Pseudonyms of one database agree, and nobody outside can make them from a list of addresses."""
+        with self._kernel.work(SYSTEM) as ctx:
+            hold(ctx.conn, "trace salt")
+            found = store.salt(ctx.conn, "pseudonyms")
+            if found is None:
+                found = secrets.token_hex(32)
+                store.put_salt(ctx.conn, "pseudonyms", found)
+        return found

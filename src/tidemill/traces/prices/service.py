@@ -1,0 +1,54 @@
+"""Deciding about prices: a rule is made and ended, never edited, so that a stored cost can be explained for good."""
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.web import page
+from tidemill.core.wire import Page, new_id
+from tidemill.traces.prices import store
+from tidemill.traces.prices.book import PriceBook
+from tidemill.traces.prices.price_list import Tokens
+from tidemill.traces.types.prices import Price, PriceCreate, PriceEnded, PriceNotFound, Quote, QuoteRequest
+
+
+def create(ctx: Context, body: PriceCreate) -> Price:
+    """Say what some models cost from now on, or from `since` on. Costs that are stored already stay as they are."""
+    values = body.model_dump() | {"since": body.since or ctx.now}
+    price = Price(id=new_id("prc"), until=None, created_by=ctx.actor.name, created_at=ctx.now, **values)
+    store.insert(ctx.conn, price)
+    facts = {"model": price.model, "provider": price.provider}
+    events.emit(ctx, "price.created", price.id, facts)
+    ctx.once_committed(ctx.kernel.part(PriceBook).forget)
+    return price
+
+
+def end(ctx: Context, price_id: str) -> Price:
+    """Let a rule hold no longer. Raises PriceNotFound, PriceEnded."""
+    price = get(ctx, price_id)
+    if price.until is not None:
+        raise PriceEnded(f"The price of {price.model} ended at {price.until:%Y-%m-%d %H:%M} UTC already.")
+    store.end(ctx.conn, price.id, ctx.now)
+    events.emit(ctx, "price.ended", price.id, {"model": price.model})
+    ctx.once_committed(ctx.kernel.part(PriceBook).forget)
+    return price.model_copy(update={"until": ctx.now})
+
+
+def get(ctx: Context, price_id: str) -> Price:
+    """One rule. Raises PriceNotFound."""
+    price = store.get(ctx.conn, price_id)
+    if price is None:
+        raise PriceNotFound(f"There is no price rule {price_id!r}.", hint="`tidemill prices list` shows them.")
+    return price
+
+
+def listing(ctx: Context, *, ended: bool = False, cursor: str | None = None, limit: int = 50) -> Page[Price]:
+    """Rules, newest first."""
+    return page(store.page(ctx.conn, before=cursor, ended=ended, limit=limit + 1), limit)
+
+
+def quote(ctx: Context, body: QuoteRequest) -> Quote:
+    """What a call would cost, and who says so."""
+    tokens = Tokens(body.input_tokens, body.output_tokens, min(body.cached_tokens, body.input_tokens))
+    at_ns = int((body.at or ctx.now).timestamp() * 1e9)
+    found = ctx.kernel.part(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
+    cost, source, version = found if found is not None else (None, None, None)
+    return Quote(cost_usd=cost, source=source, version=version)

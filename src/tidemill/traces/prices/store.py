@@ -1,0 +1,59 @@
+"""Rows of price rules."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from tidemill.core.db import UtcDateTime, metadata, row_values
+from tidemill.traces.types.prices import Price
+
+prices = sa.Table(
+    "trace_prices",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("provider", sa.String(200)),
+    sa.Column("input_per_million", sa.Float),
+    sa.Column("cached_per_million", sa.Float),
+    sa.Column("output_per_million", sa.Float),
+    sa.Column("per_call", sa.Float),
+    sa.Column("per_hour", sa.Float),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(120), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+
+def insert(conn: sa.Connection, price: Price) -> None:
+    """Write a new rule."""
+    conn.execute(prices.insert().values(**price.model_dump()))
+
+
+def get(conn: sa.Connection, price_id: str) -> Price | None:
+    """One rule."""
+    row = conn.execute(sa.select(prices).where(prices.c.id == price_id)).first()
+    return Price.model_validate(row_values(row)) if row is not None else None
+
+
+def end(conn: sa.Connection, price_id: str, at: datetime) -> None:
+    """Let a rule hold no longer."""
+    conn.execute(prices.update().where(prices.c.id == price_id).values(until=at))
+
+
+def every(conn: sa.Connection) -> list[Price]:
+    """Every rule, newest first."""
+    return [
+        Price.model_validate(row_values(row)) for row in conn.execute(sa.select(prices).order_by(prices.c.id.desc()))
+    ]
+
+
+def page(conn: sa.Connection, *, before: str | None, ended: bool, limit: int) -> list[Price]:
+    """Rules, newest first."""
+    query = sa.select(prices).order_by(prices.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(prices.c.id < before)
+    if not ended:
+        query = query.where(prices.c.until.is_(None))
+    return [Price.model_validate(row_values(row)) for row in conn.execute(query)]
