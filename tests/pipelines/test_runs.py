@@ -1,6 +1,27 @@
 """Runs: each step once, nothing twice, and what may be done with a run."""
 
+import threading
+
+import pytest
+
+from tests.deployments.live import wait_for as wait_until
 from tests.pipelines.conftest import Desk, small
+from tidemill.core import events
+from tidemill.core.context import OWNER
+from tidemill.evals import jobs as eval_jobs
+from tidemill.pipelines.types import (
+    NothingMeasured,
+    PipelineBusy,
+    PipelineNotFound,
+    RunEnded,
+    RunNotFound,
+    RunNotRetryable,
+    StepNotFound,
+)
+
+
+def wait_for(condition) -> None:
+    wait_until(condition, 30)
 
 
 def states(run) -> dict[str, str]:
@@ -47,3 +68,141 @@ def test_a_change_does_again_what_reads_it_and_nothing_else(desk: Desk) -> None:
     run = desk.turned()
     assert run.version == 2
     assert list(states(run).values()) == ["cached", "cached", "succeeded"]
+
+
+def test_fresh_does_everything_again(desk: Desk) -> None:
+    desk.pipelines.apply(desk.write())
+    desk.turned()
+    run = desk.turned(fresh=True)
+    assert states(run)["naive-bayes/questions-test"] == "succeeded"
+    assert run.changed
+
+
+def test_a_new_file_is_a_new_version_and_the_old_one_is_found_again(desk: Desk) -> None:
+    path = desk.write(rows=60)
+    desk.pipelines.apply(path)
+    first = desk.turned().step("data").outputs
+    desk.pipelines.apply(desk.write(rows=90))
+    second = desk.turned().step("data").outputs
+    assert (first["ref"], second["ref"]) == ("questions@1", "questions@2")
+    desk.pipelines.apply(desk.write(rows=60))
+    third = desk.turned()
+    assert third.step("data").outputs == first
+    assert not third.changed
+
+
+def test_a_failed_step_says_why_and_goes_on_after_a_retry(desk: Desk) -> None:
+    """The import fails on the rows; the run can go on without, and what needs the rows says so."""
+    path = desk.write()
+    (desk.folder / "questions.jsonl").write_text('{"text": "who", "label": "HUM"}\n' * 3)
+    desk.pipelines.apply(path)
+    run = desk.turned()
+    assert run.state == "failed"
+    assert run.exit_code == 1
+    failed = run.step("data")
+    assert failed.state == "failed"
+    assert failed.error.code == run.error.code == "split_empty"
+    assert run.summary == failed.error.message
+
+    again = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=60)
+    assert (again.id, again.state, again.step("data").attempt) == (run.id, "failed", 2)
+    assert again.step("data").job_id == failed.job_id  # its own job went on, no second one began
+
+    with pytest.raises(StepNotFound, match="dat'"):
+        desk.runs.skip(run.ref, "dat", reason="x")
+    desk.runs.skip(run.ref, "data", reason="the rows are there already")
+    last = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=60)
+    assert last.step("data").state == "skipped"
+    assert (last.step("data").note, last.step("data").skipped_by) == ("the rows are there already", "owner")
+    assert last.error.code == "pipeline_input_missing"
+    with pytest.raises(NothingMeasured):
+        desk.runs.wait(run.ref)
+
+
+def test_a_retry_from_a_step_does_it_and_what_follows_again(desk: Desk) -> None:
+    document = small()
+    document["evals"].append({**document["evals"][0], "name": "broken", "mapping": {"expected": "nothing"}})
+    desk.pipelines.apply(desk.write(document))
+    run = desk.turned()
+    assert run.state == "failed"
+    assert run.step("eval-set/broken").state == "failed"
+    assert run.step("eval-set/questions-test").state == "succeeded"
+    again = desk.runs.wait(desk.runs.retry(run.ref, step="data").id, check=False, timeout=60)
+    assert [s.attempt for s in again.steps[:3]] == [2, 2, 2]
+    for name in ("eval-set/broken", "naive-bayes/broken"):
+        desk.runs.skip(run.ref, name, reason="not now")
+    done = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60)
+    assert done.state == "succeeded"
+    assert "2 skipped" in done.summary
+    with pytest.raises(RunNotRetryable):
+        desk.runs.retry(run.ref)
+    with pytest.raises(RunEnded):
+        desk.runs.skip(run.ref, "data", reason="x")
+
+
+def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    real = eval_jobs.NaiveBayes
+
+    class Slow(real):
+        def __init__(self, *args: object) -> None:
+            held.wait(5)
+            super().__init__(*args)
+
+    monkeypatch.setattr(eval_jobs, "NaiveBayes", Slow)
+    desk.pipelines.apply(desk.write())
+    run = desk.runs.start("small")
+    wait_for(lambda: desk.runs.get(run.id).step("naive-bayes/questions-test").job_id is not None)
+    desk.runs.cancel(run.ref)
+    done = desk.runs.wait(run.id, check=False, timeout=30)
+    held.set()
+    assert (done.state, done.summary) == ("cancelled", "Cancelled.")
+    step = done.step("naive-bayes/questions-test")
+    assert step.state == "cancelled"
+    child = desk.jobs.wait(step.job_id, check=False, timeout=30)
+    assert child.state == "cancelled"
+    with pytest.raises(RunEnded):
+        desk.runs.cancel(run.ref)
+    again = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60)
+    assert again.state == "succeeded"
+
+
+def test_a_run_before_its_start_can_be_cancelled(desk: Desk) -> None:
+    desk.kernel.jobs.stop()
+    desk.pipelines.apply(desk.write())
+    run = desk.runs.start("small")
+    assert desk.runs.cancel(run.ref).state == "cancelled"
+    assert desk.runs.start("small").number == 2
+
+
+def test_while_a_run_is_on_its_way_there_is_no_second_one(desk: Desk) -> None:
+    desk.kernel.jobs.stop()
+    desk.pipelines.apply(desk.write())
+    first = desk.runs.start("small")
+    second = desk.runs.start("small", note="me too")
+    assert second.id == first.id
+    assert [c.joined for c in second.causes] == [False, True]
+    desk.pipelines.apply(desk.write(rows=90))
+    with pytest.raises(PipelineBusy, match="small#1 follows small@1"):
+        desk.runs.start("small")
+    desk.kernel.jobs.start(desk.kernel)
+    done = desk.runs.wait(first.id, timeout=60)
+    assert done.step("data").outputs["rows"]["train"] == 42  # it follows the document it was started with
+
+
+def test_an_unknown_run_or_pipeline_is_named(desk: Desk) -> None:
+    desk.pipelines.apply(desk.write())
+    with pytest.raises(PipelineNotFound) as caught:
+        desk.runs.start("smal")
+    assert "small" in (caught.value.hint or "")
+    for ref in ("small#7", "plr_nothing", "small#x", "small"):
+        with pytest.raises(RunNotFound):
+            desk.runs.get(ref)
+
+
+def test_what_happened_is_recorded(desk: Desk) -> None:
+    desk.pipelines.apply(desk.write())
+    run = desk.turned()
+    with desk.kernel.look(OWNER) as ctx:
+        about = [e.kind for e in events.listing(ctx.conn, subject=run.id)]
+    assert about == ["pipeline_run.succeeded", "pipeline_run.started"]

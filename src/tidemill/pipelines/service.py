@@ -251,14 +251,14 @@ def skip(ctx: Context, ref: str, body: StepSkip) -> RunDetail:
     gate still asks for it.
     """
     run = _run(ctx, ref)
+    if run.state == "succeeded":
+        raise RunEnded(f"{run.ref} has already ended: {run.state}.")
     step = _step(ctx, run, body.step)
     if step.state not in ("pending", "failed", "cancelled"):
         raise StepNotSkippable(
             f"{step.name} of {run.ref} is {step.state}.",
             hint=f"Only a step that has not begun, or has failed, can be skipped; or: tidemill runs cancel {run.ref}",
         )
-    if run.state == "succeeded":
-        raise RunEnded(f"{run.ref} has already ended: {run.state}.")
     store.update_step(
         ctx.conn, step.id, state="skipped", note=body.reason, skipped_by=ctx.actor.name, finished_at=ctx.now, error=None
     )

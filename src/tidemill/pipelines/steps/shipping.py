@@ -28,7 +28,7 @@ def do_approve(turn: Turn) -> Outcome:
     if served is not None:
         return Outcome({}, f"{turn.subject} serves {served.release} already", unchanged=True)
     if known is not None and known.state == "approved":
-        return Outcome({"approval_id": known.id}, _decided(known), unchanged=True)
+        return Outcome({"approval_id": known.id}, _decided(known), unchanged=turn.begins)
     with turn.at.work() as ctx:
         asked = _asked(ctx, turn)
     turn.waiting(f"{asked.id} waits for a person to let {asked.release} go to {asked.environment}")
@@ -82,7 +82,7 @@ def do_deploy(turn: Turn) -> Outcome:
         served = _served(ctx, turn)
         if served is not None and served.replicas == wanted.replicas:
             note = f"{turn.subject} serves {served.release} already"
-            return Outcome({"deployment_id": served.id, "release": served.release}, note, unchanged=True)
+            return Outcome({"deployment_id": served.id, "release": served.release}, note, unchanged=turn.begins)
         ordered = deployments.deploy(
             ctx,
             DeploymentCreate(

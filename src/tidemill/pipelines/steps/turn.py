@@ -124,6 +124,11 @@ class Turn(Facts):
         return self.step
 
     @property
+    def begins(self) -> bool:
+        """Whether the step begins now; else it was begun before a crash or a restart, and what is done it has done."""
+        return self.row.state == "pending"
+
+    @property
     def run_ref(self) -> str:
         """Such as `question-types#3`."""
         assert self.run is not None
