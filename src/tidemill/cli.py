@@ -29,6 +29,7 @@ from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
 from tidemill.traces.masking import cli as masking
 from tidemill.traces.prices import cli as prices
+from tidemill.traces import cli as traces
 from tidemill.traces.scores import cli as scores
 from tidemill.tuning import cli as tuning
 
@@ -51,6 +52,7 @@ COMMANDS = {
     "pipelines": pipelines.app,
     "runs": runs_cli.app,
     "calls": gateway.app,
+    "traces": traces.app,
     "prices": prices.app,
     "masking": masking.app,
     "scores": scores.app,

@@ -346,11 +346,15 @@ def spans_between(
     limit: int = 1000,
     with_payload: bool = True,
     spread: bool = False,
+    newest: bool = False,
 ) -> list[SpanDetail]:
-    """Spans that began in [start, end), oldest first. `spread`: when there are more than `limit`, a sample chosen
-    evenly over the window (stable by span id) instead of the oldest."""
+    """Spans that began in [start, end), oldest first.
+
+    When there are more than `limit`, these are the oldest; with `spread` a sample chosen evenly over the window (stable
+    by span id); with `newest` the newest.
+    """
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return trees.between(_store(ctx), within, limit=limit, payload=with_payload, spread=spread)
+    return trees.between(_store(ctx), within, limit=limit, payload=with_payload, spread=spread, newest=newest)
 
 
 def callers(

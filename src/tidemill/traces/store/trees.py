@@ -111,10 +111,15 @@ def response(store: "TraceStore", response_id: str, likely: date | None) -> Span
     return None
 
 
-def between(store: "TraceStore", where: TraceFilter, *, limit: int, payload: bool, spread: bool) -> list[SpanDetail]:
-    """Spans that began within the filter's time, oldest first; `spread`: an even sample of them when there are more."""
+def between(
+    store: "TraceStore", where: TraceFilter, *, limit: int, payload: bool, spread: bool, newest: bool = False
+) -> list[SpanDetail]:
+    """Spans that began within the filter's time, oldest first.
+
+    When there are more than `limit`: the oldest; with `spread` an even sample; with `newest` the newest.
+    """
     found: list[SpanDetail] = []
-    days = sorted(days_within(store, where))
+    days = sorted(days_within(store, where), reverse=newest)
     kept = _lowest(store, days, where, limit) if spread else None
     for day in days:
         with store.days.look(day) as look:
@@ -126,11 +131,12 @@ def between(store: "TraceStore", where: TraceFilter, *, limit: int, payload: boo
             asked, values = condition.spans()
             if kept is not None:
                 asked, values = asked + f" AND ((span & {LOW}) * {HASH}) & {WHOLE} <= ?", [*values, kept]
-            rule = f"WHERE s.id IN (SELECT id FROM spans WHERE {asked}) ORDER BY s.start_us, s.id LIMIT ?"
+            order = "s.start_us DESC, s.id DESC" if newest else "s.start_us, s.id"
+            rule = f"WHERE s.id IN (SELECT id FROM spans WHERE {asked}) ORDER BY {order} LIMIT ?"
             found += Reader(look, store.texts(day)).query(rule, (*values, limit - len(found)), payload=payload)
         if len(found) >= limit:
             break
-    return found
+    return found[::-1] if newest else found
 
 
 def _within(look: Any, where: TraceFilter) -> Condition:

@@ -1,0 +1,375 @@
+"""`tidemill traces`."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from tidemill.core.errors import BadRequest
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
+from tidemill.core.wire import Page
+from tidemill.traces.drawing import ago, bar, compact, kind_word, money, plain, tokens, took, waterfall
+from tidemill.traces.sdk import Traces
+from tidemill.traces.types import SpanDetail, TraceSummary
+
+app = typer.Typer(help="What happened: spans of every call, found again.", no_args_is_help=True)
+
+TraceArgument = Annotated[str, typer.Argument(help="A trace id, or the first digits of one.")]
+SinceOption = Annotated[str | None, typer.Option(help="Such as 30m, 6h, 7d, or 2026-11-21T14:00Z.")]
+ModelOption = Annotated[str | None, typer.Option(help="Only with this model.")]
+ReleaseOption = Annotated[str | None, typer.Option("--release-id", help="Only answered by this release.")]
+UserOption = Annotated[str | None, typer.Option(help="Only of this user.")]
+SessionOption = Annotated[str | None, typer.Option(help="Only of this session.")]
+StatusOption = Annotated[str | None, typer.Option(help="ok, error or unset.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time as people type it: `30m` ago, `6h`, `7d`, or an ISO time (UTC when it says no zone)."""
+    if text is None:
+        return None
+    if text[-1:] in _UNITS and text[:-1].isdigit():
+        return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest(f"{text!r} is no time.", hint="Write 30m, 6h, 7d or 2026-11-21T14:00Z.") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _grid(term: Terminal, columns: list[tuple[str, str]], rows: list[list[Text]], *, gap: int = 2) -> None:
+    """A table that keeps one line a row: only the last column gives way on a narrow screen."""
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for number, (heading, side) in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if side == "right" else "left"
+        last = number == len(columns) - 1
+        widest = max(len(heading), *(row[number].cell_len for row in rows))
+        table.add_column(
+            heading, justify=justify, no_wrap=True, overflow="ellipsis", min_width=None if last else widest
+        )
+    for row in rows:
+        table.add_row(*row)
+    term.out.print(table)
+
+
+def _more(term: Terminal, found: Page[Any]) -> None:
+    if found.next_cursor:
+        term.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"), soft_wrap=True)
+
+
+@app.command("list")
+def listing(
+    ctx: typer.Context,
+    text: Annotated[str | None, typer.Option(help="Only those with all of these words.")] = None,
+    model: ModelOption = None,
+    release_id: ReleaseOption = None,
+    environment: Annotated[str | None, typer.Option("--env", help="Only of this environment.")] = None,
+    user: UserOption = None,
+    session: SessionOption = None,
+    status: StatusOption = None,
+    slower_than: Annotated[float | None, typer.Option(min=0, help="Only with a span slower than so many ms.")] = None,
+    since: SinceOption = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 20,
+) -> None:
+    """Traces, newest first."""
+    term = terminal(ctx)
+    found = Traces(term.http).list(
+        text=text, model=model, release_id=release_id, environment=environment, user=user, session=session,
+        status=status, min_ms=slower_than, since=moment(since), cursor=cursor, limit=limit,
+    )  # fmt: skip
+    if term.as_json or not found.items:
+        term.table(found, [], empty="No traces. Send some by OTLP to /v1/traces, or ask a model: tidemill ask …")
+        return
+    columns = [("trace", "left"), ("at", "left"), ("took", "right"), ("spans", "right"), ("tokens", "right"),
+               ("cost", "right"), ("what", "left")]  # fmt: skip
+    _grid(term, columns, [_trace_row(value) for value in found.items])
+    _more(term, found)
+
+
+def _trace_row(value: TraceSummary) -> list[Text]:
+    failed = value.errors > 0
+    spans = Text(str(value.spans))
+    if failed:
+        spans.append(f" {value.errors}✗", style="red")
+    what = Text(value.name, style="red" if failed else "bold")
+    if not value.complete:
+        what.append(" …", style="dim")
+    if value.input:
+        what.append(f"  {value.input}", style="dim")
+    elif value.model and value.model not in value.name:
+        what.append(f"  {value.model}", style="cyan")
+    return [
+        Text(value.trace_id[:10], style="cyan"),
+        Text(ago(value.start)),
+        Text(took(value.duration_ms)),
+        spans,
+        Text(tokens(value.input_tokens, value.output_tokens)),
+        Text(money(value.cost_usd)),
+        what,
+    ]
+
+
+@app.command()
+def tree(ctx: typer.Context, trace: TraceArgument) -> None:
+    """The spans of a trace as a tree, with when each ran."""
+    term = terminal(ctx)
+    found = Traces(term.http).get(trace)
+    if term.as_json:
+        term.show(found)
+        return
+    _head(term, found.summary)
+    _grid(term, [("span", "left"), ("kind", "left"), ("", "left"), ("took", "right"), ("tokens", "right"),
+                 ("cost", "right")], waterfall(found), gap=1)  # fmt: skip
+    if found.left_out:
+        term.out.print(Text(f"{found.left_out} more spans are not shown.", style="dim"))
+    term.out.print(Text(f"One span whole: tidemill traces show {found.summary.trace_id[:10]} --span ID", style="dim"))
+
+
+def _head(term: Terminal, value: TraceSummary) -> None:
+    line = Text(value.name, style="bold red" if value.errors else "bold")
+    line.append(f"  {value.start.astimezone():%Y-%m-%d %H:%M:%S}  {took(value.duration_ms)}", style="not bold")
+    line.append(f"  {value.spans} spans", style="not bold")
+    if value.cost_usd is not None:
+        line.append(f"  {money(value.cost_usd)}", style="not bold")
+    term.out.print(line)
+    facts = {"trace": value.trace_id, "service": value.service, "release": value.release_id,
+             "environment": value.environment, "user": value.user, "session": value.session}  # fmt: skip
+    said = "  ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
+    term.out.print(Text(said, style="dim"))
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    trace: Annotated[str, typer.Argument(help="A trace id, its first digits, or a reply's id such as chatcmpl-….")],
+    span: Annotated[
+        str | None, typer.Option(help="Id of a span, or its first digits. Default: the first call.")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="With all attributes and long texts.")] = False,
+) -> None:
+    """One span with what went in and out: the first model call of a trace, unless --span says which."""
+    term = terminal(ctx)
+    traces = Traces(term.http)
+    found = traces.response(trace) if "-" in trace else _chosen(traces, trace, span)
+    if term.as_json:
+        term.show(found)
+        return
+    _facts(term, found)
+    most = None if whole else 2000
+    for title, value in (("input", found.input), ("output", found.output)):
+        _said(term, title, value, most)
+    if found.status_message:
+        term.out.print(Text(found.status_message, style="red"))
+    for event in found.events:
+        term.out.print(Text(f"event {event.name} {compact(event.attributes, most)}", style="dim"))
+    if whole:
+        for name, attribute in (*found.attributes.items(), *found.resource.items()):
+            term.out.print(Text(f"{name} = {compact(attribute, most)}", style="dim"))
+    for cut in found.truncated:
+        term.out.print(Text(f"cut: {cut}", style="yellow"))
+
+
+def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:
+    spans = [node.span for node in traces.get(trace).nodes]
+    if span is not None:
+        fitting = [s for s in spans if s.span_id.startswith(span.lower())]
+        if not fitting:
+            raise BadRequest(f"The trace has no span {span}.", hint=f"`tidemill traces tree {trace}` lists them.")
+    else:
+        fitting = [s for s in spans if s.kind == "llm"] or spans
+    return traces.span(fitting[0].trace_id, fitting[0].span_id)
+
+
+def _facts(term: Terminal, found: SpanDetail) -> None:
+    head = Text(found.name, style="bold red" if found.status == "error" else "bold")
+    head.append(f"  {kind_word(found.kind)}  {took(found.duration_ms)}", style="not bold")
+    if found.ttft_ms is not None:
+        head.append(f"  first token {took(found.ttft_ms)}", style="not bold")
+    if found.input_tokens is not None or found.output_tokens is not None:
+        head.append(f"  {tokens(found.input_tokens or 0, found.output_tokens or 0)} tokens", style="not bold")
+    if found.cost_usd is not None:
+        head.append(f"  {money(found.cost_usd)}", style="not bold")
+    term.out.print(head)
+    names = ("trace_id", "span_id", "response_id", "model", "provider", "service", "release_id", "environment",
+             "prompt", "user", "session", "finish_reason", "dialect")  # fmt: skip
+    said = "  ".join(f"{name.removesuffix('_id')} {getattr(found, name)}" for name in names if getattr(found, name))
+    term.out.print(Text(said, style="dim"))
+
+
+def _said(term: Terminal, title: str, value: Any, most: int | None) -> None:
+    if value is None:
+        return
+    term.out.print(Rule(title, align="left", style="dim"))
+    if not isinstance(value, list) or not all(isinstance(item, dict) and "role" in item for item in value):
+        term.out.print(Text(compact(value, most)))
+        return
+    for message in value:
+        rest = {name: part for name, part in message.items() if name not in ("role", "content")}
+        line = Text(f"{message['role']}: ", style="bold cyan")
+        line.append(
+            compact(message.get("content"), most) if message.get("content") is not None else "", style="default"
+        )
+        if rest:
+            line.append(f" {json.dumps(rest, ensure_ascii=False, default=str)[:most]}", style="dim")
+        term.out.print(line)
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    words: Annotated[list[str], typer.Argument(help="Words that all must be there.")],
+    model: ModelOption = None,
+    release_id: ReleaseOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 20,
+) -> None:
+    """Spans with all these words in input, output, name or error, the latest first."""
+    term = terminal(ctx)
+    found = Traces(term.http).search(
+        " ".join(words), model=model, release_id=release_id, status=status, since=moment(since), cursor=cursor,
+        limit=limit,
+    )  # fmt: skip
+    if term.as_json or not found.items:
+        term.table(found, [], empty="No span has all these words.")
+        return
+    rows = [
+        [Text(s.trace_id[:10], style="cyan"), Text(ago(s.start)), Text(s.model or s.name), _excerpt(s, words)]
+        for s in found.items
+    ]
+    _grid(term, [("trace", "left"), ("at", "left"), ("model", "left"), ("found in", "left")], rows)
+    _more(term, found)
+
+
+def _excerpt(found: SpanDetail, words: list[str]) -> Text:
+    for value in (found.output, found.input, found.status_message, found.name):
+        text = " ".join(plain(value).split())
+        at = min((n for n in (text.lower().find(w.lower()) for w in words) if n >= 0), default=-1)
+        if at >= 0:
+            line = Text(("…" if at > 20 else "") + text[max(at - 20, 0) : at + 160], style="dim")
+            line.highlight_words(words, style="bold yellow", case_sensitive=False)
+            return line
+    return Text("")
+
+
+@app.command()
+def series(
+    ctx: typer.Context,
+    since: Annotated[str, typer.Option(help="Such as 30m, 24h, 7d, or 2026-11-21T14:00Z.")] = "24h",
+    grain: Annotated[str, typer.Option(help="minute, hour or day.")] = "hour",
+    by: Annotated[
+        str | None, typer.Option(help="model, release, prompt, environment, deployment, key or user.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Only this value of --by.")] = None,
+    measure: Annotated[str, typer.Option(help="calls or traces.")] = "calls",
+) -> None:
+    """Requests, errors, tokens, cost and latency over time."""
+    term = terminal(ctx)
+    points = Traces(term.http).series(
+        moment(since) or datetime.now(UTC),
+        grain=grain,
+        by=by,
+        key=key,
+        measure=measure,  # type: ignore[arg-type]
+    )
+    if term.as_json or not points:
+        term.table(points, [], empty="Nothing in this time.")
+        return
+    most = max(point.requests for point in points)
+    pattern = {"minute": "%H:%M", "hour": "%m-%d %H:%M", "day": "%Y-%m-%d"}[grain]
+    rows = [
+        [
+            Text(point.t.astimezone().strftime(pattern)),
+            *([Text(point.key or "-", style="cyan")] if by else []),
+            Text(f"{point.requests}"),
+            Text(bar(point.requests, most, 12), style="blue"),
+            Text(str(point.errors), style="red" if point.errors else "dim"),
+            Text(tokens(point.input_tokens, point.output_tokens)),
+            Text(money(point.cost_usd)),
+            Text(took(point.p50_ms)),
+            Text(took(point.p99_ms)),
+        ]
+        for point in points
+    ]
+    columns = [
+        ("from", "left"),
+        *([(by, "left")] if by else []),
+        (measure, "right"),
+        ("", "left"),
+        ("errors", "right"),
+        ("tokens", "right"),
+        ("cost", "right"),
+        ("p50", "right"),
+        ("p99", "right"),
+    ]
+    _grid(term, columns, rows, gap=1)  # fmt: skip
+
+
+_ACTIVITY: list[Column] = [
+    ("traces", "traces"),
+    ("calls", "calls"),
+    ("errors", "errors"),
+    ("tokens", lambda v: tokens(v.input_tokens, v.output_tokens)),
+    ("cost", lambda v: money(v.cost_usd)),
+    ("last", lambda v: ago(v.last)),
+]
+
+
+@app.command()
+def sessions(
+    ctx: typer.Context, user: UserOption = None, since: SinceOption = None, cursor: CursorOption = None,
+    limit: LimitOption = 20,
+) -> None:  # fmt: skip
+    """Sessions, the latest active first."""
+    term = terminal(ctx)
+    found = Traces(term.http).sessions(user=user, since=moment(since), cursor=cursor, limit=limit)
+    empty = "No sessions: senders tell theirs as `session.id` or `gen_ai.conversation.id`."
+    term.table(found, [("session", "session"), ("user", "user"), *_ACTIVITY], empty=empty)
+
+
+@app.command()
+def users(ctx: typer.Context, since: SinceOption = "7d", limit: LimitOption = 20) -> None:
+    """Users with the most calls first."""
+    term = terminal(ctx)
+    found = Traces(term.http).users(since=moment(since), limit=limit)
+    term.table(found, [("user", "user"), *_ACTIVITY], empty="No users: senders tell theirs as `user.id`.")
+
+
+@app.command()
+def days(ctx: typer.Context) -> None:
+    """The days that are kept and what they take up."""
+    term = terminal(ctx)
+    columns: list[Column] = [
+        ("day", "day"),
+        ("traces", "traces"),
+        ("spans", "spans"),
+        ("size", lambda d: size(d.size_bytes)),
+        ("a span", lambda d: size(round(d.size_bytes / d.spans)) if d.spans else None),
+    ]
+    term.table(Traces(term.http).days(), columns, empty="No traces yet.")
+
+
+@app.command()
+def prune(
+    ctx: typer.Context,
+    before: Annotated[str | None, typer.Option(help="Remove the days before this one, such as 2026-11-01.")] = None,
+) -> None:
+    """Remove old days: those before a day, or those that the retention setting does not keep."""
+    term = terminal(ctx)
+    try:
+        day = date.fromisoformat(before) if before else None
+    except ValueError as error:
+        raise BadRequest(f"{before!r} is no day.", hint="Write 2026-11-01.") from error
+    found = Traces(term.http).prune(day)
+    if term.as_json:
+        term.show(found)
+        return
+    count = sum(use.spans for use in found.days)
+    term.out.print(f"{len(found.days)} days with {count} spans removed, {size(found.freed_bytes)} freed.")
