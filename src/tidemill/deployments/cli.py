@@ -34,6 +34,15 @@ _ENGINE_COLUMNS: list[Column] = [
     ("kept", lambda r: "by an environment" if r.pinned else "while used"),
     ("log", "log"),
 ]
+_RETIREMENT_COLUMNS: list[Column] = [
+    ("model", "model"),
+    ("sunset", "sunset"),
+    ("successor", "successor"),
+    ("announced", "announced_at"),
+    ("by", "announced_by"),
+    ("gone since", "ended_at"),
+]
+MOMENTS = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 
 class DeploymentFailed(Conflict):
@@ -148,3 +157,73 @@ def engines(ctx: typer.Context) -> None:
     term = terminal(ctx)
     found = Deployments(term.http).engines()
     term.table(found.replicas, _ENGINE_COLUMNS, empty="No engine runs.")
+
+
+@app.command()
+def at(
+    ctx: typer.Context,
+    moment: Annotated[datetime, typer.Argument(help="Local time, such as '2026-11-21 14:03'.", formats=MOMENTS)],
+    environment: EnvironmentOption = None,
+    name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
+) -> None:
+    """What answered then, with the share of each release while a rollout went on."""
+    term = terminal(ctx)
+    found = Deployments(term.http).at(moment.astimezone(), environment=environment, name=name)
+    columns: list[Column] = [
+        ("environment", "environment"),
+        ("name", "name"),
+        ("share", lambda a: f"{a.share:g}%"),
+        ("release", "release"),
+        ("deployment", "deployment_id"),
+        ("rollout", "rollout_id"),
+        ("live from", "live_at"),
+    ]
+    term.table(found, columns, empty="Nothing answered then.")
+
+
+@app.command()
+def retire(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="prod/support, or support for every environment that serves it.")],
+    sunset: Annotated[datetime, typer.Option(help="Local time at which it stops answering.", formats=MOMENTS)],
+    successor: Annotated[str, typer.Option(help="What callers should ask instead, such as prod/help.")],
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Announce that a name goes out of service: replies say so until the date, and 410 after it."""
+    term = terminal(ctx)
+    sdk = Deployments(term.http)
+    found = sdk.retire(name, sunset=sunset.astimezone(), successor=successor, note=note)
+    term.table(found, _RETIREMENT_COLUMNS, empty="")
+    for retirement in found.items:
+        term.print(f"Who still asks: tidemill deployments callers {retirement.model}")
+
+
+@app.command()
+def retirements(ctx: typer.Context) -> None:
+    """Names that go out of service or are gone."""
+    term = terminal(ctx)
+    term.table(Deployments(term.http).retirements(), _RETIREMENT_COLUMNS, empty="Nothing is being retired.")
+
+
+@app.command()
+def callers(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such as prod/support.")]) -> None:
+    """Who still asks a name that goes out of service."""
+    term = terminal(ctx)
+    found = Deployments(term.http).retirement(model).callers
+    columns: list[Column] = [
+        ("key", "key_id"),
+        ("user", "user"),
+        ("service", "service"),
+        ("requests", "requests"),
+        ("first", "first"),
+        ("last", "last"),
+    ]
+    term.table(found, columns, empty="Nobody has asked since it was announced.")
+
+
+@app.command()
+def keep(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such as prod/support.")]) -> None:
+    """Take a retirement back."""
+    term = terminal(ctx)
+    Deployments(term.http).keep(model)
+    term.print(f"{model} stays, or may be deployed again.")

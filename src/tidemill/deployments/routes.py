@@ -7,9 +7,13 @@ from fastapi import APIRouter, Query, Request
 from tidemill.core.web import Cursor, Entry, Limit, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
-from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Fleet, Rollback
+from tidemill.deployments.retirements import routes as retirements
+from tidemill.deployments.rollouts import routes as rollouts
+from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Fleet, Rollback
 
 router = APIRouter(prefix="/api", tags=["deployments"])
+router.include_router(rollouts.router)
+router.include_router(retirements.router)
 
 
 @router.get("/environments", openapi_extra=role("viewer"))
@@ -44,6 +48,17 @@ def listing(
     return door.look(
         service.listing, environment=environment, name=name, at=at, active_only=active, cursor=cursor, limit=limit
     )
+
+
+@router.get("/answering", openapi_extra=role("viewer"))
+def answering(
+    door: Entry,
+    at: Annotated[Instant, Query(description="The moment.")],
+    environment: str | None = None,
+    name: str | None = None,
+) -> Page[Answering]:
+    """What answered at a moment, with the share of each release."""
+    return door.look(service.answered_at, at, environment=environment, name=name)
 
 
 @router.get("/deployments/{deployment_id}", openapi_extra=role("viewer"))

@@ -1,14 +1,18 @@
 """The gateway's router: from a model name to a place in a running replica."""
 
 import time
+from dataclasses import dataclass, replace
 
 from tidemill.access import service as access
 from tidemill.core.context import Actor
+from tidemill.core.wire import utc_now
 from tidemill.deployments import unit
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.replica import RunningReplica
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.route import Route, over
 from tidemill.deployments.supervisor import Supervisor
-from tidemill.deployments.types import EnginesNotRunning, EngineUnavailable
+from tidemill.deployments.types import Deployment, EnginesNotRunning, EngineUnavailable
 from tidemill.deployments.unit import Unit
 from tidemill.gateway.types import ModelCard, Overloaded, Target, unknown_model
 
@@ -38,6 +42,25 @@ class ReplicaLease:
             self._pool.give_back(self._replica, broken)
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What a model name means for one caller."""
+
+    unit: Unit
+    deployment: Deployment | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    spilled_from: str | None = None
+    """The rollout whose new release should have answered but has no engine ready."""
+
+    def target(self, replica: RunningReplica) -> Target:
+        """A replica as the gateway sees it."""
+        found = self.deployment
+        made = self.unit.target(
+            replica.base_url, replica.id, found.environment if found else None, found.id if found else None
+        )
+        return replace(made, headers=self.headers) if self.headers else made
+
+
 class EngineRouter:
     """Finds replicas through the supervisor."""
 
@@ -55,12 +78,13 @@ class EngineRouter:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             # Looked up anew after every wait: what waits while a new release goes live is answered by the new one.
-            wanted, environment, deployment_id = await self._meaning(model, actor)
-            pool = self._supervisor.pool_for(wanted)
+            meaning = await self._meaning(model, actor, affinity or model)
+            pool = self._supervisor.pool_for(meaning.unit)
             replica = pool.take()
             if replica is not None:
-                target = wanted.target(replica.base_url, replica.id, environment, deployment_id)
-                return ReplicaLease(pool, replica, target)
+                if meaning.spilled_from is not None:
+                    self._supervisor.spilled[meaning.spilled_from] += 1
+                return ReplicaLease(pool, replica, meaning.target(replica))
             self._check_hope(pool, model, deadline)
             await pool.wait(0.5)
 
@@ -68,12 +92,15 @@ class EngineRouter:
         """Every name that can be asked for."""
         return await self._supervisor.look(unit.cards)
 
-    async def _meaning(self, model: str, actor: Actor) -> tuple[Unit, str | None, str | None]:
+    async def _meaning(self, model: str, actor: Actor, affinity: str) -> Meaning:
         if "/" in model:
             route = self._supervisor.routes.get(model)
+            retirement = route.retirement if route is not None else self._supervisor.retirements.get(model)
+            if retirement is not None and over(retirement, utc_now()):
+                raise retirements.gone(retirement)
             if route is None:
                 raise unknown_model(model, [card.id for card in await self.models()])
-            return route.unit, route.deployment.environment, route.deployment.id
+            return self._shared_out(route, affinity)
         access.require(actor, "developer")
         end, known = self._meanings.get(model, (0.0, None))
         if known is None or end < time.monotonic():
@@ -81,7 +108,16 @@ class EngineRouter:
             if len(self._meanings) > 1000:
                 self._meanings.clear()
             self._meanings[model] = (time.monotonic() + REMEMBERED_S, known)
-        return known, None, None
+        return Meaning(known)
+
+    def _shared_out(self, route: Route, affinity: str) -> Meaning:
+        spilled_from = None
+        if route.canary is not None and route.rollout is not None and route.takes_canary(affinity):
+            # A canary never costs an answer: while none of its engines is ready, the old release answers.
+            if self._supervisor.pool_for(route.canary.unit).ready:
+                return Meaning(route.canary.unit, route.canary.deployment, route.headers)
+            spilled_from = route.rollout.id
+        return Meaning(route.live.unit, route.live.deployment, route.headers, spilled_from)
 
     def _check_hope(self, pool: Pool, model: str, deadline: float) -> None:
         if pool.waiting >= QUEUE:

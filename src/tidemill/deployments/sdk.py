@@ -6,7 +6,8 @@ from datetime import datetime
 from tidemill.core.errors import Unavailable
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
-from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Fleet, Rollback
+from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementPage
+from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Fleet, Rollback
 
 
 class DeploymentPending(Unavailable):
@@ -89,3 +90,29 @@ class Deployments:
     def engines(self) -> Fleet:
         """The engines of the server."""
         return self._http.get("/api/engines", Fleet)
+
+    def at(self, moment: datetime, *, environment: str | None = None, name: str | None = None) -> Page[Answering]:
+        """What answered at a moment, with the share of each release while a rollout went on."""
+        params = {"at": moment.isoformat(), "environment": environment, "name": name}
+        return self._http.get("/api/answering", Page[Answering], params=params)
+
+    def retire(self, name: str, *, sunset: datetime, successor: str, note: str = "") -> Page[Retirement]:
+        """Announce that `prod/support`, or `support` everywhere, goes out of service.
+
+        Until the date replies carry `Deprecation` and `Sunset`; after it callers get 410 and the successor's name.
+        Raises NothingToRetire, SunsetPassed.
+        """
+        body = RetirementCreate(name=name, sunset=sunset, successor=successor, note=note)
+        return self._http.post("/api/retirements", Page[Retirement], body)
+
+    def retirements(self) -> Page[Retirement]:
+        """Names that go out of service or are gone, newest first."""
+        return self._http.get("/api/retirements", Page[Retirement])
+
+    def retirement(self, model: str) -> RetirementPage:
+        """The retirement of `prod/support`, and who still asks. Raises RetirementNotFound."""
+        return self._http.get(f"/api/retirements/{model}", RetirementPage)
+
+    def keep(self, model: str) -> None:
+        """Take the retirement of `prod/support` back. Raises RetirementNotFound."""
+        self._http.delete(f"/api/retirements/{model}")

@@ -1,28 +1,39 @@
 """Deciding about deployments: what may go where, what goes live, and what served when."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill.core import events, lineage
+from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
-from tidemill.deployments import store
+from tidemill.deployments import orders, store
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.retirements.types import Retirement
+from tidemill.deployments.rollouts import service as rollouts
+from tidemill.deployments.rollouts import store as rollout_rows
+from tidemill.deployments.rollouts.types import Rollout, RolloutActive, RolloutMove
 from tidemill.deployments.types import (
+    Answering,
     Deployment,
     DeploymentCreate,
     DeploymentNotFound,
     Environment,
-    EnvironmentNotFound,
-    ForceNotAllowed,
-    NotCleared,
-    NotDeployable,
     NothingToRollBack,
-    PromotionOutOfOrder,
     Rollback,
     RollbackAmbiguous,
 )
 from tidemill.releases import service as releases
-from tidemill.releases.types import Release
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the supervisor has to bring about."""
+
+    deployments: list[Deployment]
+    """Oldest first."""
+    rollouts: list[Rollout]
+    retirements: list[Retirement]
 
 
 def environments(ctx: Context) -> Page[Environment]:
@@ -37,47 +48,32 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     A release that is live or starting there already is given back as it is. Raises PromotionOutOfOrder, NotCleared,
     ForceNotAllowed, NotDeployable, EnvironmentNotFound, ReleaseNotFound.
     """
-    before = _environment_before(ctx, body.environment)
+    orders.environment_before(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
     current = store.active(ctx.conn, body.environment, release.name)
     if current and current[-1].release_id == release.id and current[-1].replicas == body.replicas:
         return current[-1]
-    _check_form(release)
-    if body.force_reason is not None and not ctx.actor.has("admin"):
-        raise ForceNotAllowed(
-            f"{ctx.actor.name} is no admin and cannot force a deployment.", hint="Ask an admin, or meet the rules."
-        )
-    approval = None
-    if body.force_reason is None:
-        _check_order(ctx, release, body.environment, before)
-        approval = _check_clearance(ctx, release, body.environment)
-    deployment = Deployment(
-        id=new_id("dep"),
-        environment=body.environment,
-        name=release.name,
-        release_id=release.id,
-        release=release.ref,
-        state="starting",
-        kind="deploy",
+    rollouts.refuse_while_open(ctx, body.environment, release.name)
+    deployment = orders.make(
+        ctx,
+        release,
+        body.environment,
         replicas=body.replicas,
         note=body.note,
-        forced=body.force_reason,
-        approval_id=approval,
-        requested_by=ctx.actor.name,
-        requested_at=ctx.now,
-        live_at=None,
-        ended_at=None,
-        error=None,
+        force_reason=body.force_reason,
     )
-    return _order(ctx, deployment)
+    retirements.refuse_when_gone(ctx, body.environment, release.name)
+    return orders.place(ctx, deployment)
 
 
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
     """Order the release that was live before. It was cleared for this environment then, so nothing is asked again.
 
+    While a rollout goes on, this ends it: the old release, which is live still, answers everybody again.
+
     Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
     """
-    _environment_before(ctx, environment)
+    orders.environment_before(ctx, environment)
     live = [d for d in store.active(ctx.conn, environment) if d.state == "live"]
     names = sorted({d.name for d in live})
     name = body.name or (names[0] if len(names) == 1 else None)
@@ -86,6 +82,10 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
             f"{environment} serves {', '.join(names)}.", hint="Say which one with --name.", param="name"
         )
     current = next((d for d in live if d.name == name), None)
+    under_way = rollout_rows.open_ones(ctx.conn, environment, name) if name is not None else []
+    if under_way and current is not None:
+        rollouts.abort(ctx, under_way[0].id, RolloutMove(note=body.note or "Rolled back by hand."))
+        return current
     previous = None
     if name is not None:
         seen = store.past(ctx.conn, environment, name, 100)
@@ -107,9 +107,10 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
             "live_at": None,
             "ended_at": None,
             "error": None,
+            "rollout_id": None,
         }
     )
-    return _order(ctx, deployment)
+    return orders.place(ctx, deployment)
 
 
 def stop(ctx: Context, deployment_id: str) -> Deployment:
@@ -117,6 +118,15 @@ def stop(ctx: Context, deployment_id: str) -> Deployment:
     found = get(ctx, deployment_id)
     if found.state not in store.ACTIVE:
         return found
+    rollout = rollout_rows.of_deployment(ctx.conn, found.id)
+    if rollout is not None and rollout.deployment_id == found.id:
+        rollouts.abort(ctx, rollout.id, RolloutMove(note="Its deployment was stopped by hand."))
+        return get(ctx, deployment_id)
+    if rollout is not None:
+        raise RolloutActive(
+            f"{found.release} is what the rollout of {rollout.release} goes back to.",
+            hint=f"First: tidemill rollouts abort {rollout.id}",
+        )
     store.update(ctx.conn, found.id, state="stopped", ended_at=ctx.now)
     events.emit(ctx, "deployment.stopped", found.id, {"environment": found.environment, "release": found.release})
     return get(ctx, deployment_id)
@@ -144,23 +154,66 @@ def listing(
 ) -> Page[Deployment]:
     """Deployments, newest first; with `at` what served at that moment."""
     if environment is not None:
-        _environment_before(ctx, environment)
+        orders.environment_before(ctx, environment)
     found = store.listing(
         ctx.conn, environment=environment, name=name, at=at, active_only=active_only, before=cursor, limit=limit + 1
     )
     return page(found, limit)
 
 
-def active(ctx: Context) -> list[Deployment]:
-    """What the supervisor has to bring about, oldest first."""
-    return store.active(ctx.conn)
+def desired(ctx: Context) -> Desired:
+    """What the supervisor has to bring about."""
+    return Desired(
+        deployments=store.active(ctx.conn),
+        rollouts=rollout_rows.open_ones(ctx.conn),
+        retirements=retirements.standing(ctx),
+    )
+
+
+def answered_at(
+    ctx: Context, moment: datetime, *, environment: str | None = None, name: str | None = None
+) -> Page[Answering]:
+    """What answered at a moment, with the share of each: two releases while a rollout shared calls out."""
+    if environment is not None:
+        orders.environment_before(ctx, environment)
+    shared = {r.baseline_deployment_id: r for r in rollout_rows.at(ctx.conn, moment, environment)}
+    found = []
+    live = store.listing(
+        ctx.conn, environment=environment, name=name, at=moment, active_only=False, before=None, limit=1000
+    )
+    for deployment in sorted(live, key=lambda d: (d.environment, d.name, d.id)):
+        rollout = shared.get(deployment.id)
+        weight = rollout_rows.weight_at(ctx.conn, rollout.id, moment) if rollout is not None else 0.0
+        found.append(_answering(deployment, 100 - weight, rollout))
+        candidate = store.get(ctx.conn, rollout.deployment_id) if rollout is not None else None
+        if candidate is not None and weight > 0:
+            found.append(_answering(candidate.model_copy(update={"live_at": None}), weight, rollout))
+    return Page(items=[answering for answering in found if answering.share > 0])
+
+
+def _answering(deployment: Deployment, share: float, rollout: Rollout | None) -> Answering:
+    return Answering(
+        environment=deployment.environment,
+        name=deployment.name,
+        share=share,
+        release=deployment.release,
+        release_id=deployment.release_id,
+        deployment_id=deployment.id,
+        rollout_id=rollout.id if rollout is not None else None,
+        live_at=deployment.live_at,
+    )
 
 
 def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
-    """Its replicas answer: it is live, and what was live under that name no longer. None if it was called off."""
+    """Its replicas answer: it is live, and what was live under that name no longer. None if it was called off.
+
+    A release that is rolled out begins with its first step instead.
+    """
     found = get(ctx, deployment_id)
     if found.state != "starting":
         return None
+    if found.rollout_id is not None:
+        return rollouts.begin(ctx, found)
     for other in store.active(ctx.conn, found.environment, found.name):
         if other.state == "live":
             store.update(ctx.conn, other.id, state="superseded", ended_at=ctx.now)
@@ -178,60 +231,5 @@ def fail(ctx: Context, deployment_id: str, error: str) -> None:
     store.update(ctx.conn, found.id, state="failed", ended_at=ctx.now, error=error[:4000])
     facts = {"environment": found.environment, "release": found.release, "error": error[:1000]}
     events.emit(ctx, "deployment.failed", found.id, facts)
-
-
-def _order(ctx: Context, deployment: Deployment) -> Deployment:
-    for other in store.active(ctx.conn, deployment.environment, deployment.name):
-        if other.state == "starting":
-            store.update(
-                ctx.conn, other.id, state="superseded", ended_at=ctx.now, error=f"Called off for {deployment.release}."
-            )
-    store.insert(ctx.conn, deployment)
-    facts = {"kind": deployment.kind, "forced": deployment.forced, "environment": deployment.environment}
-    node = lineage.Node(
-        id=deployment.id, kind="deployment", label=f"{deployment.release} in {deployment.environment}", facts=facts
-    )
-    lineage.record(ctx, node, [(deployment.release_id, "deploys")])
-    kind = "deployment.forced" if deployment.forced and deployment.kind == "deploy" else "deployment.ordered"
-    events.emit(ctx, kind, deployment.id, facts | {"release": deployment.release, "note": deployment.note})
-    return deployment
-
-
-def _environment_before(ctx: Context, name: str) -> str | None:
-    """The environment that comes before `name` in the order; None for the first. Raises EnvironmentNotFound."""
-    names = [n for n, _ in store.all_environments(ctx.conn)]
-    if name not in names:
-        raise EnvironmentNotFound(
-            f"There is no environment {name!r}.", hint=f"There are {', '.join(names)}.", param="environment"
-        )
-    place = names.index(name)
-    return names[place - 1] if place else None
-
-
-def _check_form(release: Release) -> None:
-    for part in (release.manifest.model, release.manifest.adapter):
-        if part is not None and part.format != "gguf":
-            raise NotDeployable(
-                f"{part.ref} is {part.format}, and the engine serves GGUF.",
-                hint="Release its GGUF form, such as the Q8_0 version that the tuning made.",
-            )
-
-
-def _check_order(ctx: Context, release: Release, environment: str, before: str | None) -> None:
-    if before is not None and not store.was_live(ctx.conn, release.id, before):
-        raise PromotionOutOfOrder(
-            f"{release.ref} has never been live in {before}, which comes before {environment}.",
-            hint=f"First: tidemill deploy {release.ref} --env {before}",
-            details={"needs": before},
-        )
-
-
-def _check_clearance(ctx: Context, release: Release, environment: str) -> str | None:
-    clearance = releases.clearance(ctx, release.id, environment)
-    if not clearance.allowed:
-        raise NotCleared(
-            f"{release.ref} may not go to {environment}. {' '.join(clearance.reasons)}",
-            hint=f"`tidemill releases evidence {release.ref}` shows what is there.",
-            details={"reasons": clearance.reasons},
-        )
-    return clearance.approval.id if clearance.approval else None
+    if found.rollout_id is not None:
+        rollouts.fail(ctx, found.rollout_id, error)

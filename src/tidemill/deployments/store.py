@@ -34,11 +34,12 @@ deployments = sa.Table(
     sa.Column("live_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("error", sa.Text),
+    sa.Column("rollout_id", sa.String(40)),
     sa.Index("ix_deployments_environment_name_id", "environment", "name", "id"),
     sa.Index("ix_deployments_state", "state"),
 )
 
-ACTIVE = ("starting", "live")
+ACTIVE = ("starting", "canary", "live")
 
 
 def all_environments(conn: sa.Connection) -> list[tuple[str, int]]:
@@ -81,6 +82,13 @@ def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
         deployments.c.live_at.is_not(None),
     )
     return conn.execute(query.limit(1)).first() is not None
+
+
+def under(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
+    """Every deployment of a name that was there at `since` or came later."""
+    ended = sa.or_(deployments.c.ended_at.is_(None), deployments.c.ended_at > since)
+    query = sa.select(deployments).where(deployments.c.environment == environment, deployments.c.name == name, ended)
+    return _many(conn, query.order_by(deployments.c.id))
 
 
 def past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:

@@ -4,10 +4,10 @@ import asyncio
 import functools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from tidemill.core.context import SYSTEM, Context
@@ -16,6 +16,8 @@ from tidemill.core.kernel import Kernel
 from tidemill.deployments import service, unit
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.replica import RunningReplica, kill_orphans
+from tidemill.deployments.retirements.types import Retirement
+from tidemill.deployments.route import Arm, Route, routes_of
 from tidemill.deployments.types import Deployment, Fleet
 from tidemill.deployments.unit import Unit
 
@@ -34,20 +36,16 @@ DRAIN_S = 300.0
 QUIT_DRAIN_S = 10.0
 
 
-@dataclass(frozen=True)
-class Route:
-    """Where an environment's name leads."""
-
-    deployment: Deployment
-    unit: Unit
-
-
 class Supervisor:
     """Owns every engine of this server. Its state is touched only on the event loop; what blocks runs in threads."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.pools: dict[str, Pool] = {}
         self.routes: dict[str, Route] = {}
+        self.retirements: dict[str, Retirement] = {}
+        """Names that go out of service or are gone."""
+        self.spilled: Counter[str] = Counter()
+        """By rollout: calls of the new release's users that the old one answered, as no engine of it was ready."""
         self.running = False
         self._kernel = kernel
         self._units: dict[str, Unit] = {}
@@ -102,6 +100,15 @@ class Supervisor:
         ]
         return Fleet(replicas=shown, waiting=sum(p.waiting for p in list(self.pools.values())))
 
+    def deaths(self, release_id: str) -> int:
+        """Deaths and failed starts of a release's engines since this server started."""
+        pool = self.pools.get(release_id)
+        return pool.restarts if pool is not None else 0
+
+    def spills(self, rollout_id: str) -> int:
+        """Calls of the new release's users that the old one answered."""
+        return self.spilled[rollout_id]
+
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call something that blocks."""
         call = functools.partial(function, *args, **kwargs)
@@ -152,19 +159,18 @@ class Supervisor:
 
     async def _read_desired(self) -> list[Deployment]:
         """Pin what environments ask for; returns the deployments that are not live yet."""
-        found = await self.look(service.active)
+        wish = await self.look(service.desired)
         pinned: dict[str, int] = {}
-        routes: dict[str, Route] = {}
-        for deployment in found:
+        arms: list[Arm] = []
+        for deployment in wish.deployments:
             wanted = await self._unit_of(deployment.release_id)
             pinned[wanted.key] = max(pinned.get(wanted.key, 0), deployment.replicas)
             self.pool_for(wanted)
-            if deployment.state == "live":
-                routes[f"{deployment.environment}/{deployment.name}"] = Route(deployment, wanted)
-        self.routes = routes
+            arms.append(Arm(deployment, wanted))
+        self.routes, self.retirements = routes_of(arms, wish.rollouts, wish.retirements)
         for key, pool in self.pools.items():
             pool.pin(pinned.get(key, 0))
-        return [d for d in found if d.state == "starting"]
+        return [d for d in wish.deployments if d.state == "starting"]
 
     async def _unit_of(self, release_id: str) -> Unit:
         if release_id not in self._units:
@@ -212,13 +218,13 @@ class Supervisor:
         if pool.ready >= deployment.replicas:
             live = await self.work(service.go_live, deployment.id)
             if live is not None:
-                self.routes[f"{live.environment}/{live.name}"] = Route(live, pool.unit)
-                log.info("%s is live in %s", live.release, live.environment)
+                await self._read_desired()
+                log.info("%s is %s in %s", live.release, live.state, live.environment)
                 self.wake()
         elif pool.failures >= TRIES:
             await self.work(service.fail, deployment.id, pool.error or "The engine did not start.")
             # A pool that something else still asks for keeps its back-off: a new one would start at once again.
-            asked_for = {d.release_id for d in await self.look(service.active)}
+            asked_for = {d.release_id for d in (await self.look(service.desired)).deployments}
             if pool.ready == 0 and deployment.release_id not in asked_for:
                 self._dissolve(pool)
 

@@ -8,7 +8,7 @@ from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavail
 from tidemill.core.wire import Body, Instant, Name, Value
 from tidemill.releases.types import Policy
 
-State = Literal["starting", "live", "superseded", "failed", "stopped"]
+State = Literal["starting", "canary", "live", "superseded", "failed", "stopped", "rolled_back"]
 ReplicaState = Literal["starting", "ready", "draining", "waiting"]
 
 
@@ -120,7 +120,21 @@ class Deployment(Value):
     requested_at: Instant
     live_at: Instant | None
     ended_at: Instant | None
-    error: str | None = Field(description="Why it failed.")
+    error: str | None = Field(description="Why it failed or was rolled back.")
+    rollout_id: str | None = Field(default=None, description="The rollout that brings it in; null without one.")
+
+
+class Answering(Value):
+    """A deployment that answered at a moment."""
+
+    environment: str
+    name: str
+    share: float = Field(description="Percent of users or sessions that it answered.")
+    release: str
+    release_id: str
+    deployment_id: str
+    rollout_id: str | None = Field(description="The rollout that shared calls out then.")
+    live_at: Instant | None = Field(description="Null for a release that was being tried out.")
 
 
 class Replica(Value):

@@ -1,0 +1,44 @@
+"""Rows of retirements."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import UtcDateTime, metadata, row_values
+from tidemill.deployments.retirements.types import Retirement
+
+retirements = sa.Table(
+    "retirements",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("environment", sa.String(63), sa.ForeignKey("environments.name"), nullable=False),
+    sa.Column("name", sa.String(63), nullable=False),
+    sa.Column("sunset", UtcDateTime, nullable=False),
+    sa.Column("successor", sa.String(200), nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("announced_by", sa.String(120), nullable=False),
+    sa.Column("announced_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("cancelled_at", UtcDateTime),
+    sa.Index("ix_retirements_environment_name", "environment", "name"),
+)
+
+
+def insert(conn: sa.Connection, retirement: Retirement) -> None:
+    """Write a new retirement."""
+    conn.execute(retirements.insert().values(**retirement.model_dump()))
+
+
+def update(conn: sa.Connection, retirement_id: str, **values: Any) -> None:
+    """Change dates."""
+    conn.execute(retirements.update().where(retirements.c.id == retirement_id).values(**values))
+
+
+def standing(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:
+    """Retirements that were not taken back, oldest first: those to come and the tombstones."""
+    query = sa.select(retirements).where(retirements.c.cancelled_at.is_(None)).order_by(retirements.c.id)
+    if environment is not None:
+        query = query.where(retirements.c.environment == environment)
+    if name is not None:
+        query = query.where(retirements.c.name == name)
+    return [Retirement.model_validate(row_values(row)) for row in conn.execute(query)]

@@ -1,0 +1,141 @@
+"""Moves rollouts on by itself: reads what came in, judges it, and does what follows."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from anyio import to_thread
+
+from tidemill.core.context import SYSTEM
+from tidemill.core.errors import TidemillError
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import utc_now
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.rollouts import decisions, service, store
+from tidemill.deployments.rollouts.observations import Observations
+from tidemill.deployments.rollouts.types import Evidence, Infrastructure, Rollout
+from tidemill.deployments.rollouts.watch import Watch
+
+log = logging.getLogger("tidemill.rollouts")
+
+TICK_S = 0.5
+KEEP_S = 2.0
+"""How often the evidence of a rollout that stays where it is is kept."""
+
+
+class Engines(Protocol):
+    """What the supervisor knows about the engines of a release."""
+
+    def deaths(self, release_id: str) -> int:
+        """Deaths and failed starts since the server started."""
+        ...
+
+    def spills(self, rollout_id: str) -> int:
+        """Calls that the old release answered because the new one had no engine ready."""
+        ...
+
+    def wake(self) -> None:
+        """Look again at once."""
+        ...
+
+
+@dataclass
+class _Case:
+    """A rollout under watch."""
+
+    observations: Observations
+    watch: Watch
+    before: Infrastructure | None
+    """What an earlier server had counted."""
+    deaths_at_first: int
+    kept: Evidence | None = None
+    kept_at: float = field(default_factory=time.monotonic)
+
+
+class Controller:
+    """A service of the server. All it knows can be rebuilt from the database and the traces at any time."""
+
+    def __init__(self, kernel: Kernel, engines: Engines) -> None:
+        self._kernel = kernel
+        self._engines = engines
+        self._cases: dict[str, _Case] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; another server goes on from here."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if await to_thread.run_sync(self.tick):
+                    self._engines.wake()
+            except TidemillError as error:
+                log.error("%s Rollouts stay where they are.", error.message)
+            except Exception:
+                log.exception("a round of the rollouts failed; the next one follows")
+            await asyncio.sleep(TICK_S)
+
+    def tick(self) -> bool:
+        """Look at every open rollout once; True when something moved."""
+        now = utc_now()
+        with self._kernel.look(SYSTEM) as ctx:
+            found = [r for r in service.open_ones(ctx) if r.began_at is not None]
+            due = any(r.ended_at is None and r.sunset <= now for r in retirements.standing(ctx))
+        if due:
+            with self._kernel.work(SYSTEM) as ctx:
+                retirements.end_due(ctx, now)
+        self._cases = {r.id: case for r in found if (case := self._cases.get(r.id)) is not None}
+        moved = [self._look_at(rollout) for rollout in found]
+        return due or any(moved)
+
+    def _look_at(self, rollout: Rollout) -> bool:
+        case = self._cases.get(rollout.id)
+        if case is None:
+            case = self._cases[rollout.id] = self._open(rollout)
+        with self._kernel.look(SYSTEM) as ctx:
+            for answer in case.observations.answers(ctx):
+                case.watch.answer(answer)
+            for verdict in case.observations.verdicts(ctx):
+                case.watch.verdict(verdict)
+        evidence = self._evidence(rollout, case)
+        decision = decisions.decide(rollout, evidence, evidence.at)
+        if decision.action == "stay" and not self._worth_keeping(case, evidence):
+            return False
+        with self._kernel.work(SYSTEM) as ctx:
+            after = service.advance(ctx, rollout, decision, evidence)
+        case.kept, case.kept_at = evidence, time.monotonic()
+        if decision.action != "stay":
+            log.warning("rollout of %s in %s: %s. %s", rollout.release, rollout.environment, after.state, after.reason)
+        return decision.action != "stay"
+
+    def _open(self, rollout: Rollout) -> _Case:
+        with self._kernel.look(SYSTEM) as ctx:
+            kept = store.evidence_of(ctx.conn, rollout.id)
+        return _Case(
+            observations=Observations(rollout),
+            watch=Watch(rollout),
+            before=kept.infrastructure if kept is not None else None,
+            deaths_at_first=self._engines.deaths(rollout.release_id),
+        )
+
+    def _evidence(self, rollout: Rollout, case: _Case) -> Evidence:
+        deaths = self._engines.deaths(rollout.release_id) - case.deaths_at_first
+        spilled = self._engines.spills(rollout.id)
+        if case.before is not None:
+            deaths, spilled = deaths + case.before.deaths, spilled + case.before.spilled
+        return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled)
+
+    def _worth_keeping(self, case: _Case, evidence: Evidence) -> bool:
+        if case.kept is not None and time.monotonic() - case.kept_at < KEEP_S:
+            return False
+        same = case.kept is not None and case.kept.model_copy(update={"at": evidence.at}) == evidence
+        return not same

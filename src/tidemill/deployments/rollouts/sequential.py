@@ -1,0 +1,259 @@
+"""Is the canary worse? Tests that may be looked at after every answer.
+
+Scores from 0 to 1 come in two groups of unequal size, the canary's and the baseline's. Each test keeps a wealth that
+starts at 1 and bets against a null hypothesis; while the null holds, the wealth exceeds 1/alpha at any time at all with
+probability at most alpha (Ville's inequality), however often one looks and whenever one stops.
+
+Answers are taken in blocks of `n` answers of the baseline and `m` of the canary, of a composition that does not depend
+on their scores. For the null «mean(canary) - mean(baseline) >= null» a block multiplies the wealth by
+
+    prod_baseline (1 + a (y - c))  *  prod_canary (1 - b (y - c - null)),      with n a = m b, and a, b >= 0.
+
+Its mean is at most exp(n a (mu - c) - m b (mu' - c - null)) <= exp((mu - c) (n a - m b)) = 1 for every c that was
+chosen before the block, as mu' >= mu + null. For pass/fail scores and null = 0 this is the safe test of two proportions
+by Turner, Ly and Grünwald ("Generic E-variables for exact sequential k-sample tests that allow for optional stopping",
+2021); the form with a bet per observation extends it to any bounded score, as in Waudby-Smith and Ramdas ("Estimating
+means of bounded random variables by betting", 2024). The means may change in time, as long as they do so together.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+EFFECTS = np.array([0.04, 0.08, 0.15, 0.25, 0.45])
+"""Distances from the null, in score points, that the bets are made for."""
+WEIGHTS = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
+"""How the wealth is shared among them at the start."""
+BOLDEST = 0.95
+"""No bet may lose more than this share of the wealth on one answer."""
+LARGEST_BLOCK = 20
+"""Answers of the larger group in one block at most."""
+LOWEST_VARIANCE = 0.01
+LARGEST_LOG = 60.0
+GRID = 101
+"""Nulls for the confidence sequence, from -1 to 1: its ends are exact to 0.02."""
+STAKES = np.array([0.3, 0.7, 1.2, 1.7])
+"""Bets on a coin, as in 1 + stake (outcome - 1/2)."""
+
+
+class Wealth:
+    """Bets against «mean(canary) - mean(baseline) >= null», for several nulls at once."""
+
+    def __init__(self, nulls: Array) -> None:
+        self._nulls = nulls[:, None]
+        self._log = np.log(WEIGHTS) + np.zeros((len(nulls), 1))
+        self._best = np.zeros(len(nulls))
+
+    def add(self, baseline: Array, canary: Array, centre: Array, variance: float) -> None:
+        """Take in one block. `centre`, one for each null, and `variance` come from the blocks before it."""
+        share = len(canary) / (len(baseline) + len(canary))
+        first = centre[:, None]
+        second = first + self._nulls
+        up, down = share * EFFECTS / variance, (1 - share) * EFFECTS / variance
+        # One scale for both keeps n a = m b. A factor at its worst, y = 0 or y = 1, stays above 1 - BOLDEST.
+        worst = np.maximum(up * np.maximum(first, 0), down * np.maximum(1 - second, 0))
+        scale = np.minimum(1.0, BOLDEST / np.maximum(worst, 1e-12))
+        up, down = up * scale, down * scale
+        for value, count in zip(*np.unique(baseline, return_counts=True), strict=True):
+            self._log += count * np.log1p(up * (value - first))
+        for value, count in zip(*np.unique(canary, return_counts=True), strict=True):
+            self._log += count * np.log1p(down * (second - value))
+        self._best = np.maximum(self._best, self.log_now())
+
+    def log_now(self) -> Array:
+        """The natural logarithm of the wealth against each null."""
+        top = self._log.max(axis=1)
+        found: Array = top + np.log(np.exp(self._log - top[:, None]).sum(axis=1))
+        return found
+
+    def log_best(self) -> Array:
+        """The highest that it ever was; this is what may be compared with log(1/alpha) at any time."""
+        return self._best
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known about the difference canary - baseline after some answers. Higher scores are better."""
+
+    baseline_answers: int
+    canary_answers: int
+    baseline_mean: float | None
+    canary_mean: float | None
+    difference: float | None
+    low: float
+    high: float
+    """A confidence sequence for the difference: it holds at all times together with probability 1 - alpha."""
+    worse: float
+    """E-value against «the canary is not worse»."""
+    good_enough: float
+    """E-value against «the canary is worse by the margin or more»."""
+
+
+class Group:
+    """Sums over the answers of one group."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.squares = 0.0
+
+    def add(self, values: Array) -> None:
+        """Take in scores."""
+        self.count += len(values)
+        self.total += float(values.sum())
+        self.squares += float((values**2).sum())
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score; None without any."""
+        return self.total / self.count if self.count else None
+
+    @property
+    def spread(self) -> float:
+        """Sum of the squared distances from the mean."""
+        return max(self.squares - self.total**2 / self.count, 0.0) if self.count else 0.0
+
+
+class Comparison:
+    """Two groups of scores from 0 to 1, looked at after every one. A higher score is better.
+
+    `margin` is how much worse, in score points, the canary may be. `worse` is about any harm, or about harm beyond
+    `harm_beyond` points. With `interval` False no confidence sequence is kept, which is faster.
+    """
+
+    def __init__(
+        self, *, margin: float = 0.05, alpha: float = 0.05, interval: bool = True, harm_beyond: float = 0.0
+    ) -> None:
+        self._grid = np.linspace(-1, 1, GRID) if interval else np.array([])
+        self._alpha = alpha
+        # The second kind of wealth sees 1 - y: «better by at most» becomes «worse by at least».
+        self._harm = _nulls(-harm_beyond, self._grid)
+        self._good = _nulls(margin, -self._grid)
+        self._against_harm, self._against_good = Wealth(self._harm), Wealth(self._good)
+        self._waiting: tuple[deque[float], deque[float]] = (deque(), deque())
+        self._seen = (Group(), Group())
+        self._used = (Group(), Group())
+
+    def add(self, value: float, *, canary: bool) -> None:
+        """Take in one score; one outside 0 to 1 counts as the nearer end."""
+        value = min(max(float(value), 0.0), 1.0)
+        self._seen[canary].add(np.array([value]))
+        self._waiting[canary].append(value)
+        # The make-up of a block follows from how many answers there are, never from how good they are.
+        sizes = self._sizes()
+        while len(self._waiting[0]) >= sizes[0] and len(self._waiting[1]) >= sizes[1]:
+            self._bet(_take(self._waiting[0], sizes[0]), _take(self._waiting[1], sizes[1]))
+
+    def _sizes(self) -> tuple[int, int]:
+        baseline, canary = self._seen[0].count, self._seen[1].count
+        if min(baseline, canary) == 0:
+            return 1, 1
+        if baseline >= canary:
+            return min(round(baseline / canary), LARGEST_BLOCK), 1
+        return 1, min(round(canary / baseline), LARGEST_BLOCK)
+
+    def _bet(self, baseline: Array, canary: Array) -> None:
+        first, second = self._used
+        count = first.count + second.count
+        # Two imagined answers half way with the spread of a pass/fail score at 0.7 keep the first bets sane.
+        mean = (first.total + second.total + 1.0) / (count + 2)
+        part = second.count / (count + 2)
+        variance = max((first.spread + second.spread + 0.42) / (count + 2), LOWEST_VARIANCE)
+        self._against_harm.add(baseline, canary, mean - part * self._harm, variance)
+        self._against_good.add(1 - baseline, 1 - canary, 1 - mean - part * self._good, variance)
+        first.add(baseline)
+        second.add(canary)
+
+    @property
+    def worse(self) -> float:
+        """The highest e-value so far against «the canary is not worse»."""
+        return math.exp(min(self._against_harm.log_best()[0], LARGEST_LOG))
+
+    @property
+    def good_enough(self) -> float:
+        """The highest e-value so far against «the canary is worse by the margin or more»."""
+        return math.exp(min(self._against_good.log_best()[0], LARGEST_LOG))
+
+    @property
+    def difference(self) -> float | None:
+        """Canary less baseline, as it looks now."""
+        means = [group.mean for group in self._seen]
+        return means[1] - means[0] if means[0] is not None and means[1] is not None else None
+
+    def read(self) -> Reading:
+        """Everything known by now."""
+        low, high = self._bounds()
+        return Reading(
+            baseline_answers=self._seen[0].count,
+            canary_answers=self._seen[1].count,
+            baseline_mean=self._seen[0].mean,
+            canary_mean=self._seen[1].mean,
+            difference=self.difference,
+            low=low,
+            high=high,
+            worse=self.worse,
+            good_enough=self.good_enough,
+        )
+
+    def _bounds(self) -> tuple[float, float]:
+        """The ends of what neither side rejects at alpha/2."""
+        limit = math.log(2 / self._alpha)
+        below = self._grid[self._against_good.log_best()[1:] >= limit]
+        above = self._grid[self._against_harm.log_best()[1:] >= limit]
+        low = float(below.max()) if len(below) else -1.0
+        high = float(above.min()) if len(above) else 1.0
+        return low, max(low, high)
+
+
+class RatioTest:
+    """Is a positive quantity, such as latency or cost, larger in the canary than `1 + tolerance` times the baseline's?
+
+    Each value of the canary meets the median of an odd number of the baseline's. While the canary's values are no
+    larger than allowed, it wins at most every second time, whatever the shape of the distributions: a coin is bet on.
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self._factor = 1 + tolerance
+        self._waiting: tuple[deque[float], deque[float]] = (deque(), deque())
+        self._seen: tuple[list[float], list[float]] = ([], [])
+        self._log = np.full(len(STAKES), -math.log(len(STAKES)))
+        self._best = 0.0
+
+    def add(self, value: float, *, canary: bool) -> None:
+        """Take in one value."""
+        self._waiting[canary].append(value)
+        self._seen[canary].append(value)
+        rivals = self._rivals()
+        while self._waiting[1] and len(self._waiting[0]) >= rivals:
+            allowed = float(np.median(_take(self._waiting[0], rivals))) * self._factor
+            one = self._waiting[1].popleft()
+            won = 0.5 if one == allowed else float(one > allowed)
+            self._log += np.log1p(STAKES * (won - 0.5))
+            self._best = max(self._best, float(np.logaddexp.reduce(self._log)))
+
+    def _rivals(self) -> int:
+        fit = min(len(self._seen[0]) // max(len(self._seen[1]), 1), LARGEST_BLOCK)
+        return max(fit - 1 + fit % 2, 1)
+
+    @property
+    def worse(self) -> float:
+        """The highest e-value so far against «the canary's is no larger than allowed»."""
+        return math.exp(min(self._best, LARGEST_LOG))
+
+    def medians(self) -> tuple[float | None, float | None]:
+        """The medians of baseline and canary."""
+        first, second = (float(np.median(values)) if values else None for values in self._seen)
+        return first, second
+
+
+def _nulls(first: float, grid: Array) -> Array:
+    return np.concatenate([[first], grid])
+
+
+def _take(queue: deque[float], count: int) -> Array:
+    return np.array([queue.popleft() for _ in range(count)])
