@@ -18,6 +18,7 @@ from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, failing_plainly, terminal
 from tidemill.data import cli as data
 from tidemill.deployments import cli as deployments
+from tidemill.deployments.rollouts import cli as rollouts
 from tidemill.evals import cli as evals
 from tidemill.gateway import cli as gateway
 from tidemill.governance import cli as governance
@@ -27,9 +28,9 @@ from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
+from tidemill.traces import cli as traces
 from tidemill.traces.masking import cli as masking
 from tidemill.traces.prices import cli as prices
-from tidemill.traces import cli as traces
 from tidemill.traces.scores import cli as scores
 from tidemill.tuning import cli as tuning
 
@@ -49,6 +50,7 @@ COMMANDS = {
     "evals": evals.app,
     "tune": tuning.app,
     "deployments": deployments.app,
+    "rollouts": rollouts.app,
     "pipelines": pipelines.app,
     "runs": runs_cli.app,
     "calls": gateway.app,

@@ -14,6 +14,7 @@ from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
+from tidemill.deployments.rollouts.sdk import Rollouts
 from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
@@ -57,6 +58,7 @@ class Client:
         self.jobs = Jobs(self.http)
         self.prompts = Prompts(self.http)
         self.deployments = Deployments(self.http)
+        self.rollouts = Rollouts(self.http)
         self.gateway = Gateway(self.http)
         self.traces = Traces(self.http)
         self.scores = Scores(self.http)

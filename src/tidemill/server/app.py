@@ -22,6 +22,7 @@ from tidemill.core.settings import Settings
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
 from tidemill.deployments import routes as deployments
+from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.routing import EngineRouter
 from tidemill.deployments.supervisor import Supervisor
 from tidemill.evals import routes as evals
@@ -201,7 +202,7 @@ def build(settings: Settings) -> Application:
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.part(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
-    services: list[Service] = [intake, gateway, supervisor]
+    services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor)]
     return Application(
         kernel=kernel,
         api=api,
