@@ -1,5 +1,6 @@
 """Feedback and scores, on SQLite and on PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -218,3 +219,21 @@ def test_a_score_is_taken_back_by_who_gave_it_or_a_developer(kernel: Kernel) -> 
         service.delete_score(ctx, score.id)
     with kernel.look(OWNER) as ctx, pytest.raises(ScoreNotFound):
         service.get_score(ctx, score.id)
+
+
+def test_two_requests_at_once_leave_one_score(kernel: Kernel) -> None:
+    store(kernel, *(answer(n) for n in range(30)))
+    bodies = [
+        {"items": [{"response_id": f"chatcmpl-{n}", "score": value} for n in order]}
+        for value, order in ((1, range(30)), (2, range(29, -1, -1)), (3, range(30)), (4, range(29, -1, -1)))
+    ]
+
+    def send(body: dict[str, object]) -> int:
+        with kernel.work(OWNER) as ctx:
+            return service.give_feedback_bulk(ctx, FeedbackBulk.model_validate(body)).kept
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(send, bodies)) == [30] * 4
+    kept = found(kernel)
+    assert len({s.response_id for s in kept}) == len(kept) == 30
+    assert len({s.value for s in kept}) == 1

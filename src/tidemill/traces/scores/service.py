@@ -9,7 +9,6 @@ from pydantic import JsonValue, ValidationError
 
 from tidemill.core import events
 from tidemill.core.context import Context
-from tidemill.core.db import hold
 from tidemill.core.errors import TidemillError, first_fault
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
@@ -125,10 +124,9 @@ def record(ctx: Context, body: ScoreCreate) -> Score:
 def keep(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
     """Write a verdict, over the one that its author gave before."""
     made = _score(ctx, judged, verdict)
-    hold(ctx.conn, f"scores of {made.trace_id}")
     before = store.same(ctx.conn, made)
     if before is None:
-        store.insert(ctx.conn, [made])
+        made = made.model_copy(update={"id": store.put(ctx.conn, made)})
     else:
         made = made.model_copy(update={"id": before.id})
         if made.model_copy(update={"at": before.at}) == before:

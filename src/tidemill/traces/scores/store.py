@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
 from tidemill.traces.types.scores import Score, ScoreFilter, ScorePoint, SeriesKey
+
+_UNIQUE = ("target", "name", "source", "author", "recorded_by")
 
 scores = sa.Table(
     "scores",
@@ -35,7 +38,7 @@ scores = sa.Table(
     sa.Column("user", sa.Text),
     sa.Column("session", sa.Text),
     sa.Column("span_start", UtcDateTime, nullable=False),
-    sa.UniqueConstraint("target", "name", "source", "author", "recorded_by"),
+    sa.UniqueConstraint(*_UNIQUE),
     sa.Index("ix_scores_trace_id", "trace_id"),
     sa.Index("ix_scores_response_id", "response_id"),
     sa.Index("ix_scores_name_span_start", "name", "span_start"),
@@ -70,10 +73,14 @@ def same(conn: sa.Connection, score: Score) -> Score | None:
     return _first(conn, sa.select(scores).where(*key))
 
 
-def insert(conn: sa.Connection, made: Sequence[Score]) -> None:
-    """Write new scores."""
-    if made:
-        conn.execute(scores.insert(), [_values(score) for score in made])
+def put(conn: sa.Connection, score: Score) -> str:
+    """Write a score and return its id: the one it has already when its author has just judged elsewhere at once."""
+    kind = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    values = _values(score)
+    statement = kind(scores).values(**values)
+    fresh = {name: statement.excluded[name] for name in values if name not in ("id", *_UNIQUE)}
+    written = statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh).returning(scores.c.id)
+    return str(conn.execute(written).scalar_one())
 
 
 def replace(conn: sa.Connection, score: Score) -> None:
