@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         description="Personal data to mask in traces before they are stored: a list of email, phone, card, iban, ip, "
         "secret, or all. Rules beside it: `tidemill masking`.",
     )
+    monitor_seconds: float = Field(
+        default=60.0, ge=0.1, description="How often objectives, indicators and triggers are looked at."
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     @property

@@ -1,1 +1,1 @@
-"""Watching what is in production: drift, service levels, alerts and the triggers that act on them."""
+"""Monitors: drift, objectives with error budgets, alerts, notifiers, and triggers with two keys."""

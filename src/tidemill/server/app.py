@@ -35,6 +35,9 @@ from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.door import Gateway
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
+from tidemill.monitors import routes as monitors
+from tidemill.monitors.scheduler import Scheduler
+from tidemill.monitors.service import LISTENERS as MONITOR_LISTENERS
 from tidemill.pipelines import routes as pipelines
 from tidemill.pipelines.jobs import RUN as PIPELINE_RUN
 from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
@@ -70,6 +73,7 @@ ROUTERS = (
     evals.router,
     tuning.router,
     deployments.router,
+    monitors.router,
     pipelines.router,
     gateway.router,
     masking.router,
@@ -88,7 +92,11 @@ JOBS: dict[str, JobKind | JobFunction] = {
 }
 """Every kind of durable job and the function that does it."""
 
-LISTENERS: dict[str, Sequence[Listener]] = {**PIPELINE_LISTENERS, **ONLINE_LISTENERS}
+LISTENERS: dict[str, Sequence[Listener]] = {
+    **PIPELINE_LISTENERS,
+    **ONLINE_LISTENERS,
+    **MONITOR_LISTENERS,
+}
 """Who is told of which kind of fact, in the transaction that records it."""
 
 
@@ -207,7 +215,7 @@ def build(settings: Settings) -> Application:
         kernel=kernel,
         api=api,
         services=services,
-        workers=[JobWorkers(kernel), OnlineEvaluation(kernel)],
+        workers=[JobWorkers(kernel), OnlineEvaluation(kernel), Scheduler(kernel)],
         framed=framed,
         gateway=gateway,
         intake=intake,

@@ -1,0 +1,155 @@
+"""Deciding about objectives: what is kept, and what a check of one opens or resolves."""
+
+from datetime import timedelta
+from typing import Any
+
+from tidemill.core import events
+from tidemill.core.context import Actor, Context
+from tidemill.core.errors import nearest
+from tidemill.core.kernel import Kernel
+from tidemill.core.wire import Page, new_id
+from tidemill.monitors import alerts, sli, slo, triggers
+from tidemill.monitors.store import objectives as store
+from tidemill.monitors.types import Alert, BurnRule, Cause, Severity, Slo, SloNotFound, SloPut, SloStatus
+
+QUIET_S = 300.0
+"""An alert resolves itself when its rules have been quiet for so long: a burn at the border would flicker."""
+
+SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
+
+
+def put(ctx: Context, name: str, body: SloPut) -> Slo:
+    """Make or change an objective. When it counts something else than before, counting begins again."""
+    known = store.by_name(ctx.conn, "slo", name)
+    spec = body.model_dump(mode="json")
+    if known is not None and known["spec"] == spec:
+        return _slo(known)
+    row: dict[str, Any] = {
+        "id": known["id"] if known is not None else new_id("slo"),
+        "kind": "slo",
+        "name": name,
+        "spec": spec,
+        "saved_by": ctx.actor.name,
+        "saved_at": ctx.now,
+        "summary": "",
+        "verdict": None,
+        "checked_at": None,
+    }
+    store.put(ctx.conn, row)
+    if known is not None:
+        store.forget_counts(ctx.conn, row["id"])
+    store.forget_turn(ctx.conn, turn_key(name))
+    events.emit(ctx, "slo.saved", row["id"], {"name": name, **spec})
+    return _slo(row)
+
+
+def turn_key(name: str) -> str:
+    """Under which the scheduler takes turns."""
+    return f"slo:{name}"
+
+
+def _slo(row: dict[str, Any]) -> Slo:
+    kept = {key: row[key] for key in ("id", "name", "saved_by", "saved_at")}
+    return Slo.model_validate(row["spec"] | kept)
+
+
+def row_of(ctx: Context, name: str) -> dict[str, Any]:
+    """One objective as it is kept. Raises SloNotFound."""
+    row = store.by_name(ctx.conn, "slo", name)
+    if row is None:
+        near = nearest(name, [known["name"] for known in store.listing(ctx.conn, "slo")])
+        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill slo list` shows what there is."
+        raise SloNotFound(f"There is no objective {name!r}.", hint=hint)
+    return row
+
+
+def get(ctx: Context, name: str) -> Slo:
+    """One objective. Raises SloNotFound."""
+    return _slo(row_of(ctx, name))
+
+
+def listing(ctx: Context, *, cursor: str | None = None, limit: int = 50) -> Page[Slo]:
+    """Objectives by name."""
+    found = [_slo(row) for row in store.listing(ctx.conn, "slo", after=cursor, limit=limit + 1)]
+    return Page(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
+
+
+def remove(ctx: Context, name: str) -> None:
+    """Look at it no longer; its alerts are resolved. Raises SloNotFound."""
+    row = row_of(ctx, name)
+    for severity in SEVERITIES:
+        alerts.clear(ctx, f"slo:{name}:{severity}", why="The objective was removed.")
+    store.delete(ctx.conn, row["id"])
+    store.forget_turn(ctx.conn, turn_key(name))
+    events.emit(ctx, "slo.removed", row["id"], {"name": name})
+
+
+def status(ctx: Context, name: str) -> SloStatus:
+    """Where an objective stands now. Nothing is opened or resolved. Raises SloNotFound."""
+    return _measure(ctx, name)[0]
+
+
+def _measure(ctx: Context, name: str) -> tuple[SloStatus, dict[str, Any], sli.Tally]:
+    row = row_of(ctx, name)
+    found = _slo(row)
+    fresh = sli.fresh_minutes(ctx, found, row["counted_until"])
+    standing = [alert.id for alert in alerts.unresolved(ctx, "slo", name)]
+    count = sli.counter(ctx, found, row["counted_until"], fresh)
+    return slo.status(found, ctx.now, count, standing), row, fresh
+
+
+def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
+    """Look now: count outside any writing transaction, then open or resolve alerts. Raises SloNotFound."""
+    with kernel.look(actor) as ctx:
+        measured, row, fresh = _measure(ctx, name)
+    with kernel.work(actor) as ctx:
+        if not store.checked(ctx.conn, row["id"], at=measured.at, verdict=measured.verdict, summary=summary(measured)):
+            return measured  # a later check has spoken, or the objective is gone
+        sli.settle(ctx, measured.slo, row["counted_until"], fresh)
+        for severity in SEVERITIES:
+            _follow(ctx, measured, severity)
+        triggers.look_at_all(ctx)
+        standing = [alert.id for alert in alerts.unresolved(ctx, "slo", name)]
+    return measured.model_copy(update={"alerts": standing})
+
+
+def _follow(ctx: Context, measured: SloStatus, severity: Severity) -> Alert | None:
+    said = slo.speaks(measured.rules, severity)
+    cause = f"slo:{measured.slo.name}:{severity}"
+    if said == "quiet":
+        return alerts.clear(ctx, cause, quiet_s=QUIET_S, why="The error budget is no longer burnt too fast.")
+    if said != "burning":
+        return None
+    rules = [rule for rule in measured.rules if rule.severity == severity and rule.verdict == "burning"]
+    return alerts.raise_(ctx, _cause(measured, severity, rules))
+
+
+def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> Cause:
+    goal = measured.slo
+    what = {
+        "latency": f"calls within {goal.threshold_ms or 0:g} ms",
+        "errors": "calls without error",
+        "quality": f"{goal.score} passing",
+    }[goal.kind]
+    worst = max(rules, key=lambda rule: rule.factor)
+    share = 1 - (worst.long.bad_share or 0.0)
+    length = timedelta(seconds=worst.long_s)
+    title = f"{goal.name}: {share:.1%} {what} in {length}, goal {goal.goal:.4g}; {worst.why}"
+    evidence = {
+        "goal": goal.goal,
+        "share": measured.share,
+        "budget_left": measured.budget_left,
+        "rules": [rule.model_dump(mode="json") for rule in rules],
+    }
+    return Cause(kind="slo", name=goal.name, severity=severity, title=title, evidence=evidence)
+
+
+def summary(measured: SloStatus) -> str:
+    """One line on where an objective stands."""
+    if measured.share is None:
+        return "nothing was counted"
+    left = measured.budget_left if measured.budget_left is not None else 1.0
+    burning = [rule for rule in measured.rules if rule.verdict == "burning"]
+    fastest = max((rule.long_burn or 0.0 for rule in burning), default=0.0)
+    tail = f", burning at {fastest:.3g}x" if burning else ""
+    return f"{measured.share:.2%} of {measured.counts.total} good, {left:.0%} of the budget left{tail}"

@@ -1,0 +1,147 @@
+"""The arithmetic of objectives: error budgets, burn rates over two windows, and when figures are too few to speak.
+
+The pairs of windows and their factors are those of the Site Reliability Workbook (Google, 2018, chapter 5): a rule
+speaks when both a long window and one of a twelfth of its length burn the budget faster than its factor.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from scipy import special
+
+from tidemill.evals.service import wilson
+from tidemill.monitors.types import BurnRule, Counts, Severity, Slo, SloStatus, Verdict
+
+HOUR, DAY = 3600, 86400
+
+SURE = 0.001
+"""A rule speaks only when so many bad ones are less likely than this under an objective that is just met."""
+
+Z = 1.959963984540054
+
+CEILING = 0.9
+"""A factor that a lenient objective can never reach is lowered to this share of the fastest burn there is."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A long window, the factor it must burn at, and whom that calls. The short window is a twelfth of it."""
+
+    severity: Severity
+    factor: float
+    long_s: int
+
+
+PAIRS = (Pair("page", 14.4, HOUR), Pair("page", 6.0, 6 * HOUR), Pair("ticket", 1.0, 3 * DAY))
+
+CountSince = Callable[[datetime], Counts]
+"""Counts the calls or scores from a moment up to now."""
+
+
+def burn_rules(slo: Slo, now: datetime, count: CountSince) -> list[BurnRule]:
+    """Every rule of an objective with its figures. No window is longer than the objective's own."""
+    fastest = CEILING / (1 - slo.goal)
+    made = []
+    for pair in PAIRS:
+        long_s = min(pair.long_s, slo.window_s)
+        short_s = long_s // 12
+        long = count(now - timedelta(seconds=long_s))
+        short = count(now - timedelta(seconds=short_s))
+        made.append(_rule(slo, Pair(pair.severity, min(pair.factor, fastest), long_s), short_s, long, short))
+    return made
+
+
+def _rule(slo: Slo, pair: Pair, short_s: int, long: Counts, short: Counts) -> BurnRule:
+    budget = 1 - slo.goal
+    long_burn = long.bad / long.total / budget if long.total else None
+    short_burn = short.bad / short.total / budget if short.total else None
+    p_value = chance(long, budget) if long.total else None
+    verdict, why = _judge(slo.min_events, pair.factor, long, long_burn, short_burn, p_value)
+    return BurnRule(
+        severity=pair.severity,
+        factor=pair.factor,
+        long_s=pair.long_s,
+        short_s=short_s,
+        long=long,
+        short=short,
+        long_burn=long_burn,
+        short_burn=short_burn,
+        p_value=p_value,
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _judge(
+    least: int, factor: float, long: Counts, long_burn: float | None, short_burn: float | None, p_value: float | None
+) -> tuple[str, str]:
+    if long.total < least or long_burn is None or p_value is None:
+        return "inconclusive", f"{long.total} of at least {least} events"
+    if long_burn < factor:
+        return "quiet", f"burns at {long_burn:.3g}x, under {factor:.3g}x"
+    if short_burn is None:
+        return "inconclusive", "nothing came lately, so nobody knows whether it goes on"
+    if short_burn < factor:
+        return "quiet", f"burnt at {long_burn:.3g}x, and has stopped: {short_burn:.3g}x lately"
+    if p_value > SURE:
+        return "inconclusive", f"burns at {long_burn:.3g}x, which {long.bad} of {long.total} do not yet prove"
+    return "burning", f"burns the error budget at {long_burn:.3g}x, {short_burn:.3g}x lately"
+
+
+def chance(counts: Counts, bad_share: float) -> float:
+    """Chance of at least so many bad ones when each is bad with `bad_share` (binomial, exact)."""
+    return 1.0 if counts.bad == 0 else float(special.bdtrc(counts.bad - 1, counts.total, bad_share))
+
+
+def status(slo: Slo, now: datetime, count: CountSince, alerts: list[str]) -> SloStatus:
+    """Where the objective stands: share of good ones with its interval, what is left of the budget, every rule."""
+    counts = count(now - timedelta(seconds=slo.window_s))
+    share = low = high = left = None
+    if counts.total:
+        rate = wilson(counts.total - counts.bad, counts.total)
+        share, low, high = rate.value, rate.low, rate.high
+        left = 1 - counts.bad / (counts.total * (1 - slo.goal))
+    verdict, needed = judge_share(slo.goal, slo.min_events, counts, low, high)
+    return SloStatus(
+        slo=slo,
+        at=now,
+        counts=counts,
+        share=share,
+        low=low,
+        high=high,
+        budget_left=left,
+        verdict=verdict,
+        needed=needed,
+        rules=burn_rules(slo, now, count),
+        alerts=alerts,
+    )
+
+
+def judge_share(
+    goal: float, least: int, counts: Counts, low: float | None, high: float | None
+) -> tuple[Verdict, int | None]:
+    """Whether the share is on one side of the goal for sure; else about how many more events would settle it."""
+    if counts.total < least or low is None or high is None:
+        return "inconclusive", least - counts.total
+    if low >= goal:
+        return "pass", None
+    if high < goal:
+        return "fail", None
+    share = 1 - counts.bad / counts.total
+    gap = abs(share - goal)
+    # At 0 or 1 the plain variance is 0; Wilson's centre is not.
+    centre = (counts.total * share + Z * Z / 2) / (counts.total + Z * Z)
+    if gap < 1e-9:
+        return "inconclusive", None
+    return "inconclusive", max(1, ceil(Z * Z * centre * (1 - centre) / gap**2) - counts.total)
+
+
+def speaks(rules: list[BurnRule], severity: Severity) -> str:
+    """What the rules of one severity say together: burning when one burns, quiet when all are."""
+    verdicts = {rule.verdict for rule in rules if rule.severity == severity}
+    return "burning" if "burning" in verdicts else "quiet" if verdicts == {"quiet"} else "inconclusive"
+
+
+__all__ = ["PAIRS", "SURE", "Counts", "Slo", "burn_rules", "chance", "judge_share", "speaks", "status"]

@@ -1,0 +1,1 @@
+"""Rows of objectives, alerts, notifiers, deliveries and triggers."""
