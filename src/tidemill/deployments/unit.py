@@ -27,6 +27,7 @@ class Unit:
     adapter: ModelVersion | None = None
     release_id: str | None = None
     prompt: tuple[Message, ...] = ()
+    prompt_ref: str | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
 
     def target(self, base_url: str, replica_id: str, environment: str | None, deployment_id: str | None) -> Target:
@@ -40,6 +41,7 @@ class Unit:
             deployment_id=deployment_id,
             environment=environment,
             prompt=self.prompt,
+            prompt_ref=self.prompt_ref,
             sampling=self.sampling,
         )
 
@@ -103,5 +105,6 @@ def _from_release(ctx: Context, release: Release) -> Unit:
         adapter=registry.get_version(ctx, manifest.adapter.version_id) if manifest.adapter is not None else None,
         release_id=release.id,
         prompt=tuple(Message.model_validate(m.model_dump()) for m in messages),
+        prompt_ref=manifest.prompt.ref if manifest.prompt is not None else None,
         sampling=sampling,
     )

@@ -82,6 +82,8 @@ class Target:
     deployment_id: str | None = None
     environment: str | None = None
     prompt: tuple[Message, ...] = ()
+    prompt_ref: str | None = None
+    """The prompt's name and version, such as `support@2`."""
     sampling: dict[str, Any] = field(default_factory=dict)
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What every reply from here carries, such as `Sunset`."""
