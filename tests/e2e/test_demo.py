@@ -1,6 +1,5 @@
 """The demo through the installed command line, killed (-9) three times on its way, and what is in the books after."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ import pytest
 
 from tidemill.client import Client
 from tidemill.core import presence
+from tidemill.core.http import ServerUnreachable
 
 pytestmark = [pytest.mark.slow, pytest.mark.tune, pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -56,7 +57,7 @@ class Play:
         while not ready():
             assert process.poll() is None, f"the demo ended before {what}:\n{self.tail()}"
             assert time.monotonic() < deadline, f"no {what} in time:\n{self.tail()}"
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def finish(self) -> str:
         process = self.start()
@@ -66,11 +67,18 @@ class Play:
     def tail(self) -> str:
         return self.log.read_text(encoding="utf-8")[-4000:]
 
-    def ask(self, *words: str) -> dict:
-        """One command of the command line, as JSON; empty while there is nothing to see."""
-        argv = [TIDEMILL, "--json", *words]
-        done = subprocess.run(argv, env=self.env, capture_output=True, text=True, check=False)
-        return json.loads(done.stdout) if done.returncode == 0 and done.stdout else {}
+    def sees(self, look: Callable[[Client], bool]) -> Callable[[], bool]:
+        """Whether `look` finds it on the demo's server; not while there is none."""
+
+        def asked() -> bool:
+            live = presence.find(self.home)
+            if live is None:
+                return False
+            with Client(live.url, api_key=live.token) as client, suppress(ServerUnreachable):
+                return look(client)
+            return False
+
+        return asked
 
 
 @pytest.fixture
@@ -82,24 +90,25 @@ def play(home: Path) -> Iterator[Play]:
             process.kill()
 
 
-def running(play: Play, kind: str, enough: int) -> Callable[[], bool]:
+def running(kind: str, enough: int) -> Callable[[Client], bool]:
     """Whether a job of this kind is in the middle of its work."""
 
-    def look() -> bool:
-        jobs = play.ask("jobs", "list", "--kind", kind, "--state", "running").get("items", [])
-        done = [(job["progress"] or {}).get("done") or 0 for job in jobs]
-        return any(value >= enough for value in done)
+    def look(client: Client) -> bool:
+        jobs = client.jobs.list(kind=kind, state="running").items
+        return any(job.progress is not None and (job.progress.done or 0) >= enough for job in jobs)
 
     return look
 
 
+def in_qa(client: Client) -> bool:
+    """Whether qa is asked to serve something."""
+    return any(d.environment == "qa" for d in client.deployments.list().items)
+
+
 def test_the_demo_survives_three_kills_and_nothing_is_lost_or_doubled(play: Play) -> None:
-    play.kill_when(running(play, "tuning.run", 6), "a training under way")
-    play.kill_when(running(play, "evals.run", 10), "an evaluation under way")
-    play.kill_when(
-        lambda: any(d["environment"] == "qa" for d in play.ask("deployments", "list").get("items", [])),
-        "a deployment to qa",
-    )
+    play.kill_when(play.sees(running("tuning.run", 6)), "a training under way")
+    play.kill_when(play.sees(running("evals.run", 10)), "an evaluation under way")
+    play.kill_when(play.sees(in_qa), "a deployment to qa")
     text = play.finish()
     assert "What to type next" in text
     assert "Taking up" not in text, "a kill is no failure: the jobs must go on by themselves"
