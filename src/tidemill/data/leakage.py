@@ -81,6 +81,21 @@ def leaks_of_texts(
     return leaks(list(splits), places, keys, near)
 
 
+def standing_in(
+    texts: Sequence[str], against: Sequence[str], folder: Path, *, threshold: float = 0.8, ngram: int = 5
+) -> list[bool]:
+    """Which of `texts` stand among `against`, exactly or nearly (Jaccard of character n-grams from `threshold` on)."""
+    every = [*against, *texts]
+    places = np.repeat(np.arange(2), [len(against), len(texts)])
+    near = NearIndex(folder, threshold=threshold, ngram=ngram, text_of=every.__getitem__)
+    near.add(every)
+    first = first_of_equal(digests([text.encode() for text in every]))
+    close: dict[tuple[int, int], set[int]] = {(1, 0): _standing(places, first, 1, 0)}
+    for rows, signatures in near.runs():
+        _note_close(rows[:_RUN], signatures, places, near, close)
+    return [row in close[1, 0] for row in range(len(against), len(every))]
+
+
 def uncleaned_leaks(ratios: dict[str, float], raw: U64, seed: int) -> list[Leak]:
     """What would have leaked had the rows been divided as they came, one by one at random (exact copies only)."""
     order = np.random.default_rng(seed).permutation(len(raw))

@@ -1,6 +1,9 @@
 """Deciding about datasets: what an import means, when a version exists already, what a reference means."""
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -12,6 +15,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
 from tidemill.data.building import ENGINE, plan_hash
+from tidemill.data.leakage import standing_in
 from tidemill.data.pii import Finder
 from tidemill.data.sniff import guess_format, sample, settle
 from tidemill.data.types import (
@@ -221,6 +225,12 @@ def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> p
     Columns: `id`, `cluster_id`, `split`, then the fields of the schema, then `time` when it was mapped.
     """
     return tables.read_split(kernel.blobs, tables.find_split(version, split))
+
+
+def leaking(kernel: Kernel, texts: Sequence[str], against: Sequence[str]) -> list[bool]:
+    """Which of `texts` stand among `against`, exactly or nearly: what must not be trained on when that is measured."""
+    with tempfile.TemporaryDirectory(prefix="leaking-", dir=kernel.folder("work")) as folder:
+        return standing_in(texts, against, Path(folder))
 
 
 def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Dataset]:
