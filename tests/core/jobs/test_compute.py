@@ -144,7 +144,7 @@ def test_a_killed_group_is_lost_and_can_be_started_again(compute: LocalCompute, 
     command = python(f"open({str(ran)!r}, 'a').write('x'); import time; time.sleep(0.5)")
     pid = compute.submit("a", command, tmp_path).pid
     assert pid is not None
-    until(ran.exists)
+    until(lambda: ran.exists() and ran.read_text())  # opened first, written a moment later
     os.killpg(pid, signal.SIGKILL)
     until(lambda: compute.status("a").state == "lost")
     assert compute.submit("a", command, tmp_path).state == "running"
