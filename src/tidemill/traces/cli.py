@@ -272,13 +272,8 @@ def series(
 ) -> None:
     """Requests, errors, tokens, cost and latency over time."""
     term = terminal(ctx)
-    points = Traces(term.http).series(
-        moment(since) or datetime.now(UTC),
-        grain=grain,
-        by=by,
-        key=key,
-        measure=measure,  # type: ignore[arg-type]
-    )
+    chosen: dict[str, Any] = {"grain": grain, "by": by, "key": key, "measure": measure}
+    points = Traces(term.http).series(moment(since) or datetime.now(UTC), **chosen)
     if term.as_json or not points:
         term.table(points, [], empty="Nothing in this time.")
         return

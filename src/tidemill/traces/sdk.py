@@ -28,9 +28,13 @@ from tidemill.traces.types import (
     WriterState,
 )
 
-_POINTS = TypeAdapter(list[SeriesPoint])
-_CALLERS = TypeAdapter(list[Caller])
-_DAYS = TypeAdapter(list[DayUse])
+Points = list[SeriesPoint]
+Callers = list[Caller]
+Uses = list[DayUse]
+
+_POINTS = TypeAdapter(Points)
+_CALLERS = TypeAdapter(Callers)
+_DAYS = TypeAdapter(Uses)
 
 
 class Traces:
@@ -78,7 +82,7 @@ class Traces:
         key: str | None = None,
         measure: Measure = "calls",
         top: int = 20,
-    ) -> "list[SeriesPoint]":
+    ) -> Points:
         """Requests, errors, tokens, cost and latency over time, oldest first; steps without a request are left out."""
         params = {
             "since": since.isoformat(),
@@ -118,7 +122,7 @@ class Traces:
         model: str | None = None,
         deployment_id: str | None = None,
         since: datetime | None = None,
-    ) -> "list[Caller]":
+    ) -> Callers:
         """Who called a release, a model or a deployment, the busiest first."""
         params = {"release_id": release_id, "model": model, "deployment_id": deployment_id, **_params({"since": since})}
         return _CALLERS.validate_json(self._http.send("GET", "/api/traces/callers", params=params).content)
@@ -127,7 +131,7 @@ class Traces:
         """Spans in the order they were stored: give back `position` as `after`."""
         return self._http.get("/api/traces/tail", TailPage, {"after": after, "limit": limit})
 
-    def days(self) -> "list[DayUse]":
+    def days(self) -> Uses:
         """The days that are kept and what they take up, newest first."""
         return _DAYS.validate_json(self._http.send("GET", "/api/traces/days").content)
 

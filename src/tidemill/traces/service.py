@@ -5,6 +5,7 @@ Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`; the answer
 
 import binascii
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from tidemill.core import events
 from tidemill.core.context import Context
@@ -28,10 +29,11 @@ from tidemill.traces.scores.service import (
     score_units,
     scores_of_traces,
 )
-from tidemill.traces.scores.targets import of_span
+from tidemill.traces.scores.targets import by_release_id, of_span
 from tidemill.traces.store import TraceStore, day_at, listing, minutes, trees
 from tidemill.traces.store import series as sums
 from tidemill.traces.store.minutes import MinuteCount
+from tidemill.traces.store.rollups import Sums
 from tidemill.traces.store.words import words
 from tidemill.traces.types import (
     Caller,
@@ -65,9 +67,10 @@ __all__ = [
     "TraceWriter",
     "Verdict",
     "answer_of",
+    "by_release_id",
     "collection_items",
-    "count_passing",
     "corrected_span",
+    "count_passing",
     "get_collection",
     "get_score",
     "give_feedback",
@@ -242,7 +245,7 @@ def sessions(
     return Page(items=items, next_cursor=following)
 
 
-def _figures(found: sums.Sums) -> dict[str, object]:
+def _figures(found: Sums) -> dict[str, Any]:
     return {
         "first": trees.moment(found.first_us),
         "last": trees.moment(found.last_us),

@@ -1,6 +1,7 @@
 """Storing a batch of spans in one day: what is new of it, in which block, and what the sums become."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import zstandard
@@ -14,12 +15,13 @@ from tidemill.traces.store.strings import Interner, chunks, clean
 from tidemill.traces.store.summaries import TraceRow
 from tidemill.traces.types import KINDS, MODEL_CALLS, SpanRecord
 
-KIND = {name: number for number, name in enumerate(KINDS)}
+KIND: dict[str, int] = {name: number for number, name in enumerate(KINDS)}
 STATUS = {"unset": 0, "ok": 1, "error": 2}
 ERROR = STATUS["error"]
 
 _SOURCES = tuple({"user_id": "user", "session_id": "session"}.get(name, name) for name in INTERNED)
 """The fields of a record behind the interned columns."""
+_texts = attrgetter(*_SOURCES)
 
 _INSERT_ROLLUP = (
     f"INSERT INTO rollups ({','.join(ROLLUP_COLUMNS)}) VALUES ({','.join('?' * len(ROLLUP_COLUMNS))}) "
@@ -52,7 +54,7 @@ class Batch:
         fresh = self._fresh(records, traces)
         if not fresh:
             return 0
-        self._learn(fresh)
+        numbers = self._learn(fresh)
         counted = self._counted(fresh)
         first = self._next("spans")
         placed = self._blocks(fresh, first)
@@ -60,7 +62,7 @@ class Batch:
         tally = Tally()
         rows: list[Row] = []
         for number, record, call, place in zip(range(first, first + len(fresh)), fresh, counted, placed, strict=True):
-            names = [self._strings.number(getattr(record, source)) for source in _SOURCES]
+            names = [numbers[text] for text in _texts(record)]
             trace = traces[record.trace_id]
             trace.add(record, number, call, dict(zip(INTERNED, names, strict=True)))
             rows.append(_row(record, number, trace.id, call, place, names))
@@ -84,7 +86,7 @@ class Batch:
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE trace IN ({marks})"
             for row in self._change.rows(sql, chunk):
-                trace = TraceRow(row)
+                trace = TraceRow(row[0], bytes(row[1]), *row[2:])
                 found[trace.trace] = trace
         return found
 
@@ -95,24 +97,20 @@ class Batch:
         for chunk in chunks(asked):
             marks = ",".join(["(?,?)"] * len(chunk))
             sql = f"SELECT trace, span FROM spans WHERE (trace, span) IN (VALUES {marks})"
-            there.update(self._change.rows(sql, [value for pair in chunk for value in pair]))  # type: ignore[arg-type]
+            rows = self._change.rows(sql, [value for pair in chunk for value in pair])
+            there.update((trace, span) for trace, span in rows)
         if not there:
             return list(records)
         return [
             r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in there
         ]
 
-    def _learn(self, records: Sequence[SpanRecord]) -> None:
-        texts: set[str] = set()
-        for record in records:
-            for source in _SOURCES:
-                value = getattr(record, source)
-                if value is not None:
-                    tidy = clean(str(value))
-                    if tidy is not value:
-                        setattr(record, source, tidy)
-                    texts.add(tidy)
-        self._strings.learn(texts)
+    def _learn(self, records: Sequence[SpanRecord]) -> dict[str | None, int | None]:
+        """The numbers of all short strings of these records, None's among them."""
+        texts = {text for record in records for text in _texts(record)} - {None}
+        tidy = {text: clean(text) for text in texts}
+        known = self._strings.numbers(set(tidy.values()))
+        return {None: None} | {text: known[kept] for text, kept in tidy.items()}
 
     def _counted(self, records: Sequence[SpanRecord]) -> list[bool]:
         """Which are model calls to count. A reply that the gateway and the application both report counts once."""
@@ -155,7 +153,7 @@ class Batch:
         number = self._next("traces")
         for record in records:
             if record.trace_id not in traces:
-                traces[record.trace_id] = TraceRow.new(number, record.trace_id)
+                traces[record.trace_id] = TraceRow(number, record.trace_id, is_new=True)
                 number += 1
 
     def _write_traces(self, traces: dict[bytes, TraceRow]) -> None:
@@ -172,8 +170,9 @@ class Batch:
                 "SELECT grain, level, t, key, sketch, trace_sketch FROM rollups "
                 f"WHERE (grain, level, t, key) IN (VALUES {marks})"
             )
-            for *place, sketch, trace_sketch in self._change.rows(sql, [value for p in chunk for value in p]):
-                sums = places[tuple(place)]  # type: ignore[index]
+            rows = self._change.rows(sql, [value for place in chunk for value in place])
+            for grain, level, t, key, sketch, trace_sketch in rows:
+                sums = places[grain, level, t, key]
                 sums.sketch = merge(decode(sketch), sums.sketch)
                 sums.trace_sketch = merge(decode(trace_sketch), sums.trace_sketch)
         self._change.many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])

@@ -41,11 +41,10 @@ def traces(
             made = [((row[_AT["start_us"]], bytes(row[_AT["trace"]]).hex()), row) for row in rows]
             summaries = [(place, summary(reader, row)) for place, row in made]
         for place, value in summaries:
-            if value.trace_id not in seen:
+            whole = across(store, value, day) if value.trace_id not in seen else None
+            if whole is not None:
                 seen.add(value.trace_id)
-                whole = across(store, value, day)
-                if whole is not None:
-                    found.append((place, whole))
+                found.append((place, whole))
         if len(found) >= limit:
             break
     return found[:limit]

@@ -44,7 +44,7 @@ class PostgresLook:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        return self.connection.execute(_marked(sql), values).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(_marked(sql), values).fetchall()
 
     def found(self, text: str, below: int, limit: int) -> Iterable[int]:
         """Ids of spans with all words of `text`, newest first: first the blocks that may have them, then the spans."""
@@ -56,7 +56,7 @@ class PostgresLook:
             return
         with self.connection.cursor(name="found") as cursor:
             cursor.itersize = 8
-            for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):  # type: ignore[arg-type]
+            for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):
                 yield from self._inside(number, data, wanted, below)
 
     def _inside(self, number: int, data: bytes, wanted: set[str], below: int) -> list[int]:
@@ -81,7 +81,7 @@ class PostgresLook:
     def many(self, sql: str, rows: Sequence[Row]) -> None:
         """One statement for each row, in one round trip."""
         with self.connection.cursor() as cursor:
-            cursor.executemany(_marked(sql), rows)  # type: ignore[arg-type]
+            cursor.executemany(_marked(sql), rows)
 
     def close_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
         """Store a block with the words of its texts."""
@@ -156,7 +156,7 @@ class PostgresDays:
             self._enter(connection, day)
             if fresh:
                 for statement in POSTGRES:
-                    connection.execute(statement)  # type: ignore[arg-type]
+                    connection.execute(statement)
             yield PostgresLook(day, connection, self.searchable)
 
     def erase(self, day: date) -> int:

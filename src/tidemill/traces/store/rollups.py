@@ -1,6 +1,5 @@
 """Sums by hour and by minute, updated in the transaction that stores the spans."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tidemill.traces.sketch import Sketch, bucket, merge
@@ -37,7 +36,7 @@ class Sums:
     sketch: Sketch = field(default_factory=dict)
     trace_sketch: Sketch = field(default_factory=dict)
 
-    def add(self, other: "Sums", *, latencies: bool = True) -> None:
+    def add(self, other: "Sums") -> None:
         """Take in other sums."""
         self.spans += other.spans
         self.traces += other.traces
@@ -49,9 +48,8 @@ class Sums:
         self.cost += other.cost
         self.first_us = min(self.first_us, other.first_us)
         self.last_us = max(self.last_us, other.last_us)
-        if latencies:
-            merge(self.sketch, other.sketch)
-            merge(self.trace_sketch, other.trace_sketch)
+        merge(self.sketch, other.sketch)
+        merge(self.trace_sketch, other.trace_sketch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,60 +67,61 @@ class Counted:
 
 
 class Tally:
-    """Gathers the spans of a batch; spans that agree in minute and keys are added up once."""
+    """Gathers the spans of a batch; spans that agree in minute and in the keys with few values are added up once."""
 
     def __init__(self) -> None:
-        self._profiles: dict[tuple[int | None, ...], Sums] = {}
+        self._fine: dict[tuple[int | None, ...], Sums] = {}
+        self._coarse: dict[Place, Sums] = {}
 
     def add(self, span: Counted, keys: tuple[int | None, ...]) -> None:
         """Count a span. `keys` are those of the levels after `total`."""
-        profile = (span.start_us // 60_000_000, *keys)
-        sums = self._profiles.get(profile)
+        minute = span.start_us // 60_000_000
+        number = bucket(span.duration_us) if span.root or span.call else 0
+        fine = (minute, *keys[: BY_MINUTE - 1])
+        sums = self._fine.get(fine)
         if sums is None:
-            sums = self._profiles[profile] = Sums()
-        end = span.start_us + span.duration_us
-        sums.spans += 1
-        sums.first_us = min(sums.first_us, span.start_us)
-        sums.last_us = max(sums.last_us, end)
-        if not (span.root or span.call):
-            return
-        number = bucket(span.duration_us)
-        if span.root:
-            sums.traces += 1
-            sums.trace_errors += span.error
-            sums.trace_sketch[number] = sums.trace_sketch.get(number, 0) + 1
-        if span.call:
-            sums.calls += 1
-            sums.errors += span.error
-            sums.input_tokens += span.input_tokens
-            sums.output_tokens += span.output_tokens
-            sums.cost += span.cost
-            sums.sketch[number] = sums.sketch.get(number, 0) + 1
+            sums = self._fine[fine] = Sums()
+        _count(sums, span, number, True)
+        hour = minute // 60 * HOUR
+        for level, key in enumerate(keys[BY_MINUTE - 1 :], BY_MINUTE):
+            if key is not None:
+                _count(_at(self._coarse, (HOUR, level, hour, key)), span, number, level < SKETCHED)
 
     def places(self) -> dict[Place, Sums]:
         """The sums at every place they belong to."""
-        found: dict[Place, Sums] = {}
-        for (minute, *keys), sums in self._profiles.items():
-            at = (minute or 0) * 60
+        found = self._coarse
+        for (minute, *keys), sums in self._fine.items():
+            at = (minute or 0) * MINUTE
             for level, key in enumerate((0, *keys)):
-                if key is None:
-                    continue
-                latencies = level < SKETCHED
-                self._put(found, (HOUR, level, at - at % HOUR, key), sums, latencies)
-                if level < BY_MINUTE:
-                    self._put(found, (MINUTE, level, at, key), sums, latencies)
+                if key is not None:
+                    _at(found, (HOUR, level, at - at % HOUR, key)).add(sums)
+                    _at(found, (MINUTE, level, at, key)).add(sums)
         return found
 
-    def _put(self, found: dict[Place, Sums], place: Place, sums: Sums, latencies: bool) -> None:
-        there = found.get(place)
-        if there is None:
-            there = found[place] = Sums()
-        there.add(sums, latencies=latencies)
+
+def _at(places: dict[Place, Sums], place: Place) -> Sums:
+    sums = places.get(place)
+    if sums is None:
+        sums = places[place] = Sums()
+    return sums
 
 
-def total(parts: Iterable[Sums]) -> Sums:
-    """All of them in one."""
-    whole = Sums()
-    for part in parts:
-        whole.add(part)
-    return whole
+def _count(sums: Sums, span: Counted, number: int, latencies: bool) -> None:
+    sums.spans += 1
+    if span.start_us < sums.first_us:
+        sums.first_us = span.start_us
+    if span.start_us + span.duration_us > sums.last_us:
+        sums.last_us = span.start_us + span.duration_us
+    if span.root:
+        sums.traces += 1
+        sums.trace_errors += span.error
+        if latencies:
+            sums.trace_sketch[number] = sums.trace_sketch.get(number, 0) + 1
+    if span.call:
+        sums.calls += 1
+        sums.errors += span.error
+        sums.input_tokens += span.input_tokens
+        sums.output_tokens += span.output_tokens
+        sums.cost += span.cost
+        if latencies:
+            sums.sketch[number] = sums.sketch.get(number, 0) + 1

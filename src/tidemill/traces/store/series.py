@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tidemill.traces.sketch import decode, percentiles
-from tidemill.traces.store.days import Look, Row
+from tidemill.traces.sketch import Sketch, decode, percentiles
+from tidemill.traces.store.days import Look
 from tidemill.traces.store.filters import microseconds
 from tidemill.traces.store.listing import days_within
 from tidemill.traces.store.rollups import HOUR, LEVELS, MINUTE, Sums
@@ -23,10 +23,10 @@ STEP = {"minute": MINUTE, "hour": HOUR, "day": 86_400}
 _SUMS = ", ".join(SUMS)
 
 
-def sums_of(row: Row) -> Sums:
+def sums_of(row: Sequence[Any]) -> Sums:
     """The roll-up in a row of SUMS, first_us, last_us, sketch, trace_sketch."""
-    count = len(SUMS)
-    return Sums(*row[: count + 2], sketch=decode(row[count + 2]), trace_sketch=decode(row[count + 3]))
+    *counts, sketch, trace_sketch = row
+    return _plain(counts, decode(sketch), decode(trace_sketch))
 
 
 def series(
@@ -52,7 +52,7 @@ def series(
             rows = look.rows(sql, values)
             names = texts_of(look, [row[1] for row in rows if row[1]], store.texts(day))
             for t, numbered, *sums in rows:
-                found[t - t % step, names[numbered] if numbered else None].add(sums_of(tuple(sums)))
+                found[t - t % step, names[numbered] if numbered else None].add(sums_of(sums))
     return found
 
 
@@ -94,9 +94,23 @@ def keyed(store: "TraceStore", level: str, since: datetime | None, until: dateti
     return found
 
 
-def _plain(values: Sequence[int | float]) -> Sums:
+def _plain(values: Sequence[Any], sketch: Sketch | None = None, trace_sketch: Sketch | None = None) -> Sums:
     *counts, cost, first, last = values
-    return Sums(*(int(v) for v in counts), cost=float(cost), first_us=int(first), last_us=int(last))
+    spans, traces, trace_errors, calls, errors, input_tokens, output_tokens = (int(count) for count in counts)
+    return Sums(
+        spans=spans,
+        traces=traces,
+        trace_errors=trace_errors,
+        calls=calls,
+        errors=errors,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost=float(cost),
+        first_us=int(first),
+        last_us=int(last),
+        sketch=sketch or {},
+        trace_sketch=trace_sketch or {},
+    )
 
 
 def _hours(since: datetime | None, until: datetime | None) -> tuple[str, list[int]]:

@@ -69,13 +69,13 @@ class Reader:
         (_, _, span, parent, kind, status, start_us, duration_us, _, message, response_id, *tokens) = row[:15]
         ttft, cost, truncated = row[15], row[16], row[17]
         names = [self.text(number) for number in row[_FIRST_NAME:-1]]
-        fields = dict(zip(INTERNED, names, strict=True))
+        fields: dict[str, Any] = dict(zip(INTERNED, names, strict=True))
         user, session = fields.pop("user_id"), fields.pop("session_id")
         input_tokens, output_tokens, cached_tokens, reasoning_tokens = tokens
         held = self._blocks[row[_BLOCK]].payload(row[_SLOT]) if payload else None
         return SpanDetail.model_construct(
             trace_id=bytes(row[-1]).hex(),
-            span_id=hex_id(span),
+            span_id=hex_id(span) or "",
             parent_id=hex_id(parent),
             kind=KINDS[kind],
             status=STATUSES[status],

@@ -27,33 +27,21 @@ class Interner:
         self._change = change
         self._known = known
         self._fresh: dict[str, int] = {}
-        self._next = 0
 
-    def learn(self, texts: Iterable[str]) -> None:
-        """Look up all of these at once, and give numbers to those that are new."""
-        missing = sorted({text for text in texts if text not in self._known and text not in self._fresh})
-        if not missing:
-            return
+    def numbers(self, texts: set[str]) -> dict[str, int]:
+        """The numbers of these strings; those that are new get theirs."""
+        found = {text: self._known[text] for text in texts if text in self._known}
+        missing = sorted(texts - found.keys())
         for chunk in chunks(missing):
             marks = ",".join("?" * len(chunk))
-            for text, number in self._change.rows(f"SELECT text, id FROM strings WHERE text IN ({marks})", chunk):
-                self._fresh[text] = number
+            self._fresh.update(self._change.rows(f"SELECT text, id FROM strings WHERE text IN ({marks})", chunk))
         made = [text for text in missing if text not in self._fresh]
-        if not made:
-            return
-        if not self._next:
-            self._next = self._change.rows("SELECT coalesce(max(id), 0) + 1 FROM strings")[0][0]
-        rows = list(zip(range(self._next, self._next + len(made)), made, strict=True))
-        self._next += len(made)
-        self._fresh |= {text: number for number, text in rows}
-        self._change.insert("strings", ("id", "text"), rows)
-
-    def number(self, text: str | None) -> int | None:
-        """The number of a string that was learnt."""
-        if text is None:
-            return None
-        found = self._known.get(text)
-        return self._fresh[text] if found is None else found
+        if made:
+            first = self._change.rows("SELECT coalesce(max(id), 0) + 1 FROM strings")[0][0]
+            rows = list(enumerate(made, first))
+            self._change.insert("strings", ("id", "text"), rows)
+            self._fresh |= {text: number for number, text in rows}
+        return found | {text: self._fresh[text] for text in missing}
 
     def keep(self) -> None:
         """Remember, once committed, what was found."""

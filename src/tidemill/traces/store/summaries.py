@@ -1,6 +1,7 @@
 """The row that sums up a trace in its day, changed as spans come in."""
 
-from typing import Any
+from dataclasses import dataclass
+from operator import attrgetter
 
 from tidemill.traces.store import words
 from tidemill.traces.store.days import Row
@@ -11,28 +12,36 @@ _FILLED = ("service", "model", "release_id", "environment", "user_id", "session_
 """What a trace takes from the first span that says it; from a root in any case."""
 
 
+@dataclass(slots=True)
 class TraceRow:
-    """One trace of one day. The attributes are the columns."""
+    """One trace of one day: the columns of `traces` in their order, and what is to be done with it."""
 
-    __slots__ = (*TRACE_COLUMNS, "changed", "is_new")
-
-    def __init__(self, row: Row, *, is_new: bool = False) -> None:
-        for name, value in zip(TRACE_COLUMNS, row, strict=True):
-            setattr(self, name, value)
-        self.trace: bytes = bytes(self.trace)
-        self.is_new, self.changed = is_new, False
-
-    @classmethod
-    def new(cls, number: int, trace_id: bytes) -> "TraceRow":
-        """A trace without spans."""
-        values: dict[str, Any] = dict.fromkeys(TRACE_COLUMNS)
-        values |= {"id": number, "trace": trace_id, "start_us": 1 << 62, "end_us": 0}
-        values |= dict.fromkeys(("status", "spans", "errors", "input_tokens", "output_tokens"), 0)
-        return cls(tuple(values.values()), is_new=True)
+    id: int
+    trace: bytes
+    start_us: int = 1 << 62
+    end_us: int = 0
+    root: int | None = None
+    status: int = 0
+    spans: int = 0
+    errors: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    name: int | None = None
+    service: int | None = None
+    model: int | None = None
+    release_id: int | None = None
+    environment: int | None = None
+    user_id: int | None = None
+    session_id: int | None = None
+    input: str | None = None
+    output: str | None = None
+    is_new: bool = False
+    changed: bool = False
 
     def row(self) -> Row:
         """The values of the columns."""
-        return tuple(getattr(self, name) for name in TRACE_COLUMNS)
+        return _row(self)
 
     def add(self, record: SpanRecord, number: int, call: bool, names: dict[str, int | None]) -> None:
         """Take in one span. `names` are the numbers of its interned strings."""
@@ -64,7 +73,6 @@ class TraceRow:
             self.input = words.preview(record.payload.input) or self.input
         if root or (call and self.output is None):
             self.output = words.preview(record.payload.output) or self.output
-        if self.is_new and self.input is not None:
-            self.input = self.input.replace("\x00", "")
-        if self.is_new and self.output is not None:
-            self.output = self.output.replace("\x00", "")
+
+
+_row = attrgetter(*TRACE_COLUMNS)

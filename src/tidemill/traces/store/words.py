@@ -59,7 +59,7 @@ def match_query(content: str) -> str:
 def preview(value: Any, most: int = 160) -> str | None:
     """How an input or output begins: the last message said by somebody, on one line."""
     for found in _strings(_last_said(value)):
-        line = " ".join(found[: most * 4].split())
+        line = " ".join(found[: most * 4].replace("\x00", "").split())
         if line:
             return line if len(line) <= most else line[: most - 1] + "…"
     return None
