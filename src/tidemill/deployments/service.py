@@ -12,7 +12,7 @@ from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import Retirement
 from tidemill.deployments.rollouts import service as rollouts
 from tidemill.deployments.rollouts import store as rollout_rows
-from tidemill.deployments.rollouts.types import Rollout, RolloutActive, RolloutMove
+from tidemill.deployments.rollouts.types import Rollout, RolloutActive, RolloutCreate, RolloutMove
 from tidemill.deployments.types import (
     Answering,
     Deployment,
@@ -64,6 +64,21 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     )
     retirements.refuse_when_gone(ctx, body.environment, release.name)
     return orders.place(ctx, deployment)
+
+
+def start_rollout(ctx: Context, body: RolloutCreate) -> Rollout:
+    """Order that an environment moves to a release step by step. Raises what `rollouts.start` raises."""
+    return rollouts.start(ctx, body)
+
+
+def get_rollout(ctx: Context, rollout_id: str) -> Rollout:
+    """One rollout by its id, or the newest of `environment/name`. Raises RolloutNotFound."""
+    return rollouts.get(ctx, rollout_id)
+
+
+def open_rollout(ctx: Context, environment: str, name: str) -> Rollout | None:
+    """The rollout that goes on under a name in an environment."""
+    return next(iter(rollout_rows.open_ones(ctx.conn, environment, name)), None)
 
 
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:

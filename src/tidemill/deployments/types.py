@@ -6,6 +6,11 @@ from pydantic import Field
 
 from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from tidemill.core.wire import Body, Instant, Name, Value
+from tidemill.deployments.rollouts.types import Duration as Duration
+from tidemill.deployments.rollouts.types import Rollout as Rollout
+from tidemill.deployments.rollouts.types import RolloutCreate as RolloutCreate
+from tidemill.deployments.rollouts.types import Step as Step
+from tidemill.deployments.rollouts.types import Strategy as Strategy
 from tidemill.releases.types import Policy
 
 State = Literal["starting", "canary", "live", "superseded", "failed", "stopped", "rolled_back"]
