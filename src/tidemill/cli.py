@@ -22,6 +22,7 @@ from tidemill.deployments.rollouts import cli as rollouts
 from tidemill.evals import cli as evals
 from tidemill.gateway import cli as gateway
 from tidemill.governance import cli as governance
+from tidemill.monitors import cli as monitors
 from tidemill.pipelines import cli as pipelines
 from tidemill.pipelines import runs_cli
 from tidemill.prompts import cli as prompts
@@ -58,6 +59,12 @@ COMMANDS = {
     "prices": prices.app,
     "masking": masking.app,
     "scores": scores.app,
+    "monitors": monitors.monitors,
+    "slo": monitors.slos,
+    "kpi": monitors.kpis,
+    "alerts": monitors.alerts,
+    "notifiers": monitors.notifiers,
+    "triggers": monitors.triggers,
     "jobs": jobs.app,
     "access": access.app,
     "audit": governance.app,

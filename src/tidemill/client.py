@@ -19,6 +19,7 @@ from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
+from tidemill.monitors.sdk import Alerts, Kpis, Monitors, Notifiers, Slos, Triggers
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
@@ -71,6 +72,12 @@ class Client:
         self.pipelines = Pipelines(self.http)
         self.runs = Runs(self.http)
         self.governance = Governance(self.http)
+        self.monitors = Monitors(self.http)
+        self.slos = Slos(self.http)
+        self.kpis = Kpis(self.http)
+        self.alerts = Alerts(self.http)
+        self.notifiers = Notifiers(self.http)
+        self.triggers = Triggers(self.http)
         self.prices = Prices(self.http)
         self.masking = MaskingRules(self.http)
 
