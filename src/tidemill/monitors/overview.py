@@ -93,6 +93,13 @@ def on_drift(ctx: Context, event: Event) -> None:
     follow(ctx, drift.get_report(ctx, event.data["report_id"]))
 
 
+def on_removal(ctx: Context, event: Event) -> None:
+    """A drift monitor that is removed leaves no alert behind."""
+    name = event.data["name"]
+    alerts.clear(ctx, f"drift:{name}:ticket", why="The drift monitor was removed.")
+    store.forget_turn(ctx.conn, f"drift:{name}")
+
+
 def follow(ctx: Context, report: DriftReport) -> None:
     """What a drift report means for its alert, and for the triggers."""
     if report.verdict == "drift":

@@ -65,8 +65,7 @@ class Scheduler:
     async def start(self) -> None:
         """Begin to look."""
         steps = (
-            ("tidemill-objectives", self.look_at_objectives),
-            ("tidemill-drift", self.look_at_drift),
+            ("tidemill-monitors", self.look),
             ("tidemill-sender", self.sender.step),
         )
         self._loops = [Loop(name, step) for name, step in steps]
@@ -90,6 +89,11 @@ class Scheduler:
         now = utc_now()
         with self.kernel.work(SYSTEM) as ctx:
             return store.take_turn(ctx.conn, key, now, now + every)
+
+    def look(self) -> bool:
+        """Look at all whose time has come."""
+        self.look_at_drift()
+        return self.look_at_objectives()
 
     def look_at_objectives(self) -> bool:
         """Check the objectives and indicators whose time has come, and then the triggers."""
@@ -121,14 +125,16 @@ class Scheduler:
             log.warning("%s %s cannot be checked: %s", kind, name, error.message)
 
     def look_at_drift(self) -> bool:
-        """Check the drift monitors whose time has come. Each takes seconds, so they have a thread of their own."""
+        """Ask for the drift checks whose time has come. Each takes seconds and is a job, so it survives a crash."""
         with self.kernel.look(SYSTEM) as ctx:
             due = drift.due(ctx)
+            turns = store.next_turns(ctx.conn)
+        now = utc_now()
         for monitor in due:
-            if not self.take_turn(overview.turn_key(monitor), timedelta(minutes=monitor.every_minutes)):
+            key = overview.turn_key(monitor)
+            if not self._due(turns, key, now):
                 continue
-            try:
-                overview.check_drift(self.kernel, SYSTEM, monitor)
-            except TidemillError as error:
-                log.warning("drift monitor %s cannot be checked: %s", monitor.name, error.message)
+            with self.kernel.work(SYSTEM) as ctx:
+                if store.take_turn(ctx.conn, key, now, now + timedelta(minutes=monitor.every_minutes)):
+                    drift.submit_check(ctx, monitor.id)
         return False

@@ -30,7 +30,7 @@ from tidemill.monitors.objectives import listing as list_slos
 from tidemill.monitors.objectives import put as put_slo
 from tidemill.monitors.objectives import remove as remove_slo
 from tidemill.monitors.objectives import status as slo_status
-from tidemill.monitors.overview import check, check_drift, on_drift
+from tidemill.monitors.overview import check, check_drift, on_drift, on_removal
 from tidemill.monitors.overview import listing as overview
 from tidemill.monitors.triggers import FIRED as TRIGGER_FIRED
 from tidemill.monitors.triggers import firings as list_firings
@@ -43,7 +43,10 @@ from tidemill.monitors.triggers import status as trigger_status
 from tidemill.monitors.triggers import turn as turn_trigger
 
 LISTENERS: dict[str, Sequence[Listener]] = {
-    kind: (on_drift,) for kind in ("drift.found", "drift.not_found", "drift.inconclusive")
+    "drift.found": (on_drift,),
+    "drift.not_found": (on_drift,),
+    "drift.inconclusive": (on_drift,),
+    "drift_monitor.removed": (on_removal,),
 }
 """The facts that monitors act on."""
 
