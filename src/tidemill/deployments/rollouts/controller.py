@@ -57,9 +57,10 @@ class _Case:
 class Controller:
     """A service of the server. All it knows can be rebuilt from the database and the traces at any time."""
 
-    def __init__(self, kernel: Kernel, engines: Engines) -> None:
+    def __init__(self, kernel: Kernel, engines: Engines, *, keep_s: float = KEEP_S) -> None:
         self._kernel = kernel
         self._engines = engines
+        self._keep_s = keep_s
         self._cases: dict[str, _Case] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -128,14 +129,14 @@ class Controller:
         )
 
     def _evidence(self, rollout: Rollout, case: _Case) -> Evidence:
-        deaths = self._engines.deaths(rollout.release_id) - case.deaths_at_first
+        deaths = max(self._engines.deaths(rollout.release_id) - case.deaths_at_first, 0)
         spilled = self._engines.spills(rollout.id)
         if case.before is not None:
             deaths, spilled = deaths + case.before.deaths, spilled + case.before.spilled
         return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled)
 
     def _worth_keeping(self, case: _Case, evidence: Evidence) -> bool:
-        if case.kept is not None and time.monotonic() - case.kept_at < KEEP_S:
+        if case.kept is not None and time.monotonic() - case.kept_at < self._keep_s:
             return False
         same = case.kept is not None and case.kept.model_copy(update={"at": evidence.at}) == evidence
         return not same

@@ -31,7 +31,7 @@ WEIGHTS = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
 """How the wealth is shared among them at the start."""
 BOLDEST = 0.95
 """No bet may lose more than this share of the wealth on one answer."""
-LARGEST_BLOCK = 20
+LARGEST_BLOCK = 50
 """Answers of the larger group in one block at most."""
 LOWEST_VARIANCE = 0.01
 LARGEST_LOG = 60.0
@@ -145,17 +145,17 @@ class Comparison:
         self._seen[canary].add(np.array([value]))
         self._waiting[canary].append(value)
         # The make-up of a block follows from how many answers there are, never from how good they are.
-        sizes = self._sizes()
-        while len(self._waiting[0]) >= sizes[0] and len(self._waiting[1]) >= sizes[1]:
+        while self._waiting[0] and self._waiting[1]:
+            sizes = self._sizes()
             self._bet(_take(self._waiting[0], sizes[0]), _take(self._waiting[1], sizes[1]))
 
     def _sizes(self) -> tuple[int, int]:
-        baseline, canary = self._seen[0].count, self._seen[1].count
-        if min(baseline, canary) == 0:
-            return 1, 1
-        if baseline >= canary:
-            return min(round(baseline / canary), LARGEST_BLOCK), 1
-        return 1, min(round(canary / baseline), LARGEST_BLOCK)
+        """One answer of the smaller group, and as many of the larger as keep both used up at the same rate."""
+        small = int(self._seen[1].count < self._seen[0].count)
+        large = 1 - small
+        fair = self._seen[large].count * (self._used[small].count + 1) / self._seen[small].count
+        many = min(max(round(fair) - self._used[large].count, 1), len(self._waiting[large]), LARGEST_BLOCK)
+        return (many, 1) if small == 1 else (1, many)
 
     def _bet(self, baseline: Array, canary: Array) -> None:
         first, second = self._used
