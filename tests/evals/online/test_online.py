@@ -217,17 +217,17 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
     monkeypatch.setattr("tidemill.evals.online.worker.PAGE", 10)
     create(kernel)
     store(kernel, *(answer(n) for n in range(45)))
-    kept = traces.keep
-    calls = 0
+    kept = traces.keep_many
+    pages = 0
 
-    def dying(*args: Any) -> Score:
-        nonlocal calls
-        calls += 1
-        if calls == 15:  # in the middle of the second page
+    def dying(*args: Any) -> None:
+        nonlocal pages
+        pages += 1
+        kept(*args)
+        if pages == 2:  # written, but not committed
             raise KeyboardInterrupt
-        return kept(*args)
 
-    monkeypatch.setattr(traces, "keep", dying)
+    monkeypatch.setattr(traces, "keep_many", dying)
     worker = OnlineEvaluation(kernel)
     with pytest.raises(KeyboardInterrupt):
         work_off(kernel, worker)

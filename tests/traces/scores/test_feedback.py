@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from tests.traces.answers import SECOND, answer, store, trace_id
 from tidemill.core.context import OWNER, Actor
 from tidemill.core.kernel import Kernel
+from tidemill.traces.masking.masker import Masker
+from tidemill.traces.masking.service import create as create_rule
 from tidemill.traces.scores import service
 from tidemill.traces.types import (
     Feedback,
@@ -20,6 +22,7 @@ from tidemill.traces.types import (
     ScoreNotFound,
     TargetUnknown,
 )
+from tidemill.traces.types.masking import MaskingRuleCreate
 
 
 def give(kernel: Kernel, actor: Actor = OWNER, **said: object) -> Score:
@@ -237,3 +240,16 @@ def test_two_requests_at_once_leave_one_score(kernel: Kernel) -> None:
     kept = found(kernel)
     assert len({s.response_id for s in kept}) == len(kept) == 30
     assert len({s.value for s in kept}) == 1
+
+
+def test_masking_rules_hold_for_feedback_too(kernel: Kernel) -> None:
+    with kernel.work(OWNER) as ctx:
+        create_rule(ctx, MaskingRuleCreate(kinds=["email"]))
+        create_rule(ctx, MaskingRuleCreate(keys=["ssn"]))
+    kernel.part(Masker).forget()
+    store(kernel, answer(1, user="ada@example.org"))
+    said = {"comment": "write to ada@example.org", "correction": {"type": "bob@example.org", "ssn": "1"}}
+    score = give(kernel, response_id="chatcmpl-1", user="ada@example.org", **said)
+    assert (score.comment, score.correction) == ("write to [EMAIL]", {"type": "[EMAIL]", "ssn": "[MASKED]"})
+    assert score.author == score.user
+    assert str(score.author).startswith("[EMAIL]:")

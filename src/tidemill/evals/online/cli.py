@@ -58,7 +58,7 @@ def create(
         str, typer.Option(help="A name, or name:{JSON settings}, or metric=name:{...}, as for `evals run`.")
     ],
     share: Annotated[float, typer.Option(help="Share of the traces, above 0, at most 1.")] = 0.1,
-    release: Annotated[str | None, typer.Option(help="Only answers of this release, rel_...")] = None,
+    release: Annotated[str | None, typer.Option(help="Only answers of this release: name@3 or an id.")] = None,
     environment: Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")] = None,
     model: Annotated[str | None, typer.Option(help="Only answers of this model.")] = None,
     per_day: Annotated[int, typer.Option(help="Judgements a day (UTC) at most.")] = 1000,

@@ -24,8 +24,10 @@ from tidemill.traces import service as traces
 
 
 def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
-    """Run a scorer on live traffic from now on. Raises PluginMissing, ScorerInvalid, OnlineExists."""
+    """Run a scorer on live traffic from now on. Raises PluginMissing, ScorerInvalid, OnlineExists,
+    ReleaseUnknown."""
     _check(ctx, body)
+    body = body.model_copy(update={"filter": traces.by_release_id(ctx, body.filter)})
     if store.by_name(ctx.conn, body.name) is not None:
         raise OnlineExists(
             f"There is already an online evaluator {body.name!r}.",
@@ -147,10 +149,8 @@ def _write(ctx: Context, evaluator_id: str, judged: Sequence[Judged], counts: On
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None
     today = ctx.now.date().isoformat()
-    kept = [one.verdict for one in judged if one.verdict is not None]
-    for one in judged:
-        if one.verdict is not None:
-            traces.keep(ctx, traces.of_span(one.span), one.verdict)
+    kept = [(traces.of_span(one.span), one.verdict) for one in judged if one.verdict is not None]
+    traces.keep_many(ctx, kept)
     errors = [one.error for one in judged if one.error is not None]
     done = len(kept) + len(errors)
     store.update(

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.traces.cli import moment
 from tidemill.traces.curation.sdk import Curation
 from tidemill.traces.types.curation import Collection
 
@@ -38,9 +39,9 @@ def to_dataset(
     schema: Annotated[str, typer.Option(help="chat, completion, classification, text or eval.")],
     trace: Annotated[list[str] | None, typer.Option(help="A trace id. May be repeated.")] = None,
     response: Annotated[list[str] | None, typer.Option(help="A response id. May be repeated.")] = None,
-    since: Annotated[str | None, typer.Option(help="Answers from this moment on. Default: seven days.")] = None,
-    until: Annotated[str | None, typer.Option(help="Answers before this moment.")] = None,
-    release: Annotated[str | None, typer.Option(help="Only answers of this release, rel_...")] = None,
+    since: Annotated[str, typer.Option(help="Answers from then on: 30m, 6h, 7d, or 2026-11-21T14:00Z.")] = "7d",
+    until: Annotated[str | None, typer.Option(help="Answers before then.")] = None,
+    release: Annotated[str | None, typer.Option(help="Only answers of this release: name@3 or an id.")] = None,
     environment: Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")] = None,
     only: Annotated[str, typer.Option(help="all, judged, liked or corrected.")] = "all",
     use_correction: Annotated[bool, typer.Option(help="Take corrections as the answers.")] = True,
@@ -53,13 +54,13 @@ def to_dataset(
 ) -> None:
     """Make a dataset version of answers, with what people said they should have been."""
     term = terminal(ctx)
-    shared = {"since": since, "until": until, "release_id": release, "environment": environment}
+    shared = {"until": moment(until), "release_id": release, "environment": environment}
     wanted = {name: value for name, value in shared.items() if value is not None}
     if (trace or response) and wanted:
         raise BadRequest("Answers were named, and a filter given.", hint="Give one of the two.")
     choice: dict[str, Any] = {"traces": trace or None, "response_ids": response or None}
     if not trace and not response:
-        choice["filter"] = wanted
+        choice["filter"] = wanted | {"since": moment(since)}
     choice |= {"only": only, "use_correction": use_correction, "label_field": label_field, "append": append}
     choice |= {"cap_per_user": cap_per_user, "limit": most, "split": split}
     sdk = Curation(term.working_http if wait else term.http)

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from tidemill.core.context import Context
 from tidemill.traces.scores import store as scores
-from tidemill.traces.scores.targets import known_user, spans_of
+from tidemill.traces.scores.targets import by_release_id, known_user, spans_of
 from tidemill.traces.store import TraceStore, trees
 from tidemill.traces.types.curation import AnswersUnknown, ToDataset
 from tidemill.traces.types.queries import TraceFilter
@@ -53,7 +53,8 @@ def pick(ctx: Context, spec: ToDataset) -> list[Picked]:
     if spec.traces is not None:
         return _by_trace(ctx, list(dict.fromkeys(spec.traces)))
     assert spec.filter is not None
-    return _by_feedback(ctx, spec, spec.filter) if spec.only != "all" else _by_filter(ctx, spec, spec.filter)
+    wanted = by_release_id(ctx, spec.filter)
+    return _by_feedback(ctx, spec, wanted) if spec.only != "all" else _by_filter(ctx, spec, wanted)
 
 
 def _by_response(ctx: Context, ids: Iterable[str]) -> list[SpanDetail]:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.context import SYSTEM, Context
 from tidemill.core.db import hold
 from tidemill.core.kernel import Kernel
 from tidemill.data import service as data
@@ -51,6 +51,12 @@ class Masker:
     def apply(self, records: Sequence[SpanRecord]) -> None:
         """Mask spans in place; called in the writer's thread."""
         self._mask.get().apply(records)
+
+    def for_work(self, ctx: Context) -> Mask:
+        """A mask for one unit of work, in whichever thread it runs: for what people say about spans."""
+        return mask_of(
+            self.always, store.every(ctx.conn), content=True, salt=store.salt(ctx.conn, "pseudonyms") or ""
+        )
 
     def _load(self) -> Mask:
         with self._kernel.look(SYSTEM) as ctx:

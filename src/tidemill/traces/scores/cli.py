@@ -10,24 +10,30 @@ import typer
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest
+from tidemill.core.http import Http
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
+from tidemill.traces.cli import moment
 from tidemill.traces.scores.sdk import Scores
+from tidemill.traces.sdk import Traces
 from tidemill.traces.types.scores import BULK, BulkItem, BulkReply, Score, ScorePoint
 
 app = typer.Typer(help="What code, models and people say about answers.", no_args_is_help=True)
 
 NameOption = Annotated[str | None, typer.Option(help="Only scores of this name.")]
-ReleaseOption = Annotated[str | None, typer.Option("--release", help="Only answers of this release, rel_...")]
+ReleaseOption = Annotated[str | None, typer.Option("--release", help="Only answers of this release: name@3 or an id.")]
 EnvironmentOption = Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")]
 SourceOption = Annotated[str | None, typer.Option(help="Only from code, model or person.")]
-SinceOption = Annotated[str | None, typer.Option(help="Only answers from this moment on, ISO 8601 with a zone.")]
-UntilOption = Annotated[str | None, typer.Option(help="Only answers before this moment.")]
+SinceOption = Annotated[str | None, typer.Option(help="Only answers from then on: 30m, 6h, 7d, or 2026-11-21T14:00Z.")]
+UntilOption = Annotated[str | None, typer.Option(help="Only answers before then.")]
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
+_BEGINNING = re.compile(r"[0-9a-f]{6,31}")
 
 
-def _target(target: str) -> dict[str, str]:
+def _target(http: Http, target: str) -> dict[str, str]:
     trace, _, span = target.partition(":")
+    if _BEGINNING.fullmatch(trace):
+        trace = Traces(http).get(trace, limit=1).summary.trace_id
     if not _TRACE.fullmatch(trace):
         return {"response_id": target}
     return {"trace_id": trace} | ({"span_id": span} if span else {})
@@ -87,7 +93,7 @@ def feedback(
         "name": name,
         "user": user,
     }
-    kept = Scores(term.http).feedback(**_target(target), **{k: v for k, v in said.items() if v is not None})
+    kept = Scores(term.http).feedback(**_target(term.http, target), **{k: v for k, v in said.items() if v is not None})
     term.show(kept, [*_COLUMNS, ("id", "id")])
 
 
@@ -158,11 +164,11 @@ def list_(
         "environment": environment,
         "source": source,
         "corrected": corrected,
-        "since": since,
-        "until": until,
+        "since": moment(since),
+        "until": moment(until),
     }
     if target is not None:
-        wanted |= {k: v for k, v in _target(target).items() if k != "span_id"}
+        wanted |= {k: v for k, v in _target(term.http, target).items() if k != "span_id"}
     found = Scores(term.http).list(cursor=cursor, limit=limit, **wanted)
     term.table(found, _COLUMNS, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
 
@@ -186,8 +192,8 @@ def series(
         "release_id": release,
         "environment": environment,
         "source": source,
-        "since": since,
-        "until": until,
+        "since": moment(since),
+        "until": moment(until),
     }
     found = Scores(term.http).series(by=by, bucket_seconds=bucket, **wanted)  # type: ignore[arg-type]
     if term.as_json:

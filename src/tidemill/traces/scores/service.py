@@ -12,8 +12,10 @@ from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, first_fault
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
+from tidemill.traces.masking.mask import Mask
+from tidemill.traces.masking.masker import Masker
 from tidemill.traces.scores import store
-from tidemill.traces.scores.targets import Judged, find
+from tidemill.traces.scores.targets import Judged, by_release_id, find
 from tidemill.traces.types.scores import (
     BulkItem,
     BulkReply,
@@ -53,20 +55,26 @@ class Verdict:
 def give_feedback(ctx: Context, body: Feedback) -> Score:
     """Keep what a person says. The same again changes nothing; something else from the same person replaces it.
 
+    Masking rules take out of it what they take out of spans.
     Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
     """
+    return _give(ctx, body, ctx.kernel.part(Masker).for_work(ctx))
+
+
+def _give(ctx: Context, body: Feedback, mask: Mask) -> Score:
     judged = find(ctx, body)
     _allow(ctx, judged)
+    user = mask.identity(body.user) if body.user is not None else None
     verdict = Verdict(
         name=body.name,
         source="person",
-        author=body.user or ctx.actor.name,
+        author=user or ctx.actor.name,
         value=body.value,
-        label=body.label,
-        comment=body.comment,
-        correction=body.correction,
+        label=mask.text(body.label) if body.label is not None else None,
+        comment=mask.text(body.comment) if body.comment is not None else None,
+        correction=mask.value(body.correction),
     )
-    return keep(ctx, judged.of(body.user), verdict)
+    return keep(ctx, judged.of(user), verdict)
 
 
 def give_feedback_bulk(ctx: Context, body: FeedbackBulk) -> BulkReply:
@@ -81,10 +89,11 @@ def give_feedback_bulk(ctx: Context, body: FeedbackBulk) -> BulkReply:
             answers[place] = BulkItem(score=None, error=_invalid(error).body())
         except TidemillError as error:
             answers[place] = BulkItem(score=None, error=error.body())
+    mask = ctx.kernel.part(Masker).for_work(ctx)
     # One order for everybody, so that two bulk requests never wait for each other.
     for _, place, read in sorted(found, key=lambda entry: entry[:2]):
         try:
-            answers[place] = BulkItem(score=give_feedback(ctx, read), error=None)
+            answers[place] = BulkItem(score=_give(ctx, read, mask), error=None)
         except TidemillError as error:
             answers[place] = BulkItem(score=None, error=error.body())
     items = [answers[place] for place in range(len(body.items))]
@@ -137,6 +146,11 @@ def keep(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
     return made
 
 
+def keep_many(ctx: Context, said: Sequence[tuple[Judged, Verdict]]) -> None:
+    """Write many verdicts without corrections at once, each over the one that its author gave before."""
+    store.put_many(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in said])
+
+
 def _score(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
     return Score(
         id=new_id("sc"),
@@ -185,7 +199,8 @@ def delete_score(ctx: Context, score_id: str) -> Score:
 
 def page_of_scores(ctx: Context, wanted: ScoreFilter, *, cursor: str | None = None, limit: int = 50) -> Page[Score]:
     """Scores, newest first."""
-    return page(store.page(ctx.conn, wanted, before=cursor, limit=limit + 1), limit)
+    asked = by_release_id(ctx, wanted)
+    return page(store.page(ctx.conn, asked, before=cursor, limit=limit + 1), limit)
 
 
 def list_scores(
@@ -232,7 +247,7 @@ def score_series(
 ) -> ScoreSeries:
     """A KPI over time: scores by stretches of `bucket` (one minute at least), key and name."""
     seconds = max(60, int(bucket.total_seconds()))
-    points = store.series(ctx.conn, wanted, by=by, seconds=seconds, limit=_SERIES_POINTS)
+    points = store.series(ctx.conn, by_release_id(ctx, wanted), by=by, seconds=seconds, limit=_SERIES_POINTS)
     return ScoreSeries(bucket_seconds=seconds, points=points)
 
 

@@ -75,12 +75,20 @@ def same(conn: sa.Connection, score: Score) -> Score | None:
 
 def put(conn: sa.Connection, score: Score) -> str:
     """Write a score and return its id: the one it has already when its author has just judged elsewhere at once."""
-    kind = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    values = _values(score)
-    statement = kind(scores).values(**values)
-    fresh = {name: statement.excluded[name] for name in values if name not in ("id", *_UNIQUE)}
-    written = statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh).returning(scores.c.id)
-    return str(conn.execute(written).scalar_one())
+    return str(conn.execute(_upsert(conn).returning(scores.c.id), _values(score)).scalar_one())
+
+
+def _upsert(conn: sa.Connection) -> Any:
+    statement = (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(scores)
+    fresh = {name: statement.excluded[name] for name in (c.name for c in scores.c) if name not in ("id", *_UNIQUE)}
+    return statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh)
+
+
+def put_many(conn: sa.Connection, made: Sequence[Score]) -> None:
+    """Write scores; one that its author gave before keeps its id and gets the new content."""
+    if made:
+        statement = _upsert(conn)
+        conn.execute(statement, [_values(score) for score in made])
 
 
 def replace(conn: sa.Connection, score: Score) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
+from tidemill.core import lineage
 from tidemill.core.context import Context
 from tidemill.traces.store import TraceStore, trees
-from tidemill.traces.types import Span, SpanDetail
-from tidemill.traces.types.scores import Target, TargetUnknown
+from tidemill.traces.types import Span, SpanDetail, TraceFilter
+from tidemill.traces.types.scores import ReleaseUnknown, ScoreFilter, Target, TargetUnknown
 
 TRACE_SPANS = 2000
 """Spans of a trace that are looked at."""
@@ -34,6 +36,20 @@ class Judged:
     def of(self, user: str | None) -> "Judged":
         """The same, said to be of `user` where the span names nobody."""
         return self if self.user is not None or user is None else replace(self, user=user)
+
+
+F = TypeVar("F", ScoreFilter, TraceFilter)
+
+
+def by_release_id(ctx: Context, wanted: F) -> F:
+    """The filter with `name@3` turned into the id that spans and scores carry. Raises ReleaseUnknown."""
+    ref = wanted.release_id
+    if ref is None or "@" not in ref:
+        return wanted
+    node = lineage.find(ctx.conn, "release", ref)
+    if node is None:
+        raise ReleaseUnknown(f"There is no release {ref!r}.", hint="`tidemill releases list` shows what there is.")
+    return wanted.model_copy(update={"release_id": node.id})
 
 
 def find(ctx: Context, target: Target) -> Judged:

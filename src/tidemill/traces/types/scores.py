@@ -31,6 +31,12 @@ class TargetUnknown(NotFound):
     code = "feedback_target_unknown"
 
 
+class ReleaseUnknown(NotFound):
+    """No release has this name and number."""
+
+    code = "traced_release_unknown"
+
+
 class ScoreNotFound(NotFound):
     """There is no such score."""
 
