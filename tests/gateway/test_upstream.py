@@ -1,0 +1,64 @@
+"""The way to an engine that accepts a request and then says nothing, as a real server on a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tidemill.gateway.types import Target, UpstreamTimeout
+from tidemill.gateway.upstream import Upstream
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices": []}\n\n'
+CHUNK = f"{len(EVENT):x}\r\n".encode() + EVENT + b"\r\n"
+
+
+@asynccontextmanager
+async def engine(*said: bytes) -> AsyncIterator[tuple[Target, asyncio.Event]]:
+    """An engine that says `said` and falls silent; and whether the caller has hung up."""
+    hung_up = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in said:
+            writer.write(piece)
+            await writer.drain()
+        while await reader.read(65536):
+            pass
+        hung_up.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        target = Target(
+            base_url=f"http://127.0.0.1:{port}", replica_id="rep_1", label="slow@1", model_version_id="mv_1"
+        )
+        yield target, hung_up
+
+
+async def ask(silence_s: float, *said: bytes) -> list[bytes]:
+    upstream, events = Upstream(silence_s), list[bytes]()
+
+    async def read(target: Target) -> None:
+        async with upstream.chat(target, b"{}") as reply:
+            async for event in reply.events():
+                events.append(event)
+
+    async with engine(*said) as (target, hung_up):
+        try:
+            with pytest.raises(UpstreamTimeout) as caught:
+                await read(target)
+            assert caught.value.status == 504
+            assert caught.value.code == "upstream_timeout"
+            assert caught.value.message == "The engine said nothing for 0.2 s."
+            await asyncio.wait_for(hung_up.wait(), 5)  # or the engine would go on for nobody
+        finally:
+            await upstream.close()
+    return events
+
+
+@pytest.mark.parametrize(("said", "events"), [((), 0), ((HEAD,), 0), ((HEAD, CHUNK, CHUNK), 2)])
+def test_an_engine_that_falls_silent_is_given_up_and_told_to_stop(said: tuple[bytes, ...], events: int) -> None:
+    assert asyncio.run(ask(0.2, *said)) == [b'{"choices": []}'] * events
