@@ -1,0 +1,110 @@
+"""A canary with real engines: users stay where they are, and nothing that dies costs an answer or a release."""
+
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.deployments.live import LiveServer, served, wait_for
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+USERS = [f"user-{n}" for n in range(12)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with served(tmp_path_factory.mktemp("canary") / "home") as made:
+        yield made
+
+
+def ask(server: LiveServer, user: str | None = None, model: str = "dev/hello") -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    if user is not None:
+        body["user"] = user
+    headers = {"authorization": f"Bearer {server.token}"}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+
+
+def answered_by(server: LiveServer) -> dict[str, str]:
+    """User -> the release that answered."""
+    with concurrent.futures.ThreadPoolExecutor(4) as callers:
+        replies = list(callers.map(lambda user: ask(server, user), USERS))
+    assert [r.status_code for r in replies] == [200] * len(USERS)
+    return {user: reply.json()["model"] for user, reply in zip(USERS, replies, strict=True)}
+
+
+def test_users_stay_where_they_are_through_deaths_of_engine_and_server(server: LiveServer) -> None:
+    with server.client() as client:
+        made = client.rollouts.start("hello@2", "dev", steps=[{"weight": 50}, {"pause": {}}])
+        assert client.rollouts.wait(made.id, timeout=120).state == "paused"
+        before = answered_by(server)
+        assert set(before.values()) == {"hello@1", "hello@2"}
+        assert answered_by(server) == before
+        # The canary's engine dies: its users are answered all the same, and come back to it.
+        victim = next(r for r in client.deployments.engines().replicas if r.serves == "hello@2")
+        psutil.Process(victim.pid).kill()
+        answered_by(server)
+        wait_for(lambda: answered_by(server) == before, 60)
+        wait_for(lambda: _machine(server, made.id)[0] == 1, 10)
+        assert client.rollouts.get(made.id).state == "paused"
+    server.kill()
+    server.start()
+    with server.client() as client:
+        found = client.rollouts.get(made.id)
+        assert (found.state, found.weight, found.step) == ("paused", 50, 1)
+        wait_for(lambda: answered_by(server) == before, 60)
+        assert _machine(server, made.id)[0] >= 1
+        moment = datetime.now(UTC)
+        shares = {a.release: a.share for a in client.deployments.at(moment, environment="dev").items}
+        assert shares == {"hello@1": 50, "hello@2": 50}
+        assert client.rollouts.resume(made.id, note="looks well").state == "promoted"
+        wait_for(lambda: set(answered_by(server).values()) == {"hello@2"}, 10)
+        story = [(s.move, s.actor) for s in client.rollouts.show("dev/hello").history]
+        assert story[-2:] == [("resumed", story[-1][1]), ("promoted", story[-1][1])]
+
+
+def _machine(server: LiveServer, rollout: str) -> tuple[int, int]:
+    with server.client() as client:
+        now = client.rollouts.show(rollout).now
+        return (now.infrastructure.deaths, now.infrastructure.spilled) if now is not None else (0, 0)
+
+
+def test_blue_green_switches_and_goes_back_at_once(server: LiveServer) -> None:
+    with server.client() as client:
+        live = client.deployments.list(environment="dev", active=True).items[0].release
+        other = "hello@1" if live == "hello@2" else "hello@2"
+        made = client.rollouts.start(other, "dev", strategy="blue_green", warm="10m")
+        wait_for(lambda: client.rollouts.get(made.id).weight == 100, 60)
+        wait_for(lambda: ask(server).json()["model"] == other, 10)
+        began = time.monotonic()
+        assert client.rollouts.abort(made.id).state == "aborted"
+        wait_for(lambda: ask(server).json()["model"] == live, 5)
+        assert time.monotonic() - began < 5
+        assert client.deployments.list(environment="dev", active=True).items[0].release == live
+
+
+def test_a_retired_name_says_so_until_it_is_gone(server: LiveServer, tmp_path: Path) -> None:
+    with server.client() as client:
+        sunset = datetime.now(UTC) + timedelta(seconds=4)
+        found = client.deployments.retire("dev/hello", sunset=sunset, successor="prod/help").items[0]
+        assert (found.model, found.ended_at) == ("dev/hello", None)
+        wait_for(lambda: "sunset" in ask(server).headers, 3)
+        reply = ask(server)
+        assert reply.status_code == 200
+        assert reply.headers["deprecation"] == f"@{int(found.announced_at.timestamp())}"
+        assert reply.headers["sunset"].endswith("GMT")
+        assert reply.headers["link"] == '</v1/models/prod%2Fhelp>; rel="successor-version"'
+        wait_for(lambda: ask(server).status_code == 410, 10)
+        error = ask(server).json()["error"]
+        assert (error["code"], error["details"]["successor"]) == ("model_retired", "prod/help")
+        assert "Its successor is prod/help" in error["message"]
+        wait_for(lambda: client.deployments.retirements().items[0].ended_at is not None, 5)
+        assert client.deployments.list(environment="dev", active=True).items == []
+        client.deployments.keep("dev/hello")
+        wait_for(lambda: ask(server).status_code == 404, 5)
