@@ -10,27 +10,6 @@ from typing import Any
 from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.wire import Page
-from tidemill.traces.curation.picking import corrected_span
-from tidemill.traces.curation.service import collection_items, get_collection, list_collections, to_dataset
-from tidemill.traces.messages import answer_of, messages_of, text_of
-from tidemill.traces.scores.service import (
-    CORRECTED,
-    ScoreUnit,
-    Verdict,
-    count_passing,
-    get_score,
-    give_feedback,
-    give_feedback_bulk,
-    keep,
-    keep_many,
-    list_scores,
-    page_of_scores,
-    score_names,
-    score_series,
-    score_units,
-    scores_of_traces,
-)
-from tidemill.traces.scores.targets import by_release_id, of_span
 from tidemill.traces.store import TraceStore, day_at, listing, minutes, trees
 from tidemill.traces.store import series as sums
 from tidemill.traces.store.minutes import MinuteCount
@@ -59,37 +38,6 @@ from tidemill.traces.types import (
     WriterState,
 )
 from tidemill.traces.writer import TraceWriter
-
-__all__ = [
-    "CORRECTED",
-    "MinuteCount",
-    "ScoreUnit",
-    "TraceStore",
-    "TraceWriter",
-    "Verdict",
-    "answer_of",
-    "by_release_id",
-    "collection_items",
-    "corrected_span",
-    "count_passing",
-    "get_collection",
-    "get_score",
-    "give_feedback",
-    "give_feedback_bulk",
-    "keep",
-    "keep_many",
-    "list_collections",
-    "list_scores",
-    "messages_of",
-    "of_span",
-    "page_of_scores",
-    "score_names",
-    "score_series",
-    "score_units",
-    "scores_of_traces",
-    "text_of",
-    "to_dataset",
-]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 MINUTES_KEPT = timedelta(hours=48)
