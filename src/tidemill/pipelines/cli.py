@@ -35,6 +35,7 @@ _STATES = {
     "queued": "dim",
     "refused": "red",
     "rejected": "red",
+    "rolled_back": "red",
 }
 
 
@@ -81,6 +82,8 @@ def apply(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
         term.show(done)
         return
     _print_changes(term, done.changes, f"{done.pipeline.ref} was applied already; nothing has changed.")
+    for later in done.later:
+        term.print(Text(f"after the first run: {later}", style="dim"))
     if done.changes:
         term.print(Text(f"Applied as {done.pipeline.ref}. Turn the loop: tidemill run", style="green"))
 

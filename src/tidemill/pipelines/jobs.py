@@ -12,6 +12,8 @@ from tidemill.core.errors import TidemillError
 from tidemill.core.jobs.context import JobContext
 from tidemill.core.jobs.types import ENDED, Job, JobKind
 from tidemill.core.wire import content_hash, utc_now
+from tidemill.monitors import service as monitors
+from tidemill.monitors.types import FiringNotFound, FiringSettle
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.table import KINDS
 from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
@@ -19,7 +21,11 @@ from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, Run
 
 RUN_JOB = "pipelines.run"
 
-_UNHAPPY: dict[str, RunState] = {"gate_refused": "refused", "approval_rejected": "rejected"}
+_UNHAPPY: dict[str, RunState] = {
+    "gate_refused": "refused",
+    "approval_rejected": "rejected",
+    "rolled_back": "rolled_back",
+}
 """Errors that are an answer rather than an accident."""
 
 
@@ -127,8 +133,23 @@ def ended(ctx: Context, job: Job) -> None:
         error=job.error.model_dump(mode="json") if job.error is not None else None,
         finished_at=utc_now(),
     )
+    _settle(ctx, run, steps)
     facts = {"pipeline": run.pipeline, "run": run.ref, "release": run.release, "verdict": run.verdict}
     events.emit(ctx, f"pipeline_run.{state}", run.id, facts)
+
+
+def _settle(ctx: Context, run: Run, steps: list[RunStep]) -> None:
+    """Put the run's minutes to the trigger that started it; waiting for a person costs nothing."""
+    worked = [s for s in steps if s.kind != "approve" and s.started_at is not None]
+    seconds = sum(((s.finished_at or ctx.now) - s.started_at).total_seconds() for s in worked if s.started_at)
+    for cause in run.causes:
+        if cause.firing_id is None:
+            continue
+        minutes = 0.0 if cause.joined else max(0.0, seconds / 60)
+        try:
+            monitors.settle_firing(ctx, cause.firing_id, FiringSettle(run_id=run.id, minutes=minutes))
+        except FiringNotFound as error:
+            events.emit(ctx, "pipeline_run.not_settled", run.id, {"firing": cause.firing_id, "error": error.message})
 
 
 def _end_step(ctx: Context, step: RunStep, job: Job, state: StepState) -> None:

@@ -79,5 +79,7 @@ def _step(ctx: Context, facts: Facts, given: dict[str, dict[str, Any]], made: di
 _ASKED = {
     "approve": "a person is asked, unless it is there already",
     "deploy": "unless it is served there already",
+    "rollout": "unless it is served there already",
+    "watch": "makes what is declared and not there yet",
     "feedback": "looks for new feedback in production",
 }

@@ -72,6 +72,8 @@ def _rows_needed(spec: PipelineSpec) -> Iterator[Fault]:
         if found.naive_bayes is not None and spec.data is None:
             yield Fault(("evals", i, "naive_bayes"), "Naive Bayes needs rows to learn from", "Add a section `data`.")
     feedback = spec.data.feedback if spec.data is not None else None
+    if feedback is not None and spec.tuning is None:
+        yield Fault(("data", "feedback"), "feedback teaches nothing without tuning", "Add a section `tuning`.")
     if feedback is not None and feedback.release is None and spec.release is None:
         yield Fault(("data", "feedback"), "whose traces is not said", "Add `release: NAME`.")
 

@@ -9,7 +9,7 @@ from tidemill.core.errors import TidemillError, nearest
 from tidemill.core.facts import Event
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
-from tidemill.pipelines import planning, references, store
+from tidemill.pipelines import planning, references, store, watches
 from tidemill.pipelines.jobs import RUN_JOB
 from tidemill.pipelines.steps import table
 from tidemill.pipelines.steps.shipping import APPROVAL_TOPIC
@@ -73,9 +73,12 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
     )
     store.insert_version(ctx.conn, made)
     changed = planning.changes(known.spec if known is not None else None, spec)
+    if known is not None:
+        watches.remove_gone(ctx, known.spec, spec)
+    _, later = watches.put_all(ctx, spec)
     facts = {"pipeline": made.ref, "hash": digest, "changes": [c.path for c in changed]}
     events.emit(ctx, "pipeline.applied", made.id, facts)
-    return Applied(pipeline=made, changes=changed)
+    return Applied(pipeline=made, changes=changed, later=later)
 
 
 def spec_hash(spec: PipelineSpec) -> str:
@@ -364,6 +367,7 @@ def trigger_fired(ctx: Context, event: Event) -> None:
         at=ctx.now,
         joined=False,
         reasons=[str(reason) for reason in event.data.get("reasons") or []],
+        firing_id=str(event.data["firing_id"]) if event.data.get("firing_id") else None,
         event_id=event.id,
     )
     _start(ctx, pipeline, cause)

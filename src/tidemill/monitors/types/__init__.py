@@ -1,5 +1,6 @@
 """Monitors: objectives, indicators, alerts, notifiers and triggers; what they hold and what can go wrong."""
 
+from tidemill.monitors.drift.types import DriftMonitorCreate
 from tidemill.monitors.types.alerts import (
     Alert,
     AlertChange,
@@ -77,6 +78,7 @@ __all__ = [
     "DeliveryNotEnded",
     "DeliveryNotFound",
     "DeliveryState",
+    "DriftMonitorCreate",
     "Firing",
     "FiringNotFound",
     "FiringSettle",

@@ -2,9 +2,9 @@
 
 from tidemill.core.context import Context
 from tidemill.deployments import service as deployments
-from tidemill.deployments.types import Deployment, DeploymentCreate
+from tidemill.deployments.types import Deployment, DeploymentCreate, Rollout, RolloutCreate
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
-from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, StepFailed
+from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, RolledBack, StepFailed
 from tidemill.releases import service as releases
 from tidemill.releases.types import Approval, ApprovalPending, ApprovalRequest
 
@@ -12,6 +12,7 @@ APPROVAL_TOPIC = "approval"
 """Topic of the signal that tells a waiting run to look at its approval."""
 
 DEPLOY_POLL_SECONDS = 0.25
+ROLLOUT_POLL_SECONDS = 1.0
 
 
 def reads_world(ctx: Context, facts: Facts) -> Reads:
@@ -106,3 +107,60 @@ def do_deploy(turn: Turn) -> Outcome:
             hint=f"tidemill deployments history --env {done.environment}",
         )
     return Outcome({"deployment_id": done.id, "release": done.release}, f"{done.release} is live in {turn.subject}")
+
+
+def do_rollout(turn: Turn) -> Outcome:
+    """Move the environment to the release step by step, as the analysis of live answers allows. Raises RolledBack."""
+    release = turn.of("release")
+    with turn.at.work() as ctx:
+        served = _served(ctx, turn)
+        if served is not None:
+            note = f"{turn.subject} serves {served.release} already"
+            return Outcome({"deployment_id": served.id, "release": served.release}, note, unchanged=turn.begins)
+        known = deployments.open_rollout(ctx, turn.subject, str(release["ref"]).partition("@")[0])
+        mine = known is not None and known.release_id == release["release_id"]
+        begun = known if known is not None and mine else _begun(ctx, turn)
+    done = turn.at.wait_until(begun.id, _Rollout(turn, begun.id).look, poll=ROLLOUT_POLL_SECONDS)
+    if done.state not in ("promoted", "finished"):
+        raise RolledBack(
+            f"{done.release} is {done.state} in {done.environment}: {done.reason}",
+            hint=f"tidemill rollouts show {done.id}",
+            details={"rollout": done.id, "state": done.state},
+        )
+    note = f"{done.release} answers everybody in {turn.subject}: {done.reason}"
+    return Outcome({"rollout_id": done.id, "deployment_id": done.deployment_id, "release": done.release}, note)
+
+
+def _begun(ctx: Context, turn: Turn) -> Rollout:
+    wanted = turn.environment
+    assert wanted.rollout is not None
+    body = RolloutCreate(
+        release=turn.of("release")["release_id"],
+        environment=turn.subject,
+        strategy=wanted.rollout.strategy,
+        steps=wanted.rollout.steps,
+        warm=wanted.rollout.warm,
+        replicas=wanted.replicas,
+        note=wanted.note or f"by {turn.run_ref}",
+    )
+    return deployments.start_rollout(ctx, body)
+
+
+class _Rollout:
+    """Looks at a rollout and says how it stands when that has changed."""
+
+    def __init__(self, turn: Turn, rollout_id: str) -> None:
+        self.turn, self.rollout_id, self.told = turn, rollout_id, ""
+
+    def look(self) -> Rollout | None:
+        """The rollout once it has ended."""
+        with self.turn.kernel.look(self.turn.at.actor) as ctx:
+            found = deployments.get_rollout(ctx, self.rollout_id)
+        if found.ended_at is not None or found.state in ("promoted", "finished"):
+            return found
+        text = f"{found.state} at {found.weight:g}%: {found.reason or 'its engines start'}"
+        if text != self.told:
+            waits = found.state in ("held", "paused")
+            (self.turn.waiting if waits else self.turn.going)(f"{found.release} in {found.environment} {text}")
+            self.told = text
+        return None

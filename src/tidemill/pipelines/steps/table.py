@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill.core.context import Context
 from tidemill.core.jobs.types import Job
-from tidemill.pipelines.steps import data, making, measuring, shipping
+from tidemill.pipelines.steps import data, feedback, making, measuring, shipping, watching
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
 from tidemill.pipelines.types import PipelineSpec
 from tidemill.releases import service as releases
@@ -34,6 +34,8 @@ KINDS: dict[str, StepKind] = {
     "base": StepKind(making.reads_base, making.do_base),
     "eval-set": StepKind(measuring.reads_set, measuring.do_set),
     "gate": StepKind(measuring.reads_gate, measuring.do_gate),
+    "feedback": StepKind(shipping.reads_world, feedback.do_feedback),
+    "join": StepKind(feedback.reads_join, feedback.do_join),
     "tune": StepKind(making.reads_tune, making.do_tune, _resume_tuning),
     "parity": StepKind(making.reads_parity, making.do_parity),
     "release": StepKind(making.reads_release, making.do_release),
@@ -43,9 +45,11 @@ KINDS: dict[str, StepKind] = {
     "judge": StepKind(measuring.reads_judge, measuring.do_judge),
     "approve": StepKind(shipping.reads_world, shipping.do_approve),
     "deploy": StepKind(shipping.reads_world, shipping.do_deploy),
+    "rollout": StepKind(shipping.reads_world, shipping.do_rollout),
+    "watch": StepKind(shipping.reads_world, watching.do_watch),
 }
 
-WORLD = frozenset({"approve", "deploy", "feedback"})
+WORLD = frozenset({"approve", "deploy", "rollout", "feedback", "watch"})
 """Kinds whose work depends on the state of things at that moment."""
 
 
@@ -60,6 +64,7 @@ def _names(spec: PipelineSpec) -> Iterator[str]:
     yield from ["base"] if spec.model is not None else []
     yield from (f"eval-set/{e.name}" for e in spec.evals)
     yield from (f"gate/{g.name}" for g in spec.gates)
+    yield from ["feedback", "join"] if spec.data is not None and spec.data.feedback is not None else []
     yield from ["tune", "parity"] if spec.tuning is not None else []
     yield from ["release"] if spec.release is not None else []
     yield from (f"naive-bayes/{e.name}" for e in spec.evals if e.naive_bayes is not None)
@@ -70,7 +75,8 @@ def _names(spec: PipelineSpec) -> Iterator[str]:
         for environment in spec.environments:
             if environment.approval is not None or releases.policy_of(environment.name).approval:
                 yield f"approve/{environment.name}"
-            yield f"deploy/{environment.name}"
+            yield f"{'deploy' if environment.rollout is None else 'rollout'}/{environment.name}"
+    yield from ["watch"] if spec.watches else []
 
 
 def kind_of(name: str) -> str:

@@ -95,7 +95,7 @@ class Facts:
     def training_data(self) -> dict[str, Any]:
         """The dataset version to train on: with the feedback from production, if that is asked for."""
         wanted = self.spec.data is not None and self.spec.data.feedback is not None
-        return self.of("feedback" if wanted else "data")
+        return self.of("join" if wanted else "data")
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,12 @@ class Turn(Facts):
 
     def working(self) -> None:
         """Say that it waits no longer."""
+        self.going(None)
+
+    def going(self, text: str | None) -> None:
+        """Say how far it has come, and that it waits for nobody."""
         with self.at.work() as ctx:
-            store.update_step(ctx.conn, self.row.id, state="running", progress=None)
+            store.update_step(ctx.conn, self.row.id, state="running", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="running", summary="")
 
 

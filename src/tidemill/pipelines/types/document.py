@@ -6,7 +6,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tidemill.core.wire import Body, Name
 from tidemill.data.types import CatalogueSet, MapSpec, ReadSpec, Recipe, RowSchema, SplitSpec
+from tidemill.deployments.types import Duration, Step, Strategy
 from tidemill.evals.types import AskSampling, EvalMapping, FailurePolicy, RuleKind, ScorerSpec
+from tidemill.monitors.types import DriftMonitorCreate, KpiPut, SloPut, TriggerPut
 from tidemill.releases.types import Guardrail, Sampling
 from tidemill.tuning.types import Form, Lora, Method, Proof, Training
 
@@ -36,24 +38,23 @@ class FeedbackSource(Body):
 
     release: Name | None = Field(default=None, description="Whose traces, by release name. Default: `release.name`.")
     environment: Name = "prod"
-    scores: list[str] = Field(
-        default_factory=lambda: ["correction", "feedback", "thumbs"],
-        min_length=1,
-        description="Scores that count as feedback. One with a correction teaches the correction.",
-    )
+    score: Name = Field(default="feedback", description="Name of the score that counts as feedback.")
     accept: float | None = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Without a correction, an answer whose score is above this is taken as right; null: never.",
+        default=None,
+        description="Also learn answers whose mean feedback is at least this; null: only what was corrected.",
     )
-    days: int = Field(default=30, ge=1, le=366, description="How far back the first run looks.")
-    per_user: int = Field(default=20, ge=1, description="At most so many rows of one user, so that nobody steers.")
-    minimum: int = Field(default=1, ge=1, description="Fewer new rows than this wait for the next run.")
+    label_field: str | None = Field(
+        default=None, min_length=1, max_length=200, description="For classification: the JSON field with the label."
+    )
+    days: int = Field(default=90, ge=1, le=3660, description="How far back answers are taken from.")
+    per_user: int = Field(
+        default=20, ge=1, description="At most so many rows of one user, so that nobody steers alone."
+    )
+    minimum: int = Field(default=1, ge=1, description="Fewer new judgements than this wait for the next run.")
     share: float = Field(
         default=0.5, gt=0, le=1, description="At most this share of the training rows may come from feedback."
     )
-    max_chars: int = Field(default=8000, ge=1, description="Longer texts are quarantined.")
+    max_chars: int = Field(default=8000, ge=1, description="Longer rows are left out.")
     into: Name | None = Field(default=None, description="Name of the joined dataset. Default: `<dataset>-live`.")
 
 
@@ -179,6 +180,16 @@ class ApprovalSection(Body):
     valid_hours: int = Field(default=168, ge=1, le=8760, description="After this the request lapses.")
 
 
+class RolloutSection(Body):
+    """How callers are moved over. Without it everybody is moved at once."""
+
+    strategy: Strategy = "canary"
+    steps: list[Step] | None = Field(
+        default=None, min_length=1, max_length=50, description="weight, pause, analysis. Default: the strategy's own."
+    )
+    warm: Duration = Field(default=600.0, description="Blue/green: how long the old release is kept ready.")
+
+
 def _approval(value: Any) -> Any:
     return {} if value is True else None if value is False else value
 
@@ -193,7 +204,27 @@ class EnvironmentSection(Body):
     ] = Field(
         default=None, description="Ask a person before it goes there. Where the environment demands it, always done."
     )
+    rollout: RolloutSection | None = None
     note: str = Field(default="", max_length=2000)
+
+
+class SloSection(SloPut):
+    """A service level objective."""
+
+    name: Name
+
+
+class KpiSection(KpiPut):
+    """An indicator."""
+
+    name: Name
+
+
+class TriggerSection(TriggerPut):
+    """What starts a run by itself: two keys, a pause, a budget."""
+
+    name: Name
+    pipeline: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$", description="Default: this one.")
 
 
 class PipelineSpec(Body):
@@ -215,3 +246,12 @@ class PipelineSpec(Body):
     environments: list[
         Annotated[EnvironmentSection, BeforeValidator(_named, json_schema_input_type=str | EnvironmentSection)]
     ] = Field(default_factory=list)
+    monitors: list[DriftMonitorCreate] = Field(default_factory=list, description="Drift monitors.")
+    slos: list[SloSection] = Field(default_factory=list, description="Service level objectives.")
+    kpis: list[KpiSection] = Field(default_factory=list, description="Indicators: scores and feedback over time.")
+    triggers: list[TriggerSection] = Field(default_factory=list, description="What starts a run by itself.")
+
+    @property
+    def watches(self) -> bool:
+        """Whether anything is to be watched."""
+        return bool(self.monitors or self.slos or self.kpis or self.triggers)

@@ -81,6 +81,12 @@ class ApprovalRejected(Conflict):
     code = "approval_rejected"
 
 
+class RolledBack(Conflict):
+    """The new release did not hold its ground, and the old one answers again."""
+
+    code = "rolled_back"
+
+
 class NothingMeasured(Conflict):
     """A step needs what a skipped step would have made."""
 

@@ -9,13 +9,15 @@ from tidemill.core.wire import Body, Instant, Name, Value
 from tidemill.pipelines.types.document import PipelineSpec
 
 Action = Literal["add", "change", "remove"]
-RunState = Literal["queued", "running", "waiting", "succeeded", "refused", "rejected", "failed", "cancelled"]
+RunState = Literal[
+    "queued", "running", "waiting", "succeeded", "refused", "rejected", "rolled_back", "failed", "cancelled"
+]
 StepState = Literal[
     "pending", "running", "waiting", "succeeded", "cached", "unchanged", "skipped", "failed", "cancelled"
 ]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-RUN_ENDED: frozenset[RunState] = frozenset({"succeeded", "refused", "rejected", "failed", "cancelled"})
+RUN_ENDED: frozenset[RunState] = frozenset({"succeeded", "refused", "rejected", "rolled_back", "failed", "cancelled"})
 STEP_DONE: frozenset[StepState] = frozenset({"succeeded", "cached", "unchanged", "skipped"})
 
 
@@ -69,6 +71,9 @@ class Applied(Value):
 
     pipeline: Pipeline
     changes: list[Change]
+    later: list[str] = Field(
+        default_factory=list, description="What is watched only after a run has made what it names."
+    )
 
 
 class PipelineApply(Body):
@@ -86,6 +91,7 @@ class Cause(Value):
     joined: bool = Field(description="The run was on its way already.")
     note: str = ""
     reasons: list[str] = Field(default_factory=list)
+    firing_id: str | None = Field(default=None, description="The trigger's firing, which the run's minutes are put to.")
     event_id: str | None = Field(default=None, description="The fact `trigger.fired`, with its evidence.")
 
 

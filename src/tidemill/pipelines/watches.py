@@ -1,0 +1,104 @@
+"""What a document has watched: drift monitors, objectives, indicators and triggers, made through `monitors`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tidemill.core.context import Context
+from tidemill.core.errors import NotFound, TidemillError
+from tidemill.monitors import service as monitors
+from tidemill.monitors.types import DriftMonitorCreate, KpiPut, SloPut, TriggerPut
+from tidemill.pipelines.types import KpiSection, PipelineSpec, SloSection, TriggerSection
+
+Put = Callable[[Context, Any], bool]
+
+
+def put_all(ctx: Context, spec: PipelineSpec) -> tuple[list[str], list[str]]:
+    """Make what is declared, as far as what it names is there.
+
+    Returns what was made or changed (`triggers.retrain`), and why the rest is not there yet.
+    """
+    made, later = [], []
+    for section, items, put in _sections(spec):
+        for item in items:
+            try:
+                with ctx.conn.begin_nested():
+                    if put(ctx, item):
+                        made.append(f"{section}.{item.name}")
+            except TidemillError as error:
+                later.append(f"{section}.{item.name}: {error.message}")
+    return made, later
+
+
+def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
+    """In the order in which they lean on each other: triggers name the others."""
+    trigger: Put = lambda ctx, item: _put_trigger(ctx, item, spec.name)  # noqa: E731
+    return [
+        ("monitors", list(spec.monitors), _put_monitor),
+        ("slos", list(spec.slos), _put_slo),
+        ("kpis", list(spec.kpis), _put_kpi),
+        ("triggers", list(spec.triggers), trigger),
+    ]
+
+
+def _put_monitor(ctx: Context, wanted: DriftMonitorCreate) -> bool:
+    try:
+        known = monitors.drift.get_monitor(ctx, wanted.name)
+    except NotFound:
+        monitors.drift.create_monitor(ctx, wanted)
+        return True
+    same = DriftMonitorCreate.model_validate(known.model_dump(include=set(DriftMonitorCreate.model_fields)))
+    if same == wanted:
+        return False
+    monitors.drift.remove_monitor(ctx, known.id)
+    monitors.drift.create_monitor(ctx, wanted)
+    return True
+
+
+def _put_slo(ctx: Context, wanted: SloSection) -> bool:
+    before = _seen(lambda: monitors.get_slo(ctx, wanted.name))
+    body = SloPut.model_validate(wanted.model_dump(exclude={"name"}))
+    return monitors.put_slo(ctx, wanted.name, body) != before
+
+
+def _put_kpi(ctx: Context, wanted: KpiSection) -> bool:
+    before = _seen(lambda: monitors.get_kpi(ctx, wanted.name))
+    body = KpiPut.model_validate(wanted.model_dump(exclude={"name"}))
+    return monitors.put_kpi(ctx, wanted.name, body) != before
+
+
+def _put_trigger(ctx: Context, wanted: TriggerSection, pipeline: str) -> bool:
+    before = _seen(lambda: monitors.get_trigger(ctx, wanted.name))
+    given = wanted.model_dump(exclude={"name"}) | {"pipeline": wanted.pipeline or pipeline}
+    return monitors.put_trigger(ctx, wanted.name, TriggerPut.model_validate(given)) != before
+
+
+def _seen(look: Callable[[], object]) -> object:
+    try:
+        return look()
+    except NotFound:
+        return None
+
+
+def remove_gone(ctx: Context, before: PipelineSpec, after: PipelineSpec) -> list[str]:
+    """Watch no longer what an earlier document declared and this one does not; triggers go first."""
+    removers: dict[str, Callable[[Context, str], object]] = {
+        "triggers": monitors.remove_trigger,
+        "kpis": monitors.remove_kpi,
+        "slos": monitors.remove_slo,
+        "monitors": monitors.drift.remove_monitor,
+    }
+    gone = []
+    for section, remove in removers.items():
+        kept = {item.name for item in getattr(after, section)}
+        for item in getattr(before, section):
+            if item.name not in kept and _removed(ctx, remove, item.name):
+                gone.append(f"{section}.{item.name}")
+    return gone
+
+
+def _removed(ctx: Context, remove: Callable[[Context, str], object], name: str) -> bool:
+    try:
+        remove(ctx, name)
+    except NotFound:
+        return False
+    return True
