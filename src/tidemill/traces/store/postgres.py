@@ -104,9 +104,8 @@ class PostgresDays:
     def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
         try:
             raw = self.engine.raw_connection()
-        except sa.exc.DBAPIError as error:
-            text = str(error.orig).strip()
-            raise TracesUnavailable(f"The database does not answer: {text}.", hint="Try again later.") from error
+        except (sa.exc.OperationalError, psycopg.OperationalError) as error:
+            raise TracesUnavailable(f"The database does not answer: {error}.", hint="Try again later.") from error
         try:
             connection: psycopg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
             yield connection
