@@ -10,6 +10,7 @@ from tidemill.access import service as access
 from tidemill.access.types import KeyCreate, PersonCreate
 from tidemill.client import Client
 from tidemill.core import presence
+from tidemill.core.blobs import Blob
 from tidemill.core.context import OWNER
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
@@ -101,6 +102,20 @@ def test_an_unexpected_error_is_500_with_its_request_id_and_no_trace(application
     assert reply.status_code == 500
     assert reply.headers["x-request-id"] in reply.json()["error"]["message"]
     assert "ZeroDivision" not in reply.text
+
+
+def test_a_large_file_is_never_whole_in_memory(client: Client, home) -> None:
+    """Also without a server between: what has been sent is on the disk before the rest is read."""
+    written = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(8):
+            yield b"x" * 2**20
+            written.append(sum(path.stat().st_size for path in (home / "blobs" / "incoming").glob("put-*")))
+
+    blob = client.http.upload("/api/blobs", Blob, pieces())
+    assert blob.size == 8 * 2**20
+    assert written[-1] >= 2**20
 
 
 def test_waiting_for_a_job_in_an_embedded_client_starts_somebody_to_do_it(home, tmp_path) -> None:

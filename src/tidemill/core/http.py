@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -169,6 +169,12 @@ def read_error(reply: httpx.Response) -> TidemillError:
     return rebuild(reply.status_code, body)
 
 
+async def _pieces(request: httpx.Request) -> AsyncIterator[bytes]:
+    assert isinstance(request.stream, httpx.SyncByteStream)
+    for piece in request.stream:
+        yield piece
+
+
 class InProcessTransport(httpx.BaseTransport):
     """Calls an ASGI application on an event loop of its own, in a daemon thread so that the process can exit.
 
@@ -183,7 +189,8 @@ class InProcessTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Run one request through the application."""
-        content = request.read()
+        # What comes piece by piece, such as a file of gigabytes, goes on piece by piece.
+        content = request.read() if isinstance(request.stream, httpx.ByteStream) else _pieces(request)
 
         async def run() -> httpx.Response:
             transport = httpx.ASGITransport(self._marked)
