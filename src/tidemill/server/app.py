@@ -36,6 +36,8 @@ from tidemill.gateway.door import Gateway
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
 from tidemill.monitors import routes as monitors
+from tidemill.monitors.drift import routes as drift
+from tidemill.monitors.drift.jobs import run_check
 from tidemill.monitors.scheduler import Scheduler
 from tidemill.monitors.service import LISTENERS as MONITOR_LISTENERS
 from tidemill.pipelines import routes as pipelines
@@ -74,6 +76,7 @@ ROUTERS = (
     tuning.router,
     deployments.router,
     monitors.router,
+    drift.router,
     pipelines.router,
     gateway.router,
     masking.router,
@@ -86,6 +89,7 @@ ROUTERS = (
 JOBS: dict[str, JobKind | JobFunction] = {
     "data.import": run_import,
     "evals.run": EVAL_RUN,
+    "monitors.drift": run_check,
     "pipelines.run": PIPELINE_RUN,
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,

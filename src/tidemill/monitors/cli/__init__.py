@@ -6,5 +6,9 @@ from tidemill.monitors.cli.notifiers import app as notifiers
 from tidemill.monitors.cli.overview import app as monitors
 from tidemill.monitors.cli.slos import app as slos
 from tidemill.monitors.cli.triggers import app as triggers
+from tidemill.monitors.drift.cli import create, remove, report, reports, show
+
+for _command in (create, show, report, reports, remove):
+    monitors.command()(_command)
 
 __all__ = ["alerts", "kpis", "monitors", "notifiers", "slos", "triggers"]
