@@ -2,84 +2,200 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
-from tidemill.core.context import OWNER, SYSTEM
+import pytest
+
+from tidemill.core.context import OWNER, Actor
 from tidemill.core.kernel import Kernel
-from tidemill.core.wire import new_id
-from tidemill.gateway import service
+from tidemill.core.wire import new_id, utc_now
+from tidemill.gateway import chat, service
 from tidemill.gateway.books import Bookkeeper
-from tidemill.gateway.types import Call
+from tidemill.gateway.sender import Sender
+from tidemill.gateway.spans import Outcome, span_of
+from tidemill.gateway.types import CallNotFound, Status, Target, Usage
+from tidemill.traces.store import TraceStore
+from tidemill.traces.types import SpanRecord, TracesUnavailable
+from tidemill.traces.writer import TraceWriter
+
+VERA = Actor(id="per_1", name="vera", roles=frozenset({"viewer"}), key_id="key_1")
+TARGET = Target(
+    base_url="http://127.0.0.1:1",
+    replica_id="rep_1",
+    label="hello@1",
+    model_version_id="mv_1",
+    release_id="rel_1",
+    environment="dev",
+    deployment_id="dep_1",
+    prompt_ref="greet@2",
+)
 
 
-def call(**more: object) -> Call:
-    now = datetime.now(UTC)
-    values = dict.fromkeys(Call.model_fields) | {
-        "id": new_id("chatcmpl").replace("_", "-"),
-        "request_id": new_id("req"),
-        "model": "dev/hello",
-        "caller_id": "per_1",
-        "caller_name": "vera",
-        "stream": False,
-        "status": "ok",
-        "http_status": 200,
-        "prompt_tokens": 3,
-        "completion_tokens": 4,
-        "cached_tokens": 0,
-        "overrides": [],
-        "attempts": 1,
-        "latency_ms": 5.0,
-        "started_at": now,
-        "ended_at": now,
-    }
-    return Call.model_validate(values | more)
+def call(
+    actor: Actor = VERA, status: Status = "ok", *, back: timedelta = timedelta(0), target: Target = TARGET
+) -> SpanRecord:
+    found = Outcome(target=target, usage=Usage(prompt_tokens=3, completion_tokens=4), attempts=1, finish_reason="stop")
+    found.speech.add(0, {"content": "Hello."})
+    digits = new_id("x").removeprefix("x_")
+    return span_of(
+        f"chatcmpl-{digits}",
+        f"req_{digits}",
+        actor,
+        Sender(trace_id=b"t" * 16),
+        chat.read(b'{"model": "dev/hello", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}', "anna"),
+        found,
+        start_ns=int((utc_now() - back).timestamp() * 1e9),
+        elapsed_ms=5.0,
+        status=status,
+        http_status=200,
+        error=None,
+    )
 
 
-def test_every_call_is_written_before_its_record_returns(kernel: Kernel) -> None:
-    async def run() -> int:
-        books = Bookkeeper(kernel)
-        made = [call() for _ in range(300)]
+@pytest.fixture
+def books(kernel: Kernel) -> Iterator[Bookkeeper]:
+    yield Bookkeeper(kernel.part(TraceWriter))
+    kernel.part(TraceWriter).close()
+
+
+@contextmanager
+def away(kernel: Kernel, error: Exception) -> Iterator[None]:
+    """A store that takes nothing: what a full disk or a lost database looks like to the writer."""
+    store = kernel.part(TraceStore)
+
+    def refuse(_records: object) -> int:
+        raise error
+
+    store.write = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del store.write
+
+
+def test_every_call_is_written_before_its_record_returns(kernel: Kernel, books: Bookkeeper) -> None:
+    made = [call() for _ in range(300)]
+
+    async def run() -> None:
         await asyncio.gather(*(books.record(c) for c in made))
         assert (books.state.recorded, books.state.waiting, books.state.lost) == (300, 0, 0)
         await books.close()
-        return len(made)
 
-    count = asyncio.run(run())
+    asyncio.run(run())
     with kernel.look(OWNER) as ctx:
         found = service.listing(ctx, caller="vera", limit=500).items
-    assert len(found) == count
-    assert [c.id for c in found] == sorted((c.id for c in found), reverse=True)
+        assert [c.id for c in found] == sorted((c.response_id for c in made), reverse=True)
+        one = service.get(ctx, made[7].response_id)
+        assert service.get(ctx, one.request_id) == one
+        with pytest.raises(CallNotFound):
+            service.get(ctx, "chatcmpl-none")
+    assert (one.model, one.caller_name, one.status, one.release_id, one.prompt) == (
+        "dev/hello",
+        "vera",
+        "ok",
+        "rel_1",
+        "greet@2",
+    )
+    assert (one.prompt_tokens, one.completion_tokens, one.finish_reason, one.user) == (3, 4, "stop", "anna")
+    assert (one.key_id, one.caller_id, one.model_version_id) == ("key_1", "per_1", "mv_1")
 
 
-def test_a_held_database_delays_an_answer_by_a_second_and_loses_nothing(kernel: Kernel) -> None:
-    made = call()
+def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(kernel: Kernel, books: Bookkeeper) -> None:
+    made = [call(), call()]
 
     async def run() -> float:
-        books = Bookkeeper(kernel)
-        with kernel.work(SYSTEM) as ctx:
-            ctx.conn.exec_driver_sql("LOCK TABLE gateway_calls" if not kernel.db.is_sqlite else "SELECT 1")
+        with away(kernel, TracesUnavailable("The database is away.")):
             began = time.monotonic()
-            await books.record(made)
+            await asyncio.gather(*(books.record(c) for c in made))
             took = time.monotonic() - began
-            assert books.state.waiting == 1
+            assert books.state.waiting == 2
         await books.close()
-        assert (books.state.recorded, books.state.lost) == (1, 0)
+        assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 0, 0)
         return took
 
     assert 0.9 < asyncio.run(run()) < 3
     with kernel.look(OWNER) as ctx:
-        assert service.get(ctx, made.id).model_dump() == made.model_dump()
+        assert {c.id for c in service.listing(ctx).items} == {c.response_id for c in made}
 
 
-def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(kernel: Kernel) -> None:
-    good, bad = call(), call(deployment_id="dep_nothing_like_it")
+def test_a_store_that_comes_back_gets_what_waited_without_being_asked(kernel: Kernel, books: Bookkeeper) -> None:
+    async def run() -> None:
+        with away(kernel, TracesUnavailable("The database is away.")):
+            await books.record(call())
+        for _ in range(100):
+            if books.state.recorded:
+                break
+            await asyncio.sleep(0.05)
+        assert (books.state.recorded, books.state.waiting) == (1, 0)
+        await books.close()
+
+    asyncio.run(run())
+
+
+def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(kernel: Kernel, books: Bookkeeper) -> None:
+    good, bad = call(), call()
+    bad.duration_ns = "long"  # type: ignore[assignment]
 
     async def run() -> None:
-        books = Bookkeeper(kernel)
         await asyncio.gather(books.record(good), books.record(bad))
         await books.close()
         assert (books.state.recorded, books.state.lost) == (1, 1)
 
     asyncio.run(run())
     with kernel.look(OWNER) as ctx:
-        assert [c.id for c in service.listing(ctx).items] == [good.id]
+        assert [c.id for c in service.listing(ctx).items] == [good.response_id]
+
+
+def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) -> None:
+    other = Actor(id="per_2", name="olga", roles=frozenset({"viewer"}))
+    elsewhere = Target(base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod")
+    made = [call(), call(other), call(status="error"), call(status="aborted"), call(target=elsewhere), call()]
+    kernel.part(TraceWriter).write(made)
+    ids = [record.response_id for record in made]
+
+    with kernel.look(OWNER) as ctx:
+        assert [c.id for c in service.listing(ctx, caller="olga").items] == [ids[1]]
+        assert [c.id for c in service.listing(ctx, status="aborted").items] == [ids[3]]
+        assert [c.id for c in service.listing(ctx, status="error").items] == [ids[2]]
+        assert [c.id for c in service.listing(ctx, environment="prod").items] == [ids[4]]
+        assert len(service.listing(ctx, release_id="rel_1").items) == 5
+        assert service.listing(ctx, since=utc_now() + timedelta(hours=1)).items == []
+        seen: list[str] = []
+        cursor = None
+        for _ in range(4):
+            page = service.listing(ctx, limit=2, cursor=cursor)
+            seen += [c.id for c in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert seen == ids[::-1]
+
+
+def test_a_call_is_found_beside_the_applications_own_span(kernel: Kernel) -> None:
+    made = call()
+    twin = SpanRecord(
+        trace_id=b"u" * 16,
+        span_id=b"s" * 8,
+        name="ChatCompletion",
+        start_ns=made.start_ns,
+        duration_ns=10**7,
+        kind="llm",
+        response_id=made.response_id,
+    )
+    kernel.part(TraceWriter).write([twin])
+    kernel.part(TraceWriter).write([made])
+    with kernel.look(OWNER) as ctx:
+        assert service.get(ctx, made.response_id).caller_name == "vera"
+
+
+def test_what_answered_a_call_is_told_for_the_lineage(kernel: Kernel) -> None:
+    bare = Target(base_url="", replica_id="rep_2", label="smollm2@1", model_version_id="mv_2")
+    made = [call(), call(target=bare)]
+    kernel.part(TraceWriter).write(made)
+    with kernel.look(OWNER) as ctx:
+        found = [service.origins(ctx, record.response_id) for record in made]
+        assert service.origins(ctx, "chatcmpl-none") is None
+    assert [origins for _, origins in found] == [["dep_1", "rel_1"], ["mv_2"]]
+    assert found[0][0].label == "answer to vera by dev/hello"

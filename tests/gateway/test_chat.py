@@ -23,7 +23,7 @@ def request(**fields: object) -> chat.ChatRequest:
 
 
 def sent(asked: chat.ChatRequest) -> tuple[dict, list[str]]:
-    body, overrides = chat.for_engine(asked, TARGET)
+    body, overrides = chat.for_engine(asked, TARGET, chat.messages_for(asked, TARGET))
     return msgspec.json.decode(body), overrides
 
 

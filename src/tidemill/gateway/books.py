@@ -1,125 +1,138 @@
-"""The books: every call is written in group commits, and a caller has its full reply only once it is written."""
+"""The books: every call becomes a span, and a caller has its full reply only once the span is committed."""
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 
-from tidemill.core.context import SYSTEM
-from tidemill.core.errors import TidemillError
-from tidemill.core.kernel import Kernel
-from tidemill.gateway import service
-from tidemill.gateway.types import Books, Call
+from tidemill.core.errors import Failed, TidemillError
+from tidemill.gateway.types import Books
+from tidemill.traces.service import TraceWriter
+from tidemill.traces.types import SpanRecord
 
 log = logging.getLogger("tidemill.gateway")
 
-GROUP = 256
 PATIENCE_S = 1.0
-"""How long a reply waits for its entry. A database that is down must not keep answers back."""
+"""How long a reply waits for its entry. A store that is down must not keep answers back."""
 CAPACITY = 10_000
-"""Calls kept while the database is down; beyond it the oldest are lost, counted and logged."""
+"""Calls kept while the store is down; beyond it the oldest are lost, counted and logged."""
 RETRY_S = 1.0
+GROUP = 256
 
-Entry = tuple[Call, "asyncio.Future[None]"]
+Entry = tuple[SpanRecord, "asyncio.Future[None]"]
 
 
 class Bookkeeper:
-    """Writes calls in the order they end, many in one transaction."""
+    """Hands calls to the trace writer, and keeps those that it cannot take now."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._waiting: list[Entry] = []
-        self._wake = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-books")
+    def __init__(self, writer: TraceWriter) -> None:
+        self._writer = writer
+        self._backlog: deque[Entry] = deque()
+        self._retrying: asyncio.Task[None] | None = None
+        self._under_way = 0
         self._recorded = 0
         self._lost = 0
-        self._closing = False
+        self._closing = asyncio.Event()
 
     @property
     def state(self) -> Books:
         """Counts since the start."""
-        return Books(recorded=self._recorded, waiting=len(self._waiting), lost=self._lost)
+        return Books(recorded=self._recorded, waiting=self._under_way + len(self._backlog), lost=self._lost)
 
-    async def record(self, call: Call) -> None:
-        """Enter a call and wait until it is written, for one second at most."""
-        if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(self._write_on())
+    async def record(self, span: SpanRecord) -> None:
+        """Enter a call and wait until it is committed, for one second at most."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call, written))
-        while len(self._waiting) > CAPACITY:
-            self._lose(self._waiting.pop(0))
-        self._wake.set()
-        await asyncio.wait([written], timeout=PATIENCE_S)
+        entry = (span, written)
+        try:
+            done = self._writer.submit([span])
+        except TidemillError as error:
+            self._keep(entry, error)
+        else:
+            self._under_way += 1
+            done.add_done_callback(lambda done: self._told(entry, done))
+        if not written.done():
+            await asyncio.wait([written], timeout=PATIENCE_S)
 
     async def close(self) -> None:
-        """Write what waits, try it once, and stop."""
-        self._closing = True
-        self._wake.set()
-        if self._writer is not None:
-            await self._writer
-        self._thread.shutdown()
+        """Hand over what waits, once more, and stop."""
+        self._closing.set()
+        if self._retrying is not None:
+            await self._retrying
+        while self._backlog:
+            self._lose(self._backlog.popleft())
 
-    async def _write_on(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                if not await self._write_group() and not self._closing:
-                    await asyncio.sleep(RETRY_S)
-            if self._closing:
+    def _told(self, entry: Entry, done: "asyncio.Future[None]") -> None:
+        self._under_way -= 1
+        if done.cancelled():
+            self._keep(entry, Failed("The writer stopped."))
+            return
+        error = done.exception()
+        if error is None:
+            self._recorded += 1
+            _release(entry)
+        elif isinstance(error, TidemillError) and not isinstance(error, Failed):
+            self._keep(entry, error)
+        else:
+            log.error("call %s was answered but cannot be recorded: %s", entry[0].response_id, error)
+            self._lose(entry)
+
+    def _keep(self, entry: Entry, error: TidemillError) -> None:
+        """The store is away, full or busy: try again in a while."""
+        if not self._backlog:
+            log.error("calls wait to be recorded: %s", error.message)
+        self._backlog.append(entry)
+        while len(self._backlog) > CAPACITY:
+            self._lose(self._backlog.popleft())
+        if self._retrying is None or self._retrying.done():
+            self._retrying = asyncio.get_running_loop().create_task(self._retry())
+
+    async def _retry(self) -> None:
+        while self._backlog:
+            try:
+                await asyncio.wait_for(self._closing.wait(), RETRY_S)
+            except TimeoutError:
+                log.debug("%d calls are tried again", len(self._backlog))
+            if not await self._hand_over() and self._closing.is_set():
                 return
 
-    async def _write_group(self) -> bool:
-        group = self._waiting[:GROUP]
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._thread, self._commit, [call for call, _ in group])
-        except TidemillError as error:
-            # The database is away or busy: keep the group and try again. At the end there is no later.
-            log.error("%d calls wait to be recorded: %s", len(self._waiting), error.message)
-            if self._closing:
+    async def _hand_over(self) -> bool:
+        """Write the backlog in groups; False when the store takes nothing yet."""
+        while self._backlog:
+            group = [self._backlog[at] for at in range(min(GROUP, len(self._backlog)))]
+            try:
+                await self._writer.submit([span for span, _ in group])
+            except Failed:
+                await self._one_by_one(group)
+            except TidemillError as error:
+                log.error("%d calls wait to be recorded: %s", len(self._backlog), error.message)
+                return False
+            else:
+                self._recorded += len(group)
                 self._drop(group)
-            return False
-        except Exception:
-            log.exception("a group of %d calls cannot be recorded; trying one by one", len(group))
-            await self._write_singly(group)
-            return True
-        self._done(group)
+        log.info("every call that waited is recorded")
         return True
 
-    async def _write_singly(self, group: list[Entry]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _one_by_one(self, group: list[Entry]) -> None:
+        """One of a group cannot be stored whatever is done: the others must not be lost for it."""
+        self._drop(group, written=False)
         for entry in group:
-            try:
-                await loop.run_in_executor(self._thread, self._commit, [entry[0]])
-            except Exception:
-                log.exception("call %s was answered but cannot be recorded", entry[0].id)
-                self._drop([entry])
-            else:
-                self._done([entry])
+            self._under_way += 1
+            done = self._writer.submit([entry[0]])
+            await asyncio.wait([done])
+            self._told(entry, done)
 
-    def _commit(self, batch: list[Call]) -> None:
-        with self._kernel.work(SYSTEM) as ctx:
-            service.record(ctx, batch)
-
-    def _done(self, group: list[Entry]) -> None:
-        self._forget(group)
-        self._recorded += len(group)
-
-    def _drop(self, group: list[Entry]) -> None:
-        self._forget(group)
-        self._lost += len(group)
-        log.error("%d calls lost, %d since the start", len(group), self._lost)
-
-    def _forget(self, group: list[Entry]) -> None:
-        gone = {id(written) for _, written in group}
-        self._waiting = [entry for entry in self._waiting if id(entry[1]) not in gone]
-        for _, written in group:
-            if not written.done():
-                written.set_result(None)
+    def _drop(self, group: list[Entry], *, written: bool = True) -> None:
+        """Take a group out of the backlog, of which the oldest may have been lost meanwhile."""
+        gone = {id(entry) for entry in group}
+        self._backlog = deque(entry for entry in self._backlog if id(entry) not in gone)
+        for entry in group if written else []:
+            _release(entry)
 
     def _lose(self, entry: Entry) -> None:
         self._lost += 1
-        log.error("call %s lost: %d wait already; %d lost since the start", entry[0].id, CAPACITY, self._lost)
-        if not entry[1].done():
-            entry[1].set_result(None)
+        log.error("call %s lost, %d since the start", entry[0].response_id, self._lost)
+        _release(entry)
+
+
+def _release(entry: Entry) -> None:
+    if not entry[1].done():
+        entry[1].set_result(None)

@@ -35,8 +35,8 @@ class ChatRequest:
         return f"user {self.user}" if self.user is not None else None
 
 
-def read(body: bytes) -> ChatRequest:
-    """The request in `body`. Raises RequestInvalid."""
+def read(body: bytes, user: str | None = None, session: str | None = None) -> ChatRequest:
+    """The request in `body`; `user` and `session` are what its headers say, and go first. Raises RequestInvalid."""
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -63,8 +63,8 @@ def read(body: bytes) -> ChatRequest:
         wants_usage=bool(options.get("include_usage")),
         variables=_variables(fields.pop("prompt_variables", None)),
         fields=fields,
-        user=_named(fields.get("user")) or _named(fields.get("safety_identifier")),
-        session=_session(fields.get("metadata")),
+        user=_named(user) or _named(fields.get("user")) or _named(fields.get("safety_identifier")),
+        session=_named(session) or _session(fields.get("metadata")),
     )
 
 
@@ -95,15 +95,20 @@ def _variables(given: object) -> dict[str, str]:
     }
 
 
-def for_engine(request: ChatRequest, target: Target) -> tuple[bytes, list[str]]:
-    """The body for the engine, and which of the release's sampling parameters the caller changed.
+def messages_for(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
+    """What the engine is told: the release's prompt, then the caller's messages.
 
     Raises VariablesMissing, and RequestInvalid when neither caller nor release brings a message.
     """
     before = [m.model_dump() for m in prompts.fill(target.prompt, request.variables)] if target.prompt else []
-    messages = before + request.fields["messages"]
+    messages: list[dict[str, Any]] = before + request.fields["messages"]
     if not messages:
         raise RequestInvalid("`messages` is empty.", hint="Send at least one message.", param="messages")
+    return messages
+
+
+def for_engine(request: ChatRequest, target: Target, messages: list[dict[str, Any]]) -> tuple[bytes, list[str]]:
+    """The body for the engine, and which of the release's sampling parameters the caller changed."""
     merged = {**target.sampling, **request.fields}
     overrides = [
         name for name, value in target.sampling.items() if name in request.fields and request.fields[name] != value

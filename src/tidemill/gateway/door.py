@@ -10,7 +10,9 @@ from tidemill.core.context import OWNER, Actor
 from tidemill.core.errors import Failed, TidemillError, TooLarge
 from tidemill.core.http import LOCAL_SCOPE
 from tidemill.core.wire import new_id
+from tidemill.gateway import sender
 from tidemill.gateway.books import Bookkeeper
+from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.exchange import Exchange
 from tidemill.gateway.line import HungUp, Line
 from tidemill.gateway.types import ModelCard, Router, UnknownRoute, unknown_model
@@ -39,6 +41,7 @@ class Gateway:
         self._keys = keys
         self._router = router
         self._upstream = upstream
+        self._engine_time = EngineTime()
         self._max_body_bytes = max_body_bytes
 
     async def start(self) -> None:
@@ -68,7 +71,9 @@ class Gateway:
         method, path = scope["method"], scope["path"].rstrip("/")
         if path == "/v1/chat/completions" and method == "POST":
             body = await self._body(receive, scope)
-            await Exchange(self._router, self._upstream, self.books, actor, line).run(body, receive)
+            sent_by = sender.read(scope["headers"])
+            exchange = Exchange(self._router, self._upstream, self.books, self._engine_time, actor, sent_by, line)
+            await exchange.run(body, receive)
         elif path == "/v1/models" and method == "GET":
             cards = await self._router.models()
             await line.json(200, {"object": "list", "data": [card.model_dump() for card in cards]})

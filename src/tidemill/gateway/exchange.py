@@ -2,54 +2,56 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from tidemill.core.context import Actor
-from tidemill.core.errors import TidemillError
-from tidemill.core.wire import new_id, utc_now
+from tidemill.core.errors import Failed, TidemillError
 from tidemill.gateway import chat
 from tidemill.gateway.books import Bookkeeper
+from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.line import HungUp, Line
-from tidemill.gateway.types import Call, EngineDied, Lease, Router, Status, Target, Usage
+from tidemill.gateway.sender import Sender
+from tidemill.gateway.spans import Outcome, span_of
+from tidemill.gateway.types import EngineDied, Lease, Router, Status, Target, Usage
 from tidemill.gateway.upstream import Reply, Upstream
 
 ATTEMPTS = 3
 """How often a request is sent at most: a replica that dies before the first byte is replaced quietly."""
 
 
-@dataclass
-class Outcome:
-    """What is known about the call so far."""
-
-    target: Target | None = None
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: str | None = None
-    overrides: list[str] = field(default_factory=list)
-    attempts: int = 0
-    ttft_ms: float | None = None
-    tokens_seen: int = 0
-
-
 class Exchange:
     """Runs one call. The reply is complete for the caller only when the call is in the books."""
 
-    def __init__(self, router: Router, upstream: Upstream, books: Bookkeeper, actor: Actor, line: Line) -> None:
+    def __init__(
+        self,
+        router: Router,
+        upstream: Upstream,
+        books: Bookkeeper,
+        engine_time: EngineTime,
+        actor: Actor,
+        sender: Sender,
+        line: Line,
+    ) -> None:
         self._router = router
         self._upstream = upstream
         self._books = books
+        self._engine_time = engine_time
         self._actor = actor
+        self._sender = sender
         self._line = line
-        self._id = new_id("chatcmpl").replace("_", "-")
-        self._started_at = utc_now()
-        self._created = int(time.time())
+        # The same digits as the request's, so that the books know a call by either id.
+        self._id = f"chatcmpl-{line.request_id.removeprefix('req_')}"
+        # When the request came in: its body may have taken a while.
+        self._start_ns = time.time_ns() - int(line.elapsed_ms() * 1e6)
+        self._created = self._start_ns // 10**9
         self._outcome = Outcome()
+        self._inside: tuple[str, float] | None = None
 
     async def run(self, body: bytes, receive: Any) -> None:
         """Answer the request in `body`; ends early when the caller hangs up."""
-        request = chat.read(body)
+        request = chat.read(body, self._sender.user, self._sender.session)
         answering = asyncio.create_task(self._answer(request))
         leaving = asyncio.create_task(_hung_up(receive))
         try:
@@ -69,9 +71,8 @@ class Exchange:
         error = answering.exception()
         if error is None:
             return
-        known = error if isinstance(error, TidemillError) else None
-        status = 200 if self._line.started else known.status if known else 500
-        await self._record(request, "error", status, known.code if known else "failed")
+        known = error if isinstance(error, TidemillError) else Failed("Something went wrong inside the server.")
+        await self._record(request, "error", 200 if self._line.started else known.status, known)
         raise error
 
     async def _answer(self, request: chat.ChatRequest) -> None:
@@ -79,6 +80,7 @@ class Exchange:
             lease = await self._router.acquire(request.model, self._actor, request.affinity or self._id)
             broken = False
             self._outcome.attempts += 1
+            self._enter(lease.target.replica_id)
             try:
                 await self._ask(request, lease)
             except EngineDied:
@@ -86,15 +88,26 @@ class Exchange:
                 if self._line.started or self._outcome.attempts >= ATTEMPTS:
                     raise
                 self._outcome.tokens_seen, self._outcome.ttft_ms = 0, None
+                self._outcome.speech.forget()
             else:
                 return
             finally:
+                self._leave()
                 lease.release(broken=broken)
+
+    def _enter(self, engine: str) -> None:
+        self._inside = (engine, self._engine_time.enter(engine))
+
+    def _leave(self) -> None:
+        if self._inside is not None:
+            self._outcome.engine_s += self._engine_time.leave(*self._inside)
+            self._inside = None
 
     async def _ask(self, request: chat.ChatRequest, lease: Lease) -> None:
         target = self._outcome.target = lease.target
         self._line.headers = target.headers
-        body, self._outcome.overrides = chat.for_engine(request, target)
+        messages = self._outcome.messages = chat.messages_for(request, target)
+        body, self._outcome.overrides = chat.for_engine(request, target, messages)
         async with self._upstream.chat(target, body) as reply:
             if request.stream:
                 await self._stream(request, target, reply)
@@ -106,6 +119,7 @@ class Exchange:
     async def _whole(self, request: chat.ChatRequest, target: Target, said: dict[str, Any]) -> None:
         choices = said.get("choices") or [{}]
         self._outcome.finish_reason = choices[0].get("finish_reason")
+        self._outcome.speech.finish(choices)
         self._count(said.get("usage"))
         self._sign(said, target)
         await self._record(request, "ok", 200, None)
@@ -146,6 +160,7 @@ class Exchange:
                 delta["content"] = ""
             elif delta:
                 self._outcome.tokens_seen += 1
+                self._outcome.speech.add(choice.get("index", 0), delta)
                 if self._outcome.ttft_ms is None:
                     self._outcome.ttft_ms = self._line.elapsed_ms()
             if choice.get("finish_reason"):
@@ -165,36 +180,24 @@ class Exchange:
                 cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
             )
 
-    async def _record(self, request: chat.ChatRequest, status: Status, http_status: int, code: str | None) -> None:
-        found, target = self._outcome, self._outcome.target
-        call = Call(
-            id=self._id,
-            request_id=self._line.request_id,
-            model=request.model[:200],
-            release_id=target.release_id if target else None,
-            model_version_id=target.model_version_id if target else None,
-            environment=target.environment if target else None,
-            deployment_id=target.deployment_id if target else None,
-            caller_id=self._actor.id,
-            caller_name=self._actor.name,
-            key_id=self._actor.key_id,
-            stream=request.stream,
+    async def _record(
+        self, request: chat.ChatRequest, status: Status, http_status: int, error: TidemillError | None
+    ) -> None:
+        self._leave()
+        span = span_of(
+            self._id,
+            self._line.request_id,
+            self._actor,
+            self._sender,
+            request,
+            self._outcome,
+            start_ns=self._start_ns,
+            elapsed_ms=self._line.elapsed_ms(),
             status=status,
             http_status=http_status,
-            error_code=code,
-            finish_reason=found.finish_reason,
-            prompt_tokens=found.usage.prompt_tokens,
-            # A stream that broke off never told its usage: each chunk of an answer is one token.
-            completion_tokens=found.usage.completion_tokens or found.tokens_seen,
-            cached_tokens=found.usage.cached_tokens,
-            overrides=found.overrides,
-            attempts=max(found.attempts, 1),
-            ttft_ms=found.ttft_ms,
-            latency_ms=self._line.elapsed_ms(),
-            started_at=self._started_at,
-            ended_at=utc_now(),
+            error=error,
         )
-        await self._books.record(call)
+        await self._books.record(span)
 
 
 def _chunk(data: bytes) -> dict[str, Any]:

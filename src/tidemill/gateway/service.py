@@ -1,45 +1,44 @@
-"""Questions to the books: which calls there were, and what stood behind an answer."""
+"""Questions to the books: which calls there were, and what stood behind an answer. The traces hold the answers."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from tidemill.core import lineage
 from tidemill.core.context import Context
-from tidemill.core.web import page
+from tidemill.core.facts import Node
 from tidemill.core.wire import Page
-from tidemill.gateway import store
-from tidemill.gateway.types import Call, CallNotFound
+from tidemill.gateway import spans
+from tidemill.gateway.types import Call, CallNotFound, Status
+from tidemill.traces import service as traces
+from tidemill.traces.types import SpanDetail, TraceFilter
 
-
-def record(ctx: Context, batch: Sequence[Call]) -> None:
-    """Enter finished calls, and what each was answered by."""
-    store.insert(ctx.conn, batch)
-    for call in batch:
-        parent = call.deployment_id or call.release_id or call.model_version_id
-        if parent is None or call.status == "error":
-            continue
-        node = lineage.Node(
-            id=call.id,
-            kind="call",
-            label=f"answer to {call.caller_name} by {call.model}",
-            facts={"tokens": call.completion_tokens, "overrides": call.overrides},
-            actor_id=call.caller_id,
-            at=call.ended_at,
-        )
-        parents = [(parent, "answered_by")]
-        if call.deployment_id and call.release_id:
-            parents.append((call.release_id, "answered_by"))
-        lineage.record(ctx, node, parents)
+_BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_STEP = 500
+_ROUNDS = 40
+"""A listing looks at so many times `_STEP` spans at most; the next page goes on from there."""
+_LATER = timedelta(seconds=2)
+"""A call begins right after its id was made."""
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def get(ctx: Context, call_id: str) -> Call:
     """One call, by the reply's id or its `x-request-id`. Raises CallNotFound."""
-    call = store.get(ctx.conn, call_id)
-    if call is None:
+    kind, sign, digits = call_id.partition("_")
+    response_id = f"chatcmpl-{digits}" if kind == "req" and sign else call_id
+    span = traces.find_response(ctx, response_id)
+    if span is not None and not spans.is_call(span):
+        span = _beside(ctx, response_id)
+    if span is None:
         raise CallNotFound(
             f"There is no call {call_id!r} in the books.", hint="`tidemill calls list` shows the newest ones."
         )
-    return call
+    return spans.call_of(span)
+
+
+def _beside(ctx: Context, response_id: str) -> SpanDetail | None:
+    """The gateway's own span of a reply that the application has reported too, and before."""
+    made = _moment(response_id)
+    where = TraceFilter(service=spans.SERVICE)
+    seen = traces.spans_between(ctx, made - _LATER, made + _LATER, where, limit=10_000)
+    return next((span for span in seen if span.response_id == response_id and spans.is_call(span)), None)
 
 
 def listing(
@@ -48,20 +47,61 @@ def listing(
     release_id: str | None = None,
     environment: str | None = None,
     caller: str | None = None,
-    status: str | None = None,
+    status: Status | None = None,
     since: datetime | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Call]:
-    """Calls, newest first."""
-    found = store.listing(
-        ctx.conn,
+    """Calls, newest first. A page may be short when few calls fit; `next_cursor` goes on."""
+    where = TraceFilter(
+        service=spans.SERVICE,
         release_id=release_id,
         environment=environment,
-        caller=caller,
-        status=status,
-        since=since,
-        before=cursor,
-        limit=limit + 1,
+        status=spans.status_of(status) if status is not None else None,
     )
-    return page(found, limit)
+    until = (_moment(cursor) if cursor is not None else ctx.now) + _LATER
+    found: dict[str, Call] = {}
+    last: str | None = None
+    for _ in range(_ROUNDS):
+        step = max(_STEP, limit + 1) if caller is not None else limit + 50
+        seen = traces.spans_between(ctx, since or _BEGIN, until, where, limit=step, newest=True)
+        for call in (spans.call_of(span) for span in seen if spans.is_call(span)):
+            if (cursor is None or call.id < cursor) and (caller is None or call.caller_name == caller):
+                found[call.id] = call
+        if len(seen) < step:
+            return _page(found, limit, None)
+        oldest = seen[0]
+        last = oldest.response_id
+        if len(found) > limit:
+            break
+        # Spans of the same microsecond may be on both sides of the border: they are met twice, and kept once.
+        until = oldest.start + timedelta(microseconds=1) if oldest.start < seen[-1].start else oldest.start
+    return _page(found, limit, last)
+
+
+def _page(found: dict[str, Call], limit: int, last: str | None) -> Page[Call]:
+    calls = sorted(found.values(), key=lambda call: call.id, reverse=True)
+    if len(calls) > limit:
+        return Page(items=calls[:limit], next_cursor=calls[limit - 1].id)
+    return Page(items=calls, next_cursor=last)
+
+
+def _moment(cursor: str) -> datetime:
+    """When a call's id was made; ids begin with milliseconds."""
+    digits = cursor.removeprefix("chatcmpl-")
+    number = 0
+    for digit in digits:
+        number = number * 32 + max(_ALPHABET.find(digit), 0)
+    try:
+        return datetime.fromtimestamp((number >> 72) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _BEGIN
+
+
+def origins(ctx: Context, call_id: str) -> tuple[Node, list[str]] | None:
+    """A call as a thing of the lineage, and the ids of what answered it; None when there is no such call."""
+    try:
+        call = get(ctx, call_id)
+    except CallNotFound:
+        return None
+    return spans.node_of(call), spans.origins_of(call)

@@ -142,14 +142,19 @@ class Call(Value):
 
     id: str = Field(description="The id of the reply, `chatcmpl-…`.")
     request_id: str = Field(description="The reply's `x-request-id`.")
+    trace_id: str = Field(description="The trace it is a part of: the caller's, or one of its own.")
+    span_id: str
     model: str = Field(description="The name that was asked for.")
     release_id: str | None
     model_version_id: str | None
     environment: str | None
     deployment_id: str | None
+    prompt: str | None = Field(description="The release's prompt version, such as `support@2`.")
     caller_id: str = Field(description="Id of the person behind the key.")
     caller_name: str
     key_id: str | None
+    user: str | None = Field(description="The caller's own user, as the request or its headers name one.")
+    session: str | None = Field(description="The conversation, as the request or its headers name one.")
     stream: bool
     status: Status = Field(description="`aborted`: the caller hung up before the end.")
     http_status: int
@@ -158,6 +163,7 @@ class Call(Value):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = Field(description="Part of the prompt tokens that the engine had at hand already.")
+    cost_usd: float | None = Field(description="By the price rules; null without one for its model.")
     overrides: list[str] = Field(description="Sampling parameters the caller set other than the release has them.")
     attempts: int = Field(description="1; more when a replica failed before the first byte.")
     ttft_ms: float | None = Field(description="Time to the first token; null when the reply came in one piece.")

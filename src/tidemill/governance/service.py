@@ -5,9 +5,10 @@ from datetime import datetime
 from tidemill.core import events, lineage
 from tidemill.core.context import Context
 from tidemill.core.events import Event
-from tidemill.core.lineage import Graph, Node
+from tidemill.core.lineage import Edge, Graph, Node
 from tidemill.core.web import page
 from tidemill.core.wire import Page
+from tidemill.gateway import service as gateway
 from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
 
 
@@ -17,8 +18,33 @@ def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
     `ref` is an id, a name such as `trec@1`, or a kind and a name such as `release:trec@1`. Raises LineageNotFound,
     LineageAmbiguous.
     """
+    call = _call(ctx, ref)
+    if call is not None:
+        node, origins = call
+        return Lineage(node=node, up=_above(ctx, node, origins, depth), down=_alone(node))
     node = _find(ctx, ref)
     return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=_walk(ctx, node, "down", depth))
+
+
+def _call(ctx: Context, ref: str) -> tuple[Node, list[str]] | None:
+    """Calls are no entries of the lineage: the traces know each, and what answered it."""
+    call_id = ref.removeprefix("call:")
+    return gateway.origins(ctx, call_id) if call_id.startswith("chatcmpl-") else None
+
+
+def _alone(node: Node) -> Graph:
+    return Graph(root=node.id, nodes=[node], edges=[])
+
+
+def _above(ctx: Context, node: Node, origins: list[str], depth: int) -> Graph:
+    """What a call was answered by, and all that this was made from."""
+    nodes, edges = {node.id: node}, []
+    for origin in origins if depth else []:
+        found = lineage.walk(ctx.conn, origin, "up", depth=depth - 1)
+        if found is not None:
+            edges += [Edge(child_id=node.id, parent_id=origin, relation="answered_by"), *found.edges]
+            nodes |= {one.id: one for one in found.nodes}
+    return Graph(root=node.id, nodes=list(nodes.values()), edges=list(dict.fromkeys(edges)))
 
 
 def audit(

@@ -211,7 +211,8 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
-    gateway = Gateway(api.state.keys, EngineRouter(supervisor), Bookkeeper(kernel), Upstream(), settings.max_body_bytes)
+    books = Bookkeeper(kernel.part(TraceWriter))
+    gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.part(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
     services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor)]

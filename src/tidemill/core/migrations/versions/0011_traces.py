@@ -1,4 +1,4 @@
-"""Rules for traces: prices, masking and the salt of pseudonyms. The spans themselves are in files of their own."""
+"""Rules for traces: prices, masking and the salt of pseudonyms. Calls through the gateway are spans from here on."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -47,3 +47,5 @@ def upgrade() -> None:
         sa.Column("salt", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_trace_salts"),
     )
+    # Spans are not in this database, so the calls of a development version are not carried over.
+    op.drop_table("gateway_calls")

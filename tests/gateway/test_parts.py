@@ -1,0 +1,98 @@
+"""Headers of trace and sender, answers in pieces, and the time of engines."""
+
+import pytest
+
+from tidemill.gateway import sender
+from tidemill.gateway.engine_time import EngineTime
+from tidemill.gateway.speech import Speech
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def parent(value: str) -> sender.Sender:
+    return sender.read([(b"traceparent", value.encode())])
+
+
+@pytest.mark.parametrize("value", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-01-what"])
+def test_a_callers_trace_goes_on(value: str) -> None:
+    found = parent(value)
+    assert found.trace_id.hex() == TRACE
+    assert found.parent_id is not None
+    assert found.parent_id.hex() == SPAN
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "00",
+        f"00-{TRACE}-{SPAN}",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"00-{TRACE[:-1]}g-{SPAN}-01",
+        f"0g-{TRACE}-{SPAN}-01",
+        f"00-{TRACE[:-1]}-{SPAN}-01",
+        f"00-{' ' * 32}-{SPAN}-01",
+        "\xff" * 55,
+    ],
+)
+def test_what_is_no_parent_begins_a_trace_of_its_own(value: str) -> None:
+    found = sender.read([(b"traceparent", value.encode("latin-1"))])
+    assert found.parent_id is None
+    assert len(found.trace_id) == 16
+    assert found.trace_id.hex() != TRACE
+
+
+def test_user_and_session_come_from_headers() -> None:
+    found = sender.read([(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")])
+    assert (found.user, found.session) == ("żaba", "über")
+    assert sender.read([]).user is None
+
+
+def test_pieces_make_the_answer() -> None:
+    speech = Speech()
+    assert speech.messages() is None
+    for delta in ({"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}):
+        speech.add(0, delta)
+    assert speech.messages() == [{"role": "assistant", "content": "Hello"}]
+    speech.forget()
+    assert speech.messages() is None
+
+
+def test_tool_calls_and_several_choices_are_put_together() -> None:
+    speech = Speech()
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}
+    speech.add(0, {"role": "assistant", "content": None, "tool_calls": [first]})
+    speech.add(0, {"tool_calls": [{"index": 0, "function": {"arguments": '{"q":'}}]})
+    speech.add(0, {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]})
+    speech.add(1, {"content": "Hi", "reasoning_content": "Well"})
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"q":1}'}}
+    assert speech.messages() == [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "Well"},
+    ]
+
+
+def test_an_answer_in_one_piece_is_taken_as_it_is() -> None:
+    speech = Speech()
+    speech.finish([{"index": 0, "message": {"role": "assistant", "content": "Hi"}}])
+    assert speech.messages() == [{"role": "assistant", "content": "Hi"}]
+
+
+def test_requests_at_once_share_an_engines_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    times = EngineTime()
+    first = times.enter("e")
+    now[0] = 2.0
+    second = times.enter("e")
+    other = times.enter("f")
+    now[0] = 6.0
+    assert times.leave("e", first) == 2.0 + 4.0 / 2
+    now[0] = 7.0
+    assert times.leave("e", second) == 4.0 / 2 + 1.0
+    assert times.leave("f", other) == 5.0
+    assert times.leave("f", times.enter("f")) == 0.0
