@@ -19,6 +19,7 @@ from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
+from tidemill.monitors.drift.sdk import Drift
 from tidemill.monitors.sdk import Alerts, Kpis, Monitors, Notifiers, Slos, Triggers
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
@@ -78,6 +79,7 @@ class Client:
         self.alerts = Alerts(self.http)
         self.notifiers = Notifiers(self.http)
         self.triggers = Triggers(self.http)
+        self.drift = Drift(self.http)
         self.prices = Prices(self.http)
         self.masking = MaskingRules(self.http)
 
