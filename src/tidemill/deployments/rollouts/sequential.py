@@ -17,7 +17,8 @@ means of bounded random variables by betting", 2024). The means may change in ti
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-EFFECTS = np.array([0.04, 0.08, 0.15, 0.25, 0.45])
+EFFECTS = np.array([0.05, 0.1, 0.15, 0.22, 0.4])
 """Distances from the null, in score points, that the bets are made for."""
-WEIGHTS = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
+WEIGHTS = np.array([0.05, 0.15, 0.55, 0.15, 0.1])
 """How the wealth is shared among them at the start."""
 BOLDEST = 0.95
 """No bet may lose more than this share of the wealth on one answer."""
@@ -44,31 +45,34 @@ STAKES = np.array([0.3, 0.7, 1.2, 1.7])
 class Wealth:
     """Bets against «mean(canary) - mean(baseline) >= null», for several nulls at once."""
 
-    def __init__(self, nulls: Array) -> None:
+    def __init__(self, nulls: Array, distance: float | None = None) -> None:
+        """`distance`: how far from the first null the truth is expected; its bets are made for that."""
         self._nulls = nulls[:, None]
+        self._effects = EFFECTS + np.zeros((len(nulls), 1))
+        if distance is not None:
+            self._effects[0] = np.minimum(EFFECTS / EFFECTS[2] * distance, 0.9)
         self._log = np.log(WEIGHTS) + np.zeros((len(nulls), 1))
         self._best = np.zeros(len(nulls))
 
-    def add(self, baseline: Array, canary: Array, centre: Array, variance: float) -> None:
+    def add(self, baseline: Sequence[float], canary: Sequence[float], centre: Array, variance: float) -> None:
         """Take in one block. `centre`, one for each null, and `variance` come from the blocks before it."""
         share = len(canary) / (len(baseline) + len(canary))
         first = centre[:, None]
         second = first + self._nulls
-        up, down = share * EFFECTS / variance, (1 - share) * EFFECTS / variance
+        up, down = self._effects * (share / variance), self._effects * ((1 - share) / variance)
         # One scale for both keeps n a = m b. A factor at its worst, y = 0 or y = 1, stays above 1 - BOLDEST.
         worst = np.maximum(up * np.maximum(first, 0), down * np.maximum(1 - second, 0))
         scale = np.minimum(1.0, BOLDEST / np.maximum(worst, 1e-12))
         up, down = up * scale, down * scale
-        for value, count in zip(*np.unique(baseline, return_counts=True), strict=True):
+        for value, count in Counter(baseline).items():
             self._log += count * np.log1p(up * (value - first))
-        for value, count in zip(*np.unique(canary, return_counts=True), strict=True):
+        for value, count in Counter(canary).items():
             self._log += count * np.log1p(down * (second - value))
         self._best = np.maximum(self._best, self.log_now())
 
     def log_now(self) -> Array:
         """The natural logarithm of the wealth against each null."""
-        top = self._log.max(axis=1)
-        found: Array = top + np.log(np.exp(self._log - top[:, None]).sum(axis=1))
+        found: Array = np.logaddexp.reduce(self._log, axis=1)
         return found
 
     def log_best(self) -> Array:
@@ -102,11 +106,11 @@ class Group:
         self.total = 0.0
         self.squares = 0.0
 
-    def add(self, values: Array) -> None:
+    def add(self, values: Sequence[float]) -> None:
         """Take in scores."""
         self.count += len(values)
-        self.total += float(values.sum())
-        self.squares += float((values**2).sum())
+        self.total += sum(values)
+        self.squares += sum(value * value for value in values)
 
     @property
     def mean(self) -> float | None:
@@ -134,7 +138,7 @@ class Comparison:
         # The second kind of wealth sees 1 - y: «better by at most» becomes «worse by at least».
         self._harm = _nulls(-harm_beyond, self._grid)
         self._good = _nulls(margin, -self._grid)
-        self._against_harm, self._against_good = Wealth(self._harm), Wealth(self._good)
+        self._against_harm, self._against_good = Wealth(self._harm), Wealth(self._good, margin or None)
         self._waiting: tuple[deque[float], deque[float]] = (deque(), deque())
         self._seen = (Group(), Group())
         self._used = (Group(), Group())
@@ -142,7 +146,7 @@ class Comparison:
     def add(self, value: float, *, canary: bool) -> None:
         """Take in one score; one outside 0 to 1 counts as the nearer end."""
         value = min(max(float(value), 0.0), 1.0)
-        self._seen[canary].add(np.array([value]))
+        self._seen[canary].add((value,))
         self._waiting[canary].append(value)
         # The make-up of a block follows from how many answers there are, never from how good they are.
         while self._waiting[0] and self._waiting[1]:
@@ -157,7 +161,7 @@ class Comparison:
         many = min(max(round(fair) - self._used[large].count, 1), len(self._waiting[large]), LARGEST_BLOCK)
         return (many, 1) if small == 1 else (1, many)
 
-    def _bet(self, baseline: Array, canary: Array) -> None:
+    def _bet(self, baseline: list[float], canary: list[float]) -> None:
         first, second = self._used
         count = first.count + second.count
         # Two imagined answers half way with the spread of a pass/fail score at 0.7 keep the first bets sane.
@@ -165,7 +169,8 @@ class Comparison:
         part = second.count / (count + 2)
         variance = max((first.spread + second.spread + 0.42) / (count + 2), LOWEST_VARIANCE)
         self._against_harm.add(baseline, canary, mean - part * self._harm, variance)
-        self._against_good.add(1 - baseline, 1 - canary, 1 - mean - part * self._good, variance)
+        lost = [1 - value for value in baseline], [1 - value for value in canary]
+        self._against_good.add(*lost, 1 - mean - part * self._good, variance)
         first.add(baseline)
         second.add(canary)
 
@@ -251,9 +256,57 @@ class RatioTest:
         return first, second
 
 
+class MeanSequence:
+    """A confidence sequence for the mean of scores from 0 to 1: it holds at all times together.
+
+    Each candidate mean is bet against from both sides, half of the wealth on each (Waudby-Smith and Ramdas 2024).
+    """
+
+    def __init__(self, *, alpha: float = 0.05) -> None:
+        self._limit = math.log(1 / alpha)
+        self._grid = np.linspace(0, 1, GRID)[:, None]
+        self._above = np.zeros((GRID, len(EFFECTS))) + np.log(WEIGHTS / 2)
+        self._below = self._above.copy()
+        self._best = np.zeros(GRID)
+        self._seen = Group()
+
+    def add(self, value: float) -> None:
+        """Take in one score."""
+        variance = max((self._seen.spread + 0.42) / (self._seen.count + 2), LOWEST_VARIANCE)
+        off = min(max(value, 0.0), 1.0) - self._grid
+        self._above += np.log1p(np.minimum(EFFECTS / variance, BOLDEST / np.maximum(self._grid, 1e-9)) * off)
+        self._below += np.log1p(-np.minimum(EFFECTS / variance, BOLDEST / np.maximum(1 - self._grid, 1e-9)) * off)
+        both = np.concatenate([self._above, self._below], axis=1)
+        self._best = np.maximum(self._best, np.logaddexp.reduce(both, axis=1))
+        self._seen.add((value,))
+
+    @property
+    def mean(self) -> float | None:
+        """The mean so far."""
+        return self._seen.mean
+
+    @property
+    def low(self) -> float:
+        """The lowest mean that is not rejected."""
+        return self._ends()[0]
+
+    @property
+    def high(self) -> float:
+        """The highest."""
+        return self._ends()[1]
+
+    def _ends(self) -> tuple[float, float]:
+        kept = self._grid[self._best < self._limit, 0]
+        if len(kept) == 0:
+            mean = self._seen.mean or 0.0
+            return mean, mean
+        step = 1 / (GRID - 1)
+        return max(float(kept.min()) - step, 0.0), min(float(kept.max()) + step, 1.0)
+
+
 def _nulls(first: float, grid: Array) -> Array:
     return np.concatenate([[first], grid])
 
 
-def _take(queue: deque[float], count: int) -> Array:
-    return np.array([queue.popleft() for _ in range(count)])
+def _take(queue: deque[float], count: int) -> list[float]:
+    return [queue.popleft() for _ in range(count)]

@@ -1,0 +1,99 @@
+"""The canary's tests are wrong no more often than they say, however often one looks: the very code that rolls back."""
+
+import numpy as np
+import pytest
+
+from tidemill.deployments.rollouts.sequential import Comparison, MeanSequence, RatioTest
+
+ALPHA = 0.05
+
+
+def rolled_back(old: float, new: float, share: float, answers: int, rng: np.random.Generator) -> bool:
+    """Whether a canary is rolled back at any look, one after each answer."""
+    found, count = Comparison(alpha=ALPHA, interval=False), 0
+    while count < answers:
+        canary = bool(rng.random() < share)
+        count += canary
+        found.add(float(rng.random() < (new if canary else old)), canary=canary)
+        if found.worse >= 1 / ALPHA:
+            return True
+    return False
+
+
+def test_quiet_canaries_stay() -> None:
+    rng = np.random.default_rng(1)
+    false = sum(rolled_back(0.8, 0.8, 0.2, 150, rng) for _ in range(100))
+    assert false <= 9  # 5 are expected at most; more than 9 by chance in 3 of 100 runs
+
+
+def test_a_drop_of_15_points_is_caught_before_200_answers() -> None:
+    rng = np.random.default_rng(2)
+    caught = sum(rolled_back(0.8, 0.65, 0.1, 200, rng) for _ in range(100))
+    assert caught >= 90
+
+
+def test_every_block_is_a_fair_bet_whatever_the_shares() -> None:
+    # The wealth's mean over all outcomes of one block is at most 1, exactly, for pass/fail scores of equal mean.
+    for baseline, canary, mean in ((3, 1, 0.8), (1, 3, 0.2), (2, 2, 0.5)):
+        total = 0.0
+        for outcome in np.ndindex(*[2] * (baseline + canary)):
+            chance = float(np.prod([mean if y else 1 - mean for y in outcome]))
+            found = Comparison(interval=False)
+            found._bet([float(y) for y in outcome[:baseline]], [float(y) for y in outcome[baseline:]])
+            total += chance * float(np.exp(found._against_harm.log_now()[0]))
+        assert total == pytest.approx(1.0) or total < 1
+
+
+def test_the_interval_holds_the_truth_and_narrows() -> None:
+    rng = np.random.default_rng(3)
+    missed, widths = 0, []
+    for _ in range(20):
+        found = Comparison(alpha=ALPHA)
+        for _ in range(300):
+            canary = bool(rng.random() < 0.5)
+            found.add(float(rng.beta(2, 2)) * 0.8 + (0.1 if canary else 0.0), canary=canary)
+        low, high = found.read().low, found.read().high
+        missed += not low <= 0.1 <= high
+        widths.append(high - low)
+    assert missed <= 3
+    assert np.mean(widths) < 0.3
+
+
+def test_harm_within_the_tolerance_is_no_harm() -> None:
+    rng = np.random.default_rng(7)
+    found = Comparison(margin=0.25, harm_beyond=0.25, interval=False)
+    for number in range(1500):
+        canary = number % 2 == 0
+        found.add(float(rng.random() < (0.75 if canary else 0.9)), canary=canary)
+    assert found.worse < 1 / ALPHA
+    assert found.good_enough >= 1 / ALPHA
+
+
+def test_no_answer_waits_long_for_its_counterpart() -> None:
+    found = Comparison(interval=False)
+    for _ in range(40):
+        found.add(1.0, canary=True)
+    for _ in range(20):
+        found.add(1.0, canary=False)
+    assert len(found._waiting[0]) == 0
+    assert found._used[1].count >= 38
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1.0, False), (1.25, False), (2.0, True)])
+def test_latency_beyond_its_tolerance_is_found(factor: float, found: bool) -> None:
+    rng = np.random.default_rng(5)
+    test = RatioTest(0.25)
+    for _ in range(600):
+        canary = bool(rng.random() < 0.2)
+        test.add(float(rng.lognormal(0, 0.5)) * (factor if canary else 1), canary=canary)
+    assert (test.worse >= 1 / ALPHA) is found
+
+
+def test_a_mean_is_found_out() -> None:
+    rng = np.random.default_rng(6)
+    found = MeanSequence(alpha=ALPHA)
+    assert (found.mean, found.low, found.high) == (None, 0.0, 1.0)
+    for _ in range(400):
+        found.add(float(rng.random() < 0.7))
+    assert found.low <= 0.7 <= found.high
+    assert found.high - found.low < 0.25
