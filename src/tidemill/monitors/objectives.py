@@ -1,6 +1,5 @@
 """Deciding about objectives: what is kept, and what a check of one opens or resolves."""
 
-from datetime import timedelta
 from typing import Any
 
 from tidemill.core import events
@@ -9,6 +8,7 @@ from tidemill.core.errors import nearest
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import Page, new_id
 from tidemill.monitors import alerts, sli, slo, triggers
+from tidemill.monitors.lengths import span
 from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import Alert, BurnRule, Cause, Severity, Slo, SloNotFound, SloPut, SloStatus
 
@@ -133,8 +133,7 @@ def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> Ca
     }[goal.kind]
     worst = max(rules, key=lambda rule: rule.factor)
     share = 1 - (worst.long.bad_share or 0.0)
-    length = timedelta(seconds=worst.long_s)
-    title = f"{goal.name}: {share:.1%} {what} in {length}, goal {goal.goal:.4g}; {worst.why}"
+    title = f"{goal.name}: {share:.1%} {what} in {span(worst.long_s)}, goal {goal.goal:.4g}; {worst.why}"
     evidence = {
         "goal": goal.goal,
         "share": measured.share,
@@ -152,4 +151,5 @@ def summary(measured: SloStatus) -> str:
     burning = [rule for rule in measured.rules if rule.verdict == "burning"]
     fastest = max((rule.long_burn or 0.0 for rule in burning), default=0.0)
     tail = f", burning at {fastest:.3g}x" if burning else ""
-    return f"{measured.share:.2%} of {measured.counts.total} good, {left:.0%} of the budget left{tail}"
+    budget = f"{left:.0%} of the budget left" if left >= 0 else f"budget overspent by {-left:.0%}"
+    return f"{measured.share:.2%} of {measured.counts.total} good, {budget}{tail}"

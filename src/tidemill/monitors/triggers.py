@@ -13,6 +13,7 @@ from tidemill.data import service as data
 from tidemill.data.types import DatasetNotFound
 from tidemill.monitors import notifiers
 from tidemill.monitors.drift import service as drift
+from tidemill.monitors.lengths import span
 from tidemill.monitors.store import alerts as alert_store
 from tidemill.monitors.store import objectives
 from tidemill.monitors.store import triggers as store
@@ -139,7 +140,7 @@ def _obstacle(trigger: Trigger, cooling: datetime | None, spent: float) -> Tidem
     """What forbids firing although the keys are turned."""
     if cooling is not None:
         return TriggerCooling(
-            f"{trigger.name} fired less than {timedelta(seconds=trigger.cooldown_s)} ago.",
+            f"{trigger.name} fired less than {span(trigger.cooldown_s)} ago.",
             hint=f"It may fire again at {cooling:%Y-%m-%d %H:%M:%S} UTC.",
         )
     if spent + trigger.expected_minutes > trigger.monthly_minutes:
@@ -173,8 +174,7 @@ def _age(ctx: Context, trigger: Trigger) -> dict[str, Any] | None:
     age = (ctx.now - version.created_at).total_seconds()
     if age <= trigger.max_age_s:
         return None
-    limit = timedelta(seconds=trigger.max_age_s)
-    title = f"{version.ref} is {timedelta(seconds=int(age))} old; the limit is {limit}"
+    title = f"{version.ref} is {age / 86400:.1f} days old; the limit is {span(trigger.max_age_s)}"
     return {"kind": "data_age", "dataset_version": version.id, "age_s": age, "title": title}
 
 

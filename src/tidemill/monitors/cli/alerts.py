@@ -16,7 +16,7 @@ NoteOption = Annotated[str, typer.Option(help="Why.")]
 _COLUMNS: list[Column] = [
     ("id", "id"),
     ("state", lambda a: verdict(a.state)),
-    ("calls", lambda a: verdict(a.severity)),
+    ("severity", lambda a: verdict(a.severity)),
     ("opened", "opened_at"),
     ("seen", "seen_at"),
     ("title", "title"),

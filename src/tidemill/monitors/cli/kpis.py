@@ -8,7 +8,8 @@ from rich.text import Text
 
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.core.wire import utc_now
-from tidemill.monitors.cli.looks import seconds, span, spark, verdict
+from tidemill.monitors.cli.looks import spark, verdict
+from tidemill.monitors.lengths import seconds, span
 from tidemill.monitors.sdk import Kpis
 from tidemill.monitors.types import Kpi, KpiPoint, KpiReport
 
@@ -131,7 +132,7 @@ def show_report(term: Terminal, found: KpiReport) -> None:
         ("why", "why"),
         ("mean", lambda r: r.now.mean),
         ("95%", lambda r: bounds(r.now)),
-        ("scores", lambda r: f"{r.now.scores} of {r.now.units} users, sessions or traces"),
+        ("scores", lambda r: f"{r.now.scores} from {r.now.units} users, sessions or traces"),
         ("before", lambda r: r.reference.mean if r.reference is not None else None),
         ("to settle", lambda r: f"about {r.needed:,} more" if r.needed is not None else None),
     ]

@@ -6,7 +6,8 @@ import typer
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.monitors.cli.looks import budget, seconds, share, span, verdict
+from tidemill.monitors.cli.looks import budget, share, verdict
+from tidemill.monitors.lengths import seconds, span
 from tidemill.monitors.sdk import Monitors, Slos
 from tidemill.monitors.types import BurnRule, Counts, Slo, SloStatus
 
@@ -112,7 +113,7 @@ def show_status(term: Terminal, found: SloStatus) -> None:
     ]
     term.show(found, rows)
     columns: list[Column] = [
-        ("calls", lambda r: verdict(r.severity)),
+        ("severity", lambda r: verdict(r.severity)),
         ("burns", lambda r: verdict(r.verdict)),
         ("factor", lambda r: f"{r.factor:.3g}x"),
         ("long", lambda r: _window(r.long_s, r.long_burn, r.long)),

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
-from tidemill.monitors.cli.looks import seconds, span
+from tidemill.monitors.lengths import seconds, span
 from tidemill.monitors.sdk import Triggers
 from tidemill.monitors.types import Trigger, TriggerStatus
 

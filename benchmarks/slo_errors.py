@@ -1,0 +1,112 @@
+"""How often an objective's alerts speak without a reason, and how soon they speak with one.
+
+    python benchmarks/slo_errors.py [--weeks 200] [--seed 0]
+
+Quiet weeks: calls come by a Poisson process and each fails exactly as often as the objective allows, which is the
+worst there is without a fault. Every minute the rules are looked at, as the scheduler does. A false page is a week in
+which a page opened. The same weeks are judged by the plain rules of the workbook, without a test of the figures.
+Faults: from one minute on calls fail more often; what counts is the time until the alert opens.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidemill.monitors.slo import PAIRS, SURE, chance
+from tidemill.monitors.types import Counts
+
+WEEK, LEAST = 7 * 24 * 60, 20
+
+
+@dataclass(frozen=True)
+class Looks:
+    """For each minute: whether a severity's rule speaks, tested and plain."""
+
+    tested: dict[str, np.ndarray]
+    plain: dict[str, np.ndarray]
+
+
+def window_sums(values: np.ndarray, minutes: int) -> np.ndarray:
+    """Sums over the last so many minutes, fewer at the start."""
+    total = np.concatenate([[0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    return total[ends] - total[np.maximum(0, ends - minutes)]
+
+
+def look(calls: np.ndarray, bad: np.ndarray, goal: float) -> Looks:
+    """What the rules say in every minute."""
+    budget = 1 - goal
+    tested = {"page": np.zeros(len(calls), bool), "ticket": np.zeros(len(calls), bool)}
+    plain = {name: found.copy() for name, found in tested.items()}
+    for pair in PAIRS:
+        factor = min(pair.factor, 0.9 / budget)
+        long_n, long_bad = window_sums(calls, pair.long_s // 60), window_sums(bad, pair.long_s // 60)
+        short_n, short_bad = window_sums(calls, pair.long_s // 720), window_sums(bad, pair.long_s // 720)
+        over = (long_bad >= factor * budget * long_n) & (short_bad >= factor * budget * short_n)
+        over &= (long_n > 0) & (short_n > 0)
+        plain[pair.severity] |= over
+        for minute in np.flatnonzero(over & (long_n >= LEAST)):
+            counts = Counts(total=int(long_n[minute]), bad=int(long_bad[minute]))
+            tested[pair.severity][minute] |= chance(counts, budget) <= SURE
+    return Looks(tested, plain)
+
+
+def weeks(rng: np.random.Generator, count: int, per_hour: float, goal: float) -> Iterator[Looks]:
+    """Quiet weeks."""
+    for _ in range(count):
+        calls = rng.poisson(per_hour / 60, WEEK)
+        yield look(calls, rng.binomial(calls, 1 - goal), goal)
+
+
+def quiet(rng: np.random.Generator, count: int) -> None:
+    """The table of false alarms: the share of weeks with at least one."""
+    print(f"{'goal':>7} {'calls/h':>8} {'false pages':>17} {'plain rules':>12} {'false tickets':>19} {'plain':>6}")
+    for goal in (0.9, 0.99, 0.999):
+        for per_hour in (5, 50, 500, 5000):
+            found = list(weeks(rng, count, per_hour, goal))
+            shares = [
+                np.mean([getattr(looks, kind)[severity].any() for looks in found])
+                for severity in ("page", "ticket")
+                for kind in ("tested", "plain")
+            ]
+            print(f"{goal:>7} {per_hour:>8} {shares[0]:>17.3f} {shares[1]:>12.3f} {shares[2]:>19.3f} {shares[3]:>6.3f}")
+
+
+def faults(rng: np.random.Generator, count: int) -> None:
+    """The table of detection."""
+    print(f"\n{'goal':>7} {'calls/h':>8} {'failing':>8} {'paged in 1 h':>13} {'median minutes':>15}")
+    day = 24 * 60
+    for goal, per_hour, failing in (
+        (0.99, 50, 0.5),
+        (0.99, 500, 0.2),
+        (0.99, 5000, 0.2),
+        (0.999, 500, 0.1),
+        (0.8, 100, 0.95),
+    ):
+        delays = []
+        for _ in range(count):
+            calls = rng.poisson(per_hour / 60, day + 60)
+            share = np.where(np.arange(day + 60) >= day, failing, (1 - goal) / 2)
+            paged = np.flatnonzero(look(calls, rng.binomial(calls, share), goal).tested["page"][day:])
+            delays.append(paged[0] + 1 if len(paged) else np.inf)
+        print(f"{goal:>7} {per_hour:>8} {failing:>8} {np.mean(np.isfinite(delays)):>13.3f} {np.median(delays):>15}")
+
+
+def main() -> None:
+    """Print both tables."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--weeks", type=int, default=200)
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    begun = time.monotonic()
+    rng = np.random.default_rng(given.seed)
+    quiet(rng, given.weeks)
+    faults(rng, given.weeks)
+    print(f"\n{given.weeks} weeks and days for each line, {time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
