@@ -166,3 +166,26 @@ def test_what_makes_no_row_is_said_at_once(kernel: Kernel) -> None:
         collect(kernel, filter={"model": "nobody"})
     with kernel.look(OWNER) as ctx:
         assert service.list_collections(ctx).items == []
+
+
+def test_items_added_quickly_after_each_other_are_all_there(kernel: Kernel) -> None:
+    fill(kernel)
+    collections = [collect(kernel, response_ids=[f"chatcmpl-{n}"]) for n in range(4)]
+    kernel.jobs.start(kernel)
+    try:
+        versions = [made(kernel, collection) for collection in collections]
+    finally:
+        kernel.jobs.stop()
+    assert labels(kernel, versions[-1]) == dict.fromkeys(QUESTIONS[:4], "LOC")
+
+
+def test_what_failed_is_not_built_upon(working: Kernel) -> None:
+    fill(working)
+    first = collect(working, response_ids=["chatcmpl-0"])
+    made(working, first)
+    broken = collect(working, response_ids=["chatcmpl-1"], recipe={"steps": [{"step": "length", "min_chars": 10_000}]})
+    assert ended(working, broken).state == "failed"
+    assert labels(working, made(working, collect(working, response_ids=["chatcmpl-2"]))) == {
+        QUESTIONS[0]: "LOC",
+        QUESTIONS[2]: "LOC",
+    }

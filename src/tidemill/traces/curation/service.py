@@ -3,10 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill.core import events, lineage
 from tidemill.core.context import Actor, Context
+from tidemill.core.db import hold
 from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
@@ -14,10 +15,8 @@ from tidemill.data import service as data
 from tidemill.data.types import (
     DatasetNotFound,
     DatasetVersion,
-    Import,
     ImportCreate,
     MapSpec,
-    RowSchema,
     SourceRef,
     SplitSpec,
 )
@@ -63,9 +62,12 @@ def to_dataset(kernel: Kernel, actor: Actor, spec: ToDataset) -> Collection:
     """
     with kernel.look(actor) as ctx:
         draft = collect(ctx, spec)
-    digest = kernel.blobs.put_bytes(draft.rows).hash
+    collection_id = new_id("tcol")
+    name = f"traces-{collection_id}.jsonl"
+    source = SourceRef(name=name, hash=kernel.blobs.put_bytes(draft.rows).hash)
+    seen = data.look_into(kernel, _body(spec, [source], timed=True))
     with kernel.work(actor) as ctx:
-        return keep(ctx, draft, digest)
+        return keep(ctx, collection_id, draft, source, seen)
 
 
 def collect(ctx: Context, spec: ToDataset) -> Draft:
@@ -87,13 +89,15 @@ def _make(item: Picked, spec: ToDataset) -> Made:
     return make(item.span, opinion(item.scores, spec.feedback), spec)
 
 
-def keep(ctx: Context, draft: Draft, digest: str) -> Collection:
-    """Write the collection whose rows are the blob `digest`, and ask for the dataset version."""
+def keep(ctx: Context, collection_id: str, draft: Draft, source: SourceRef, seen: data.Seen) -> Collection:
+    """Write the collection whose rows are the file `source`, and ask for the dataset version."""
     spec = draft.spec
-    collection_id = new_id("tcol")
-    name = f"traces-{collection_id}.jsonl"
-    _enter(ctx, collection_id, name, digest, draft)
-    started = _import(ctx, spec, SourceRef(name=name, hash=digest))
+    # One after the other: what is added builds on what was added before, whether its version is made yet or not.
+    hold(ctx.conn, f"collections of {spec.dataset}")
+    _enter(ctx, collection_id, source, draft)
+    behind, timed = _behind(ctx, spec)
+    body = _body(spec, [source, *behind], timed=timed)
+    started = data.import_(ctx, body, replace(seen, mapping=body.mapping))
     version_id = started.version.id if started.version is not None else str(started.job and started.job.subject)
     kept = [item for item in draft.made if item.row is not None]
     collection = Collection(
@@ -103,14 +107,14 @@ def keep(ctx: Context, draft: Draft, digest: str) -> Collection:
         job_id=started.job.id if started.job is not None else None,
         rows=len(kept),
         quarantined=draft.quarantined,
-        source_hash=digest,
+        source_hash=source.hash,
         spec=spec,
         created_at=ctx.now,
         created_by=ctx.actor.name,
     )
-    store.insert(ctx.conn, collection, _items(draft.made))
-    data_told = {"dataset": spec.dataset, "rows": collection.rows, "quarantined": collection.quarantined}
-    events.emit(ctx, "traces.collected", collection_id, data_told)
+    store.insert(ctx.conn, collection, body.sources, _items(draft.made))
+    told = {"dataset": spec.dataset, "rows": collection.rows, "quarantined": collection.quarantined}
+    events.emit(ctx, "traces.collected", collection_id, told)
     return collection
 
 
@@ -133,7 +137,7 @@ def _items(made: Sequence[Made]) -> list[CollectionItem]:
     return found
 
 
-def _enter(ctx: Context, collection_id: str, name: str, digest: str, draft: Draft) -> None:
+def _enter(ctx: Context, collection_id: str, source: SourceRef, draft: Draft) -> None:
     """Lineage: the file comes from the collection, the collection from the releases that answered."""
     kept = [item.span for item in draft.made if item.row is not None]
     spans = sorted(f"{span.trace_id}:{span.span_id}" for span in kept)
@@ -150,33 +154,46 @@ def _enter(ctx: Context, collection_id: str, name: str, digest: str, draft: Draf
     label = f"{len(kept)} answers for {draft.spec.dataset}"
     node = lineage.Node(id=collection_id, kind="trace_collection", label=label, facts=facts)
     lineage.record(ctx, node, [(ref, "answered_by") for ref in known])
-    file = lineage.Node(id=digest, kind="file", label=name, facts={"rows": len(kept)})
+    file = lineage.Node(id=source.hash, kind="file", label=source.name, facts={"rows": len(kept)})
     lineage.record(ctx, file, [(collection_id, "collected_from")])
 
 
-def _import(ctx: Context, spec: ToDataset, source: SourceRef) -> Import:
-    split = spec.split or ("test" if spec.row_schema == "eval" else "train")
-    before = _newest(ctx, spec.dataset) if spec.append else None
-    sources, timed = [source], True
-    if before is not None and before.row_schema == spec.row_schema:
-        sources += _behind(ctx, before, split)
-        timed = "time" in before.plan.mapping.fields
-    return data.import_(
-        ctx,
-        ImportCreate(
-            name=spec.dataset,
-            sources=sources,
-            row_schema=spec.row_schema,
-            mapping=_mapping(spec.row_schema, timed),
-            recipe=spec.recipe,
-            split=SplitSpec(ratios={split: 1.0}),
-        ),
+def _split(spec: ToDataset) -> str:
+    return spec.split or ("test" if spec.row_schema == "eval" else "train")
+
+
+def _body(spec: ToDataset, sources: list[SourceRef], *, timed: bool) -> ImportCreate:
+    fields = {field: field for field in FIELDS[spec.row_schema]} | {"cluster": "cluster_id"}
+    return ImportCreate(
+        name=spec.dataset,
+        sources=sources,
+        row_schema=spec.row_schema,
+        mapping=MapSpec(fields=fields | ({"time": "time"} if timed else {})),
+        recipe=spec.recipe,
+        split=SplitSpec(ratios={_split(spec): 1.0}),
     )
 
 
-def _mapping(schema: RowSchema, timed: bool) -> MapSpec:
-    fields = {field: field for field in FIELDS[schema]} | {"cluster": "cluster_id"}
-    return MapSpec(fields=fields | ({"time": "time"} if timed else {}))
+def _behind(ctx: Context, spec: ToDataset) -> tuple[list[SourceRef], bool]:
+    """What a new version takes over, and whether its rows have times.
+
+    The files of the newest collection, whose version may still be in the making; or else the rows of the newest
+    version as they are stored. Raises AppendRefused.
+    """
+    if not spec.append:
+        return [], True
+    before = _newest(ctx, spec.dataset)
+    for collection, sources in store.newest(ctx.conn, spec.dataset):
+        if before is not None and collection.version_id < before.id:
+            break
+        if not _failed(ctx, collection):
+            _check_split(spec, f"the collection {collection.id}", [_split(collection.spec)])
+            return sources, all(source.name.endswith(".jsonl") for source in sources)
+    if before is None or before.row_schema != spec.row_schema:
+        return [], True
+    _check_split(spec, before.ref, [info.name for info in before.splits])
+    stored = [SourceRef(name=f"{before.ref}-{info.name}.parquet", hash=info.hash) for info in before.splits]
+    return stored, "time" in before.plan.mapping.fields
 
 
 def _newest(ctx: Context, name: str) -> DatasetVersion | None:
@@ -186,18 +203,19 @@ def _newest(ctx: Context, name: str) -> DatasetVersion | None:
         return None
 
 
-def _behind(ctx: Context, before: DatasetVersion, split: str) -> list[SourceRef]:
-    """What a new version takes over: the files of earlier collections, or else the rows as they are stored."""
-    if [info.name for info in before.splits] != [split]:
-        there = ", ".join(info.name for info in before.splits)
+def _failed(ctx: Context, collection: Collection) -> bool:
+    if collection.job_id is None:
+        return False
+    return ctx.kernel.jobs.get(ctx, collection.job_id).state in ("failed", "cancelled")
+
+
+def _check_split(spec: ToDataset, what: str, there: list[str]) -> None:
+    if there != [_split(spec)]:
         raise AppendRefused(
-            f"{before.ref} has the splits {there}; adding to {split!r} would draw them anew.",
+            f"{what} has the splits {', '.join(there)}; adding to {_split(spec)!r} would draw them anew.",
             hint="Collect into a dataset of its own, or start anew with append=false (`--no-append`).",
             param="dataset",
         )
-    if store.are_collected(ctx.conn, [source.hash for source in before.plan.sources]):
-        return list(before.plan.sources)
-    return [SourceRef(name=f"{before.ref}-{info.name}.parquet", hash=info.hash) for info in before.splits]
 
 
 def get_collection(ctx: Context, collection_id: str) -> Collection:

@@ -1,11 +1,12 @@
 """Rows of collections and the answers in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.data.types import SourceRef
 from tidemill.traces.types.curation import Collection, CollectionItem
 
 collections = sa.Table(
@@ -18,10 +19,10 @@ collections = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("quarantined", Json, nullable=False),
     sa.Column("source_hash", sa.String(80), nullable=False),
+    sa.Column("sources", Json, nullable=False),
     sa.Column("spec", Json, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(120), nullable=False),
-    sa.Index("ix_trace_collections_source_hash", "source_hash"),
     sa.Index("ix_trace_collections_dataset_id", "dataset", "id"),
 )
 
@@ -41,21 +42,20 @@ items = sa.Table(
 )
 
 
-def insert(conn: sa.Connection, collection: Collection, found: Sequence[CollectionItem]) -> None:
-    """Write a collection with its items."""
-    conn.execute(collections.insert().values(**collection.model_dump(mode="python") | {"spec": _spec(collection)}))
+def insert(
+    conn: sa.Connection, collection: Collection, sources: Sequence[SourceRef], found: Sequence[CollectionItem]
+) -> None:
+    """Write a collection with its items, and the files that its dataset version is made of."""
+    values = collection.model_dump() | {"spec": collection.spec.model_dump(mode="json", exclude_none=True)}
+    conn.execute(collections.insert().values(**values, sources=[source.model_dump() for source in sources]))
     rows = [item.model_dump() | {"collection_id": collection.id} for item in found]
     conn.execute(items.insert(), rows)
-
-
-def _spec(collection: Collection) -> dict[str, Any]:
-    return collection.spec.model_dump(mode="json", exclude_none=True)
 
 
 def by_id(conn: sa.Connection, collection_id: str) -> Collection | None:
     """One collection."""
     row = conn.execute(sa.select(collections).where(collections.c.id == collection_id)).first()
-    return Collection.model_validate(row_values(row)) if row is not None else None
+    return _collection(row) if row is not None else None
 
 
 def page(
@@ -69,13 +69,18 @@ def page(
         query = query.where(collections.c.id.in_(sa.select(items.c.collection_id).where(items.c.trace_id == trace_id)))
     if before is not None:
         query = query.where(collections.c.id < before)
-    return [Collection.model_validate(row_values(row)) for row in conn.execute(query)]
+    return [_collection(row) for row in conn.execute(query)]
 
 
-def are_collected(conn: sa.Connection, hashes: Sequence[str]) -> bool:
-    """Whether each of these source files is the file of a collection."""
-    query = sa.select(collections.c.source_hash).where(collections.c.source_hash.in_(set(hashes)))
-    return set(conn.execute(query).scalars()) == set(hashes)
+def _collection(row: sa.Row[*tuple[Any, ...]]) -> Collection:
+    return Collection.model_validate({k: v for k, v in row_values(row).items() if k != "sources"})
+
+
+def newest(conn: sa.Connection, dataset: str) -> Iterator[tuple[Collection, list[SourceRef]]]:
+    """The collections of a dataset, newest first, each with the files its version is made of."""
+    query = sa.select(collections).where(collections.c.dataset == dataset).order_by(collections.c.id.desc())
+    for row in conn.execute(query.limit(50)):
+        yield _collection(row), [SourceRef.model_validate(source) for source in row.sources]
 
 
 def list_items(

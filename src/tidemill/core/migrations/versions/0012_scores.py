@@ -63,12 +63,12 @@ def _collections() -> None:
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("quarantined", Json, nullable=False),
         sa.Column("source_hash", sa.String(80), nullable=False),
+        sa.Column("sources", Json, nullable=False),
         sa.Column("spec", Json, nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("created_by", sa.String(120), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_trace_collections"),
     )
-    op.create_index("ix_trace_collections_source_hash", "trace_collections", ["source_hash"])
     op.create_index("ix_trace_collections_dataset_id", "trace_collections", ["dataset", "id"])
     op.create_table(
         "trace_collection_items",
