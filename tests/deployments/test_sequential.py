@@ -69,14 +69,13 @@ def test_harm_within_the_tolerance_is_no_harm() -> None:
     assert found.good_enough >= 1 / ALPHA
 
 
-def test_no_answer_waits_long_for_its_counterpart() -> None:
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.7])
+def test_no_answer_waits_long_for_its_counterpart(share: float) -> None:
+    rng = np.random.default_rng(8)
     found = Comparison(interval=False)
-    for _ in range(40):
-        found.add(1.0, canary=True)
-    for _ in range(20):
-        found.add(1.0, canary=False)
-    assert len(found._waiting[0]) == 0
-    assert found._used[1].count >= 38
+    for _ in range(1000):
+        found.add(1.0, canary=bool(rng.random() < share))
+    assert sum(group.count for group in found._used) > 960
 
 
 @pytest.mark.parametrize(("factor", "found"), [(1.0, False), (1.25, False), (2.0, True)])
