@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.traces.answers import answer, store, trace_id
+from tidemill.core import lineage
 from tidemill.core.context import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
@@ -22,7 +23,7 @@ from tidemill.evals.types import (
 )
 from tidemill.evals.types import Score as Verdict
 from tidemill.traces import service as traces
-from tidemill.traces.types import Feedback, Score
+from tidemill.traces.types import Feedback, ReleaseUnknown, Score
 
 SCHEMA = {"type": "object", "properties": {"type": {"enum": ["LOC", "HUM"]}}, "required": ["type"]}
 VALID = {"scorer": "json_schema", "name": "valid", "config": {"json_schema": SCHEMA}}
@@ -236,3 +237,25 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
     found = scores(kernel)
     assert sorted(s.trace_id for s in found) == sorted(trace_id(n) for n in range(45))
     assert now(kernel).counts.scored == 45
+
+
+def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
+    gone = create(kernel, "gone")
+    create(kernel)
+    with kernel.work(OWNER) as ctx:
+        scorer = gone.spec.scorer.model_copy(update={"scorer": "of-a-package-that-was-removed"})
+        service.store.update(
+            ctx.conn, gone.model_copy(update={"spec": gone.spec.model_copy(update={"scorer": scorer})})
+        )
+    store(kernel, answer(1))
+    work_off(kernel)
+    assert [s.author for s in scores(kernel)] == ["online/valid"]
+    assert "of-a-package-that-was-removed" in str(now(kernel, "gone").last_error)
+
+
+def test_a_release_is_named_or_refused(kernel: Kernel) -> None:
+    with kernel.work(OWNER) as ctx:
+        lineage.record(ctx, lineage.Node(id="rel_two", kind="release", label="hello@2"))
+    assert create(kernel, filter={"release_id": "hello@2"}).spec.filter.release_id == "rel_two"
+    with pytest.raises(ReleaseUnknown, match="hello@3"):
+        create(kernel, "other", filter={"release_id": "hello@3"})

@@ -145,6 +145,13 @@ def keep_corrections(
     return True
 
 
+def note_error(ctx: Context, evaluator_id: str, message: str) -> None:
+    """Say in an evaluator why it does not go on."""
+    evaluator = store.by_id(ctx.conn, evaluator_id)
+    if evaluator is not None:
+        store.update(ctx.conn, evaluator.model_copy(update={"last_error": message}))
+
+
 def _write(ctx: Context, evaluator_id: str, judged: Sequence[Judged], counts: OnlineCounts) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None

@@ -10,11 +10,12 @@ from anyio import to_thread
 from tidemill.core.context import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
+from tidemill.core.plugins import PluginMissing
 from tidemill.core.wire import utc_now
 from tidemill.evals.online import service, store
 from tidemill.evals.online.judging import judge
 from tidemill.evals.scorers import Scorer, build
-from tidemill.evals.types import OnlineEvaluator
+from tidemill.evals.types import OnlineEvaluator, ScorerInvalid
 from tidemill.traces import service as traces
 
 log = logging.getLogger("tidemill.evals.online")
@@ -69,8 +70,18 @@ class OnlineEvaluation:
         """One page for every active evaluator; whether any of them has more to read."""
         with self._kernel.look(SYSTEM) as ctx:
             active = [e for e in store.listing(ctx.conn) if e.state == "active"]
-        more = [self._corrections(e) if e.spec.expected == "correction" else self._page(e) for e in active]
-        return any(more)
+        return any([self._turn(evaluator) for evaluator in active])
+
+    def _turn(self, evaluator: OnlineEvaluator) -> bool:
+        """A page for one evaluator. What stops it is told in it, and keeps back no other; it tries again later."""
+        try:
+            return self._corrections(evaluator) if evaluator.spec.expected == "correction" else self._page(evaluator)
+        except (PluginMissing, ScorerInvalid) as error:
+            if evaluator.last_error != error.message:
+                log.error("%s cannot go on: %s", evaluator.author, error.message)
+                with self._kernel.work(SYSTEM) as ctx:
+                    service.note_error(ctx, evaluator.id, error.message)
+            return False
 
     def _scorer(self, evaluator: OnlineEvaluator) -> Scorer:
         if evaluator.id not in self._scorers:
