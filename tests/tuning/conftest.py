@@ -144,10 +144,9 @@ class Bench:
         return self.data.import_(path, **{"name": "pets", "split": split, "recipe": {"steps": []}, **options})
 
 
-@pytest.fixture
-def bench(home: Path, tiny_gguf: Path) -> Iterator[Bench]:
-    """A home with the tiny model in it."""
-    application = build(Settings(home=home, threads=2))
+def open_bench(home: Path, tiny_gguf: Path, **settings: Any) -> Iterator[Bench]:
+    """A home with the tiny model in it, whose jobs run until the iterator ends."""
+    application = build(Settings(home=home, threads=2, **settings))
     application.kernel.jobs.start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
@@ -158,6 +157,12 @@ def bench(home: Path, tiny_gguf: Path) -> Iterator[Bench]:
         http.close()
         application.kernel.jobs.stop()
         application.kernel.close()
+
+
+@pytest.fixture
+def bench(home: Path, tiny_gguf: Path) -> Iterator[Bench]:
+    """A home with the tiny model in it."""
+    yield from open_bench(home, tiny_gguf)
 
 
 def submission(**changes: Any) -> TuneSubmit:
@@ -181,4 +186,4 @@ def submission(**changes: Any) -> TuneSubmit:
     return TuneSubmit.model_validate(given | changes)
 
 
-__all__ = ["Bench", "sentence", "submission"]
+__all__ = ["Bench", "open_bench", "sentence", "submission"]

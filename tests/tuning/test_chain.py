@@ -1,31 +1,77 @@
 """The whole way with a tiny model: base -> adapter -> merged -> GGUF -> served, proved and registered."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tuning.conftest import Bench, submission
+from tests.tuning.conftest import Bench, open_bench, submission
 from tidemill.core import lineage
 from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.jobs.types import JobFailed
 from tidemill.tuning.chain import Chain
+from tidemill.tuning.types import TuningRun
 
 pytestmark = [pytest.mark.tune, pytest.mark.engine, pytest.mark.slow]
 
 HOPS = ["trainer", "adapter", "merged", "gguf:f16", "gguf:q8_0", "served:q8_0"]
 
 
-def test_every_hop_is_proved_registered_and_a_broken_one_is_named(
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Path) -> Iterator[Bench]:
+    """One home for the tests of this module, where two heavy jobs may run at once."""
+    yield from open_bench(tmp_path_factory.mktemp("chain") / "home", tiny_gguf, jobs_concurrency=2)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def faulty_converter(monkeypatch: pytest.MonkeyPatch, untuned: Path) -> None:
+    """A converter that loses the tuning."""
+    right = Chain._tasks
+
+    def faulty(self: Chain, wanted: list[str]) -> list[dict[str, Any]]:
+        return [t | {"source": str(untuned)} if t["do"] == "convert" else t for t in right(self, wanted)]
+
+    monkeypatch.setattr(Chain, "_tasks", faulty)
+
+
+def tuned(bench: Bench) -> TuningRun:
+    """The run of the first test."""
+    run = bench.tuning.list().items[0]
+    assert run.state == "succeeded", "the first test of this module makes the run"
+    return run
+
+
+def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
     bench: Bench, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.dataset(tmp_path)
     prompt = bench.prompts.create("pets", messages=[{"role": "system", "content": "Name the pet."}])
     asked = submission(prompt="pets@1", then=["gguf:q8_0"], key="once")
-    run = bench.tuning.run(asked)
-    assert bench.tuning.run(asked).id == run.id, "the same key is the same run"
-    run = bench.tuning.wait(run.id, timeout=240)
+    with monkeypatch.context() as broken:
+        faulty_converter(broken, tiny)
+        run = bench.tuning.run(asked)
+        assert bench.tuning.run(asked).id == run.id, "the same key is the same run"
+        with pytest.raises(JobFailed) as failed:
+            bench.tuning.wait(run.id, timeout=240)
+    assert (failed.value.details or {})["error"]["code"] == "parity_failed"
+    assert (failed.value.details or {})["error"]["details"]["hop"] == "gguf:f16"
+    run = bench.tuning.get(run.id)
+    made = {output.kind: output for output in run.outputs}
+    assert not made["gguf:q8_0"].servable
+    lost = bench.models.evidence(made["gguf:q8_0"].version_id)[0]
+    assert (lost.passed, lost.hop) == (False, "gguf:f16")
 
+    bench.tuning.resume(run.id)
+    run = bench.tuning.wait(run.id, timeout=240)
     assert run.parity is not None
     assert run.parity.passed, run.parity
     hops = {hop.name: hop for hop in run.parity.hops}
@@ -46,9 +92,10 @@ def test_every_hop_is_proved_registered_and_a_broken_one_is_named(
     assert up is not None
     known = {node.id for node in up.nodes}
     assert {run.id, run.dataset_version_id, run.base_version_id, prompt.id} <= known
+    assert lost.version_id not in known, "what the faulty converter made is nobody's parent"
 
     books = bench.tuning.steps(run.id, limit=5000)
-    assert [r.step for r in books.items] == list(range(1, 61))
+    assert [r.step for r in books.items] == list(range(1, 61)), "nothing was trained twice"
     assert books.items[-1].loss < books.items[0].loss
     assert bench.models.get("tiny").kind == "base"
     assert bench.models.get("tiny-safetensors").parents[0].id == run.base_version_id
@@ -56,22 +103,28 @@ def test_every_hop_is_proved_registered_and_a_broken_one_is_named(
     folder = bench.kernel.settings.home / "tuning" / run.id
     assert not [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".gguf"]
 
-    # Now a faulty converter loses the tuning: what is made of its file must not be servable.
-    right = Chain._tasks
 
-    def faulty(self: Chain, wanted: list[str]) -> list[dict[str, Any]]:
-        return [t | {"source": str(tiny)} if t["do"] == "convert" else t for t in right(self, wanted)]
-
-    monkeypatch.setattr(Chain, "_tasks", faulty)
-    job = bench.tuning.compress(made["adapter"].version_id, ["gguf:q4_0"])
-    with pytest.raises(JobFailed) as failed:
-        Jobs(bench.http).wait(job.id, timeout=240)
-    assert (failed.value.details or {})["error"]["code"] == "parity_failed"
-    assert (failed.value.details or {})["error"]["details"]["hop"] == "gguf:f16"
+def test_two_jobs_make_more_of_one_run_at_once(bench: Bench) -> None:
+    run = tuned(bench)
+    adapter = next(o.version_id for o in run.outputs if o.kind == "adapter")
+    jobs = Jobs(bench.http)
+    asked = [bench.tuning.compress(adapter, [form]).id for form in ("gguf:q4_0", "gguf:q4_1")]
+    wait_for(lambda: [jobs.get(job).state for job in asked] == ["running"] * 2)
+    for job in asked:
+        with suppress(JobFailed):  # so few bits may cost this tiny model too much: that is the proof's business
+            jobs.wait(job, timeout=240)
+        error = jobs.get(job).error
+        assert error is None or error.code == "parity_failed", error
     run = bench.tuning.get(run.id)
     assert run.state == "succeeded"
+    assert run.parity is not None
+    assert {f"{at}:{form}" for at in ("gguf", "served") for form in ("q4_0", "q4_1")} | set(HOPS) == {
+        hop.name for hop in run.parity.hops
+    }
     made = {output.kind: output for output in run.outputs}
     assert made["gguf:q8_0"].servable
-    assert not made["gguf:q4_0"].servable
-    proof = bench.models.evidence(made["gguf:q4_0"].version_id)[0]
-    assert (proof.passed, proof.hop) == (False, "gguf:f16")
+    for form in ("q4_0", "q4_1"):
+        proof = bench.models.evidence(made[f"gguf:{form}"].version_id)[0]
+        assert proof.passed == made[f"gguf:{form}"].servable
+    kept = {path.name for path in (bench.kernel.settings.home / "tuning").iterdir()}
+    assert kept == {run.id} | {job for job in asked if jobs.get(job).state == "failed"}

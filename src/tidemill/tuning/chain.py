@@ -94,8 +94,8 @@ class Chain:
         return {"id": version.id}
 
     def restore(self) -> dict[str, bool]:
-        """Bring back what an emptied work folder lacks: the trained weights and the trainer's record."""
-        with self.job.work() as ctx:
+        """Bring into an empty work folder what a proof needs: the trained weights and the trainer's record."""
+        with self.kernel.look(self.job.actor) as ctx:
             record_hash = store.record_hash(ctx.conn, self.run.id)
             trained = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
         kept = registry.materialise(self.kernel, trained)
@@ -111,6 +111,15 @@ class Chain:
                         file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         return {"restored": True}
 
+    def clear(self) -> dict[str, bool]:
+        """Take away what an earlier proof made and said: all of it is to be made anew."""
+        names = ("*.gguf", "gguf-*.json", "served-*.json", "files.done.json", "adapter.jsonl", "merged.jsonl")
+        for path in [path for name in names for path in self.folder.glob(name)]:
+            path.unlink()
+        if self.run.spec.method == "lora":  # else it is what was trained
+            shutil.rmtree(self.folder / "merged", ignore_errors=True)
+        return {"cleared": True}
+
     def tidy(self) -> dict[str, bool]:
         """Take away what the registry holds or nobody needs any more; the books and the answers stay."""
         for path in self.folder.iterdir():
@@ -120,6 +129,11 @@ class Chain:
                 shutil.rmtree(path)
         return {"tidied": True}
 
+    def remove(self) -> dict[str, bool]:
+        """Take away the whole work folder."""
+        shutil.rmtree(self.folder)
+        return {"removed": True}
+
     def _output(self, ctx: Context, kind: str) -> ModelVersion:
         run = service.get(ctx, self.run.id)
         return registry.get_version(ctx, next(o.version_id for o in run.outputs if o.kind == kind))
@@ -127,6 +141,7 @@ class Chain:
     def files_and_proof(self, forms: list[str]) -> ParityReport:
         """Make the files of `forms` (`gguf:q8_0`, ...), replay the proof on every hop, judge and register."""
         wanted = [form.removeprefix("gguf:") for form in forms]
+        self.job.step("clear", self.clear)
         self.job.progress(message="merging, converting, quantising")
         spec = write_spec(self.folder / "files.json", {"tasks": self._tasks(wanted)})
         python_process(self.job, "files", "tidemill.tuning.compress", spec)
@@ -236,6 +251,7 @@ class Chain:
             )
         report = parity.report(hops, self.run.spec.proof)
         with self.job.work() as ctx:
+            store.lock(ctx.conn, f"tuning run {self.run.id}")  # two jobs may add to one run's report
             self._mark(ctx, report, wanted)
             self._store(ctx, report)
         return report

@@ -25,18 +25,11 @@ def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     _train(job, run, base, folder)
     made = chain.Chain(job, run, Path(base["folder"]), folder)
     made.register_trained(base["id"])
-    forms = list(run.spec.then)
-    report = made.files_and_proof(forms) if forms else None
-    with job.work() as ctx:
-        run = service.get(ctx, run.id)
-    if report is not None and not report.passed:
-        hop = next(h for h in report.hops if h.name == report.broken)
-        raise ParityFailed(
-            f"The hop {hop.name} is {hop.verdict}: {hop.reason}",
-            hint=f"What comes after it is not servable. `tidemill tune show {run.id}` shows the figures.",
-            details={"run": run.id, "hop": hop.name},
-        )
+    if run.spec.then:
+        _prove(job, made, list(run.spec.then))
     job.step("tidy", made.tidy)
+    with job.kernel.look(job.actor) as ctx:
+        run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
 
 
@@ -44,18 +37,29 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Make more files of a finished run, each with its proof."""
     with job.work() as ctx:
         run = service.get(ctx, args["run_id"])
-    folder = materials.folder_of(job.kernel, run.id)
+    # Not the run's own folder: the run itself or another job like this one may be at work there.
+    folder = materials.folder_of(job.kernel, job.id)
     base = _trainable(job, run, folder)
     made = chain.Chain(job, run, Path(base["folder"]), folder)
     job.step("restore", made.restore)
-    report = made.files_and_proof(list(args["to"]))
-    if not report.passed:
-        hop = next(h for h in report.hops if h.name == report.broken)
-        raise ParityFailed(f"The hop {hop.name} is {hop.verdict}: {hop.reason}", details={"hop": hop.name})
-    job.step("tidy", made.tidy)
-    with job.work() as ctx:
+    _prove(job, made, list(args["to"]))
+    job.step("tidy", made.remove)
+    with job.kernel.look(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
+
+
+def _prove(job: JobContext, made: chain.Chain, forms: list[str]) -> None:
+    """Make and prove files. After a failed proof a retry makes and proves them again: it may be mended by then."""
+    with job.together("proof"):
+        report = made.files_and_proof(forms)
+        if not report.passed:
+            hop = next(h for h in report.hops if h.name == report.broken)
+            raise ParityFailed(
+                f"The hop {hop.name} is {hop.verdict}: {hop.reason}",
+                hint=f"What comes after it is not servable. `tidemill tune show {made.run.id}` shows the figures.",
+                details={"run": made.run.id, "hop": hop.name},
+            )
 
 
 def _begin(job: JobContext, run_id: str) -> TuningRun:

@@ -18,9 +18,9 @@ from tidemill.tuning.compress.files import read_json, replacing
 from tidemill.tuning.types import DatasetSchemaUnfit, Estimate, NoTrainingRows, TuningRun
 
 
-def folder_of(kernel: Kernel, run_id: str) -> Path:
-    """Where a run's files lie until they are in the registry."""
-    return kernel.folder("tuning", run_id)
+def folder_of(kernel: Kernel, owner: str) -> Path:
+    """Where the files of a run, or of a job that makes more of one, lie until they are in the registry."""
+    return kernel.folder("tuning", owner)
 
 
 def trainable_name(model: str) -> str:
