@@ -29,6 +29,7 @@ from tidemill.prompts import cli as prompts
 from tidemill.registry import cli as registry
 from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
+from tidemill.testing import cli as testing
 from tidemill.traces import cli as traces
 from tidemill.traces.masking import cli as masking
 from tidemill.traces.prices import cli as prices
@@ -87,6 +88,8 @@ for _command in (
     pipelines.schema,
 ):
     app.command()(_command)
+
+app.command("test")(testing.run_tests)
 
 
 def _connect(workers: bool) -> Http:

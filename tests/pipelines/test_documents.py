@@ -1,16 +1,22 @@
 """Documents: every fault names its line, its column, the word, and the nearest right word."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.architecture.source import ROOT
+from tests.docs.test_examples import refused as not_understood
 from tests.pipelines.conftest import Desk, small
 from tidemill.core.errors import TidemillError
 from tidemill.pipelines import reading
 from tidemill.pipelines.positions import locate
+from tidemill.pipelines.references import inner_faults
+from tidemill.pipelines.steps.table import names
 from tidemill.pipelines.types import PipelineInvalid, PipelineSpec, PipelineUnreadable
+from tidemill.server.reference import pipeline_schema
 
 WHOLE = """\
 name: question-types
@@ -188,3 +194,20 @@ def test_the_schema_takes_what_we_take() -> None:
     assert json.dumps(yaml.safe_load(WHOLE))
     environments = schema["properties"]["environments"]["items"]
     assert {"type": "string"} in environments["anyOf"]
+
+
+def test_the_published_schema_is_current() -> None:
+    page = (ROOT / "docs" / "reference" / "tidemill.schema.json").read_text(encoding="utf-8")
+    assert page == pipeline_schema(), "Run `make reference`."
+
+
+def test_the_example_is_a_document() -> None:
+    spec, _ = reading.read(ROOT / "examples" / "tidemill.yaml")
+    assert not list(inner_faults(spec))
+    assert [n for n in names(spec) if "prod" in n] == ["approve/prod", "rollout/prod"]
+    for name in ("github-actions.yml", "gitlab-ci.yml"):
+        text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        assert yaml.safe_load(text)
+        for line in text.splitlines():
+            for command in re.findall(r"tidemill (?:plan|apply|run|test)[^|\n]*", line):
+                assert not_understood(command.split(" || ")[0].strip()) is None

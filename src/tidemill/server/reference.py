@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from tidemill.cli import app
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
+from tidemill.pipelines.types import PipelineSpec
 from tidemill.server.app import build_api, build_kernel
 
 
@@ -77,12 +78,18 @@ def _word(param: Any) -> str:
     return str(param.metavar or param.name).upper()
 
 
+def pipeline_schema() -> str:
+    """The JSON schema of `tidemill.yaml`, for editors."""
+    return json.dumps(PipelineSpec.model_json_schema(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 def write(root: Path, home: Path) -> None:
     """Write all of them below `root`."""
     folder = root / "docs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
     (folder / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (folder / "tidemill.schema.json").write_text(pipeline_schema(), encoding="utf-8")
     kernel = build_kernel(Settings(home=home))
     try:
         text = json.dumps(openapi(kernel), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

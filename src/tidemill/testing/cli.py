@@ -1,0 +1,37 @@
+"""`tidemill test`."""
+
+import importlib.util
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidemill.pipelines.types import PytestMissing
+
+PLUGIN = "tidemill.testing.plugin"
+
+
+def run_tests(
+    ctx: typer.Context,
+    paths: Annotated[list[str] | None, typer.Argument(help="Test files or folders, as pytest takes them.")] = None,
+    release: Annotated[
+        str | None,
+        typer.Option("--release", "-r", help="What is tested: a release name@3, or a model such as prod/NAME."),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML.")] = None,
+    keyword: Annotated[str | None, typer.Option("-k", help="Only tests whose names fit, as for pytest.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line for each test.")] = False,
+) -> None:
+    """Run tests that evaluate. Exits 0: all pass; 1: something fails; 2: nothing fails, something is inconclusive.
+
+    In CI it needs TIDEMILL_URL and TIDEMILL_API_KEY, nothing else.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise PytestMissing("pytest is not installed.", hint="pip install 'tidemill[test]'")
+    arguments = [*(paths or []), "-p", PLUGIN]
+    arguments += ["--tidemill-release", release] if release is not None else []
+    arguments += ["--junit-xml", str(junit)] if junit is not None else []
+    arguments += ["-k", keyword] if keyword is not None else []
+    arguments += ["-v"] if verbose else []
+    raise typer.Exit(int(import_module("pytest").main(arguments)))

@@ -1,0 +1,132 @@
+"""What the fixture `tidemill` gives a test: ask, measure, and demand, with an honest third verdict."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tidemill.client import Client
+from tidemill.evals.rates import wilson
+from tidemill.evals.types import Comparison, EvalRun
+
+Scorers = Sequence[dict[str, Any] | str]
+
+
+class Inconclusive(Exception):
+    """The data can tell neither pass nor fail. `tidemill test` counts it apart and exits 2."""
+
+
+class Tester:
+    """Asks and measures the release (or model) under test, on the server that `Client()` finds."""
+
+    __test__ = False
+
+    def __init__(self, connect: Callable[[], Client], release: str | None) -> None:
+        self._connect = connect
+        self._client: Client | None = None
+        self.release = release
+
+    @property
+    def client(self) -> Client:
+        """The SDK, connected on first use."""
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            self._client.close()
+
+    def under_test(self, release: str | None = None) -> str:
+        """The release that a test is about: the given one, or that of `tidemill test --release`."""
+        found = release or self.release
+        if found is None:
+            raise ValueError("no release is under test: run `tidemill test --release NAME@3`, or name one in the test")
+        return found
+
+    def release_id(self, ref: str) -> str:
+        """The release that `name@3`, or `prod/name`, means now."""
+        environment, slash, name = ref.partition("/")
+        if not slash:
+            return self.client.releases.get(ref).id
+        live = self.client.deployments.list(environment=environment, name=name, active=True).items
+        found = next((d for d in live if d.state == "live"), None)
+        if found is None:
+            raise ValueError(f"{environment} serves nothing called {name!r}")
+        return found.release_id
+
+    def ask(self, question: str | list[dict[str, Any]], *, model: str | None = None, **fields: Any) -> str:
+        """The answer to a question, or to messages. `model` is `prod/NAME` or a release, `NAME@3`."""
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+        reply = self.client.gateway.ask(self.under_test(model), messages, **fields)
+        return str(reply["choices"][0]["message"]["content"] or "")
+
+    def evaluate(
+        self,
+        eval_set: str,
+        scorers: Scorers,
+        *,
+        release: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> EvalRun:
+        """Ask the release every item of an eval set, and wait. Answers given before come from the cache."""
+        target = {"kind": "release", "release": self.release_id(self.under_test(release))}
+        run = self.client.evals.run(eval_set, target, list(scorers), **options)
+        return self.client.evals.wait(run.id, timeout=timeout)
+
+    def at_least(self, run: EvalRun, metric: str, least: float) -> None:
+        """Demand a metric. Passes when its whole 95% interval is at least `least`, fails when all of it is below.
+
+        Raises AssertionError, or Inconclusive when `least` lies within the interval.
+        """
+        found = run.metric(metric)
+        if found is None or found.mean is None:
+            raise AssertionError(f"{run.id} has no metric {metric!r}")
+        low, high = (found.mean, found.mean) if found.low is None or found.high is None else (found.low, found.high)
+        demand(low, high, least, f"{metric} is {found.mean:.3f} ({low:.3f} to {high:.3f}) on {found.items} items")
+
+    def share(self, passed: Sequence[bool], least: float) -> None:
+        """Demand a share of passed cases, by Wilson's 95% interval. Raises AssertionError, Inconclusive."""
+        if not passed:
+            raise AssertionError("no cases were judged")
+        rate = wilson(sum(passed), len(passed))
+        text = f"{sum(passed)} of {len(passed)} pass ({rate.low:.1%} to {rate.high:.1%})"
+        demand(rate.low, rate.high, least, text)
+
+    def no_worse(self, baseline: EvalRun, candidate: EvalRun, metric: str, *, margin: float) -> Comparison:
+        """Demand that the candidate loses less than `margin`. Raises AssertionError, Inconclusive."""
+        return self._compared(baseline, candidate, {"metric": metric, "kind": "non_inferiority", "margin": margin})
+
+    def better(self, baseline: EvalRun, candidate: EvalRun, metric: str, *, minimum_effect: float) -> Comparison:
+        """Demand that the candidate is better. Raises AssertionError, Inconclusive."""
+        rule = {"metric": metric, "kind": "improvement", "minimum_effect": minimum_effect}
+        return self._compared(baseline, candidate, rule)
+
+    def _compared(self, baseline: EvalRun, candidate: EvalRun, rule: dict[str, Any]) -> Comparison:
+        found = self.client.evals.compare(baseline.id, candidate.id, primary=rule)
+        settle(found.outcome, found.summary)
+        return found
+
+    def passes_gate(self, gate: str, *, baseline: EvalRun, candidate: EvalRun, release: str | None = None) -> None:
+        """Demand that a declared gate passes; its verdict is kept as evidence. Raises AssertionError, Inconclusive."""
+        found = self.client.gates.evaluate(
+            gate, self.under_test(release), baseline_run=baseline.id, candidate_run=candidate.id
+        )
+        settle(found.verdict, found.summary)
+
+
+def demand(low: float, high: float, least: float, text: str) -> None:
+    """Pass, fail, or neither, by where an interval lies."""
+    if low >= least:
+        return
+    if high < least:
+        raise AssertionError(f"{text}; at least {least:g} is demanded")
+    raise Inconclusive(f"{text}; {least:g} lies within: more items would tell")
+
+
+def settle(verdict: str, summary: str) -> None:
+    """A verdict as a test ends: nothing, AssertionError or Inconclusive."""
+    if verdict == "fail":
+        raise AssertionError(summary)
+    if verdict != "pass":
+        raise Inconclusive(summary)

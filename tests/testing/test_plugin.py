@@ -1,0 +1,103 @@
+"""`tidemill test`: exit codes, JUnit, cases from a file, and the third verdict."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from tidemill.core.wire import utc_now
+from tidemill.evals.types import EvalRun, Metric, RunCreate, RunFigures
+from tidemill.testing.tester import Inconclusive, Tester
+
+PASS = "def test_good(tidemill):\n    tidemill.share([True] * 100, least=0.9)\n"
+OPEN = "def test_open(tidemill):\n    tidemill.share([True] * 9 + [False], least=0.9)\n"
+FAIL = "def test_bad(tidemill):\n    tidemill.share([False] * 50, least=0.9)\n"
+CASES = """\
+import pytest
+
+@pytest.mark.cases("cases.jsonl")
+def test_case(case):
+    assert len(case["question"]) > 3
+"""
+
+
+def run(home: Path, folder: Path, *options: str, **files: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"test_{name}.py").write_text(text)
+    env = {**os.environ, "TIDEMILL_HOME": str(home), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "tidemill", "test", "--junit", "out.xml", *options]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_exit_code_is_the_verdict(home: Path, tmp_path: Path) -> None:
+    # One server serves all, as in CI.
+    folder = tmp_path / "ci"
+    passed = run(home, folder, good=PASS)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    found = run(home, folder, good=PASS, open=OPEN)
+    assert found.returncode == 2, found.stdout + found.stderr
+    assert "1 passed, 1 inconclusive" in found.stdout
+    assert "9 of 10 pass (59.6% to 98.2%); 0.9 lies within: more items would tell" in found.stdout
+    root = ElementTree.parse(folder / "out.xml").getroot()
+    skipped = root.findall(".//skipped")
+    assert [s.attrib["message"][:13] for s in skipped] == ["inconclusive:"]
+    assert [p.attrib["value"] for p in root.findall(".//property")] == ["inconclusive"]
+
+
+def test_a_failure_weighs_more_than_a_doubt_and_cases_come_from_a_file(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ci"
+    folder.mkdir()
+    lines = [{"id": "opera", "question": "Who wrote Carmen?"}, {"question": "no"}]
+    (folder / "cases.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run(home, folder, "-v", open=OPEN, cases=CASES)
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "test_case[opera] PASSED" in found.stdout
+    assert "test_case[line2] FAILED" in found.stdout
+
+
+def measured(mean: float | None, low: float | None, high: float | None) -> EvalRun:
+    metric = Metric(name="accuracy", mean=mean, low=low, high=high, interval="wilson", items=90)
+    figures = RunFigures(
+        items=90, answers=90, failures=0, cached=0, metrics=[metric], latency_p50_ms=None, latency_p95_ms=None,
+        prompt_tokens=None, output_tokens=None, seconds=1.0, errors={},
+    )  # fmt: skip
+    spec = RunCreate.model_validate(
+        {"eval_set": "q", "target": {"kind": "baseline", "dataset": "q@1"}, "scorers": [{"scorer": "exact"}]}
+    )
+    return EvalRun(
+        id="er_1", name=None, eval_set_id="es_1", eval_set="q@1", spec=spec, state="succeeded", job_id=None,
+        figures=figures, results_hash=None, error=None, created_at=utc_now(), created_by="x", started_at=None,
+        finished_at=None,
+    )  # fmt: skip
+
+
+def test_a_metric_passes_only_when_its_whole_interval_does(client) -> None:
+    tester = Tester(lambda: client, None)
+    tester.at_least(measured(0.9, 0.85, 0.94), "accuracy", 0.85)
+    with pytest.raises(AssertionError, match=r"at least 0\.95 is demanded"):
+        tester.at_least(measured(0.9, 0.85, 0.94), "accuracy", 0.95)
+    with pytest.raises(Inconclusive, match=r"0\.88 lies within"):
+        tester.at_least(measured(0.9, 0.85, 0.94), "accuracy", 0.88)
+    with pytest.raises(AssertionError, match="no metric 'f1'"):
+        tester.at_least(measured(0.9, 0.85, 0.94), "f1", 0.5)
+    with pytest.raises(AssertionError):
+        tester.at_least(measured(None, None, None), "accuracy", 0.5)
+    tester.share([True] * 100, 0.9)
+    with pytest.raises(AssertionError, match="no cases"):
+        tester.share([], 0.9)
+    with pytest.raises(ValueError, match="tidemill test --release"):
+        tester.under_test()
+
+
+def test_no_tests_and_a_broken_file_of_cases_are_told_apart(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ci"
+    assert run(home, folder, "-k", "nothing", good="def test_x():\n    assert True\n").returncode == 5
+    (folder / "cases.jsonl").write_text("{broken\n")
+    found = run(home, folder, "test_cases.py", cases=CASES)
+    assert found.returncode in (2, 4)
+    assert "cases.jsonl:1: this is no JSON" in found.stdout + found.stderr
