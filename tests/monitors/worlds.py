@@ -44,6 +44,7 @@ def scores(
     **fields: object,
 ) -> None:
     """Scores given to answers one `step` apart, the newest at `at`; `users` say who asked, in turn."""
+    made = []
     for i, value in enumerate(values):
         start = at - step * i
         facts: dict[str, object] = {
@@ -69,7 +70,8 @@ def scores(
             "session": None,
             "span_start": start,
         }
-        score_store.put(ctx.conn, Score.model_validate(facts | fields))
+        made.append(Score.model_validate(facts | fields))
+    score_store.put_many(ctx.conn, made)
 
 
 def keep_scores(kernel: Kernel, name: str, values: list[float], **more: object) -> None:

@@ -1,5 +1,6 @@
 """Deciding about objectives: what is kept, and what a check of one opens or resolves."""
 
+from datetime import timedelta
 from typing import Any
 
 from tidemill.core import events
@@ -7,10 +8,21 @@ from tidemill.core.context import Actor, Context
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import Page, new_id
-from tidemill.monitors import alerts, sli, slo, triggers
+from tidemill.monitors import alerts, ppi, sli, slo, triggers
 from tidemill.monitors.lengths import span
 from tidemill.monitors.store import objectives as store
-from tidemill.monitors.types import Alert, BurnRule, Cause, Severity, Slo, SloNotFound, SloPut, SloStatus
+from tidemill.monitors.types import (
+    Alert,
+    BurnRule,
+    Cause,
+    CorrectedShare,
+    Severity,
+    Slo,
+    SloNotFound,
+    SloPut,
+    SloStatus,
+)
+from tidemill.traces import service as traces
 
 QUIET_S = 300.0
 """An alert resolves itself when its rules have been quiet for so long: a burn at the border would flicker."""
@@ -95,7 +107,15 @@ def _measure(ctx: Context, name: str) -> tuple[SloStatus, dict[str, Any], sli.Ta
     fresh = sli.fresh_minutes(ctx, found, row["counted_until"])
     standing = [alert.id for alert in alerts.unresolved(ctx, "slo", name)]
     count = sli.counter(ctx, found, row["counted_until"], fresh)
-    return slo.status(found, ctx.now, count, standing), row, fresh
+    return slo.status(found, ctx.now, count, standing, _corrected(ctx, found)), row, fresh
+
+
+def _corrected(ctx: Context, found: Slo) -> CorrectedShare | None:
+    if not found.corrected:
+        return None
+    wanted = sli.score_filter(found, ctx.now - timedelta(seconds=found.window_s))
+    total, passed = traces.count_passing(ctx, wanted, found.passing)
+    return ppi.corrected(total, passed, traces.judged_by_both(ctx, wanted, found.passing))
 
 
 def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:

@@ -12,7 +12,7 @@ from math import ceil
 from scipy import special
 
 from tidemill.evals.service import wilson
-from tidemill.monitors.types import BurnRule, Counts, Severity, Slo, SloStatus, Verdict
+from tidemill.monitors.types import BurnRule, CorrectedShare, Counts, Severity, Slo, SloStatus, Verdict
 
 HOUR, DAY = 3600, 86400
 
@@ -95,7 +95,9 @@ def chance(counts: Counts, bad_share: float) -> float:
     return 1.0 if counts.bad == 0 else float(special.bdtrc(counts.bad - 1, counts.total, bad_share))
 
 
-def status(slo: Slo, now: datetime, count: CountSince, alerts: list[str]) -> SloStatus:
+def status(
+    slo: Slo, now: datetime, count: CountSince, alerts: list[str], corrected: CorrectedShare | None = None
+) -> SloStatus:
     """Where the objective stands: share of good ones with its interval, what is left of the budget, every rule."""
     counts = count(now - timedelta(seconds=slo.window_s))
     share = low = high = left = None
@@ -103,7 +105,10 @@ def status(slo: Slo, now: datetime, count: CountSince, alerts: list[str]) -> Slo
         rate = wilson(counts.total - counts.bad, counts.total)
         share, low, high = rate.value, rate.low, rate.high
         left = 1 - counts.bad / (counts.total * (1 - slo.goal))
-    verdict, needed = judge_share(slo.goal, slo.min_events, counts, low, high)
+    if corrected is not None:
+        verdict, needed = judge_corrected(slo.goal, corrected), None
+    else:
+        verdict, needed = judge_share(slo.goal, slo.min_events, counts, low, high)
     return SloStatus(
         slo=slo,
         at=now,
@@ -112,6 +117,7 @@ def status(slo: Slo, now: datetime, count: CountSince, alerts: list[str]) -> Slo
         low=low,
         high=high,
         budget_left=left,
+        corrected=corrected,
         verdict=verdict,
         needed=needed,
         rules=burn_rules(slo, now, count),
@@ -136,6 +142,11 @@ def judge_share(
     if gap < 1e-9:
         return "inconclusive", None
     return "inconclusive", max(1, ceil(Z * Z * centre * (1 - centre) / gap**2) - counts.total)
+
+
+def judge_corrected(goal: float, found: CorrectedShare) -> Verdict:
+    """Whether the corrected share is on one side of the goal for sure."""
+    return "pass" if found.low >= goal else "fail" if found.high < goal else "inconclusive"
 
 
 def speaks(rules: list[BurnRule], severity: Severity) -> str:

@@ -37,6 +37,9 @@ def set_(
     quality: Annotated[str | None, typer.Option(help="Scores of this name that pass are good.")] = None,
     passing: Annotated[float, typer.Option(help="With --quality: a score passes from this value on.")] = 0.5,
     source: Annotated[str | None, typer.Option(help="With --quality: code, model or person.")] = None,
+    corrected: Annotated[
+        bool, typer.Option("--corrected", help="With --quality --source model: correct by what people said.")
+    ] = False,
     window: Annotated[str, typer.Option(help="1h to 30d.")] = "30d",
     env: Annotated[str | None, typer.Option("--env", help="Only this environment.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
@@ -54,6 +57,7 @@ def set_(
         "score": quality,
         "passing": passing,
         "source": source,
+        "corrected": corrected,
         "target": {"environment": env, "model": model},
         "min_events": min_events,
         "note": note,
@@ -107,6 +111,7 @@ def show_status(term: Terminal, found: SloStatus) -> None:
         ("objective", lambda s: f"{s.slo.name}: {asks(s.slo)}"),
         ("verdict", lambda s: verdict(s.verdict)),
         ("good", lambda s: f"{share(s.share)} of {s.counts.total:,}  (95%: {share(s.low)} to {share(s.high)})"),
+        ("people say", _corrected),
         ("budget left", lambda s: budget(s.budget_left)),
         ("to settle", lambda s: f"about {s.needed:,} more" if s.needed is not None else None),
         ("alerts", "alerts"),
@@ -123,6 +128,14 @@ def show_status(term: Terminal, found: SloStatus) -> None:
     ]
     rules: list[BurnRule] = found.rules
     term.table(rules, columns, empty="No rules.", title="\nBurn rates")
+
+
+def _corrected(status: SloStatus) -> str | None:
+    found = status.corrected
+    if found is None:
+        return None
+    said = f"{share(found.share)}  (95%: {share(found.low)} to {share(found.high)})"
+    return f"{said}, from {found.labelled} labels; the model passes {found.bias:+.1%}"
 
 
 def _window(length: int, burn: float | None, counts: Counts) -> str:

@@ -27,6 +27,7 @@ from tidemill.monitors.types.notifiers import (
 )
 from tidemill.monitors.types.objectives import (
     BurnRule,
+    CorrectedShare,
     Counts,
     Kpi,
     KpiNotFound,
@@ -73,6 +74,7 @@ __all__ = [
     "BurnRule",
     "Cause",
     "ChannelFailed",
+    "CorrectedShare",
     "Counts",
     "Delivery",
     "DeliveryNotEnded",

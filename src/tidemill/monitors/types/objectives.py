@@ -63,6 +63,11 @@ class SloPut(Body):
     source: Literal["code", "model", "person"] | None = Field(
         default=None, description="quality: count only scores from here."
     )
+    corrected: bool = Field(
+        default=False,
+        description="quality, with the source model: correct the share by what people said, under the same name, about "
+        "a random sample of the same answers.",
+    )
     target: Target = Field(default_factory=Target)
     min_events: int = Field(
         default=20, ge=1, description="With fewer calls or scores in the longer window of a rule it says nothing."
@@ -75,6 +80,8 @@ class SloPut(Body):
             raise ValueError("a latency objective needs `threshold_ms`, such as 2000")
         if self.kind == "quality" and self.score is None:
             raise ValueError("a quality objective needs `score`, the name of a score")
+        if self.corrected and (self.kind != "quality" or self.source != "model"):
+            raise ValueError("`corrected` goes with a quality objective on scores of the source `model`")
         return self
 
 
@@ -90,6 +97,7 @@ class Slo(Value):
     score: str | None
     passing: float
     source: Literal["code", "model", "person"] | None
+    corrected: bool = False
     target: Target
     min_events: int
     note: str
@@ -107,6 +115,17 @@ class Counts(Value):
     def bad_share(self) -> float | None:
         """Share of bad ones; None of nothing."""
         return self.bad / self.total if self.total else None
+
+
+class CorrectedShare(Value):
+    """A model's share of passing answers, corrected by the answers that people judged too."""
+
+    labelled: int = Field(description="Answers that a model and people judged.")
+    share: float
+    low: float = Field(description="Lower end of the 95% interval.")
+    high: float
+    bias: float = Field(description="What the model passes more often than people do.")
+    agreement: float = Field(description="Share of labelled answers on which model and people agree.")
 
 
 class BurnRule(Value):
@@ -138,6 +157,9 @@ class SloStatus(Value):
     high: float | None
     budget_left: float | None = Field(
         description="Share of the error budget that is left; below 0 it is overspent. Null when nothing was counted."
+    )
+    corrected: CorrectedShare | None = Field(
+        default=None, description="The verdict rests on this when it is there; the burn rates never do."
     )
     verdict: Verdict = Field(description="pass: met for sure; fail: missed for sure; else inconclusive.")
     needed: int | None = Field(description="When inconclusive: about how many more events would settle it.")

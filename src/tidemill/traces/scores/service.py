@@ -257,6 +257,26 @@ def count_passing(ctx: Context, wanted: ScoreFilter, least: float) -> tuple[int,
 
 
 @dataclass(frozen=True)
+class JudgedPairs:
+    """Sums over answers that a model and people have judged; each judgement is 1 for passing, else 0."""
+
+    count: int
+    people: float
+    people_squares: float
+    model: float
+    both: float
+    """Of the products."""
+    disagreements: float
+
+
+def judged_by_both(ctx: Context, wanted: ScoreFilter, least: float) -> JudgedPairs:
+    """How people judge, under the same name, the answers that a model judged."""
+    row = store.judged_by_both(ctx.conn, wanted, least)
+    sums = (float(figure) for figure in (row.people, row.people_squares, row.model, row.both, row.apart))
+    return JudgedPairs(int(row.n), *sums)
+
+
+@dataclass(frozen=True)
 class ScoreUnit:
     """The scores of one user, else one session, else one trace: they are not independent of each other."""
 

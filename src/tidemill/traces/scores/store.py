@@ -170,6 +170,34 @@ def passing(conn: sa.Connection, wanted: ScoreFilter, least: float) -> tuple[int
     return int(total), int(good)
 
 
+def judged_by_both(conn: sa.Connection, wanted: ScoreFilter, least: float) -> Any:
+    """Sums over answers that a model (`wanted`) and people have judged under one name, as passing or not.
+
+    The row has `n`, `people`, `people_squares`, `model`, `both` and `apart`; an answer that several people judged
+    counts with the share of those who pass it.
+    """
+    people = scores.alias("people")
+    passed = sa.case((scores.c.value >= least, 1.0), else_=0.0)
+    voted = sa.func.avg(sa.case((people.c.value >= least, 1.0), else_=0.0))
+    pairs = (
+        sa.select(sa.func.max(passed).label("model"), voted.label("people"))
+        .join(people, sa.and_(people.c.target == scores.c.target, people.c.name == scores.c.name))
+        .where(*_conditions(wanted), scores.c.source == "model", scores.c.value.is_not(None))
+        .where(people.c.source == "person", people.c.value.is_not(None))
+        .group_by(scores.c.target)
+        .subquery()
+    )
+    sums = {
+        "people": pairs.c.people,
+        "people_squares": pairs.c.people * pairs.c.people,
+        "model": pairs.c.model,
+        "both": pairs.c.people * pairs.c.model,
+        "apart": sa.func.abs(pairs.c.people - pairs.c.model),
+    }
+    figures = (sa.func.coalesce(sa.func.sum(value), 0.0).label(name) for name, value in sums.items())
+    return conn.execute(sa.select(sa.func.count().label("n"), *figures).select_from(pairs)).one()
+
+
 def units(conn: sa.Connection, wanted: ScoreFilter, *, by_release: bool, seconds: int | None) -> list[Any]:
     """Sums of values by who gave rise to them: the user, else the session, else the trace.
 

@@ -5,12 +5,14 @@ from tidemill.traces.curation.service import collection_items, get_collection, l
 from tidemill.traces.messages import answer_of, messages_of, text_of
 from tidemill.traces.scores.service import (
     CORRECTED,
+    JudgedPairs,
     ScoreUnit,
     Verdict,
     count_passing,
     get_score,
     give_feedback,
     give_feedback_bulk,
+    judged_by_both,
     keep,
     keep_many,
     list_scores,
@@ -47,6 +49,7 @@ from tidemill.traces.writer import TraceWriter
 
 __all__ = [
     "CORRECTED",
+    "JudgedPairs",
     "MinuteCount",
     "ScoreUnit",
     "TraceStore",
@@ -68,6 +71,7 @@ __all__ = [
     "get_trace",
     "give_feedback",
     "give_feedback_bulk",
+    "judged_by_both",
     "keep",
     "keep_many",
     "list_collections",

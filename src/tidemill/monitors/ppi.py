@@ -1,0 +1,49 @@
+"""A model judges every answer, people judge a few: a share that has people's word and the model's numbers.
+
+Prediction-powered inference (Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Science 2023) with the tuned weight of
+PPI++ (Angelopoulos, Duchi, Zrnic 2023, section 6). It holds when the answers that people judged are a random sample.
+"""
+
+from math import sqrt
+
+from scipy import special
+
+from tidemill.monitors.types import CorrectedShare
+from tidemill.traces.service import JudgedPairs
+
+LEAST = 20
+"""With fewer answers judged by both, nothing is corrected."""
+
+
+def corrected(total: int, passed: int, pairs: JudgedPairs, confidence: float = 0.95) -> CorrectedShare | None:
+    """The share of passing answers, of `total` judged by the model and `pairs` judged by people too.
+
+    None with fewer than `LEAST` pairs. The error of the people's part is never less than what one more disagreement
+    than was seen would give, so that few answers on which all agree prove no perfect judge.
+    """
+    n, rest = pairs.count, total - pairs.count
+    if n < LEAST:
+        return None
+    people, model = pairs.people / n, pairs.model / n
+    spread = max(0.0, (pairs.people_squares - n * people**2) / (n - 1))
+    joint = (pairs.both - n * people * model) / (n - 1)
+    share = passed / total
+    noise = share * (1 - share)
+    weight = 0.0
+    if rest > 0 and noise > 0:
+        weight = min(1.0, max(0.0, joint / ((1 + n / rest) * noise)))
+    others = (passed - pairs.model) / rest if rest > 0 else model
+    estimate = people + weight * (others - model)
+    model_spread = n / (n - 1) * model * (1 - model)
+    left = max(0.0, spread - 2 * weight * joint + weight**2 * model_spread)
+    apart = (pairs.disagreements + 1) / (n + 2)
+    variance = max(left, apart * (1 - apart)) / n + (weight**2 * noise / rest if rest > 0 else 0.0)
+    half = float(special.ndtri(0.5 + confidence / 2)) * sqrt(variance)
+    return CorrectedShare(
+        labelled=n,
+        share=min(1.0, max(0.0, estimate)),
+        low=max(0.0, estimate - half),
+        high=min(1.0, estimate + half),
+        bias=model - people,
+        agreement=1 - pairs.disagreements / n,
+    )

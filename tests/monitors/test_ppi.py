@@ -1,0 +1,89 @@
+"""Prediction-powered shares: honest intervals with a biased judge, and the pairs as the database finds them."""
+
+import secrets
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.monitors.worlds import scores
+from tidemill.core.context import OWNER, Context
+from tidemill.core.kernel import Kernel
+from tidemill.monitors import objectives, ppi
+from tidemill.monitors.types import SloPut
+from tidemill.traces import service as traces
+from tidemill.traces.service import JudgedPairs
+from tidemill.traces.types import ScoreFilter
+
+
+def world(rng: np.random.Generator, total: int, labels: int, truth: float, hit: float, slip: float):
+    """A judge that passes good answers with `hit` and bad ones with `slip`; people label a random sample."""
+    good = rng.random(total) < truth
+    model = rng.random(total) < np.where(good, hit, slip)
+    y, f = good[:labels].astype(float), model[:labels].astype(float)
+    pairs = JudgedPairs(labels, y.sum(), (y * y).sum(), f.sum(), float((y * f).sum()), float(np.abs(y - f).sum()))
+    return total, int(model.sum()), pairs
+
+
+@pytest.mark.parametrize(
+    ("truth", "hit", "slip", "labels"), [(0.8, 0.95, 0.4, 100), (0.9, 0.99, 0.1, 50), (0.6, 0.5, 0.5, 100)]
+)
+def test_the_interval_holds_the_truth_as_often_as_it_says(truth: float, hit: float, slip: float, labels: int) -> None:
+    rng = np.random.default_rng(0)
+    held, widths = 0, []
+    for _ in range(600):
+        total, passed, pairs = world(rng, 3000, labels, truth, hit, slip)
+        found = ppi.corrected(total, passed, pairs)
+        assert found is not None
+        held += found.low <= truth <= found.high
+        widths.append(found.high - found.low)
+    assert held / 600 >= 0.93
+    people_alone = 2 * 1.96 * np.sqrt(truth * (1 - truth) / labels)
+    assert np.mean(widths) <= people_alone * 1.12, "a useless judge costs little, a good one helps"
+
+
+def test_a_good_judge_makes_few_labels_go_far() -> None:
+    rng = np.random.default_rng(1)
+    found = ppi.corrected(*world(rng, 5000, 200, 0.8, 0.98, 0.05))
+    assert found is not None
+    assert found.high - found.low < 0.7 * 2 * 1.96 * np.sqrt(0.16 / 200)
+    assert found.agreement > 0.9
+
+
+def test_few_labels_correct_nothing_and_full_agreement_is_not_taken_for_proof() -> None:
+    assert ppi.corrected(100, 80, JudgedPairs(19, 15, 15, 15, 15, 0)) is None
+    found = ppi.corrected(20, 16, JudgedPairs(20, 16, 16, 16, 16, 0))
+    assert found is not None
+    assert found.low < 0.75 < 0.85 < found.high
+
+
+def test_the_verdict_rests_on_people_s_word(kernel: Kernel) -> None:
+    ids = [secrets.token_hex(16) for _ in range(300)]
+    with kernel.work(OWNER) as ctx:
+        objectives.put(ctx, "right", SloPut(kind="quality", goal=0.8, score="right", source="model", corrected=True))
+        for i, trace_id in enumerate(ids):
+            judge(ctx, trace_id, "model", 1.0 if i % 20 else 0.0)
+        for i, trace_id in enumerate(ids[::3]):
+            judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0)
+            judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0, author="another")
+        judge(ctx, ids[0], "person", 0.0, name="tone")
+        pairs = traces.judged_by_both(ctx, ScoreFilter(name="right", source="model"), 0.5)
+        found = objectives.status(ctx, "right")
+    assert pairs.count == 100
+    assert pairs.people == 50
+    assert pairs.disagreements == pytest.approx(50, abs=5)
+    assert found.share == pytest.approx(0.95)
+    assert found.corrected is not None
+    assert found.corrected.labelled == 100
+    assert found.corrected.share == pytest.approx(0.5, abs=0.02)
+    assert found.corrected.bias == pytest.approx(0.45, abs=0.02)
+    assert found.verdict == "fail", "the model alone says pass"
+
+
+def judge(ctx: Context, trace_id: str, source: str, value: float, *, name: str = "right", **more: object) -> None:
+    scores(ctx, name, [value], at=ctx.now, trace_id=trace_id, source=source, **more)
+
+
+def test_only_a_model_s_scores_can_be_corrected() -> None:
+    with pytest.raises(ValidationError, match="source `model`"):
+        SloPut(kind="quality", goal=0.8, score="right", corrected=True)
