@@ -89,6 +89,51 @@ def test_blue_green_switches_and_goes_back_at_once(server: LiveServer) -> None:
         assert client.deployments.list(environment="dev", active=True).items[0].release == live
 
 
+def test_a_release_that_people_dislike_is_rolled_back_by_itself(server: LiveServer) -> None:
+    rules = {"scores": [{"name": "feedback", "margin": 0.2}], "min_answers": 50, "errors": None}
+    with server.client() as client:
+        live = client.deployments.list(environment="dev", active=True).items[0].release
+        other = "hello@1" if live == "hello@2" else "hello@2"
+        made = client.rollouts.start(other, "dev", steps=[{"weight": 50}, {"analysis": rules}])
+        wait_for(lambda: client.rollouts.get(made.id).weight == 50, 60)
+        for number in range(60):
+            reply = ask(server, f"judge-{number}").json()
+            thumbs = "up" if reply["model"] == live else "down"
+            client.scores.feedback(response_id=reply["id"], thumbs=thumbs)
+            if client.rollouts.get(made.id).state == "rolled_back":
+                break
+        wait_for(lambda: client.rollouts.get(made.id).state == "rolled_back", 10)
+        page = client.rollouts.show(made.id)
+        assert "feedback is worse: 0 against 1" in page.rollout.reason
+        assert page.now.canary_answers >= page.now.scores[0].canary_answers >= 3
+        assert page.now.scores[0].worse >= page.now.scores[0].needed == 20
+        wait_for(lambda: set(answered_by(server).values()) == {live}, 5)
+        assert client.deployments.get(made.deployment_id).state == "rolled_back"
+
+
+def test_a_shadow_answers_nobody_and_both_answers_are_kept(server: LiveServer) -> None:
+    with server.client() as client:
+        live = client.deployments.list(environment="dev", active=True).items[0].release
+        other = "hello@1" if live == "hello@2" else "hello@2"
+        steps = [{"shadow": {"share": 100, "concurrency": 2}}, {"analysis": {"min_answers": 3, "max_duration": "2m"}}]
+        made = client.rollouts.start(other, "dev", strategy="shadow", steps=steps)
+        wait_for(lambda: client.rollouts.get(made.id).shadow is not None, 60)
+        asked = []
+        while client.rollouts.get(made.id).state == "running" and len(asked) < 60:
+            reply = ask(server, f"s-{len(asked)}").json()
+            assert reply["model"] == live
+            asked.append(reply["id"])
+        assert client.rollouts.wait(made.id, timeout=20).state == "finished"
+        page = client.rollouts.show(made.id)
+        assert page.now.shadow.pairs >= 3
+        assert page.now.shadow.agreement == 1.0  # both are greedy and cut at the same length
+        assert page.now.shadow.shadow_tokens > 0
+        pair = client.rollouts.pairs(made.id).items[-1]
+        assert pair.call_id in asked
+        assert pair.live == pair.shadow
+        assert [d.release for d in client.deployments.list(environment="dev", active=True).items] == [live]
+
+
 def test_a_retired_name_says_so_until_it_is_gone(server: LiveServer, tmp_path: Path) -> None:
     with server.client() as client:
         sunset = datetime.now(UTC) + timedelta(seconds=4)

@@ -33,6 +33,9 @@ class Engines:
     def spills(self, rollout_id: str) -> int:
         return 0
 
+    def mirror(self, rollout_id: str) -> None:
+        return None
+
     def wake(self) -> None:
         pass
 

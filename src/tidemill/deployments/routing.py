@@ -7,9 +7,11 @@ from tidemill.access import service as access
 from tidemill.core.context import Actor
 from tidemill.core.wire import utc_now
 from tidemill.deployments import unit
+from tidemill.deployments.lease import ReplicaLease
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.replica import RunningReplica
 from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.rollouts.mirror import Mirror
 from tidemill.deployments.route import Route, over
 from tidemill.deployments.supervisor import Supervisor
 from tidemill.deployments.types import Deployment, EnginesNotRunning, EngineUnavailable
@@ -26,22 +28,6 @@ REMEMBERED_S = 0.5
 """How long the meaning of a moving name (`name`, `model@alias`) is remembered."""
 
 
-class ReplicaLease:
-    """A place in a replica."""
-
-    def __init__(self, pool: Pool, replica: RunningReplica, target: Target) -> None:
-        self.target = target
-        self._pool = pool
-        self._replica = replica
-        self._given_back = False
-
-    def release(self, *, broken: bool = False) -> None:
-        """Give the place back, once."""
-        if not self._given_back:
-            self._given_back = True
-            self._pool.give_back(self._replica, broken)
-
-
 @dataclass(frozen=True)
 class Meaning:
     """What a model name means for one caller."""
@@ -51,6 +37,8 @@ class Meaning:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     spilled_from: str | None = None
     """The rollout whose new release should have answered but has no engine ready."""
+    mirror: Mirror | None = None
+    """Who gets a copy of the answer."""
 
     def target(self, replica: RunningReplica) -> Target:
         """A replica as the gateway sees it."""
@@ -58,7 +46,9 @@ class Meaning:
         made = self.unit.target(
             replica.base_url, replica.id, found.environment if found else None, found.id if found else None
         )
-        return replace(made, headers=self.headers) if self.headers else made
+        if self.headers or self.mirror is not None:
+            return replace(made, headers=self.headers, shadow=self.mirror)
+        return made
 
 
 class EngineRouter:
@@ -117,7 +107,8 @@ class EngineRouter:
             if self._supervisor.pool_for(route.canary.unit).ready:
                 return Meaning(route.canary.unit, route.canary.deployment, route.headers)
             spilled_from = route.rollout.id
-        return Meaning(route.live.unit, route.live.deployment, route.headers, spilled_from)
+        mirror = self._supervisor.mirrors.get(route.rollout.id) if route.rollout is not None else None
+        return Meaning(route.live.unit, route.live.deployment, route.headers, spilled_from, mirror)
 
     def _check_hope(self, pool: Pool, model: str, deadline: float) -> None:
         if pool.waiting >= QUEUE:

@@ -17,6 +17,8 @@ from tidemill.deployments import service, unit
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.replica import RunningReplica, kill_orphans
 from tidemill.deployments.retirements.types import Retirement
+from tidemill.deployments.rollouts.mirror import Mirror
+from tidemill.deployments.rollouts.types import Rollout
 from tidemill.deployments.route import Arm, Route, routes_of
 from tidemill.deployments.types import Deployment, Fleet
 from tidemill.deployments.unit import Unit
@@ -46,6 +48,8 @@ class Supervisor:
         """Names that go out of service or are gone."""
         self.spilled: Counter[str] = Counter()
         """By rollout: calls of the new release's users that the old one answered, as no engine of it was ready."""
+        self.mirrors: dict[str, Mirror] = {}
+        """By rollout: who gets copies of calls."""
         self.running = False
         self._kernel = kernel
         self._units: dict[str, Unit] = {}
@@ -104,6 +108,10 @@ class Supervisor:
         """Deaths and failed starts of a release's engines since this server started."""
         pool = self.pools.get(release_id)
         return pool.restarts if pool is not None else 0
+
+    def mirror(self, rollout_id: str) -> Mirror | None:
+        """Where copies of calls go."""
+        return self.mirrors.get(rollout_id)
 
     def spills(self, rollout_id: str) -> int:
         """Calls of the new release's users that the old one answered."""
@@ -168,9 +176,19 @@ class Supervisor:
             self.pool_for(wanted)
             arms.append(Arm(deployment, wanted))
         self.routes, self.retirements = routes_of(arms, wish.rollouts, wish.retirements)
+        self._set_mirrors(wish.rollouts, {arm.deployment.id: arm.unit for arm in arms})
         for key, pool in self.pools.items():
             pool.pin(pinned.get(key, 0))
         return [d for d in wish.deployments if d.state == "starting"]
+
+    def _set_mirrors(self, rollouts: list[Rollout], units: dict[str, Unit]) -> None:
+        wanted = {r.id: (r, r.shadow, units[r.deployment_id]) for r in rollouts if r.shadow and r.began_at}
+        for gone in self.mirrors.keys() - wanted.keys():
+            del self.mirrors[gone]
+        for rollout, terms, shadow in wanted.values():
+            known = self.mirrors.get(rollout.id)
+            if known is None or known.terms != terms:
+                self.mirrors[rollout.id] = Mirror(rollout, terms, functools.partial(self.pool_for, shadow))
 
     async def _unit_of(self, release_id: str) -> Unit:
         if release_id not in self._units:

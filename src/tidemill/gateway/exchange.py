@@ -1,6 +1,7 @@
 """One chat call from the request to its entry in the books."""
 
 import asyncio
+import functools
 import time
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 
 from tidemill.core.context import Actor
 from tidemill.core.errors import Failed, TidemillError
-from tidemill.gateway import chat
+from tidemill.gateway import chat, mirror
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.line import HungUp, Line
@@ -90,10 +91,17 @@ class Exchange:
                 self._outcome.tokens_seen, self._outcome.ttft_ms = 0, None
                 self._outcome.speech.forget()
             else:
+                self._mirror(request, lease.target)
                 return
             finally:
                 self._leave()
                 lease.release(broken=broken)
+
+    def _mirror(self, request: chat.ChatRequest, target: Target) -> None:
+        if target.shadow is not None:
+            live_ms = self._line.elapsed_ms()
+            ask = functools.partial(mirror.ask, self._upstream, request, self._outcome, live_ms, self._id)
+            target.shadow.offer(self._id, ask)
 
     def _enter(self, engine: str) -> None:
         self._inside = (engine, self._engine_time.enter(engine))

@@ -1,5 +1,6 @@
 """What passes through the gateway: where a call goes, and what the books say about it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -87,6 +88,8 @@ class Target:
     sampling: dict[str, Any] = field(default_factory=dict)
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What every reply from here carries, such as `Sunset`."""
+    shadow: "Shadow | None" = None
+    """Who gets a copy of what is answered from here."""
 
 
 class Lease(Protocol):
@@ -99,6 +102,30 @@ class Lease(Protocol):
 
     def release(self, *, broken: bool = False) -> None:
         """Give the place back; `broken` tells that the replica did not answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A live answer and the one that a release that is tried out would have given."""
+
+    call_id: str
+    input: tuple[dict[str, Any], ...]
+    live: str
+    live_ms: float
+    text: str | None
+    ms: float
+    usage: "Usage"
+    user: str | None
+    session: str | None
+    error: str | None
+
+
+class Shadow(Protocol):
+    """Decides which answers are mirrored, and keeps what comes of it."""
+
+    def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[Mirrored]]) -> None:
+        """An answer was given: perhaps have `ask` put the same question to the other release. Never waits."""
         ...
 
 

@@ -14,8 +14,10 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.rollouts import decisions, service, store
+from tidemill.deployments.rollouts.mirror import Mirror
 from tidemill.deployments.rollouts.observations import Observations
-from tidemill.deployments.rollouts.types import Evidence, Infrastructure, Rollout
+from tidemill.deployments.rollouts.pairs import Pairs, scorer_of
+from tidemill.deployments.rollouts.types import Evidence, Infrastructure, Rollout, ShadowStep
 from tidemill.deployments.rollouts.watch import Watch
 
 log = logging.getLogger("tidemill.rollouts")
@@ -36,6 +38,10 @@ class Engines(Protocol):
         """Calls that the old release answered because the new one had no engine ready."""
         ...
 
+    def mirror(self, rollout_id: str) -> Mirror | None:
+        """Where copies of calls go; None when nothing is mirrored."""
+        ...
+
     def wake(self) -> None:
         """Look again at once."""
         ...
@@ -47,6 +53,7 @@ class _Case:
 
     observations: Observations
     watch: Watch
+    pairs: Pairs | None
     before: Infrastructure | None
     """What an earlier server had counted."""
     deaths_at_first: int
@@ -107,6 +114,7 @@ class Controller:
                 case.watch.answer(answer)
             for verdict in case.observations.verdicts(ctx):
                 case.watch.verdict(verdict)
+        self._judge_pairs(rollout, case)
         evidence = self._evidence(rollout, case)
         decision = decisions.decide(rollout, evidence, evidence.at)
         if decision.action == "stay" and not self._worth_keeping(case, evidence):
@@ -119,11 +127,17 @@ class Controller:
         return decision.action != "stay"
 
     def _open(self, rollout: Rollout) -> _Case:
+        terms = next((step.shadow for step in rollout.steps if isinstance(step, ShadowStep)), None)
+        mirrored = Pairs(rollout, scorer_of(self._kernel.plugins, terms)) if terms is not None else None
         with self._kernel.look(SYSTEM) as ctx:
             kept = store.evidence_of(ctx.conn, rollout.id)
+            if mirrored is not None:
+                for pair in service.all_pairs(ctx, rollout.id):
+                    mirrored.add(pair)
         return _Case(
             observations=Observations(rollout),
             watch=Watch(rollout),
+            pairs=mirrored,
             before=kept.infrastructure if kept is not None else None,
             deaths_at_first=self._engines.deaths(rollout.release_id),
         )
@@ -133,7 +147,23 @@ class Controller:
         spilled = self._engines.spills(rollout.id)
         if case.before is not None:
             deaths, spilled = deaths + case.before.deaths, spilled + case.before.spilled
-        return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled)
+        shadow = case.pairs.evidence(self._skipped(rollout)) if case.pairs is not None else None
+        return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled, shadow=shadow)
+
+    def _skipped(self, rollout: Rollout) -> int:
+        mirror = self._engines.mirror(rollout.id)
+        return mirror.skipped if mirror is not None else 0
+
+    def _judge_pairs(self, rollout: Rollout, case: _Case) -> None:
+        mirror = self._engines.mirror(rollout.id)
+        found = mirror.take() if mirror is not None else []
+        if not found or case.pairs is None:
+            return
+        judged = case.pairs.judge(self._kernel, utc_now(), found)
+        with self._kernel.work(SYSTEM) as ctx:
+            service.keep_pairs(ctx, judged)
+        for pair in judged:
+            case.pairs.add(pair)
 
     def _worth_keeping(self, case: _Case, evidence: Evidence) -> bool:
         if case.kept is not None and time.monotonic() - case.kept_at < self._keep_s:

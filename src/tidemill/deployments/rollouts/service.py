@@ -1,5 +1,6 @@
 """Deciding about rollouts: what begins, which step it stands at, and how it ends."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tidemill.core import db, events, lineage
@@ -11,6 +12,7 @@ from tidemill.deployments import store as deployments
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.rollouts import plan, store
 from tidemill.deployments.rollouts.decisions import Decision
+from tidemill.deployments.rollouts.pairs import scorer_of
 from tidemill.deployments.rollouts.types import (
     OPEN,
     AnalysisStep,
@@ -55,6 +57,9 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
             f"{release.ref} is live in {body.environment} already.", hint="Roll out another release of that name."
         )
     steps = plan.steps_of(body)
+    for step in steps:
+        if isinstance(step, ShadowStep):
+            scorer_of(ctx.kernel.plugins, step.shadow)
     rollout_id = new_id("roll")
     deployment = orders.make(
         ctx,
@@ -151,6 +156,14 @@ def pairs(ctx: Context, rollout_id: str, *, cursor: str | None = None, limit: in
     """Mirrored calls of a rollout, newest first. Raises RolloutNotFound."""
     found = get(ctx, rollout_id)
     return page(store.list_pairs(ctx.conn, found.id, before=cursor, limit=limit + 1), limit)
+
+
+def all_pairs(ctx: Context, rollout_id: str) -> Iterator[ShadowPair]:
+    """Every mirrored call of a rollout, oldest first."""
+    after = ""
+    while found := store.list_pairs(ctx.conn, rollout_id, after=after, limit=1000):
+        yield from found
+        after = found[-1].id
 
 
 def open_ones(ctx: Context) -> list[Rollout]:
