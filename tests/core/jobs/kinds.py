@@ -52,6 +52,16 @@ def steps(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     return {"done": done}
 
 
+def watched(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Goes one step further each time somebody has written down the last one."""
+    for number in range(1, args["count"] + 1):
+        job.progress(number, args["count"], "stepping")
+        while str(number) not in read(Path(args["path"])):
+            job.sleep(0.02)
+    job.log("all steps done", count=args["count"])
+    return {"done": args["count"]}
+
+
 def fail(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Fails in its second step until the file `mended` exists."""
     path = Path(args["path"])
@@ -130,6 +140,7 @@ def _ended(ctx: Context, job: Job) -> None:
 
 KINDS: dict[str, Any] = {
     "test.steps": JobKind(run=steps, ended=_ended),
+    "test.watched": watched,
     "test.fail": fail,
     "test.loop": JobKind(run=loop, ended=_ended),
     "test.heavy": JobKind(run=heavy, heavy=True),

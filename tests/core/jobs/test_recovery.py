@@ -135,6 +135,7 @@ def test_a_waiting_job_survives_and_hears_what_was_said_meanwhile(
     with idle.work(OWNER) as ctx:
         idle.jobs.signal(ctx, job.id, "approval", 1)
     until(lambda: read(path) == ["got 1"])
+    until(lambda: get(idle, job.id).waiting_for == "approval")  # so the step that wrote the line is recorded
     kill(servers[-1])
     with idle.work(OWNER) as ctx:  # nobody listens
         idle.jobs.signal(ctx, job.id, "approval", 2)
