@@ -42,6 +42,11 @@ def environments(ctx: Context) -> Page[Environment]:
     return Page(items=[Environment(name=n, position=p, policy=releases.policy_of(n)) for n, p in found])
 
 
+def environment_names(ctx: Context) -> list[str]:
+    """The names of all environments, in the order of promotion."""
+    return [name for name, _ in store.all_environments(ctx.conn)]
+
+
 def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     """Order that a release be served in an environment; the supervisor does it.
 

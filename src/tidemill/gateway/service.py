@@ -6,7 +6,7 @@ from tidemill.core.context import Context
 from tidemill.core.facts import Node
 from tidemill.core.wire import Page
 from tidemill.gateway import spans
-from tidemill.gateway.types import Call, CallNotFound, Status
+from tidemill.gateway.types import Call, CallNotFound, Environments, Status, UnknownEnvironment
 from tidemill.traces import service as traces
 from tidemill.traces.types import SpanDetail, TraceFilter
 
@@ -52,7 +52,12 @@ def listing(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Call]:
-    """Calls, newest first. A page may be short when few calls fit; `next_cursor` goes on."""
+    """Calls, newest first. A page may be short when few calls fit; `next_cursor` goes on.
+
+    Raises UnknownEnvironment: no calls at all would look as if nobody had asked.
+    """
+    if environment is not None:
+        _check_environment(ctx, environment)
     where = TraceFilter(
         service=spans.SERVICE,
         release_id=release_id,
@@ -77,6 +82,14 @@ def listing(
         # Spans of the same microsecond may be on both sides of the border: they are met twice, and kept once.
         until = oldest.start + timedelta(microseconds=1) if oldest.start < seen[-1].start else oldest.start
     return _page(found, limit, last)
+
+
+def _check_environment(ctx: Context, name: str) -> None:
+    known = ctx.kernel.part(Environments).names(ctx)
+    if name not in known:
+        raise UnknownEnvironment(
+            f"There is no environment {name!r}.", hint=f"There are {', '.join(known)}.", param="environment"
+        )
 
 
 def _page(found: dict[str, Call], limit: int, last: str | None) -> Page[Call]:

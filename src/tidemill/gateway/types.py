@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from tidemill.core.context import Actor
-from tidemill.core.errors import BadRequest, Failed, NotFound, TidemillError, Unavailable, nearest
+from tidemill.core.context import Actor, Context
+from tidemill.core.errors import BadRequest, Failed, Invalid, NotFound, TidemillError, Unavailable, nearest
 from tidemill.core.wire import Instant, Value
 from tidemill.prompts.types import Message
 
@@ -18,6 +18,19 @@ class CallNotFound(NotFound):
     """No call of that id in the books."""
 
     code = "call_not_found"
+
+
+class UnknownEnvironment(Invalid):
+    """No environment has this name."""
+
+    code = "environment_unknown"
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The environments there are, which deployments know and the gateway does not. A part of the kernel."""
+
+    names: Callable[[Context], list[str]]
 
 
 class UnknownModel(NotFound):

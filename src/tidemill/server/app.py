@@ -22,6 +22,7 @@ from tidemill.core.settings import Settings
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
 from tidemill.deployments import routes as deployments
+from tidemill.deployments import service as deployment_service
 from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.routing import EngineRouter
 from tidemill.deployments.supervisor import Supervisor
@@ -33,6 +34,7 @@ from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.gateway import routes as gateway
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.door import Gateway
+from tidemill.gateway.types import Environments
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
 from tidemill.monitors import routes as monitors
@@ -120,6 +122,7 @@ def build_kernel(settings: Settings) -> Kernel:
     )
     store = TraceStore(settings, db)
     kernel.provide(store)
+    kernel.provide(Environments(deployment_service.environment_names))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.provide(masker)
     kernel.provide(book)
