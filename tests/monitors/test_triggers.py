@@ -10,6 +10,7 @@ from tests.monitors.worlds import keep_scores, traffic
 from tidemill.access.types import RoleMissing
 from tidemill.core import events
 from tidemill.core.context import OWNER, Actor, Context
+from tidemill.core.errors import Unavailable
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.monitors import alerts, indicators, objectives, triggers
@@ -185,6 +186,23 @@ def test_whoever_listens_is_told_in_the_same_transaction(kernel: Kernel) -> None
     assert len(heard) == 1
     with kernel.look(OWNER) as ctx, pytest.raises(TriggerNotFound):
         triggers.get(ctx, "retrain")
+
+
+def test_a_listener_that_refuses_takes_no_alert_back(kernel: Kernel) -> None:
+    def refuse(*_: object) -> None:
+        raise Unavailable("no room for a run")
+
+    kernel.listeners = {**kernel.listeners, "trigger.fired": [refuse]}
+    with kernel.work(OWNER) as ctx:
+        make(ctx)
+        alerts.raise_(ctx, DRIFT)
+        alerts.raise_(ctx, SLOW)
+        assert triggers.look_at_all(ctx) == triggers.look_at_all(ctx) == []
+    with kernel.look(OWNER) as ctx:
+        assert len(alerts.unresolved(ctx)) == 2
+        (held,) = events.listing(ctx.conn, kind="trigger.held")
+        assert held.data["why"] == "no room for a run"
+        assert fired(ctx) == []
 
 
 def test_a_real_drop_turns_the_second_key(kernel: Kernel) -> None:

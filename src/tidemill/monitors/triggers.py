@@ -206,11 +206,17 @@ def look_at_all(ctx: Context) -> list[Firing]:
         now = _status(ctx, trigger, alert_store.unresolved(ctx.conn))
         if not all(key.turned for key in now.keys):
             continue
-        if now.held_by is None:
-            fired.append(_fire(ctx, now, []))
-        elif row["held_by"] != now.held_by and now.cooling_until is None:
-            store.update(ctx.conn, trigger.id, held_by=now.held_by)
-            events.emit(ctx, HELD, trigger.id, {"name": trigger.name, "why": now.held_by})
+        held_by = now.held_by
+        if held_by is None:
+            try:
+                # What listens may refuse. That must not take back the alert whose check brought us here.
+                with ctx.conn.begin_nested():
+                    fired.append(_fire(ctx, now, []))
+            except TidemillError as error:
+                held_by = error.message
+        if held_by is not None and row["held_by"] != held_by and now.cooling_until is None:
+            store.update(ctx.conn, trigger.id, held_by=held_by)
+            events.emit(ctx, HELD, trigger.id, {"name": trigger.name, "why": held_by})
     return fired
 
 
