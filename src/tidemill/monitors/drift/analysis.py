@@ -73,6 +73,8 @@ class Comparison:
             for name in TEXT_FIELDS:
                 if name in self.monitor.fields:
                     self._texts(name)
+            if "outputs" in self.monitor.fields:
+                self._labels()
             if "scores" in self.monitor.fields:
                 self._scores()
         if not self.measured:
@@ -116,7 +118,6 @@ class Comparison:
             part.names(
                 "finish", [row.finish or "unknown" for row, here in zip(self.rows, present, strict=True) if here]
             )
-            self._labels()
 
     def _labels(self) -> None:
         labels = [row.label for row in self.rows]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tidemill.monitors.drift.permutations import Labellings, Numbers
 
 FOLDS = 5
-REPEATS = 4
+REPEATS = 2
 SHRINKAGE = 50.0
 """Added to each variance, in units of the mean variance of a dimension. A thousand rows cannot tell 384 variances well:
 of 0.1, 1, 10, 50 and 100 the two largest found most shifts of real questions."""

@@ -12,7 +12,7 @@ from tidemill.monitors.drift.descriptors import Groups, share_changes
 from tidemill.monitors.drift.permutations import Labellings
 
 ROUNDS = 25
-STARTS = 4
+STARTS = 3
 LARGEST = 20
 ROWS_EACH = 40
 """About so many rows a group on average: with fewer their shares are mostly noise."""

@@ -14,7 +14,7 @@ from tidemill.evals import service as evals
 from tidemill.evals.types import ReleaseTarget
 from tidemill.monitors.drift.descriptors import label_reader
 from tidemill.monitors.drift.rows import Row, Side
-from tidemill.monitors.drift.topics import Labelled
+from tidemill.monitors.drift.topics import LEARNT_FROM, Labelled
 from tidemill.monitors.drift.types import (
     DatasetReference,
     DriftMonitor,
@@ -29,9 +29,6 @@ LOOK_BACK = timedelta(days=30)
 """A window of rows without hours looks back so far."""
 
 _SOON = timedelta(seconds=1)
-
-LEARNT_FROM = 2000
-"""Labelled rows at most that the label model learns from."""
 
 _RELEASES = 20
 """Releases of one name that are looked through, the newest."""

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 SHRINKAGE = 0.3
 """Added to each variance, in units of the mean variance of a dimension."""
 
+LEARNT_FROM = 2000
+"""Labelled rows at most that are learnt from."""
+
 FEWEST = 100
 """Fewer labelled rows teach too little."""
 

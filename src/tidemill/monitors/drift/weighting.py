@@ -17,7 +17,7 @@ LARGEST_WEIGHT = 20.0
 """No row counts for more than so many average ones: it bounds the harm of a bad estimate."""
 
 PRIOR = 4.0
-"""Precision of the slope's prior around 0: where the sides are told apart without error, weights would have no bound."""
+"""Precision of the slope's prior around 0: sides that are told apart without error would give weights without bound."""
 
 DRAWS = 999
 

