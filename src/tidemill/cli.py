@@ -31,6 +31,7 @@ from tidemill.releases import cli as releases
 from tidemill.releases import gates_cli as gates
 from tidemill.testing import cli as testing
 from tidemill.traces import cli as traces
+from tidemill.traces.curation import cli as curation
 from tidemill.traces.masking import cli as masking
 from tidemill.traces.prices import cli as prices
 from tidemill.traces.scores import cli as scores
@@ -70,6 +71,9 @@ COMMANDS = {
     "access": access.app,
     "audit": governance.app,
 }
+
+traces.app.command()(curation.to_dataset)
+traces.app.command()(curation.collections)
 
 for _name, _commands in COMMANDS.items():
     app.add_typer(_commands, name=_name)
@@ -142,10 +146,19 @@ def up(
 @app.command()
 def demo(
     ctx: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in two or three minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in a few minutes.")] = False,
+    chapter: Annotated[
+        int | None, typer.Option("--chapter", help="Go to this chapter; what comes before is made when missing.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the chapters.")] = False,
 ) -> None:
-    """Walk the first mile on this machine: data, tuning, proof, evaluation, gate, approval, a served model."""
-    import_module("tidemill.demo.play").play(terminal(ctx), quick=quick)
+    """Turn the whole loop once on this machine: data, tuning, proof, gate, approval, a served model, its users,
+    drift, a retraining, a canary, a rollback."""
+    play = import_module("tidemill.demo.play")
+    if list_:
+        play.chapters(terminal(ctx))
+    else:
+        play.play(terminal(ctx), quick=quick, only=chapter)
 
 
 def _json_first(words: list[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""`tidemill demo`: the first mile on real data with a real model, through the same SDK that anybody uses."""
+"""`tidemill demo`: the whole loop on real data with a real model, through the same SDK that anybody uses."""

@@ -56,7 +56,8 @@ def declare(stage: Stage) -> None:
     )
 
 
-def _scorers() -> list[dict[str, Any]]:
+def scorers() -> list[dict[str, Any]]:
+    """How an answer is scored: its label, and whether it is the JSON that was asked for."""
     schema = {
         "type": "object",
         "properties": {"type": {"enum": LABELS}},
@@ -75,11 +76,11 @@ def measure(stage: Stage) -> None:
     bayes = {"kind": "baseline", "dataset": f"{dataset.dataset}@{dataset.version}", "split": next(iter(SPLIT))}
     runs = {
         "bayes": (bayes, "Naive Bayes", [{"scorer": METRIC, "config": {"labels": LABELS}}]),
-        "base": ({"kind": "release", "release": stage.facts["base_release"].ref}, "base model", _scorers()),
-        "tuned": ({"kind": "release", "release": stage.facts["tuned_release"].ref}, "tuned model", _scorers()),
+        "base": ({"kind": "release", "release": stage.facts["base_release"].ref}, "base model", scorers()),
+        "tuned": ({"kind": "release", "release": stage.facts["tuned_release"].ref}, "tuned model", scorers()),
     }
-    for key, (target, label, scorers) in runs.items():
-        stage.facts[f"{key}_run"] = _run(stage, found, key, target, label, scorers)
+    for key, (target, label, by) in runs.items():
+        stage.facts[f"{key}_run"] = _run(stage, found, key, target, label, by)
     stage.rows(
         ["answers by", "accuracy", "95% interval", "not readable", "failures", "p50 ms", "took s"],
         [_row(label, stage.facts[f"{key}_run"]) for key, (_, label, _) in runs.items()],
@@ -87,10 +88,10 @@ def measure(stage: Stage) -> None:
 
 
 def _run(
-    stage: Stage, found: EvalSet, key: str, target: dict[str, Any], label: str, scorers: list[dict[str, Any]]
+    stage: Stage, found: EvalSet, key: str, target: dict[str, Any], label: str, by: list[dict[str, Any]]
 ) -> EvalRun:
     name = f"demo-{found.id}-{key}-{target.get('release', target.get('dataset'))}"
-    run = stage.dana.evals.run(found.ref, target, list(scorers), name=label, key=name)
+    run = stage.dana.evals.run(found.ref, target, list(by), name=label, key=name)
     if run.state != "succeeded":
         stage.wait(run.job_id, f"asking the {label}")
     return stage.dana.evals.get_run(run.id)

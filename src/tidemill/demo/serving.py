@@ -1,15 +1,10 @@
 """The last chapters: two people decide, the release goes dev, qa, prod, and answers; then where it came from."""
 
-import os
-import shutil
-import sys
-
 from openai import OpenAI
 
-from tidemill.demo.judging import METRIC, RELEASE
+from tidemill.demo.judging import RELEASE
 from tidemill.demo.stage import PEOPLE, Stage
 from tidemill.deployments.types import Deployment
-from tidemill.evals.types import EvalRun
 from tidemill.governance.cli import tree
 
 QUESTIONS = ("Who wrote the opera Carmen ?", "How many islands does Greece have ?")
@@ -68,52 +63,3 @@ def origin(stage: Stage) -> None:
     """From the answer back to the data."""
     found = stage.dana.governance.lineage(stage.facts["answer"])
     stage.show(tree(found.node, found.up, "was made from", up=True))
-
-
-def summary(stage: Stage) -> None:
-    """The story in figures, and what to type next."""
-    verdict, release = stage.facts["verdict"], stage.facts["tuned_release"]
-    primary = verdict.evidence.primary
-    found = primary.difference
-    stage.rows(
-        ["", "accuracy"],
-        [
-            ["Naive Bayes", _accuracy(stage.facts["bayes_run"])],
-            ["base model", _accuracy(stage.facts["base_run"])],
-            [f"{release.ref} in prod", _accuracy(stage.facts["tuned_run"])],
-        ],
-    )
-    stage.say(
-        f"Tuned minus base: {100 * found.delta:+.1f} points, {found.confidence:.0%} interval"
-        f" {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {_p(found.p_value)}, {found.n_pairs} pairs in"
-        f" {found.n_clusters} clusters; the set could see {100 * (verdict.evidence.minimum_detectable_effect or 0):.1f}"
-        " points."
-    )
-    stage.say(f"Release {release.ref} {release.content_hash}")
-    stage.out.print()
-    stage.say("What to type next:", style="bold")
-    for words, why in (
-        ("up", "serve it again, in this folder; the rest goes into another terminal"),
-        (f'ask prod/{RELEASE} "Where is the Louvre ?"', "talk to it"),
-        (f"releases evidence {release.ref}", "everything that an auditor asks"),
-        (f"releases diff {RELEASE}@1 {release.ref}", "what differs from the base release"),
-        (f"lineage {stage.facts['answer']}", "where an answer came from"),
-    ):
-        stage.say(f"# {why}", style="dim")
-        stage.say(f"{_program()} {words}", style="cyan")
-
-
-def _program() -> str:
-    """The command as the reader can type it here."""
-    if shutil.which("tidemill"):
-        return "tidemill"
-    return os.path.relpath(sys.argv[0])
-
-
-def _accuracy(run: EvalRun) -> str:
-    metric = run.metric(METRIC)
-    return "-" if metric is None or metric.mean is None else f"{metric.mean:.1%}"
-
-
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"

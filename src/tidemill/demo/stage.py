@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -17,6 +18,7 @@ from tidemill.client import Client
 from tidemill.core.context import Role
 from tidemill.core.jobs.cli import follow
 from tidemill.core.jobs.types import Job
+from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, duration
 from tidemill.core.wire import utc_now
 
@@ -31,11 +33,44 @@ class Size:
     steps: int | None = None
     proof_rows: int | None = None
     questions: int | None = None
+    quiet: int = 220
+    """Questions as usual, before the mix shifts."""
+    sample: int = 150
+    """Texted questions that an expert judges: what the retrained release is measured by."""
+    shifted: int = 300
+    window: int = 250
+    core: int = 700
+    """Rows of the first training that are kept in the mix."""
+    retraining: dict[str, Any] = field(
+        default_factory=lambda: {
+            "learning_rate": 5e-4,
+            "batch_size": 16,
+            "max_steps": 75,
+            "max_length": 256,
+            "eval_every": 25,
+            "eval_rows": 96,
+        }
+    )
+    reproof: dict[str, Any] = field(default_factory=lambda: {"rows": 64, "margin": 0.12, "max_tokens": 16})
+    margin: float = 0.05
+    """How much worse the retrained release may be on the first questions."""
 
 
 FULL = Size()
-QUICK = Size(steps=36, proof_rows=24, questions=60)
-"""For a look at the whole way in two or three minutes; its figures mean little."""
+QUICK = Size(
+    steps=36,
+    proof_rows=24,
+    questions=60,
+    quiet=40,
+    sample=60,
+    shifted=120,
+    window=100,
+    core=200,
+    retraining={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 30, "eval_every": 15, "eval_rows": 32},
+    reproof={"rows": 24, "margin": 0.5, "min_same": 0.2, "max_tokens": 16},
+    margin=0.3,
+)
+"""For a look at the whole way in a few minutes; its figures mean little."""
 
 
 @dataclass
@@ -49,6 +84,8 @@ class Stage:
     times: dict[str, float] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    muted: bool = False
+    """Chapters on the way to the one that was asked for are not told."""
 
     @property
     def out(self) -> Console:
@@ -68,6 +105,11 @@ class Stage:
             self.clients[name] = Client(self.owner.http.base_url, api_key=made.secret)
         return self.clients[name]
 
+    def key(self, name: str) -> str:
+        """The key of one of the people."""
+        self.client(name)
+        return self.keys[name]
+
     @property
     def dana(self) -> Client:
         """The developer's connection."""
@@ -78,13 +120,19 @@ class Stage:
         """The approver's connection."""
         return self.client("amir")
 
+    @property
+    def home(self) -> Path:
+        """The folder that everything is kept in."""
+        return Settings().home
+
     def say(self, text: str, style: str = "") -> None:
         """One line for the reader."""
         self.show(Text(text, style=style))
 
     def show(self, thing: RenderableType) -> None:
         """Anything that can be drawn."""
-        self.out.print(Padding(thing, (0, 0, 0, 4)))
+        if not self.muted:
+            self.out.print(Padding(thing, (0, 0, 0, 4)))
 
     def rows(self, headings: list[str], rows: list[list[Any]]) -> None:
         """A small table for the reader."""
@@ -94,10 +142,12 @@ class Stage:
         self.show(table)
 
     @contextmanager
-    def chapter(self, number: int, title: str) -> Iterator[None]:
-        """A heading, and how long what follows took."""
-        self.out.print()
-        self.out.print(Text(f"{number:2d}. {title}", style="bold cyan"))
+    def chapter(self, number: int, title: str, *, muted: bool = False) -> Iterator[None]:
+        """A heading, and how long what follows took. A muted chapter says only that it is gone through."""
+        self.muted = muted
+        if not muted:
+            self.out.print()
+        self.out.print(Text(f"{number:2d}. {title}", style="dim" if muted else "bold cyan"))
         began = time.monotonic()
         yield
         self.times[title] = time.monotonic() - began
