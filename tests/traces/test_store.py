@@ -9,6 +9,7 @@ from tests.traces.makers import NOON, SECOND, call, context, differences, record
 from tidemill.core.context import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.traces import service
+from tidemill.traces.retention import Retention
 from tidemill.traces.service import TraceStore
 from tidemill.traces.sketch import GAMMA
 from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter, TraceIdInvalid, TraceNotFound, TraceQueryInvalid
@@ -257,6 +258,21 @@ def test_old_days_are_removed_and_their_room_given_back(kernel: Kernel) -> None:
     assert service.days(context(kernel)) == []
     write(kernel, call(1))
     assert len(service.list_traces(context(kernel)).items) == 1
+
+
+def test_what_is_too_old_goes_by_itself(kernel: Kernel) -> None:
+    today = int(datetime.now(UTC).timestamp()) * SECOND
+    for days_ago in (0, 10, 200):
+        write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
+    Retention(kernel).look()
+    Retention(kernel).look()
+    store = kernel.part(TraceStore)
+    kept = []
+    for day in store.days.listing():
+        with store.days.look(day) as look:
+            assert look is not None
+            kept.append(sorted({row[0] for row in look.rows("SELECT grain FROM rollups")}))
+    assert kept == [[3600], [60, 3600]]
 
 
 def test_reads_during_ingest_see_whole_commits(kernel: Kernel) -> None:

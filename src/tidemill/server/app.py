@@ -57,6 +57,7 @@ from tidemill.traces.masking import routes as masking
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.prices import routes as prices
 from tidemill.traces.prices.book import PriceBook
+from tidemill.traces.retention import Retention
 from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
 from tidemill.traces.writer import TraceWriter
@@ -218,7 +219,7 @@ def build(settings: Settings) -> Application:
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.part(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
-    services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor)]
+    services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor), Retention(kernel)]
     return Application(
         kernel=kernel,
         api=api,

@@ -11,6 +11,7 @@ from tidemill.traces.store.batch import Batch
 from tidemill.traces.store.blocks import compressor
 from tidemill.traces.store.days import Days
 from tidemill.traces.store.postgres import PostgresDays
+from tidemill.traces.store.rollups import MINUTE
 from tidemill.traces.store.sqlite import SqliteDays
 from tidemill.traces.types import DayUse, SpanRecord
 
@@ -74,6 +75,17 @@ class TraceStore:
             spans = look.rows("SELECT count(*) FROM spans")[0][0]
             traces = look.rows("SELECT count(*) FROM traces")[0][0]
         return DayUse(day=day.isoformat(), spans=spans, traces=traces, size_bytes=self.days.size(day))
+
+    def forget_minutes(self, before: date) -> None:
+        """Remove the sums by the minute of the days before one."""
+        for day in self.days.listing():
+            if day >= before:
+                continue
+            with self.days.look(day) as look:
+                there = look is not None and look.rows("SELECT 1 FROM rollups WHERE grain = ? LIMIT 1", (MINUTE,))
+            if there:
+                with self._lock, self.days.change(day) as change:
+                    change.many("DELETE FROM rollups WHERE grain = ?", [(MINUTE,)])
 
     def erase(self, day: date) -> int:
         """Remove a day; returns the bytes it took."""

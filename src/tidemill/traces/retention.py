@@ -1,0 +1,53 @@
+"""What is too old goes by itself: whole days after the retention setting, sums by the minute after two days."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from tidemill.core.context import SYSTEM
+from tidemill.core.errors import TidemillError
+from tidemill.core.kernel import Kernel
+from tidemill.traces.service import spans
+from tidemill.traces.store import TraceStore
+
+log = logging.getLogger("tidemill.traces")
+
+EVERY_S = 3600.0
+MINUTES_KEPT = timedelta(days=3)
+"""By whole days: 48 hours reach into three."""
+
+
+class Retention:
+    """A service that looks once an hour."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look now, and every hour from now on."""
+        self._running = asyncio.create_task(self._go_on())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def _go_on(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.look)
+            except TidemillError as error:
+                log.error("old traces could not be removed now: %s", error.message)
+            await asyncio.sleep(EVERY_S)
+
+    def look(self) -> None:
+        """Remove what is too old."""
+        store = self._kernel.part(TraceStore)
+        with self._kernel.look(SYSTEM) as ctx:
+            first, now = spans.oldest_kept(ctx), ctx.now
+        if first is not None and any(day < first for day in store.days.listing()):
+            with self._kernel.work(SYSTEM) as ctx:
+                spans.prune(ctx)
+        store.forget_minutes((now - MINUTES_KEPT).date())
