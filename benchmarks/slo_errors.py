@@ -6,6 +6,7 @@ Quiet weeks: calls come by a Poisson process and each fails exactly as often as 
 worst there is without a fault. Every minute the rules are looked at, as the scheduler does. A false page is a week in
 which a page opened. The same weeks are judged by the plain rules of the workbook, without a test of the figures.
 Faults: from one minute on calls fail more often; what counts is the time until the alert opens.
+Indicators: looked at every hour over a window of a day, with the mean at its floor, which is the worst, or above it.
 """
 
 import argparse
@@ -14,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
-from tidemill.monitors.slo import PAIRS, SURE, chance
-from tidemill.monitors.types import Counts
+from tidemill.evals.service import wilson
+from tidemill.monitors.kpi import JUDGED_AT
+from tidemill.monitors.slo import PAIRS, SURE
 
 WEEK, LEAST = 7 * 24 * 60, 20
 
@@ -48,9 +51,8 @@ def look(calls: np.ndarray, bad: np.ndarray, goal: float) -> Looks:
         over = (long_bad >= factor * budget * long_n) & (short_bad >= factor * budget * short_n)
         over &= (long_n > 0) & (short_n > 0)
         plain[pair.severity] |= over
-        for minute in np.flatnonzero(over & (long_n >= LEAST)):
-            counts = Counts(total=int(long_n[minute]), bad=int(long_bad[minute]))
-            tested[pair.severity][minute] |= chance(counts, budget) <= SURE
+        by_chance = special.bdtrc(np.maximum(long_bad, 1) - 1, np.maximum(long_n, 1), budget)
+        tested[pair.severity] |= over & (long_n >= LEAST) & (by_chance <= SURE)
     return Looks(tested, plain)
 
 
@@ -95,8 +97,34 @@ def faults(rng: np.random.Generator, count: int) -> None:
         print(f"{goal:>7} {per_hour:>8} {failing:>8} {np.mean(np.isfinite(delays)):>13.3f} {np.median(delays):>15}")
 
 
+def indicators(rng: np.random.Generator, count: int) -> None:
+    """The table of indicators: drops called in a week in which nothing changed, and the time until a real one is."""
+    print(f"\n{'scores/day':>10} {'true mean':>10} {'floor':>6} {'false drops':>12} {'to see a fall by 0.2':>21}")
+    for per_day, truth in ((50, 0.8), (50, 0.85), (500, 0.8), (500, 0.85)):
+        false, hours = 0, []
+        for _ in range(count):
+            false += bool(drops(rng, per_day, np.full(8 * 24, truth)).size)
+            seen = drops(rng, per_day, np.repeat([truth, truth - 0.2], 48))
+            hours.append((seen[seen >= 48] - 48).min(initial=np.inf))
+        print(f"{per_day:>10} {truth:>10} {0.8:>6} {false / count:>12.3f} {f'{np.median(hours):.0f} h':>21}")
+
+
+def drops(rng: np.random.Generator, per_day: int, truth: np.ndarray) -> np.ndarray:
+    """The hours at which an indicator with a window of a day and the floor 0.8 calls a drop; the mean is by hour."""
+    counts = rng.poisson(per_day / 24, len(truth))
+    passed = rng.binomial(counts, truth)
+    total, good = window_sums(counts, 24), window_sums(passed, 24)
+    found = []
+    for hour in range(24, len(truth)):
+        if total[hour] >= LEAST:
+            high = wilson(int(good[hour]), int(total[hour]), JUDGED_AT).high
+            if high < 0.8:
+                found.append(hour + 1)
+    return np.array(found, dtype=float)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--weeks", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
@@ -105,6 +133,7 @@ def main() -> None:
     rng = np.random.default_rng(given.seed)
     quiet(rng, given.weeks)
     faults(rng, given.weeks)
+    indicators(rng, given.weeks)
     print(f"\n{given.weeks} weeks and days for each line, {time.monotonic() - begun:.0f} s")
 
 
