@@ -200,7 +200,8 @@ class _Part:
         for moved in clusters.movements(found, self.labels, self.whole.monitor.alpha)[:MOST_GROUPS]:
             inside = found.groups.codes == moved.group
             recent = inside & self.window
-            near = clusters.nearest(vectors, found.middles[moved.group], recent if recent.any() else inside, _EXAMPLES)
+            among = recent if recent.any() else inside
+            near = clusters.nearest(texts, vectors, found.middles[moved.group], among, _EXAMPLES)
             yield ClusterShift(
                 field=self.name,
                 terms=clusters.terms(texts, inside),

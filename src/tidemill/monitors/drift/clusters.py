@@ -13,7 +13,7 @@ from tidemill.monitors.drift.permutations import Labellings
 
 ROUNDS = 25
 STARTS = 3
-LARGEST = 20
+MOST = 12
 ROWS_EACH = 40
 """About so many rows a group on average: with fewer their shares are mostly noise."""
 
@@ -42,7 +42,7 @@ class Movement:
 
 def grouping(vectors: NDArray[np.float32], seed: int) -> Grouping:
     """k-means on the sphere over both sides together, best of several starts; it does not know which row is whose."""
-    count = int(np.clip(len(vectors) // ROWS_EACH, 2, LARGEST))
+    count = int(np.clip(len(vectors) // ROWS_EACH, 2, MOST))
     rng = np.random.default_rng(seed)
     best = max((_run(vectors, count, rng) for _ in range(STARTS)), key=lambda found: found[0])
     _, codes, middles = best
@@ -130,12 +130,17 @@ def terms(texts: Sequence[str], inside: NDArray[np.bool_], count: int = 5) -> li
 
 
 def nearest(
-    vectors: NDArray[np.float32], middle: NDArray[np.float32], among: NDArray[np.bool_], count: int
+    texts: Sequence[str],
+    vectors: NDArray[np.float32],
+    middle: NDArray[np.float32],
+    among: NDArray[np.bool_],
+    count: int,
 ) -> list[int]:
-    """The rows `among` which lie nearest to the middle."""
+    """The rows `among` with different texts which lie nearest to the middle."""
     places = np.flatnonzero(among)
-    closeness = vectors[places] @ middle
-    return [int(place) for place in places[np.argsort(-closeness, kind="stable")[:count]]]
+    closest = places[np.argsort(-(vectors[places] @ middle), kind="stable")]
+    different = {texts[place]: int(place) for place in closest[::-1]}
+    return sorted(different.values(), key=lambda place: -float(vectors[place] @ middle))[:count]
 
 
 def largest_share(users: Sequence[str | None], among: NDArray[np.bool_]) -> float | None:

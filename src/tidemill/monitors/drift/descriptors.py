@@ -48,9 +48,12 @@ def _identifier() -> Any:
 
 def language(text: str) -> str:
     """ISO 639-1 code of the language; `short` when the text is too short to tell, `unsure` when it does not show."""
-    if len(text) < _SHORT:
-        return "short"
-    found, likelihood = _identifier().classify(text[:_LANGUAGE_CHARS])
+    return "short" if len(text) < _SHORT else _language(text[:_LANGUAGE_CHARS])
+
+
+@functools.lru_cache(maxsize=8192)  # the reference is the same in every check
+def _language(text: str) -> str:
+    found, likelihood = _identifier().classify(text)
     return str(found) if likelihood >= 0.8 else "unsure"
 
 

@@ -90,6 +90,11 @@ def overall(tests: Sequence[DriftTest], unanswered: bool) -> DriftVerdict:
 _SAID = {"classifier": "AUC", "mmd": "MMD", "ks": "KS distance", "shares": "share moved"}
 
 
+def _telling(test: DriftTest) -> tuple[bool, float, str]:
+    """Shares first: they say what grew. Then the surest."""
+    return test.method != "shares", test.adjusted_p, test.name
+
+
 def summary(
     verdict: DriftVerdict, tests: Sequence[DriftTest], clusters: Sequence[ClusterShift], needed: int | None
 ) -> str:
@@ -100,13 +105,16 @@ def summary(
     if verdict == "inconclusive":
         more = f"{needed} more rows would settle it" if needed else "a larger reference would settle it"
         return f"Not enough rows for an answer: {more}."
-    drifted = sorted((t for t in tests if t.verdict == "drift"), key=lambda t: (t.adjusted_p, t.name))
+    drifted = sorted((t for t in tests if t.verdict == "drift"), key=_telling)
     first = drifted[0]
     fields = " and ".join(dict.fromkeys(test.field for test in drifted))
     said = f"{_SAID[first.method]} {first.effect:.3g}, at least {first.minimum_effect:.3g} counts"
     text = f"Drift in {fields}: {first.name} ({said}; adjusted p {first.adjusted_p:.2g})"
+    if first.method == "shares":
+        name = max(first.window, key=lambda n: first.window[n] - first.reference.get(n, 0))
+        text += f", {name} grew from {first.reference.get(name, 0):.0%} to {first.window[name]:.0%}"
     if len(drifted) > 1:
-        text += f" and {len(drifted) - 1} more"
+        text += f"; {len(drifted) - 1} other test{'s' if len(drifted) > 2 else ''} too"
     moved = next((c for c in clusters if c.field == first.field and c.terms), None)
     if moved is not None:
         grew = "grew" if moved.change > 0 else "shrank"
