@@ -8,8 +8,8 @@ from tidemill.core.errors import TidemillError
 from tidemill.pipelines import store
 from tidemill.pipelines.jobs import key_of
 from tidemill.pipelines.steps import table
-from tidemill.pipelines.steps.turn import Facts, NotKnown
-from tidemill.pipelines.types import Change, Pipeline, PipelineSpec, StepForecast
+from tidemill.pipelines.steps.turn import Facts
+from tidemill.pipelines.types import Change, NothingMeasured, Pipeline, PipelineSpec, StepForecast
 
 
 def changes(before: PipelineSpec | None, after: PipelineSpec) -> list[Change]:
@@ -62,18 +62,19 @@ def _step(ctx: Context, facts: Facts, given: dict[str, dict[str, Any]], made: di
         return StepForecast(name=facts.name, kind=kind, action="ask", why=_ASKED[kind])
     try:
         key = key_of(kind, table.KINDS[kind].reads(ctx, facts))
-    except NotKnown as missing:
-        before = made.get(missing.step)
+    except NothingMeasured as missing:
+        step = str((missing.details or {}).get("step"))
+        before = made.get(step)
         action = "ask" if before is not None and before.action == "ask" else "run"
-        return StepForecast(name=facts.name, kind=kind, action=action, why=f"reads what `{missing.step}` makes")
+        return StepForecast(name=facts.name, kind=kind, action=action, why=f"reads what `{step}` makes")
     except TidemillError as error:
         return StepForecast(name=facts.name, kind=kind, action="run", why=error.message)
     found = store.done_before(ctx.conn, kind, key) if key is not None else None
     if found is None:
         return StepForecast(name=facts.name, kind=kind, action="run", why="has not been done with what it reads now")
-    step, ref = found
-    given[facts.name] = step.outputs
-    return StepForecast(name=facts.name, kind=kind, action="cached", why=f"done in {ref}: {step.note}")
+    earlier, ref = found
+    given[facts.name] = earlier.outputs
+    return StepForecast(name=facts.name, kind=kind, action="cached", why=f"done in {ref}: {earlier.note}")
 
 
 _ASKED = {

@@ -29,7 +29,7 @@ def read(path: FilePath) -> tuple[PipelineSpec, Located]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise PipelineFileMissing(
-            f"There is no file {path}.", hint="Name another with --file, or begin one: tidemill init"
+            f"There is no file {path}.", hint="Name another with --file; examples/tidemill.yaml shows a whole one."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineUnreadable(f"{path} cannot be read as UTF-8 text: {error}.") from error

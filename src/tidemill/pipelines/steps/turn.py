@@ -29,16 +29,13 @@ Reads = dict[str, Any] | None
 """All that decides what a step makes; None: the state of things does, so it is looked at each time."""
 
 
-class NotKnown(NothingMeasured):
+def not_known(step: str) -> NothingMeasured:
     """What an earlier step makes is not there (yet)."""
-
-    def __init__(self, step: str) -> None:
-        super().__init__(
-            f"The step {step!r} has given nothing to go on with.",
-            hint="It was skipped. Retry the run from it: tidemill runs retry RUN --step " + step,
-            details={"step": step},
-        )
-        self.step = step
+    return NothingMeasured(
+        f"The step {step!r} has given nothing to go on with.",
+        hint=f"It was skipped. Retry the run from it: tidemill runs retry RUN --step {step}",
+        details={"step": step},
+    )
 
 
 @dataclass(frozen=True)
@@ -65,10 +62,10 @@ class Facts:
         return self.name.partition("/")[2]
 
     def of(self, step: str) -> dict[str, Any]:
-        """What an earlier step gave. Raises NotKnown."""
+        """What an earlier step gave. Raises NothingMeasured."""
         found = self.given.get(step)
         if not found:
-            raise NotKnown(step)
+            raise not_known(step)
         return found
 
     @property
