@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployments.live import LiveServer
 from tests.monitors.receivers import Receiver, http_receiver, until
 from tests.monitors.test_notifiers import burn, save, sent, told
 from tests.monitors.worlds import keep_scores, traffic
@@ -158,3 +159,23 @@ def test_two_senders_share_the_outbox_and_a_dead_one_s_message_comes_back(kernel
     with kernel.work(OWNER) as ctx:
         outbox.update(ctx.conn, taken["id"], next_at=now)  # its time is over
     assert sent(kernel, other)
+
+
+@pytest.mark.slow
+def test_what_was_to_be_told_survives_kill_9(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.behaviour = "500"
+    server = LiveServer(tmp_path / "home")
+    server.start()
+    try:
+        with server.client() as client:
+            client.notifiers.put("ops", kind="webhook", url=receiver.url)
+            delivery = client.notifiers.test("ops")
+            assert until(lambda: client.notifiers.deliveries("ops").items[0].attempts > 0)
+        server.kill()
+        receiver.behaviour = "ok"
+        server.start()
+        with server.client() as client:
+            assert until(lambda: client.notifiers.deliveries("ops").items[0].state == "sent", 30)
+        assert {headers["tidemill-delivery"] for headers, _ in receiver.got} == {delivery.id}
+    finally:
+        server.stop()

@@ -13,7 +13,7 @@ from tidemill.core.context import OWNER, Actor, Context
 from tidemill.core.errors import Unavailable
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
-from tidemill.monitors import alerts, indicators, objectives, triggers
+from tidemill.monitors import alerts, indicators, notifiers, objectives, triggers
 from tidemill.monitors.store import triggers as store
 from tidemill.monitors.types import (
     Cause,
@@ -23,6 +23,7 @@ from tidemill.monitors.types import (
     Hand,
     KeysMissing,
     KpiPut,
+    NotifierPut,
     SloPut,
     TriggerCooling,
     TriggerIncomplete,
@@ -147,6 +148,15 @@ def test_both_keys_by_hand_are_an_admin_s(kernel: Kernel) -> None:
     with kernel.work(OWNER) as ctx:
         (hand,) = triggers.turn(ctx, "retrain", Hand(reason="now", both=True)).evidence
         assert hand["both_keys"] is True
+
+
+def test_people_are_told_that_it_fired(ctx: Context) -> None:
+    for name, severity in (("team", "ticket"), ("night", "page")):
+        spec = {"kind": "slack", "url": "http://127.0.0.1:9/", "severities": [severity]}
+        notifiers.put(ctx, name, NotifierPut.model_validate(spec))
+    make(ctx)
+    triggers.turn(ctx, "retrain", Hand(reason="now", both=True))
+    assert [(d.notifier, d.what) for d in notifiers.deliveries(ctx).items] == [("team", "trigger.fired")]
 
 
 def test_two_at_once_start_one(kernel: Kernel) -> None:

@@ -8,6 +8,7 @@ from tidemill.core.terminal import Column, terminal
 from tidemill.monitors.cli.kpis import show_report
 from tidemill.monitors.cli.looks import verdict
 from tidemill.monitors.cli.slos import show_status
+from tidemill.monitors.drift.cli import show_report as show_drift
 from tidemill.monitors.sdk import Monitors
 
 app = typer.Typer(help="All that is watched: objectives, indicators, drift.", no_args_is_help=True)
@@ -43,5 +44,4 @@ def check(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name
     if found.kpi is not None:
         show_report(term, found.kpi)
     if found.drift is not None:
-        said = {"drift": "fail", "no_drift": "pass"}.get(found.drift.verdict, "inconclusive")
-        term.print(verdict(said), found.drift.summary)
+        show_drift(term, found.drift)
