@@ -10,11 +10,11 @@ import msgspec
 
 from tidemill.access.service import require
 from tidemill.core.context import OWNER, Actor
-from tidemill.core.errors import ErrorReply, Failed, TidemillError
+from tidemill.core.errors import ErrorReply, Failed, MethodNotAllowed, TidemillError
 from tidemill.core.http import LOCAL_SCOPE
 from tidemill.traces import otlp
 from tidemill.traces.dialects import map_span
-from tidemill.traces.types import IntakeTooLarge, MethodRefused, SpanRecord
+from tidemill.traces.types import IntakeTooLarge, SpanRecord
 from tidemill.traces.writer import TraceWriter
 
 log = logging.getLogger("tidemill.traces")
@@ -80,7 +80,7 @@ class Intake:
     ) -> otlp.Decoded:
         require(await self._caller(scope, headers), "developer")
         if scope["method"] != "POST":
-            raise MethodRefused(f"{scope['method']} is not for {scope['path']}.", hint="Send spans by POST.")
+            raise MethodNotAllowed(f"{scope['method']} is not for {scope['path']}.", hint="Send spans by POST.")
         body = await self._body(receive, headers)
         encoding = headers.get(b"content-encoding", "").strip().lower()
         if len(body) <= INLINE:

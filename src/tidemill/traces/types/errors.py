@@ -68,13 +68,6 @@ class EncodingUnknown(TidemillError):
     status = 415
 
 
-class MethodRefused(TidemillError):
-    """Spans come by POST."""
-
-    code = "method_not_allowed"
-    status = 405
-
-
 class IntakeFull(Unavailable):
     """The queue before the writer is full: nothing of this request was taken; send it again a little later."""
 
