@@ -1,7 +1,8 @@
 # make demo   the whole first mile on this machine: data, tuning, evaluation, approval, a served model
-# make test   every test
+# make test   every test, in two processes (WORKERS=4 for more)
 # make check  format, lint, types and the rules of the house, in under a minute
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,7 +23,7 @@ demo: install
 	$(BIN)/tidemill demo
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check .

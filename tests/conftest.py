@@ -8,6 +8,9 @@ from pathlib import Path
 
 # Before the first import of pydantic: logfire, which the tests of traces need, would load into every process.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: engines and trainers of two tests that took all of them would wait for each other.
+    os.environ.setdefault("TIDEMILL_THREADS", "1")
 
 import pytest
 
