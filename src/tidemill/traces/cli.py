@@ -12,7 +12,8 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.core.wire import Page
-from tidemill.traces.drawing import ago, bar, compact, kind_word, money, plain, tokens, took, waterfall
+from tidemill.traces.drawing import ago, bar, compact, judgement, kind_word, money, plain, tokens, took, waterfall
+from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail, TraceSummary
 
@@ -173,6 +174,18 @@ def show(
             term.out.print(Text(f"{name} = {compact(attribute, most)}", style="dim"))
     for cut in found.truncated:
         term.out.print(Text(f"cut: {cut}", style="yellow"))
+    _judged(term, found)
+
+
+def _judged(term: Terminal, found: SpanDetail) -> None:
+    given = Scores(term.http).list(trace_id=found.trace_id, limit=50).items
+    fitting = [score for score in given if score.span_id in (None, found.span_id)]
+    if fitting:
+        term.out.print(Rule("scores", align="left", style="dim"))
+    for score in fitting:
+        line = Text(f"{score.name}  ", style="bold")
+        line.append_text(judgement(score)).append(f"  {score.source} {score.author}", style="dim not bold")
+        term.out.print(line)
 
 
 def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:

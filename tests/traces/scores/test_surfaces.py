@@ -14,6 +14,7 @@ from tests.traces.otlp import export
 from tidemill.client import Client
 from tidemill.core.errors import Invalid, TidemillError
 from tidemill.core.terminal import Terminal
+from tidemill.traces.cli import app as traces_app
 from tidemill.traces.scores.cli import app as scores_app
 from tidemill.traces.scores.cli import feedback
 from tidemill.traces.types import NothingToCollect, ScoreNotFound, TargetUnknown
@@ -120,3 +121,12 @@ def test_a_wrong_command_says_what_to_do(
     with pytest.raises(TidemillError) as caught:
         tidemill(client, *words)
     assert why in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_trace_is_shown_with_what_was_said_about_it(client: Client) -> None:
+    client.traces.feedback(response_id="chatcmpl-3", thumbs="down", correction="Oslo", user="ada")
+    client.traces.feedback(trace_id=trace_id(3), label="short", name="tone")
+    terminal = Terminal(connect=lambda _workers: client.http, out=Console(width=100))
+    shown = CliRunner().invoke(traces_app, ["show", "chatcmpl-3"], obj=terminal).output
+    assert "feedback  0  → Oslo  person ada" in shown
+    assert "tone  short  person owner" in shown

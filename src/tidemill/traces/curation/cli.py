@@ -71,8 +71,11 @@ def to_dataset(
     _show(term, made)
     if wait:
         version = sdk.version(made)
+        for step in version.steps:
+            if step.dropped:
+                term.print(f"  {step.dropped:,} dropped by the recipe: {step.step}")
         rows = ", ".join(f"{info.name} {info.rows:,}" for info in version.splits)
-        term.print(Text(f"{version.ref}: {rows}", style="bold green"), f"  tidemill lineage {version.id}")
+        term.print(Text(f"{version.ref}: {rows} rows", style="bold green"), f"  tidemill lineage {version.id}")
 
 
 def _show(term: Terminal, made: Collection) -> None:

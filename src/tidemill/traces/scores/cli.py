@@ -13,9 +13,10 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.http import Http
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.traces.cli import moment
+from tidemill.traces.drawing import judgement
 from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.sdk import Traces
-from tidemill.traces.types.scores import BULK, BulkItem, BulkReply, Score, ScorePoint
+from tidemill.traces.types.scores import BULK, BulkItem, BulkReply, ScorePoint
 
 app = typer.Typer(help="What code, models and people say about answers.", no_args_is_help=True)
 
@@ -39,19 +40,9 @@ def _target(http: Http, target: str) -> dict[str, str]:
     return {"trace_id": trace} | ({"span_id": span} if span else {})
 
 
-def _said(score: Score) -> Text:
-    parts = [] if score.value is None else [f"{score.value:.4g}"]
-    parts += [part for part in (score.label, f"“{score.comment}”" if score.comment else None) if part]
-    text = Text("  ".join(parts))
-    if score.correction is not None:
-        told = score.correction if isinstance(score.correction, str) else json.dumps(score.correction)
-        text.append(("  " if parts else "") + "→ " + told[:120], style="green")
-    return text
-
-
 _COLUMNS: list[Column] = [
     ("name", "name"),
-    ("says", _said),
+    ("says", judgement),
     ("source", "source"),
     ("by", "author"),
     ("answer", lambda s: s.response_id or f"{s.trace_id[:12]}…"),
