@@ -71,6 +71,9 @@ def drift(stage: Stage) -> None:
         if kpi is not None:
             stage.say(f"{KPI}: {kpi.verdict}. {kpi.why}")
         firing = _fired(stage)
+    else:
+        found = stage.owner.drift.reports(MONITOR).items
+        stage.facts["drift_report"] = next((r for r in reversed(found) if r.verdict == "drift"), None)
     stage.facts["firing"] = firing
     stage.say(f"The trigger {TRIGGER} fired at {firing.at:%H:%M:%S} UTC:", style="bold yellow")
     for reason in firing.reasons:
