@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core.facts import Graph
+from tidemill.core.facts import Event, Graph
 from tidemill.evals.types import EvalRun, MetricVerdict
 from tidemill.registry.types import Evidence
 from tidemill.releases.types import Approval, Clearance, FrozenModel, Gate, GateResult, Release
@@ -23,6 +23,8 @@ class Facts:
     model_evidence: list[Evidence]
     lineage: Graph | None
     clearances: list[Clearance]
+    history: list[Event]
+    """What became of it where it was rolled out, newest first."""
 
 
 def render(facts: Facts) -> str:
@@ -48,10 +50,26 @@ def render(facts: Facts) -> str:
         "\n\n".join(_result(r, facts) for r in facts.results) or "No gate has judged this release.",
         "## Approvals",
         "\n\n".join(_approval(a) for a in facts.approvals) or "Nobody has asked for approval.",
+        "## Rollouts",
+        _history(facts.history),
         "## Lineage",
         _lineage(facts.lineage),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _history(history: Sequence[Event]) -> str:
+    rows = [
+        [
+            f"{event.at:%Y-%m-%d %H:%M:%S} UTC",
+            event.kind.removeprefix("release.").replace("_", " "),
+            str(event.data["environment"]),
+            str(event.data["reason"]),
+            event.actor_name,
+        ]
+        for event in history
+    ]
+    return _table(["When", "What", "Where", "Why", "Who"], rows) if rows else "It was never rolled out step by step."
 
 
 def _clearances(clearances: Sequence[Clearance]) -> str:

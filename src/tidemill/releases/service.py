@@ -109,6 +109,11 @@ def evidence(ctx: Context, ref: str) -> EvidencePage:
         model_evidence=registry.evidence(ctx, release.manifest.model.version_id).items,
         lineage=lineage.walk(ctx.conn, release.id, "up"),
         clearances=[clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
+        history=[
+            event
+            for event in events.listing(ctx.conn, subject=release.id, kind="release.", limit=200)
+            if "rollout" in event.data
+        ],
     )
     return EvidencePage(release=release, markdown=document.render(facts))
 

@@ -18,15 +18,21 @@ NoteOption = Annotated[str, typer.Option(help="Why.")]
 
 _COLUMNS: list[Column] = [
     ("rollout", "id"),
-    ("environment", "environment"),
+    ("to", "environment"),
     ("release", "release"),
     ("from", "baseline_release"),
-    ("strategy", "strategy"),
     ("state", "state"),
     ("share", lambda r: f"{r.weight:g}%"),
-    ("step", lambda r: f"{min(r.step + 1, len(r.steps))}/{len(r.steps)}"),
-    ("by", "requested_by"),
+]
+_DETAILS: list[Column] = [
+    *_COLUMNS,
+    ("strategy", "strategy"),
+    ("step", lambda r: f"{min(r.step + 1, len(r.steps))} of {len(r.steps)}"),
     ("ordered", "requested_at"),
+    ("by", "requested_by"),
+    ("note", lambda r: r.note or None),
+    ("forced", "forced"),
+    ("why", "reason"),
 ]
 _HISTORY: list[Column] = [
     ("at", "at"),
@@ -39,19 +45,18 @@ _SCORES: list[Column] = [
     ("score", "name"),
     ("old", "baseline_mean"),
     ("new", "canary_mean"),
-    ("answers", lambda s: f"{s.baseline_answers} / {s.canary_answers}"),
-    ("difference", lambda s: "-" if s.difference is None else f"{s.difference:+.3f} [{s.low:+.2f}, {s.high:+.2f}]"),
-    ("e(worse)", "worse"),
-    ("rolls back at", "needed"),
-    ("e(good enough)", "good_enough"),
+    ("answers", lambda s: f"{s.baseline_answers}/{s.canary_answers}"),
+    ("difference", lambda s: None if s.difference is None else f"{s.difference:+.3f}"),
+    ("between", lambda s: None if s.low is None else f"{s.low:+.2f} {s.high:+.2f}"),
+    ("e worse", lambda s: f"{s.worse:.3g} of {s.needed:.3g}"),
+    ("e fine", "good_enough"),
 ]
 _TOLERANCES: list[Column] = [
     ("what", "name"),
     ("old", "baseline"),
     ("new", "canary"),
     ("tolerance", "tolerance"),
-    ("e(beyond)", "worse"),
-    ("rolls back at", "needed"),
+    ("e beyond", lambda t: f"{t.worse:.3g} of {t.needed:.3g}"),
 ]
 
 
@@ -90,14 +95,14 @@ def start(
         release,
         environment,
         strategy=chosen,
-        steps=_steps(steps) if steps is not None else None,
+        steps=steps_in(steps) if steps is not None else None,
         warm=warm,
         replicas=replicas,
         note=note,
         force_reason=force,
     )
     if not wait:
-        term.show(made, _COLUMNS)
+        term.show(made, _DETAILS)
         term.print(f"Watch it: tidemill rollouts show {made.id}")
         return
     ended = sdk.wait(made.id)
@@ -106,7 +111,8 @@ def start(
         raise RolloutFailed(f"{ended.release} was not rolled out: {ended.reason}", hint="The old release answers.")
 
 
-def _steps(path: Path) -> list[dict[str, Any]]:
+def steps_in(path: Path) -> list[dict[str, Any]]:
+    """The steps in a YAML or JSON file. Raises StepsUnreadable."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -146,28 +152,28 @@ def show(ctx: typer.Context, rollout: RolloutArgument) -> None:
 def promote(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
     """Send everybody to the new release now."""
     term = terminal(ctx)
-    term.show(Rollouts(term.http).promote(rollout, note=note), _COLUMNS)
+    term.show(Rollouts(term.http).promote(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def pause(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
     """Stay where it is; proof of harm still rolls back."""
     term = terminal(ctx)
-    term.show(Rollouts(term.http).pause(rollout, note=note), _COLUMNS)
+    term.show(Rollouts(term.http).pause(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def resume(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
     """Go on after a pause or a hold."""
     term = terminal(ctx)
-    term.show(Rollouts(term.http).resume(rollout, note=note), _COLUMNS)
+    term.show(Rollouts(term.http).resume(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def abort(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
     """Back to the old release alone, at once."""
     term = terminal(ctx)
-    term.show(Rollouts(term.http).abort(rollout, note=note), _COLUMNS)
+    term.show(Rollouts(term.http).abort(rollout, note=note), _DETAILS)
 
 
 @app.command()
@@ -194,7 +200,7 @@ def _page(term: Terminal, page: RolloutPage) -> None:
     if term.as_json:
         term.show(page)
         return
-    term.show(page.rollout, [*_COLUMNS, ("why", "reason")])
+    term.show(page.rollout, _DETAILS)
     term.print("")
     term.table(page.history, _HISTORY, empty="", title="History")
     found = page.now or next((s.evidence for s in reversed(page.history) if s.evidence is not None), None)
