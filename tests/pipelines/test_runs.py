@@ -8,7 +8,9 @@ from tests.deployments.live import wait_for as wait_until
 from tests.pipelines.conftest import Desk, small
 from tidemill.core import events
 from tidemill.core.context import OWNER
+from tidemill.data import service as data
 from tidemill.evals import jobs as eval_jobs
+from tidemill.pipelines.steps import table
 from tidemill.pipelines.types import (
     NothingMeasured,
     PipelineBusy,
@@ -206,3 +208,31 @@ def test_what_happened_is_recorded(desk: Desk) -> None:
     with desk.kernel.look(OWNER) as ctx:
         about = [e.kind for e in events.listing(ctx.conn, subject=run.id)]
     assert about == ["pipeline_run.succeeded", "pipeline_run.started"]
+
+
+def test_a_step_of_a_kind_that_went_away_is_named_and_can_be_skipped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade may drop a kind of step while a run still has one."""
+    desk.kernel.jobs.stop()
+    desk.pipelines.apply(desk.write())
+    run = desk.runs.start("small")
+    monkeypatch.delitem(table.KINDS, "naive-bayes")
+    desk.kernel.jobs.start(desk.kernel)
+    done = desk.runs.wait(run.id, check=False, timeout=60)
+    assert "knows no step of the kind 'naive-bayes'" in done.summary
+    desk.runs.skip(run.ref, "naive-bayes/questions-test", reason="gone")
+    assert desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60).state == "succeeded"
+
+
+def test_a_new_catalogue_entry_reaches_the_dataset_without_a_new_version(desk: Desk) -> None:
+    document = small()
+    desk.pipelines.apply(desk.write(document))
+    desk.turned()
+    document["data"]["catalogue"] = {"owner": "dana", "licence": "MIT"}
+    desk.pipelines.apply(desk.write(document))
+    run = desk.turned()
+    assert run.step("data").outputs["ref"] == "questions@1"
+    assert list(states(run).values()) == ["succeeded", "cached", "cached"]
+    with desk.kernel.look(OWNER) as ctx:
+        assert data.get_dataset(ctx, "questions").catalogue.owner == "dana"

@@ -17,7 +17,7 @@ from tidemill.monitors.types import FiringNotFound, FiringSettle
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.table import KINDS
 from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
-from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepState
+from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepFailed, StepState
 
 RUN_JOB = "pipelines.run"
 
@@ -66,7 +66,13 @@ def _changed(steps: list[RunStep]) -> bool:
 
 def _do(turn: Turn) -> None:
     """One step: taken from an earlier run that has read the same, or done."""
-    kind, step = KINDS[turn.row.kind], turn.row
+    step = turn.row
+    kind = KINDS.get(step.kind)
+    if kind is None:
+        raise StepFailed(
+            f"This version of Tidemill knows no step of the kind {step.kind!r}.",
+            hint=f"Skip it, or start a new run: tidemill runs skip {turn.run_ref} {step.name} --reason …",
+        )
     with turn.at.work() as ctx:
         now = store.step_by_id(ctx.conn, step.id)
         if now.done:  # skipped while we looked away

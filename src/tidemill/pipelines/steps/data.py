@@ -49,7 +49,7 @@ def reads_data(ctx: Context, facts: Facts) -> Reads:
     section = _section(facts)
     if not section.sources:
         return {"version": data.get_version(ctx, section.dataset).id}
-    wanted = section.model_dump(mode="json", exclude={"feedback", "catalogue"})
+    wanted = section.model_dump(mode="json", exclude={"feedback"})
     order = list(section.split.ratios) if section.split is not None else None
     return wanted | {"order": order}
 

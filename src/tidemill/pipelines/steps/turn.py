@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.errors import of_body
 from tidemill.core.jobs.context import JobContext
@@ -175,6 +176,7 @@ class Turn(Facts):
         with self.at.work() as ctx:
             store.update_step(ctx.conn, self.row.id, state="waiting", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="waiting", summary=text)
+            events.emit(ctx, "pipeline_run.waiting", self.row.run_id, {"run": self.run_ref, "for": text})
 
     def working(self) -> None:
         """Say that it waits no longer."""
