@@ -1,8 +1,8 @@
 """Reading the sums: time series, sessions, users and callers."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tidemill.traces.sketch import Sketch, decode, percentiles
@@ -129,57 +129,94 @@ def latest_sessions(
 ) -> list[tuple[str, str | None, Sums]]:
     """Sessions, the latest active first, each with its user: read from the newest hour back until a page is full."""
     found: dict[str, Sums] = {}
-    oldest = datetime.max
+    seen: set[str] = set()
+    full = False
     for day in days_within(store, where):
-        with store.days.look(day) as look:
-            if look is None:
-                continue
-            for name, sums in _sessions_of(look, store.texts(day), where).items():
-                there = found.get(name)
-                if there is None:
-                    found[name] = sums
-                else:
-                    there.add(sums)
-        passed = [name for name, sums in found.items() if before is None or (sums.last_us, name) < before]
-        if len(passed) >= limit:
-            oldest = datetime(day.year, day.month, day.day)
+        for t in _hours_of(day, where, before):
+            for names in _active(store, day, t, where, before, limit):
+                fresh = names - seen
+                seen |= fresh
+                sums = _whole(store, fresh, where, day)
+                found |= {n: s for n, s in sums.items() if before is None or (s.last_us, n) < before}
+                if len(found) >= limit:
+                    break
+            if full:  # what began an hour earlier may have ended later
+                break
+            full = len(found) >= limit
+        if full:
             break
-    _complete(store, found, where, oldest)
-    ordered = sorted(found.items(), key=lambda item: (item[1].last_us, item[0]), reverse=True)
-    page = [(n, s) for n, s in ordered if before is None or (s.last_us, n) < before][:limit]
+    page = sorted(found.items(), key=lambda item: (item[1].last_us, item[0]), reverse=True)[:limit]
     owners = _owners(store, page)
     return [(name, owners.get(name), sums) for name, sums in page]
 
 
-def _sessions_of(look: Look, texts: dict[int, str], where: TraceFilter) -> dict[str, Sums]:
-    columns = ", ".join(f"sum({name})" for name in SUMS)
-    parts, values = _hours(where.since, where.until)
-    asked = ""
-    if where.user is not None:
-        user = number_of(look, where.user)
-        asked = " AND key IN (SELECT session_id FROM traces WHERE user_id = ?)"
-        values.append(-1 if user is None else user)
-    sql = (
-        f"SELECT key, {columns}, min(first_us), max(last_us) FROM rollups "
-        f"WHERE grain = {HOUR} AND level = {LEVEL['session']}{parts}{asked} GROUP BY key"
-    )
-    rows = look.rows(sql, values)
-    names = texts_of(look, [row[0] for row in rows], texts)
-    return {names[key]: _plain(sums) for key, *sums in rows}
+def _hours_of(day: date, where: TraceFilter, before: tuple[int, str] | None) -> Iterator[int]:
+    """The hours of a day in seconds, the last first, as far as they can matter."""
+    first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    for t in range(first + 23 * HOUR, first - 1, -HOUR):
+        too_late = (before is not None and t * 1_000_000 > before[0]) or (
+            where.until is not None and t >= where.until.timestamp()
+        )
+        if not too_late and (where.since is None or t + HOUR > where.since.timestamp()):
+            yield t
 
 
-def _complete(store: "TraceStore", found: dict[str, Sums], where: TraceFilter, before: datetime) -> None:
-    """Add what earlier days have of sessions that go on over several days."""
-    if before is datetime.max or not found:
-        return
-    for day in days_within(store, where):
-        if day >= before.date() or day < before.date() - timedelta(days=2):
-            continue
+def _active(
+    store: "TraceStore", day: date, t: int, where: TraceFilter, before: tuple[int, str] | None, limit: int
+) -> Iterator[set[str]]:
+    """Names of the sessions of an hour, the latest active first, in portions."""
+    edge, portion = before[0] if before is not None else 1 << 62, max(2 * limit, 50)
+    while True:
         with store.days.look(day) as look:
-            if look is not None:
-                for name, sums in _sessions_of(look, store.texts(day), where).items():
-                    if name in found:
-                        found[name].add(sums)
+            if look is None:
+                return
+            asked, values = _of_user(look, where.user)
+            sql = (
+                f"SELECT key, last_us FROM rollups WHERE grain = {HOUR} AND level = {LEVEL['session']} AND t = ? "
+                f"AND last_us <= ?{asked} ORDER BY last_us DESC LIMIT ?"
+            )
+            rows = look.rows(sql, (t, edge, *values, portion))
+            names = texts_of(look, [row[0] for row in rows], store.texts(day))
+        yield {names[key] for key, _ in rows}
+        if len(rows) < portion:
+            return
+        edge = rows[-1][1] - (rows[-1][1] == edge)
+
+
+def _of_user(look: Look, user: str | None) -> tuple[str, list[int]]:
+    if user is None:
+        return "", []
+    number = number_of(look, user)
+    return " AND key IN (SELECT session_id FROM traces WHERE user_id = ?)", [-1 if number is None else number]
+
+
+def _whole(store: "TraceStore", names: set[str], where: TraceFilter, day: date) -> dict[str, Sums]:
+    """The sums of sessions that were active on a day, over two days before it and all days after."""
+    found: dict[str, Sums] = {}
+    for other in days_within(store, where):
+        if not names or other < day - timedelta(days=2):
+            break
+        with store.days.look(other) as look:
+            if look is None:
+                continue
+            numbers: dict[int, str] = {}
+            for chunk in chunks(sorted(names)):
+                marks = ",".join("?" * len(chunk))
+                numbers.update(look.rows(f"SELECT id, text FROM strings WHERE text IN ({marks})", chunk))
+            hours = list(_hours_of(other, where, None))
+            for keys in chunks(list(numbers)) if hours else ():
+                for key, *sums in look.rows(*_session_sums(keys, hours)):
+                    found.setdefault(numbers[key], Sums()).add(_plain(sums))
+    return found
+
+
+def _session_sums(keys: Sequence[int], hours: Sequence[int]) -> tuple[str, list[int]]:
+    # Hours by name and not as a range: each key is then looked up, and not all the others of the hour read.
+    sql = (
+        f"SELECT key, {_SUMS}, first_us, last_us FROM rollups WHERE grain = {HOUR} AND level = {LEVEL['session']} "
+        f"AND t IN ({','.join('?' * len(hours))}) AND key IN ({','.join('?' * len(keys))})"
+    )
+    return sql, [*hours, *keys]
 
 
 def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, str]:
