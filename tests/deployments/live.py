@@ -26,7 +26,8 @@ class LiveServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMILL_")} | {"TIDEMILL_HOME": str(self.home)}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMILL_") or k == "TIDEMILL_THREADS"}
+        env = kept | {"TIDEMILL_HOME": str(self.home)}
         self._child = subprocess.Popen(UP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         wait_for(lambda: presence.find(self.home) is not None or self._child.poll() is not None, 60)
         live = presence.find(self.home)

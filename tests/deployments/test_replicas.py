@@ -65,13 +65,11 @@ def prepare(home: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Two engines of hello@1 in dev, each with places for two requests."""
+    """Two engines of hello@1 in dev."""
     folder = tmp_path_factory.mktemp("replicas")
     prepare(folder / "home", folder)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TIDEMILL_ENGINE_PARALLEL", "2")
-        made = LiveServer(folder / "home")
-        made.start()
+    made = LiveServer(folder / "home")
+    made.start()
     try:
         with made.client() as client:
             ordered = client.deployments.deploy("hello@1", "dev", replicas=2)
