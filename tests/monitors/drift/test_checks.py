@@ -4,14 +4,18 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from tests.releases.makers import make_release
 from tests.traces import answers
 from tidemill.core.context import OWNER
 from tidemill.core.jobs.types import JobKind
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
+from tidemill.deployments import service as deployments
+from tidemill.deployments.types import DeploymentCreate
 from tidemill.monitors.drift import service, store
 from tidemill.monitors.drift.embedding import Embedder
 from tidemill.monitors.drift.types import (
@@ -240,3 +244,41 @@ def test_a_period_goes_forwards() -> None:
         PeriodReference(start=now, end=now - timedelta(hours=1))
     with pytest.raises(ValueError, match="minimum_rows"):
         spec(minimum_rows=100)
+
+
+def test_the_first_traffic_since_the_deployment_is_the_reference(local: Kernel, tmp_path: Path) -> None:
+    with local.work(OWNER) as ctx:
+        release = make_release(ctx, tmp_path)
+        order = deployments.deploy(ctx, DeploymentCreate(release=release.ref, environment="dev"))
+        deployments.go_live(ctx, order.id)
+    # What was asked before the release went live belongs to neither side.
+    ask(local, range(500, 530), 2)
+    live = time.time_ns() + answers.SECOND
+    for number in range(100):
+        question = place if number < 60 else person
+        start = live + number * 1_000_000
+        span = answers.answer(number, question(number), start_ns=start, environment="dev", release_id=release.id)
+        answers.store(local, span)
+    changes = {"environment": "dev", "release": "hello", "reference": {"kind": "deployment"}, "fields": ["inputs"]}
+    monitor = watch(local, reference_rows=60, window=Window(rows=40), **changes)
+    time.sleep(max(0.0, (live + answers.SECOND - time.time_ns()) / answers.SECOND))
+    report = service.check(local, OWNER, monitor)
+    assert (report.rows_reference, report.rows_window) == (60, 40)
+    assert report.verdict == "drift"
+    assert report.reference_label.startswith("first traffic since ")
+
+
+def test_odd_texts_do_no_harm(kernel: Kernel) -> None:
+    odd = ["{} half", "\x00\x00", "x" * 200_000, "🦀" * 500, " ", "{" * 50_000, "\u202e" * 40]
+
+    def question(number: int) -> str:
+        return odd[number % 7] + str(number % 3) if number % 7 != 4 else " "
+
+    ask(kernel, range(70), 24, question=question, said="\x00" * 100)
+    ask(kernel, range(100, 170), 1, question=question, said="a" * 500)
+    report = service.check(kernel, OWNER, watch(kernel, window=Window(rows=70)))
+    assert {t.rows_window for t in report.tests if t.field == "inputs"} == {60}
+    label = next(t for t in report.tests if t.name == "outputs.label")
+    assert all(len(name) <= 60 and "\x00" not in name for name in label.window)
+    with kernel.look(OWNER) as ctx:
+        assert service.get_report(ctx, report.id).tests == report.tests

@@ -210,7 +210,10 @@ class _Part:
                 change=moved.change,
                 low=moved.low,
                 high=moved.high,
-                examples=[DriftExample(id=rows[place].id, text=_shortened(texts[place])) for place in near],
+                examples=[
+                    DriftExample(id=rows[place].id, text=descriptors.shown(texts[place], _EXAMPLE_CHARS))
+                    for place in near
+                ],
                 largest_user_share=clusters.largest_share(users, recent),
             )
 
@@ -254,10 +257,6 @@ def _figures(values: Numbers) -> dict[str, float]:
 def _shares_of(found: descriptors.Groups, side: NDArray[np.bool_]) -> dict[str, float]:
     counts = np.bincount(found.codes[side], minlength=len(found.names))
     return {name: float(count) / max(int(side.sum()), 1) for name, count in zip(found.names, counts, strict=True)}
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _EXAMPLE_CHARS else text[: _EXAMPLE_CHARS - 1] + "…"
 
 
 def compare(monitor: DriftMonitor, reference: Side, window: Side, embed: Embed) -> Findings:

@@ -19,6 +19,7 @@ RARE = 0.02
 """Groups with a smaller share of all rows are put together: they say little and cost much."""
 
 MOST_GROUPS = 12
+_NAME_CHARS = 60
 _LANGUAGE_CHARS = 600
 _SHORT = 24
 """Below so many characters a guess at the language is hardly better than none."""
@@ -31,14 +32,15 @@ _REFUSAL = re.compile(
 )
 
 
+def shown(text: str, most: int) -> str:
+    """A text as a report can keep it: not too long, and without what JSON in a database cannot hold."""
+    clean = text[:most].replace("\x00", "�").encode("utf-8", "replace").decode()
+    return clean if len(text) <= most else clean[: most - 1] + "…"
+
+
 def length(text: str) -> float:
     """Characters."""
     return float(len(text))
-
-
-def words(text: str) -> float:
-    """Words, parted by white space."""
-    return float(len(text.split()))
 
 
 @functools.cache
@@ -105,6 +107,7 @@ class Groups:
 
 def groups(values: Sequence[str]) -> Groups:
     """Names as numbers; rare ones, by both sides together, are one group."""
+    values = [shown(value, _NAME_CHARS) for value in values]
     counts = Counter(values)
     kept = [name for name, count in counts.most_common(MOST_GROUPS) if count >= RARE * len(values)]
     place = {name: number for number, name in enumerate(kept)}

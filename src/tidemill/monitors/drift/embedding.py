@@ -17,6 +17,9 @@ from tidemill.core.wire import utc_now
 from tidemill.monitors.drift import minilm, store
 
 BATCH = 16
+LONGEST = 4096
+"""Characters of a text that are looked at: more than its first 256 tokens."""
+
 KEPT_FOR = timedelta(days=30)
 """A vector that no check has used for so long is forgotten: it tells something of a text that may be gone."""
 
@@ -66,6 +69,7 @@ class Embedder:
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors (texts, 384). Raises EmbeddingModelMissing."""
+        texts = [text[:LONGEST] for text in texts]
         hashes = [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest() for text in texts]
         wanted = dict(zip(hashes, texts, strict=True))
         with self.kernel.look(self.actor) as ctx:

@@ -181,10 +181,8 @@ def _scored(ctx: Context, rows: Sequence[Row]) -> list[Row]:
 def _dataset(ctx: Context, monitor: DriftMonitor, where: DatasetReference) -> Side:
     version = data.get_version(ctx, where.dataset)
     split = where.split or version.splits[0].name
-    table = data.rows(ctx.kernel, version, split)
-    # Ids are hashes of the rows: the smallest are a fair draw, and the same one each time.
-    ordered = sorted(table.to_pylist(), key=lambda row: str(row["id"]))
-    found = [row for row in ordered if _text(version, row) is not None]
+    most = monitor.reference_rows + LEARNT_FROM
+    found = [row for row in _first_rows(ctx, version, split, most) if _text(version, row) is not None]
     chosen, left = found[: monitor.reference_rows], found[monitor.reference_rows :]
     scores = _old_scores(ctx, monitor, version) if "scores" in monitor.fields else {}
     rows = [
@@ -201,6 +199,12 @@ def _dataset(ctx: Context, monitor: DriftMonitor, where: DatasetReference) -> Si
     if "outputs" in monitor.fields:
         notes.append("A dataset holds wanted answers, not given ones: outputs are compared by their labels only.")
     return Side(label=f"{version.ref} {split}", rows=rows, notes=notes, labelled=_labelled(ctx, version, split, left))
+
+
+def _first_rows(ctx: Context, version: DatasetVersion, split: str, most: int) -> list[dict[str, Any]]:
+    """Rows with the smallest ids: ids are hashes of the rows, so these are a fair draw, and the same one each time."""
+    rows: list[dict[str, Any]] = data.rows(ctx.kernel, version, split).sort_by("id").slice(0, most).to_pylist()
+    return rows
 
 
 def _labels_answers(monitor: DriftMonitor) -> bool:
@@ -227,7 +231,7 @@ def _labelled(ctx: Context, version: DatasetVersion, split: str, left: Sequence[
     rows = list(left)
     for other in version.splits:
         if other.name != split and len(rows) < LEARNT_FROM:
-            rows += sorted(data.rows(ctx.kernel, version, other.name).to_pylist(), key=lambda row: str(row["id"]))
+            rows += _first_rows(ctx, version, other.name, LEARNT_FROM)
     rows = rows[:LEARNT_FROM]
     return Labelled(texts=[row["text"] for row in rows], labels=[row["label"] for row in rows])
 

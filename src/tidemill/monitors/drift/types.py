@@ -97,7 +97,7 @@ class MinimumEffects(Body):
     mmd: float = Field(default=0.02, ge=0, description="Maximum mean discrepancy, as a distance between 0 and 1.4.")
     ks: float = Field(default=0.1, ge=0, lt=1, description="Largest gap between two distributions of a number.")
     share: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of rows that changed their group (total variation)."
+        default=0.075, ge=0, lt=1, description="Share of rows that changed their group (total variation)."
     )
 
 
