@@ -170,12 +170,12 @@ def test_what_was_to_be_told_survives_kill_9(tmp_path: Path, receiver: Receiver)
         with server.client() as client:
             client.notifiers.put("ops", kind="webhook", url=receiver.url)
             delivery = client.notifiers.test("ops")
-            assert until(lambda: client.notifiers.deliveries("ops").items[0].attempts > 0)
+            assert until(lambda: client.notifiers.deliveries("ops").items[0].attempts > 0, 60)
         server.kill()
         receiver.behaviour = "ok"
         server.start()
         with server.client() as client:
-            assert until(lambda: client.notifiers.deliveries("ops").items[0].state == "sent", 30)
+            assert until(lambda: client.notifiers.deliveries("ops").items[0].state == "sent", 60)
         assert {headers["tidemill-delivery"] for headers, _ in receiver.got} == {delivery.id}
     finally:
         server.stop()
