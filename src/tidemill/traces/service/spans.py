@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.wire import Page
-from tidemill.traces.store import TraceStore, day_at, listing, minutes, trees
+from tidemill.traces.store import TraceStore, day_at, listing, minutes, replies, trees
 from tidemill.traces.store import series as sums
 from tidemill.traces.store.minutes import MinuteCount
 from tidemill.traces.store.rollups import Sums
@@ -39,7 +39,6 @@ from tidemill.traces.types import (
 )
 from tidemill.traces.writer import TraceWriter
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 MINUTES_KEPT = timedelta(hours=48)
 MOST_STEPS = 10_000
 SHORTEST = 6
@@ -140,21 +139,7 @@ def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
     """The span of a reply, such as `chatcmpl-…`; None when no span that is kept has this id."""
-    return trees.response(_store(ctx), response_id, _day_in(response_id))
-
-
-def _day_in(response_id: str) -> date | None:
-    """The day that our own ids tell: their first digits are milliseconds."""
-    prefix, _, digits = response_id.partition("-")
-    if prefix != "chatcmpl" or len(digits) != 24 or not set(digits) <= set(_ALPHABET):
-        return None
-    number = 0
-    for digit in digits:
-        number = number * 32 + _ALPHABET.index(digit)
-    try:
-        return date.fromtimestamp((number >> 72) / 1000)
-    except (ValueError, OverflowError, OSError):
-        return None
+    return trees.response(_store(ctx), response_id, replies.day_in(response_id))
 
 
 def search(

@@ -13,9 +13,12 @@ from tidemill.traces.store.days import Days
 from tidemill.traces.store.postgres import PostgresDays
 from tidemill.traces.store.rollups import MINUTE
 from tidemill.traces.store.sqlite import SqliteDays
+from tidemill.traces.store.strings import CACHED
 from tidemill.traces.types import DayUse, SpanRecord
 
 DAY_NS = 86_400_000_000_000
+DAYS_READ = 16
+"""Days whose strings are held for reading."""
 
 
 class TraceStore:
@@ -32,6 +35,7 @@ class TraceStore:
         self._numbers: dict[date, dict[str, int]] = {}
         self._texts: dict[date, dict[int, str]] = {}
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._compressor = compressor()
 
     def write(self, records: Sequence[SpanRecord]) -> int:
@@ -64,8 +68,15 @@ class TraceStore:
         return stored
 
     def texts(self, day: date) -> dict[int, str]:
-        """The strings of a day that were read before."""
-        return self._texts.setdefault(day, {})
+        """The strings of a day that were read before: one dict for all threads, replaced when it grows too large."""
+        with self._reading:
+            held = self._texts.pop(day, None)
+            if held is None or len(held) > CACHED:
+                held = {}
+            self._texts[day] = held
+            while len(self._texts) > DAYS_READ:
+                del self._texts[next(iter(self._texts))]
+        return held
 
     def use(self, day: date) -> DayUse | None:
         """What a day takes up; None when there is none."""
@@ -91,8 +102,10 @@ class TraceStore:
         """Remove a day; returns the bytes it took."""
         with self._lock:
             self._numbers.pop(day, None)
+            size = self.days.erase(day)
+        with self._reading:
             self._texts.pop(day, None)
-            return self.days.erase(day)
+        return size
 
     def close(self) -> None:
         """Give back what is held."""

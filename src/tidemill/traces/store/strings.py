@@ -58,10 +58,8 @@ def number_of(look: Look, text: str) -> int | None:
 
 
 def texts_of(look: Look, numbers: Iterable[int | None], known: dict[int, str]) -> dict[int, str]:
-    """The strings with these numbers. `known` is filled on the way; numbers of one day never change."""
+    """The strings with these numbers. `known` is filled on the way, and never emptied: other threads read it too."""
     missing = sorted({number for number in numbers if number is not None and number not in known})
-    if len(known) > CACHED:
-        known.clear()
     for chunk in chunks(missing):
         marks = ",".join("?" * len(chunk))
         known.update(look.rows(f"SELECT id, text FROM strings WHERE id IN ({marks})", chunk))
