@@ -52,6 +52,8 @@ class Size:
         }
     )
     reproof: dict[str, Any] = field(default_factory=lambda: {"rows": 64, "margin": 0.12, "max_tokens": 16})
+    gain: float = 0.1
+    """The improvement that the gate on texted questions should be able to see."""
     margin: float = 0.05
     """How much worse the retrained release may be on the first questions."""
 

@@ -185,14 +185,12 @@ def _rule(answers: int) -> dict[str, Any]:
 
 
 def _loop(stage: Stage) -> dict[str, Any]:
-    dataset, tuned = stage.facts["dataset"], stage.facts["tuning"]
-    merged = next(o.ref for o in tuned.outputs if o.kind == "merged")
-    old, new = stage.facts["eval_set"].name, f"{TEXTED}-test"
+    tuned = stage.facts["tuning"]
     return {
         "version": 1,
         "name": PIPELINE,
         "description": "Answers a question with its type; learns from what users correct.",
-        "model": merged,
+        "model": next(o.ref for o in tuned.outputs if o.kind == "merged"),
         "prompt": f"{PROMPT}@production",
         "data": {
             "dataset": CORE,
@@ -204,36 +202,38 @@ def _loop(stage: Stage) -> dict[str, Any]:
             "training": stage.size.retraining,
             "proof": stage.size.reproof,
         },
+        "release": {"name": RELEASE, "sampling": SAMPLING, "note": "learnt from what users corrected"},
+        **_judged(stage),
+        **_shipped(),
+        **_watched(stage),
+    }
+
+
+def _judged(stage: Stage) -> dict[str, Any]:
+    dataset = stage.facts["dataset"]
+    old, new = stage.facts["eval_set"].name, f"{TEXTED}-test"
+    first = {"dataset": f"{dataset.dataset}@{dataset.version}", "split": "test", "limit": stage.size.questions}
+    kept = {"kind": "non_inferiority", "margin": stage.size.margin}
+    return {
         "evals": [
-            {
-                "name": old,
-                "dataset": f"{dataset.dataset}@{dataset.version}",
-                "split": "test",
-                "limit": stage.size.questions,
-                "scorers": scorers(),
-            },
+            {"name": old, **first, "scorers": scorers()},
             {"name": new, "dataset": TEXTED, "split": "test", "scorers": scorers()},
         ],
-        "release": {"name": RELEASE, "sampling": SAMPLING, "note": "learnt from what users corrected"},
         "gates": [
-            {"name": "better-on-texted", "eval": new, "metric": METRIC, "minimum_effect": 0.1},
-            {
-                "name": "forgets-nothing",
-                "eval": old,
-                "metric": METRIC,
-                "kind": "non_inferiority",
-                "margin": stage.size.margin,
-            },
+            {"name": "better-on-texted", "eval": new, "metric": METRIC, "minimum_effect": stage.size.gain},
+            {"name": "forgets-nothing", "eval": old, "metric": METRIC, **kept},
         ],
-        "environments": [
-            "dev",
-            "qa",
-            {
-                "name": "prod",
-                "approval": True,
-                "rollout": {"steps": [{"weight": 10}, _rule(20), {"weight": 50}, _rule(60), {"weight": 100}]},
-            },
-        ],
+    }
+
+
+def _shipped() -> dict[str, Any]:
+    steps = [{"weight": 10}, _rule(20), {"weight": 50}, _rule(60), {"weight": 100}]
+    return {"environments": ["dev", "qa", {"name": "prod", "approval": True, "rollout": {"steps": steps}}]}
+
+
+def _watched(stage: Stage) -> dict[str, Any]:
+    dataset = stage.facts["dataset"]
+    return {
         "monitors": [
             {
                 "name": MONITOR,
