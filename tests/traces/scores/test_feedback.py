@@ -137,8 +137,7 @@ def test_each_item_of_a_bulk_is_answered_apart(kernel: Kernel) -> None:
     store(kernel, *(answer(n) for n in range(5)))
     items: list[dict[str, object]] = [{"response_id": f"chatcmpl-{n}", "thumbs": "up"} for n in (4, 2, 0)]
     items[1:1] = [{"response_id": "chatcmpl-none", "thumbs": "up"}, {"response_id": "chatcmpl-1", "thumb": "up"}]
-    with kernel.work(OWNER) as ctx:
-        reply = service.give_feedback_bulk(ctx, FeedbackBulk.model_validate({"items": items}))
+    reply = service.give_feedback_bulk(kernel, OWNER, FeedbackBulk.model_validate({"items": items}))
     assert (reply.kept, reply.refused) == (3, 2)
     assert [i.score.response_id if i.score else i.error.code for i in reply.items] == [
         "chatcmpl-4",
@@ -232,8 +231,7 @@ def test_two_requests_at_once_leave_one_score(kernel: Kernel) -> None:
     ]
 
     def send(body: dict[str, object]) -> int:
-        with kernel.work(OWNER) as ctx:
-            return service.give_feedback_bulk(ctx, FeedbackBulk.model_validate(body)).kept
+        return service.give_feedback_bulk(kernel, OWNER, FeedbackBulk.model_validate(body)).kept
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(send, bodies)) == [30] * 4

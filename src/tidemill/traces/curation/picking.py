@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from tidemill.core.context import Context
 from tidemill.traces.scores import store as scores
 from tidemill.traces.scores.targets import by_release_id, known_user, spans_of
-from tidemill.traces.store import TraceStore, trees
+from tidemill.traces.store import TraceStore, replies, trees
 from tidemill.traces.types.curation import AnswersUnknown, ToDataset
 from tidemill.traces.types.queries import TraceFilter
 from tidemill.traces.types.scores import Score, ScoreFilter
@@ -59,9 +59,10 @@ def pick(ctx: Context, spec: ToDataset) -> list[Picked]:
 
 def _by_response(ctx: Context, ids: Iterable[str]) -> list[SpanDetail]:
     store = ctx.kernel.part(TraceStore)
-    found = {ref: trees.response(store, ref, None) for ref in dict.fromkeys(ids)}
-    _check([ref for ref, span in found.items() if span is None], "response ids")
-    return [known_user(store, span) for span in found.values() if span is not None]
+    wanted = list(dict.fromkeys(ids))
+    found = replies.found(store, wanted, payload=True)
+    _check([ref for ref in wanted if ref not in found], "response ids")
+    return [known_user(store, found[ref]) for ref in wanted]
 
 
 def _check(lacking: Sequence[str], what: str) -> None:

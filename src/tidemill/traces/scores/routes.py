@@ -45,7 +45,7 @@ def give_feedback(body: Feedback, door: Entry) -> Score:
 @router.post("/feedback/bulk", openapi_extra=role("viewer"))
 def give_feedback_bulk(body: FeedbackBulk, door: Entry) -> BulkReply:
     """Up to 1,000 pieces of feedback; each is answered apart."""
-    return door.work(service.give_feedback_bulk, body)
+    return service.give_feedback_bulk(door.kernel, door.actor, body)
 
 
 @router.post("/scores", status_code=201, openapi_extra=role("developer"))

@@ -8,14 +8,15 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.context import Actor, Context
 from tidemill.core.errors import TidemillError, first_fault
+from tidemill.core.kernel import Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.traces.masking.mask import Mask
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.scores import store
-from tidemill.traces.scores.targets import Judged, by_release_id, find
+from tidemill.traces.scores.targets import Judged, by_release_id, find, find_all
 from tidemill.traces.types.scores import (
     BulkItem,
     BulkReply,
@@ -30,6 +31,7 @@ from tidemill.traces.types.scores import (
     ScoreSeries,
     ScoreSource,
     SeriesKey,
+    TargetUnknown,
 )
 
 CORRECTED = "feedback.corrected"
@@ -58,11 +60,11 @@ def give_feedback(ctx: Context, body: Feedback) -> Score:
     Masking rules take out of it what they take out of spans.
     Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
     """
-    return _give(ctx, body, ctx.kernel.part(Masker).for_work(ctx))
+    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.part(Masker).for_work(ctx))
+    return keep(ctx, judged, verdict)
 
 
-def _give(ctx: Context, body: Feedback, mask: Mask) -> Score:
-    judged = find(ctx, body)
+def _verdict(ctx: Context, body: Feedback, judged: Judged, mask: Mask) -> tuple[Judged, Verdict]:
     _allow(ctx, judged)
     user = mask.identity(body.user) if body.user is not None else None
     verdict = Verdict(
@@ -74,31 +76,42 @@ def _give(ctx: Context, body: Feedback, mask: Mask) -> Score:
         comment=mask.text(body.comment) if body.comment is not None else None,
         correction=mask.value(body.correction),
     )
-    return keep(ctx, judged.of(user), verdict)
+    return judged.of(user), verdict
 
 
-def give_feedback_bulk(ctx: Context, body: FeedbackBulk) -> BulkReply:
-    """Keep many; what is wrong with one item is the answer to that item and keeps back no other."""
+def give_feedback_bulk(kernel: Kernel, actor: Actor, body: FeedbackBulk) -> BulkReply:
+    """Keep many; what is wrong with one item is the answer to that item and keeps back no other.
+
+    The calls are looked up before the transaction that writes, which is short.
+    """
     answers: dict[int, BulkItem] = {}
-    found: list[tuple[str, int, Feedback]] = []
+    with kernel.look(actor) as ctx:
+        said = _read(ctx, body, answers)
+    with kernel.work(actor) as ctx:
+        kept = keep_all(ctx, list(said.values()))
+    answers |= {place: BulkItem(score=score, error=None) for place, score in zip(said, kept, strict=True)}
+    items = [answers[place] for place in range(len(body.items))]
+    return BulkReply(kept=len(kept), refused=len(items) - len(kept), items=items)
+
+
+def _read(ctx: Context, body: FeedbackBulk, answers: dict[int, BulkItem]) -> dict[int, tuple[Judged, Verdict]]:
+    """Place -> what is to be kept; what is wrong goes into `answers`."""
+    items: dict[int, Feedback] = {}
     for place, item in enumerate(body.items):
         try:
-            read = Feedback.model_validate(item)
-            found.append((find(ctx, read).trace_id, place, read))
+            items[place] = Feedback.model_validate(item)
         except ValidationError as error:
             answers[place] = BulkItem(score=None, error=_invalid(error).body())
-        except TidemillError as error:
-            answers[place] = BulkItem(score=None, error=error.body())
     mask = ctx.kernel.part(Masker).for_work(ctx)
-    # One order for everybody, so that two bulk requests never wait for each other.
-    for _, place, read in sorted(found, key=lambda entry: entry[:2]):
+    said: dict[int, tuple[Judged, Verdict]] = {}
+    for (place, read), judged in zip(items.items(), find_all(ctx, list(items.values())), strict=True):
         try:
-            answers[place] = BulkItem(score=_give(ctx, read, mask), error=None)
+            if isinstance(judged, TargetUnknown):
+                raise judged
+            said[place] = _verdict(ctx, read, judged, mask)
         except TidemillError as error:
             answers[place] = BulkItem(score=None, error=error.body())
-    items = [answers[place] for place in range(len(body.items))]
-    kept = sum(item.score is not None for item in items)
-    return BulkReply(kept=kept, refused=len(items) - kept, items=items)
+    return said
 
 
 def _invalid(error: ValidationError) -> FeedbackInvalid:
@@ -132,23 +145,33 @@ def record(ctx: Context, body: ScoreCreate) -> Score:
 
 def keep(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
     """Write a verdict, over the one that its author gave before."""
-    made = _score(ctx, judged, verdict)
+    return keep_all(ctx, [(judged, verdict)])[0]
+
+
+def keep_all(ctx: Context, said: Sequence[tuple[Judged, Verdict]]) -> list[Score]:
+    """Write verdicts, each over the one that its author gave before; what says the same again stays as it is."""
+    made = [_score(ctx, judged, verdict) for judged, verdict in said]
     before = store.same(ctx.conn, made)
-    if before is None:
-        made = made.model_copy(update={"id": store.put(ctx.conn, made)})
-    else:
-        made = made.model_copy(update={"id": before.id})
-        if made.model_copy(update={"at": before.at}) == before:
-            return before
-        store.replace(ctx.conn, made)
-    if made.correction is not None and (before is None or before.correction != made.correction):
-        events.emit(ctx, CORRECTED, made.id, {"trace_id": made.trace_id, "name": made.name, "author": made.author})
-    return made
+    changed = [score for score in made if not _equal(score, before.get(store.key_of(score)))]
+    store.put(ctx.conn, changed)
+    after = store.same(ctx.conn, changed) if changed else {}
+    for score in changed:
+        key = store.key_of(score)
+        old = before.get(key)
+        if score.correction is not None and (old is None or old.correction != score.correction):
+            told = {"trace_id": score.trace_id, "name": score.name, "author": score.author}
+            events.emit(ctx, CORRECTED, after[key].id, told)
+    kept = before | after
+    return [kept[store.key_of(score)] for score in made]
+
+
+def _equal(score: Score, before: Score | None) -> bool:
+    return before is not None and score.model_copy(update={"id": before.id, "at": before.at}) == before
 
 
 def keep_many(ctx: Context, said: Sequence[tuple[Judged, Verdict]]) -> None:
-    """Write many verdicts without corrections at once, each over the one that its author gave before."""
-    store.put_many(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in said])
+    """Write many verdicts without corrections and without looking, each over the one that its author gave before."""
+    store.put(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in said])
 
 
 def _score(ctx: Context, judged: Judged, verdict: Verdict) -> Score:

@@ -61,39 +61,32 @@ def target_of(trace_id: str, span_id: str | None) -> str:
     return trace_id if span_id is None else f"{trace_id}:{span_id}"
 
 
-def same(conn: sa.Connection, score: Score) -> Score | None:
-    """The score that `score` would replace."""
-    key = (
-        scores.c.target == target_of(score.trace_id, score.span_id),
-        scores.c.name == score.name,
-        scores.c.source == score.source,
-        scores.c.author == score.author,
-        scores.c.recorded_by == score.recorded_by,
-    )
-    return _first(conn, sa.select(scores).where(*key))
+def key_of(score: Score) -> tuple[str, ...]:
+    """What tells a score from every other, whatever it says."""
+    return target_of(score.trace_id, score.span_id), score.name, score.source, score.author, score.recorded_by
 
 
-def put(conn: sa.Connection, score: Score) -> str:
-    """Write a score and return its id: the one it has already when its author has just judged elsewhere at once."""
-    return str(conn.execute(_upsert(conn).returning(scores.c.id), _values(score)).scalar_one())
+def same(conn: sa.Connection, made: Sequence[Score]) -> dict[tuple[str, ...], Score]:
+    """Key -> the score that is kept under it, for those of `made` that have one."""
+    found: dict[tuple[str, ...], Score] = {}
+    targets = sorted({target_of(score.trace_id, score.span_id) for score in made})
+    givers = {score.recorded_by for score in made}
+    for begin in range(0, len(targets), 500):
+        part = targets[begin : begin + 500]
+        query = sa.select(scores).where(scores.c.target.in_(part), scores.c.recorded_by.in_(givers))
+        found |= {key_of(score): score for score in _all(conn, query)}
+    return found
 
 
-def _upsert(conn: sa.Connection) -> Any:
-    statement = (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(scores)
-    fresh = {name: statement.excluded[name] for name in (c.name for c in scores.c) if name not in ("id", *_UNIQUE)}
-    return statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh)
-
-
-def put_many(conn: sa.Connection, made: Sequence[Score]) -> None:
+def put(conn: sa.Connection, made: Sequence[Score]) -> None:
     """Write scores; one that its author gave before keeps its id and gets the new content."""
-    if made:
-        statement = _upsert(conn)
-        conn.execute(statement, [_values(score) for score in made])
-
-
-def replace(conn: sa.Connection, score: Score) -> None:
-    """Write over the score with this id."""
-    conn.execute(scores.update().where(scores.c.id == score.id).values(**_values(score)))
+    if not made:
+        return
+    statement = (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(scores)
+    fresh = {column.name: statement.excluded[column.name] for column in scores.c if column.name not in ("id", *_UNIQUE)}
+    upsert = statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh)
+    # One order for everybody, so that two requests about the same answers never wait for each other.
+    conn.execute(upsert, [_values(score) for score in sorted(made, key=key_of)])
 
 
 def delete(conn: sa.Connection, score_id: str) -> None:

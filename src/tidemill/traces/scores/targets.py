@@ -1,13 +1,13 @@
 """What a judgement is about: the span behind an id, and what a score copies from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 from tidemill.core import lineage
 from tidemill.core.context import Context
-from tidemill.traces.store import TraceStore, trees
+from tidemill.traces.store import TraceStore, replies, trees
 from tidemill.traces.types import Span, SpanDetail, TraceFilter
 from tidemill.traces.types.scores import ReleaseUnknown, ScoreFilter, Target, TargetUnknown
 
@@ -54,12 +54,32 @@ def by_release_id(ctx: Context, wanted: F) -> F:
 
 def find(ctx: Context, target: Target) -> Judged:
     """What is judged. Raises TargetUnknown."""
+    found = find_all(ctx, [target])[0]
+    if isinstance(found, TargetUnknown):
+        raise found
+    return found
+
+
+def find_all(ctx: Context, targets: Sequence[Target]) -> list[Judged | TargetUnknown]:
+    """What is judged by each, or that it is not known; response ids are looked up together."""
     store = ctx.kernel.part(TraceStore)
+    ids = [target.response_id for target in targets if target.response_id is not None]
+    answered = replies.found(store, ids, payload=False) if ids else {}
+    found: list[Judged | TargetUnknown] = []
+    for target in targets:
+        try:
+            found.append(_find(store, target, answered))
+        except TargetUnknown as error:
+            found.append(error)
+    return found
+
+
+def _find(store: TraceStore, target: Target, answered: Mapping[str, SpanDetail]) -> Judged:
     if target.response_id is not None:
-        found = trees.response(store, target.response_id, None)
-        if found is None:
+        reply = answered.get(target.response_id)
+        if reply is None:
             raise _unknown(f"No recorded call has the response id {target.response_id!r}.", "response_id")
-        return of_span(known_user(store, found))
+        return of_span(known_user(store, reply))
     assert target.trace_id is not None
     if target.span_id is not None:
         span = trees.span(store, bytes.fromhex(target.trace_id), bytes.fromhex(target.span_id))
