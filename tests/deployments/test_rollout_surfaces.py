@@ -19,7 +19,7 @@ from tidemill.core.context import OWNER, Context
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
-from tidemill.deployments import service
+from tidemill.deployments import service, unit
 from tidemill.deployments.retirements import headers
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import NothingToRetire, Retired, RetirementCreate, SunsetPassed
@@ -112,9 +112,11 @@ def test_the_headers_are_those_of_the_standards(ctx: Context, tmp_path: Path) ->
     make_release(ctx, tmp_path)
     live(ctx, "hello")
     sunset = datetime(2099, 12, 31, 18, 0, tzinfo=UTC)
+    assert unit.cards(ctx)[0].shutdown_date is None
     made = retirements.announce(ctx, RetirementCreate(name="hello", sunset=sunset, successor="prod/help")).items[0]
     assert dict(headers.of(made)) == {
         b"deprecation": f"@{int(ctx.now.timestamp())}".encode(),
         b"sunset": b"Thu, 31 Dec 2099 18:00:00 GMT",
         b"link": b'</v1/models/prod%2Fhelp>; rel="successor-version"',
     }
+    assert (unit.cards(ctx)[0].id, unit.cards(ctx)[0].shutdown_date) == ("dev/hello", int(sunset.timestamp()))

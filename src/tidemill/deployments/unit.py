@@ -6,6 +6,7 @@ from typing import Any
 from tidemill.core.context import Context
 from tidemill.core.errors import NotFound
 from tidemill.deployments import store
+from tidemill.deployments.retirements import service as retirements
 from tidemill.gateway.types import ModelCard, Target, unknown_model
 from tidemill.prompts.types import Message
 from tidemill.registry import service as registry
@@ -72,9 +73,12 @@ def named(ctx: Context, name: str) -> Unit:
 def cards(ctx: Context) -> list[ModelCard]:
     """Every name that can be asked for: environments first, then releases and aliases."""
     found: dict[str, ModelCard] = {}
+    ending = {r.model: int(r.sunset.timestamp()) for r in retirements.standing(ctx)}
     for deployment in store.active(ctx.conn):
         if deployment.state == "live":
-            _add(found, f"{deployment.environment}/{deployment.name}", deployment.requested_at.timestamp())
+            name = f"{deployment.environment}/{deployment.name}"
+            created = int(deployment.requested_at.timestamp())
+            found.setdefault(name, ModelCard(id=name, created=created, shutdown_date=ending.get(name)))
     for release in releases.list_releases(ctx, cursor=None, limit=_LISTED).items:
         _add(found, release.name, release.created_at.timestamp())
         _add(found, release.ref, release.created_at.timestamp())

@@ -33,6 +33,7 @@ from tidemill.deployments.rollouts.types import (
     RolloutStep,
     ShadowPair,
     ShadowStep,
+    Step,
     WeightStep,
 )
 from tidemill.deployments.types import Deployment
@@ -71,14 +72,25 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
         rollout_id=rollout_id,
     )
     orders.place(ctx, deployment)
-    rollout = Rollout(
-        id=rollout_id,
+    rollout = _ordered(ctx, body, deployment, baseline, steps)
+    store.insert(ctx.conn, rollout)
+    node = lineage.Node(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
+    parents = [(deployment.id, "rolls_out")] + ([(baseline.id, "compares_with")] if baseline else [])
+    lineage.record(ctx, node, parents)
+    return _move(ctx, rollout, "ordered", rollout.reason or "")
+
+
+def _ordered(
+    ctx: Context, body: RolloutCreate, deployment: Deployment, baseline: Deployment | None, steps: list[Step]
+) -> Rollout:
+    return Rollout(
+        id=deployment.rollout_id or "",
         environment=body.environment,
-        name=release.name,
+        name=deployment.name,
         strategy=body.strategy,
         state="starting",
-        release_id=release.id,
-        release=release.ref,
+        release_id=deployment.release_id,
+        release=deployment.release,
         baseline_release_id=baseline.release_id if baseline else None,
         baseline_release=baseline.release if baseline else None,
         deployment_id=deployment.id,
@@ -97,11 +109,6 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
         began_at=None,
         ended_at=None,
     )
-    store.insert(ctx.conn, rollout)
-    node = lineage.Node(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
-    parents = [(deployment.id, "rolls_out")] + ([(baseline.id, "compares_with")] if baseline else [])
-    lineage.record(ctx, node, parents)
-    return _move(ctx, rollout, "ordered", rollout.reason or "")
 
 
 def get(ctx: Context, rollout_id: str) -> Rollout:
