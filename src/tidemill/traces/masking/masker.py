@@ -54,14 +54,14 @@ class Masker:
 
     def for_work(self, ctx: Context) -> Mask:
         """A mask for one unit of work, in whichever thread it runs: for what people say about spans."""
-        return mask_of(
-            self.always, store.every(ctx.conn), content=True, salt=store.salt(ctx.conn, "pseudonyms") or ""
-        )
+        return mask_of(self.always, store.every(ctx.conn), content=True, salt=store.salt(ctx.conn, "pseudonyms") or "")
 
     def _load(self) -> Mask:
         with self._kernel.look(SYSTEM) as ctx:
             rules, salt = store.every(ctx.conn), store.salt(ctx.conn, "pseudonyms")
-        return mask_of(self.always, rules, content=self.content, salt=salt or self._make_salt())
+        if salt is None and (rules or self.always):
+            salt = self._make_salt()
+        return mask_of(self.always, rules, content=self.content, salt=salt or "")
 
     def _make_salt(self) -> str:
         """Pseudonyms of one database agree, and nobody outside can make them from a list of addresses."""
