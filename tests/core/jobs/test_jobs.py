@@ -7,7 +7,7 @@ from tests.core.jobs.kinds import KINDS, ended, get, note, open_kernel, read, su
 from tidemill.core import events
 from tidemill.core.context import OWNER, Actor
 from tidemill.core.errors import Unavailable
-from tidemill.core.jobs import runner
+from tidemill.core.jobs import runner, store
 from tidemill.core.jobs.types import JobEnded, JobKeyReused, JobKindUnknown, JobNotEnded, JobNotFound
 from tidemill.core.kernel import Kernel
 
@@ -206,6 +206,34 @@ def test_a_job_that_waits_for_another_one_can_be_cancelled(kernel: Kernel, path:
     with kernel.work(OWNER) as ctx:
         kernel.jobs.cancel(ctx, job.id)
     assert ended(kernel, job.id).state == "cancelled"
+
+
+def test_a_waiting_job_outlasts_a_database_that_goes_away(
+    kernel: Kernel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(kernel, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
+    until(lambda: get(kernel, job.id).waiting_for == "line")
+    gone = 0
+    real = store.hear
+
+    def away(*args: object) -> None:
+        nonlocal gone
+        gone += 1
+        if gone < 3:
+            raise Unavailable("The database does not answer.")
+        real(*args)
+
+    monkeypatch.setattr(store, "hear", away)
+    for _ in range(3):
+        with kernel.work(OWNER) as ctx:
+            kernel.jobs.signal(ctx, job.id, "line")
+        seen = gone
+        until(lambda seen=seen: gone > seen)
+    assert get(kernel, job.id).state == "running"
+    note(str(path), "go")
+    with kernel.work(OWNER) as ctx:
+        kernel.jobs.signal(ctx, job.id, "line")
+    assert ended(kernel, job.id, timeout=10).state == "succeeded"
 
 
 def test_a_result_too_large_is_refused(kernel: Kernel) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tidemill.core.context import Actor, Context
-from tidemill.core.errors import ErrorBody, TidemillError, rebuild
+from tidemill.core.errors import ErrorBody, TidemillError, Unavailable, rebuild
 from tidemill.core.jobs import store
 from tidemill.core.jobs.compute import ComputeStatus, Resources
 from tidemill.core.jobs.durable import AGAIN_FROM
@@ -185,7 +185,7 @@ class JobContext:
 
         It is no step: what `look` reads is kept elsewhere, so after a crash or an upgrade it is simply read again.
         While it waits, the job gives its place to another. `look` is called every `poll` seconds, and at once
-        after a signal on `topic`.
+        after a signal on `topic`. A database that goes away meanwhile is waited for too.
         """
         found = look()
         if found is not None:
@@ -193,16 +193,30 @@ class JobContext:
         with self._running.given_way():
             self._set_waiting(topic)
             try:
-                while True:
-                    self._running.nudge.clear()
-                    with self.work() as ctx:
-                        store.hear(ctx.conn, self.id, topic)
-                    if (found := look()) is not None:
-                        return found
-                    self.check_cancelled()
+                while (found := self._look_again(topic, look)) is None:
                     self._running.nudge.wait(poll)
             finally:
-                self._set_waiting(None)
+                self._wait_no_longer()
+        return found
+
+    def _look_again(self, topic: str, look: Callable[[], T | None]) -> T | None:
+        self._running.nudge.clear()
+        try:
+            with self.work() as ctx:
+                store.hear(ctx.conn, self.id, topic)
+            found = look()
+            if found is None:
+                self.check_cancelled()
+        except Unavailable as trouble:
+            logger.warning("Job %s goes on waiting for %s: %s", self.id, topic, trouble)
+            return None
+        return found
+
+    def _wait_no_longer(self) -> None:
+        try:
+            self._set_waiting(None)
+        except Unavailable as trouble:  # it is cleared when the job ends, too
+            logger.warning("Job %s is shown as waiting: %s", self.id, trouble)
 
     def wait_job(self, job_id: str, watch: Callable[[Job], None] | None = None) -> Job:
         """The job `job_id` once it has ended, well or badly. `watch` is given it at each look.
