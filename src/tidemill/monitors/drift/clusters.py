@@ -144,6 +144,8 @@ def nearest(
 
 
 def largest_share(users: Sequence[str | None], among: NDArray[np.bool_]) -> float | None:
-    """The share of the rows `among` that the busiest user sent; None when no user is known."""
+    """The share of the rows `among` that the busiest user sent; None when fewer than two users are known at all."""
+    if len({user for user in users if user is not None}) < 2:
+        return None
     known = [user for user, wanted in zip(users, among, strict=True) if wanted and user is not None]
     return Counter(known).most_common(1)[0][1] / len(known) if known else None

@@ -155,7 +155,7 @@ def _row(span: SpanDetail, read: Callable[[str], str | None] | None) -> Row:
         label=read(output) if read is not None and output else None,
         finish=span.finish_reason,
         session=span.session,
-        user=span.user or span.key_id,
+        user=span.user,
         at=span.start,
     )
 

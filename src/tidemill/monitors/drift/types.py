@@ -1,6 +1,6 @@
 """Drift monitors: what is compared with what, and what a check found."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -248,16 +248,3 @@ class DriftReport(Value):
     def strongest(self) -> DriftTest | None:
         """The test with the smallest adjusted p-value; of equals the one furthest above its minimum effect."""
         return min(self.tests, key=lambda t: (t.adjusted_p, t.minimum_effect - t.effect), default=None)
-
-
-class DriftEvidence(Value):
-    """A report as an alert or a trigger quotes it."""
-
-    report_id: str
-    monitor: str
-    verdict: DriftVerdict
-    summary: str
-    test: str | None
-    p_value: float | None
-    effect: float | None
-    figures: dict[str, Any] = Field(default_factory=dict)
