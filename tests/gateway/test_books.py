@@ -148,6 +148,19 @@ def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(kern
         assert [c.id for c in service.listing(ctx).items] == [good.response_id]
 
 
+def test_one_that_cannot_be_written_does_not_hold_up_those_that_wait_with_it(kernel: Kernel, books: Bookkeeper) -> None:
+    good, bad, other = call(), call(), call()
+    bad.duration_ns = "long"  # type: ignore[assignment]
+
+    async def run() -> None:
+        with away(kernel, TracesUnavailable("The database is away.")):
+            await asyncio.gather(*(books.record(span) for span in (good, bad, other)))
+        await books.close()
+        assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 1, 0)
+
+    asyncio.run(run())
+
+
 def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) -> None:
     other = Actor(id="per_2", name="olga", roles=frozenset({"viewer"}))
     elsewhere = Target(base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 
-from tidemill.core.errors import Failed, TidemillError
+from tidemill.core.errors import StorageFull, TidemillError, Unavailable
 from tidemill.gateway.types import Books
 from tidemill.traces.service import TraceWriter
 from tidemill.traces.types import SpanRecord
@@ -17,6 +17,9 @@ CAPACITY = 10_000
 """Calls kept while the store is down; beyond it the oldest are lost, counted and logged."""
 RETRY_S = 1.0
 GROUP = 256
+
+PASSING = (Unavailable, StorageFull)
+"""What may be over at the next attempt. Whatever else the store says of a call, it will say again."""
 
 Entry = tuple[SpanRecord, "asyncio.Future[None]"]
 
@@ -63,13 +66,13 @@ class Bookkeeper:
     def _told(self, entry: Entry, done: "asyncio.Future[None]") -> None:
         self._under_way -= 1
         if done.cancelled():
-            self._keep(entry, Failed("The writer stopped."))
+            self._keep(entry, Unavailable("The writer stopped."))
             return
         error = done.exception()
         if error is None:
             self._recorded += 1
             _release(entry)
-        elif isinstance(error, TidemillError) and not isinstance(error, Failed):
+        elif isinstance(error, PASSING):
             self._keep(entry, error)
         else:
             log.error("call %s was answered but cannot be recorded: %s", entry[0].response_id, error)
@@ -100,11 +103,11 @@ class Bookkeeper:
             group = [self._backlog[at] for at in range(min(GROUP, len(self._backlog)))]
             try:
                 await self._writer.submit([span for span, _ in group])
-            except Failed:
-                await self._one_by_one(group)
-            except TidemillError as error:
+            except PASSING as error:
                 log.error("%d calls wait to be recorded: %s", len(self._backlog), error.message)
                 return False
+            except TidemillError:
+                await self._one_by_one(group)
             else:
                 self._recorded += len(group)
                 self._drop(group)
@@ -115,8 +118,12 @@ class Bookkeeper:
         """One of a group cannot be stored whatever is done: the others must not be lost for it."""
         self._drop(group, written=False)
         for entry in group:
+            try:
+                done = self._writer.submit([entry[0]])
+            except PASSING as error:
+                self._keep(entry, error)
+                continue
             self._under_way += 1
-            done = self._writer.submit([entry[0]])
             await asyncio.wait([done])
             self._told(entry, done)
 
