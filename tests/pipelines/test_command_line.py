@@ -49,7 +49,7 @@ def shell(desk: Desk) -> Shell:
 def test_plan_apply_run_and_look(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.desk.write()
     out = shell.run("plan")
-    assert "+ data: " in out
+    assert "+ data:\n+   dataset: questions\n" in out
     assert "3 to add, 0 to change, 0 to remove." in out
     assert "has not been done with what it reads now" in out
     assert "Applied as small@1" in shell.run("apply")

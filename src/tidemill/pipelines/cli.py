@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
@@ -201,15 +202,20 @@ def _print_changes(term: Terminal, changes: list[Change], nothing: str) -> None:
         return
     for change in changes:
         mark, style = _MARKS[change.action]
-        term.print(Text(f"{mark} {change.path}{_values(change)}", style=style))
+        for line in _lines(change):
+            term.print(Text(f"{mark} {line}", style=style, overflow="ellipsis", no_wrap=True))
     counts = [sum(c.action == action for c in changes) for action in _MARKS]
     term.print(Text("{} to add, {} to change, {} to remove.".format(*counts), style="bold"))
 
 
-def _values(change: Change) -> str:
+def _lines(change: Change) -> list[str]:
     if change.action == "change":
-        return f": {_short(change.before)} -> {_short(change.after)}"
-    return f": {_short(change.after if change.action == 'add' else change.before)}"
+        return [f"{change.path}: {_short(change.before)} -> {_short(change.after)}"]
+    value = change.after if change.action == "add" else change.before
+    if not isinstance(value, dict | list) or not value:
+        return [f"{change.path}: {_short(value)}"]
+    block = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
+    return [f"{change.path}:", *(f"  {line}" for line in block.splitlines())]
 
 
 def _short(value: object) -> str:
