@@ -17,6 +17,7 @@ import numpy as np
 from tidemill.deployments.rollouts.sequential import Comparison, RatioTest
 
 ALPHA = 0.05
+MARGIN = 0.05
 NAIVE_LIMIT = 1.645
 Draw = Callable[[np.random.Generator, float], float]
 
@@ -55,22 +56,26 @@ class Peeking:
     """A one-sided t test that is looked at after every answer, as dashboards invite to."""
 
     def __init__(self) -> None:
-        self.sums = np.zeros((2, 3))
+        self.count, self.total, self.squares = [0, 0], [0.0, 0.0], [0.0, 0.0]
 
     def add(self, value: float, *, canary: bool) -> bool:
         """Take in a score; True when the canary looks significantly worse now."""
-        self.sums[int(canary)] += (1, value, value * value)
-        count, total, squares = self.sums.T
-        if count.min() < 10:
+        self.count[canary] += 1
+        self.total[canary] += value
+        self.squares[canary] += value * value
+        if min(self.count) < 10:
             return False
-        mean = total / count
-        error = ((squares / count - mean**2) / count).sum()
-        return bool(error > 0 and (mean[0] - mean[1]) / math.sqrt(error) > NAIVE_LIMIT)
+        old, new = (total / count for total, count in zip(self.total, self.count, strict=True))
+        error = sum(
+            (squares / count - mean * mean) / count
+            for squares, count, mean in zip(self.squares, self.count, (old, new), strict=True)
+        )
+        return error > 0 and old - new > NAIVE_LIMIT * math.sqrt(error)
 
 
 def one_rollout(world: World, answers: int, rng: np.random.Generator) -> tuple[int | None, bool]:
     """After how many canary answers it was rolled back (None: never), and whether the naive test would have."""
-    found, naive, count = Comparison(alpha=ALPHA, interval=False), Peeking(), 0
+    found, naive, count = Comparison(alpha=ALPHA, margin=MARGIN, interval=False), Peeking(), 0
     caught, naive_caught = None, False
     while count < answers and caught is None:
         canary = bool(rng.random() < world.share)
@@ -78,7 +83,8 @@ def one_rollout(world: World, answers: int, rng: np.random.Generator) -> tuple[i
         count += canary
         found.add(value, canary=canary)
         naive_caught = naive_caught or naive.add(value, canary=canary)
-        if found.worse >= 1 / ALPHA:
+        # As the controller decides: proof of harm, and a loss beyond the margin as it looks now.
+        if found.worse >= 1 / ALPHA and -(found.difference or 0.0) > MARGIN:
             caught = count
     return caught, naive_caught
 
@@ -89,6 +95,27 @@ def measure(world: World, answers: int, times: int, seed: int) -> Rates:
     seen = [one_rollout(world, answers, rng) for _ in range(times)]
     caught = [c for c, _ in seen if c is not None]
     return Rates(len(caught) / times, sum(n for _, n in seen) / times, float(np.median(caught)) if caught else None)
+
+
+def regulars(drop: float, once: bool, times: int, seed: int) -> float:
+    """Share of rollouts rolled back when 150 users of different luck ask eight times each, 10% and then 50% of them the
+    canary. `once`: each counts once for each release, as in the controller."""
+    rng = np.random.default_rng(seed)
+    rolled_back = 0
+    for _ in range(times):
+        luck, place = rng.beta(1.5, 0.6, 150), rng.random(150)
+        found = Comparison(alpha=ALPHA, margin=MARGIN, interval=False)
+        seen: set[tuple[int, bool]] = set()
+        for number, user in enumerate(rng.integers(150, size=1200)):
+            canary = bool(place[user] < (0.1 if number < 600 else 0.5))
+            if once and (user, canary) in seen:
+                continue
+            seen.add((user, canary))
+            found.add(float(rng.random() < luck[user] - (drop if canary else 0)), canary=canary)
+            if found.worse >= 1 / ALPHA:
+                rolled_back += 1
+                break
+    return rolled_back / times
 
 
 def slow_canaries(factor: float, answers: int, times: int, seed: int) -> float:
@@ -113,20 +140,22 @@ def main() -> None:
     began = time.monotonic()
     print(f"{times} rollouts in each world, alpha {ALPHA}, looked at after every answer\n")
     print(f"{'world':<44}{'rolled back':>12}{'naive test':>12}{'median answers':>16}")
-    for share in (0.1, 0.5):
-        for mean in (0.6, 0.8, 0.95):
-            world = World(f"quiet, pass/fail at {mean:g}, canary {share:.0%}", mean, mean, share)
-            show(world.name, measure(world, 500, times, seed=1))
-    show("quiet, graded at 0.7, canary 10%", measure(World("", 0.7, 0.7, 0.1, graded), 500, times, seed=2))
+    for mean, share in ((0.6, 0.1), (0.8, 0.1), (0.95, 0.1), (0.8, 0.5)):
+        world = World(f"quiet, pass/fail at {mean:g}, canary {share:.0%}", mean, mean, share)
+        show(world.name, measure(world, 300, times, seed=1))
+    show("quiet, graded at 0.7, canary 10%", measure(World("", 0.7, 0.7, 0.1, graded), 300, times, seed=2))
     print()
     for share in (0.1, 0.2, 0.5):
-        for mean in (0.5, 0.6, 0.7, 0.8, 0.9):
+        for mean in (0.6, 0.7, 0.8, 0.9):
             world = World(f"15 points worse than {mean:g}, canary {share:.0%}", mean, mean - 0.15, share)
             show(world.name, measure(world, 200, times, seed=3))
     show("graded, 15 points worse, canary 10%", measure(World("", 0.7, 0.55, 0.1, graded), 200, times, seed=4))
     print()
     for factor in (1.0, 1.25, 1.5, 2.0):
         print(f"latency x {factor:<4} (25% allowed), canary 10%{slow_canaries(factor, 200, times, 5):>17.3f}")
+    for once in (True, False):
+        name = "150 regular users, quiet, " + ("each once" if once else "every answer")
+        print(f"{name:<44}{regulars(0.0, once, times, 6):>12.3f}")
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

@@ -20,19 +20,19 @@ INCIDENT = timedelta(seconds=30)
 
 
 class ScoreWatch:
-    """One score. Each user or session counts once, with its first score: its answers are not independent."""
+    """One score. Each user or session counts once for each release: its answers are not independent."""
 
     def __init__(self, rule: ScoreRule, alpha: float) -> None:
         self.rule = rule
         self._range = rule.high - rule.low
-        self._units: set[str] = set()
+        self._units: set[tuple[str, bool]] = set()
         self._comparison = Comparison(margin=rule.margin, alpha=alpha)
 
     def add(self, verdict: Verdict) -> None:
         """Take in a score."""
-        if verdict.unit in self._units:
+        if (verdict.unit, verdict.canary) in self._units:
             return
-        self._units.add(verdict.unit)
+        self._units.add((verdict.unit, verdict.canary))
         place = (verdict.value - self.rule.low) / self._range
         self._comparison.add(place if self.rule.direction == "higher" else 1 - place, canary=verdict.canary)
 
