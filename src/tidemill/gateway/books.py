@@ -43,7 +43,8 @@ class Bookkeeper:
 
     async def record(self, span: SpanRecord) -> None:
         """Enter a call and wait until it is committed, for one second at most."""
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
         entry = (span, written)
         try:
             done = self._writer.submit([span])
@@ -52,8 +53,12 @@ class Bookkeeper:
         else:
             self._under_way += 1
             done.add_done_callback(lambda done: self._told(entry, done))
-        if not written.done():
-            await asyncio.wait([written], timeout=PATIENCE_S)
+        # A timer of one's own costs a third of what asyncio.wait does, and every reply passes here.
+        patience = loop.call_later(PATIENCE_S, _release, entry)
+        try:
+            await written
+        finally:
+            patience.cancel()
 
     async def close(self) -> None:
         """Hand over what waits, once more, and stop."""
