@@ -226,12 +226,12 @@ def series(
         raise TraceQueryInvalid(f"`key` {key!r} of what?", hint="Say `by` too, such as model.", param="by")
     if grain == "minute":
         _minutes(ctx, since, end, by)
-    found = sums.series(_store(ctx), since, end, grain=grain, level=by or "total", key=key)
-    busy: dict[str | None, int] = {}
-    for (_, name), figures in found.items():
-        busy[name] = busy.get(name, 0) + (figures.calls if measure == "calls" else figures.traces)
-    kept = set(sorted(busy, key=lambda name: (-busy[name], str(name)))[:top])
-    points = [sums.point(t, name, figures, measure) for (t, name), figures in found.items() if name in kept]
+    store, time = _store(ctx), sums.Stretch(since, end, grain)
+    keys = [key] if key is not None else None
+    if by is not None and keys is None:
+        keys = sums.busiest(store, time, level=by, measure=measure, top=top)
+    found = sums.series(store, time, level=by or "total", keys=keys)
+    points = [sums.point(t, name, figures, measure) for (t, name), figures in found.items()]
     return sorted((p for p in points if p.requests), key=lambda p: (p.t, p.key or ""))
 
 

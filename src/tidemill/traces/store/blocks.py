@@ -7,7 +7,7 @@ import zstandard
 
 from tidemill.traces.types import SpanPayload
 
-SPANS = 128
+SPANS = 64
 """At most so many spans share a block: reading one span unpacks its block."""
 BYTES = 1 << 20
 """A block is closed when its content reaches this."""

@@ -1,7 +1,9 @@
 """Reading the sums: time series, sessions, users and callers."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,31 +31,58 @@ def sums_of(row: Sequence[Any]) -> Sums:
     return _plain(counts, decode(sketch), decode(trace_sketch))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The time of a series: its steps, and the grain of the sums it is made of."""
+
+    since: datetime
+    until: datetime
+    grain: Grain
+
+    def condition(self, level: str) -> tuple[str, list[int]]:
+        """What selects the sums."""
+        kept = MINUTE if self.grain == "minute" else HOUR
+        first, last = int(self.since.timestamp()), math.ceil(self.until.timestamp())
+        return "grain = ? AND level = ? AND t >= ? AND t < ?", [kept, LEVEL[level], first - first % kept, last]
+
+
 def series(
-    store: "TraceStore", since: datetime, until: datetime, *, grain: Grain, level: str, key: str | None
+    store: "TraceStore", time: Stretch, *, level: str, keys: Sequence[str] | None
 ) -> dict[tuple[int, str | None], Sums]:
-    """The sums of each step and key in [since, until), the step told by its begin in seconds."""
-    step, kept = STEP[grain], MINUTE if grain == "minute" else HOUR
+    """The sums of each step and key, the step told by its begin in seconds; of these keys only, unless None."""
+    step = STEP[time.grain]
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
-    first, last = int(since.timestamp()), -int(-until.timestamp() // 1)
-    for day in days_within(store, TraceFilter(since=since, until=until)):
+    asked, values = time.condition(level)
+    for day in days_within(store, TraceFilter(since=time.since, until=time.until)):
         with store.days.look(day) as look:
             if look is None:
                 continue
-            number = number_of(look, key) if key is not None else None
-            if key is not None and number is None:
+            numbers = [number_of(look, key) for key in keys] if keys is not None else []
+            numbers = [number for number in numbers if number is not None]
+            if keys is not None and not numbers:
                 continue
-            asked = "" if number is None else " AND key = ?"
-            sql = (
-                f"SELECT t, key, {_SUMS}, first_us, last_us, sketch, trace_sketch FROM rollups "
-                f"WHERE grain = ? AND level = ? AND t >= ? AND t < ?{asked}"
-            )
-            values = [kept, LEVEL[level], first - first % kept, last, *([] if number is None else [number])]
-            rows = look.rows(sql, values)
+            only = f" AND key IN ({','.join('?' * len(numbers))})" if numbers else ""
+            columns = f"t, key, {_SUMS}, first_us, last_us, sketch, trace_sketch"
+            rows = look.rows(f"SELECT {columns} FROM rollups WHERE {asked}{only}", [*values, *numbers])
             names = texts_of(look, [row[1] for row in rows if row[1]], store.texts(day))
             for t, numbered, *sums in rows:
                 found[t - t % step, names[numbered] if numbered else None].add(sums_of(sums))
     return found
+
+
+def busiest(store: "TraceStore", time: Stretch, *, level: str, measure: Measure, top: int) -> list[str]:
+    """The keys with the most requests, found without reading their latencies."""
+    counts: dict[str, int] = defaultdict(int)
+    asked, values = time.condition(level)
+    for day in days_within(store, TraceFilter(since=time.since, until=time.until)):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            rows = look.rows(f"SELECT key, sum({measure}) FROM rollups WHERE {asked} GROUP BY key", values)
+            names = texts_of(look, [row[0] for row in rows], store.texts(day))
+            for number, count in rows:
+                counts[names[number]] += int(count)
+    return sorted(counts, key=lambda name: (-counts[name], name))[:top]
 
 
 def point(t: int, key: str | None, sums: Sums, measure: Measure) -> SeriesPoint:
