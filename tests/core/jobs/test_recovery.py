@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests.core.jobs.kinds import ended, get, kill, note, open_kernel, read, start_server, submit, until
 from tidemill.core.context import OWNER
-from tidemill.core.jobs import runner, store
+from tidemill.core.jobs import context, runner, store
 from tidemill.core.jobs.wrapper import process_stamp
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -225,6 +225,33 @@ def test_a_job_that_always_takes_the_server_down_is_given_up(idle: Kernel, path:
     assert job.error is not None
     assert job.error.code == "job_keeps_crashing"
     assert read(path) == []
+
+
+def test_a_waiting_job_is_not_blamed_for_restarts(idle: Kernel, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait of days sees many upgrades, and a server that ends with each command."""
+    monkeypatch.setattr(runner, "START_LIMIT", 2)
+    job = submit(idle, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
+    for _ in range(5):
+        idle.jobs.start(idle)
+        until(lambda: get(idle, job.id).waiting_for == "line")
+        idle.jobs.stop()
+    note(str(path), "go")
+    idle.jobs.start(idle)
+    assert ended(idle, job.id).state == "succeeded"
+
+
+def test_a_waiting_job_is_not_blamed_for_crashes_while_it_waited_calmly(
+    kernel: Kernel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "CALM_SECONDS", 0.1)
+    monkeypatch.setattr(context, "JOB_POLL_SECONDS", 0.2)
+    job = submit(kernel, "test.parent", path=str(path), child="test.wait", **{"with": {"timeout": None}})
+    until(lambda: get(kernel, job.id).waiting_for is not None)
+    running = kernel.jobs._runner.active[job.id]
+    running.claim = running.claim.model_copy(update={"starts": 20})
+    until(lambda: running.claim.starts == 1)
+    with kernel.db.read() as conn:
+        assert store.starts(conn, job.id) == 1
 
 
 def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Path) -> None:

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CALM_SECONDS = 30.0
+"""After waiting so long without a crash, the starts of a job are counted anew."""
+
 JOB_POLL_SECONDS = 0.5
 """How often a job that waits for another one looks at it; a signal wakes it earlier."""
 
@@ -194,7 +197,8 @@ class JobContext:
             self._set_waiting(topic)
             try:
                 while (found := self._look_again(topic, look)) is None:
-                    self._running.nudge.wait(poll)
+                    if not self._running.nudge.wait(poll) and poll >= CALM_SECONDS:
+                        self._count_starts_anew()
             finally:
                 self._wait_no_longer()
         return found
@@ -211,6 +215,18 @@ class JobContext:
             logger.warning("Job %s goes on waiting for %s: %s", self.id, topic, trouble)
             return None
         return found
+
+    def _count_starts_anew(self) -> None:
+        """Who waits calmly for a person is not to blame for the crashes of those days."""
+        if self._running.claim.starts <= 1:
+            return
+        try:
+            with self.work() as ctx:
+                store.update(ctx.conn, self.id, executor=self._running.executor, starts=1)
+        except Unavailable as trouble:  # after the next wait, then
+            logger.warning("The starts of job %s are not counted anew yet: %s", self.id, trouble)
+            return
+        self._running.claim = self._running.claim.model_copy(update={"starts": 1})
 
     def _wait_no_longer(self) -> None:
         try:

@@ -109,7 +109,7 @@ class Runner:
         left = set(self.active)
         with self.kernel.db.begin() as conn:
             if not left:
-                store.release(conn, self.worker.id)
+                store.leave(conn, self.worker.id)
                 store.remove_worker(conn, self.worker.id)
         self.log.stop()
         return not left

@@ -239,6 +239,16 @@ def release(conn: sa.Connection, executor: str, job_ids: Iterable[str] | None = 
     return ids
 
 
+def leave(conn: sa.Connection, executor: str) -> None:
+    """Put the jobs of a process that stops in good order back into the queue: that start was none of a crash.
+
+    One start is always kept: a job that has run is told apart from one that never did.
+    """
+    mine = (jobs.c.executor == executor) & (jobs.c.state == "running") & (jobs.c.starts > 1)
+    conn.execute(jobs.update().where(mine).values(starts=jobs.c.starts - 1))
+    release(conn, executor)
+
+
 def running(conn: sa.Connection, executor: str) -> dict[str, bool]:
     """The jobs that a process holds, each with whether it is asked to end."""
     query = sa.select(jobs.c.id, jobs.c.cancel_requested)
