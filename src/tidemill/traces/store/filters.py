@@ -48,7 +48,8 @@ class Condition:
         if where.kind is not None:
             self._add("kind = ?", KIND[where.kind])
         if where.status is not None:
-            self._add("status = ?", STATUS[where.status])
+            # As a literal, so that the index of what failed can be used.
+            self.parts.append(f"status = {STATUS[where.status]}")
         if where.calls:
             self._add("counted = ?", 1)
         if where.roots:
