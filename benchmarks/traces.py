@@ -310,7 +310,8 @@ def measure(side: Any, spans: int, senders: int) -> dict[str, Any]:
         "cpu_us_a_span": round(used / spans * 1e6, 1),
         "ack_ms": {"p50": quantile(times, 0.5), "p99": quantile(times, 0.99), "max": round(max(times), 1)},
         "asked_to_wait": waits,
-        "bytes_a_span_stored": round(_size(side.folder) / spans),
+        "bytes_a_span_stored": round(_size(side.folder) / (spans + 1000)),
+        "of_it_write_ahead_log": round(sum(p.stat().st_size for p in side.folder.rglob("*-wal")) / (spans + 1000)),
         "memory_mb": round(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 1e6),
     }
     asked = side.queries()
