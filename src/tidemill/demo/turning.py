@@ -19,7 +19,7 @@ from tidemill.pipelines.types import RunDetail
 
 WRONG_TEMPLATE = "[INST] {{ messages[0]['content'] }} [/INST]"
 """A template of another model family. It renders the first message only, so that no question reaches the model."""
-WRONG_MODEL = "wrong-template"
+WRONG_MODEL = "other-template"
 MOST_GROUPS = 200
 """Groups of questions that a rollout is watched for at most."""
 
