@@ -10,6 +10,7 @@ from tidemill.demo.judging import METRIC, RELEASE
 from tidemill.demo.stage import Stage
 from tidemill.demo.watching import PIPELINE
 from tidemill.evals.types import EvalRun
+from tidemill.governance.cli import tree
 from tidemill.releases.types import GateResult
 
 
@@ -47,10 +48,11 @@ def _first_mile(stage: Stage) -> None:
 
 
 def _difference(verdict: GateResult) -> str:
-    found = verdict.evidence.primary.difference
+    primary = verdict.evidence.primary
+    found = primary.difference
     return (
         f"{100 * found.delta:+.1f} points, {found.confidence:.0%} interval {100 * found.low:+.1f} to"
-        f" {100 * found.high:+.1f}, p {_p(found.p_value)}, {found.n_pairs} pairs in {found.n_clusters} clusters."
+        f" {100 * found.high:+.1f}, p {_p(primary.p_value)}, {found.n_pairs} pairs in {found.n_clusters} clusters."
     )
 
 
@@ -87,6 +89,11 @@ def _way_back(stage: Stage) -> None:
         )
     stage.out.print()
     stage.rows(["the way back", ""], told)
+    if run.release is not None:
+        release = stage.owner.releases.get(run.release)
+        found = stage.owner.governance.lineage(release.id)
+        stage.out.print()
+        stage.show(tree(found.node, found.up, "was made from", up=True))
 
 
 def _program() -> str:

@@ -17,7 +17,7 @@ from tidemill.demo.watching import PIPELINE
 from tidemill.deployments.rollouts.types import OPEN, Rollout
 from tidemill.pipelines.types import RunDetail
 
-WRONG_TEMPLATE = "[INST] {{ messages[0]['content'] }} [/INST]"
+WRONG_TEMPLATE = "<s>[INST] {{ messages[0]['content'] }} [/INST]"
 """A template of another model family. It renders the first message only, so that no question reaches the model."""
 WRONG_MODEL = "other-template"
 MOST_GROUPS = 200

@@ -212,9 +212,7 @@ def get_run(ctx: Context, run_id: str) -> EvalRun:
     """One run. Raises EvalRunNotFound."""
     run = store.run_by_id(ctx.conn, run_id)
     if run is None:
-        raise EvalRunNotFound(
-            f"There is no eval run {run_id!r}.", hint="`tidemill evals list` shows what there is."
-        )
+        raise EvalRunNotFound(f"There is no eval run {run_id!r}.", hint="`tidemill evals list` shows what there is.")
     return run
 
 
