@@ -17,10 +17,15 @@ import pytest
 from tidemill.client import Client
 from tidemill.core import presence
 from tidemill.core.http import ServerUnreachable
+from tidemill.demo.stage import QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.tune, pytest.mark.engine, pytest.mark.timeout(900)]
 
 TIDEMILL = shutil.which("tidemill", path=str(Path(sys.executable).parent)) or "tidemill"
+
+
+FIRST_MILE = 13
+"""The chapter in which the first answer is traced back."""
 
 
 class Play:
@@ -30,12 +35,13 @@ class Play:
         self.home = home
         self.env = {**os.environ, "TIDEMILL_HOME": str(home), "COLUMNS": "140"}
         self.log = home.parent / "demo.log"
+        self.last: int | None = FIRST_MILE
+        """The chapter to go to; None for all of them."""
 
     def start(self) -> subprocess.Popen[bytes]:
+        argv = [TIDEMILL, "demo", "--quick", *(["--chapter", str(self.last)] if self.last else [])]
         with self.log.open("ab") as out:
-            return subprocess.Popen(
-                [TIDEMILL, "demo", "--quick"], env=self.env, stdout=out, stderr=out, start_new_session=True
-            )
+            return subprocess.Popen(argv, env=self.env, stdout=out, stderr=out, start_new_session=True)
 
     def kill_when(self, ready: Callable[[], bool], what: str) -> None:
         """Start, wait for the moment, then kill demo and server without warning."""
@@ -105,15 +111,42 @@ def in_qa(client: Client) -> bool:
     return any(d.environment == "qa" for d in client.deployments.list().items)
 
 
-def test_the_demo_survives_three_kills_and_nothing_is_lost_or_doubled(play: Play) -> None:
+def canary(client: Client) -> bool:
+    """Whether a canary answers some users."""
+    return any(rollout.weight > 0 for rollout in client.rollouts.list(active=True).items)
+
+
+def test_the_demo_survives_kills_and_nothing_is_lost_or_doubled(play: Play) -> None:
     play.kill_when(play.sees(running("tuning.run", 6)), "a training under way")
     play.kill_when(play.sees(running("evals.run", 10)), "an evaluation under way")
     play.kill_when(play.sees(in_qa), "a deployment to qa")
     text = play.finish()
-    assert "What to type next" in text
+    assert "Where the answer came from" in text
     assert "Taking up" not in text, "a kill is no failure: the jobs must go on by themselves"
     with Client(home=play.home) as client:
         _one_of_everything(client)
+    play.last = None
+    play.kill_when(play.sees(running("tuning.run", 4)), "a retraining under way")
+    play.kill_when(play.sees(canary), "a canary")
+    assert "What to type next" in play.finish()
+    with Client(home=play.home) as client:
+        _one_turn(client)
+
+
+def _one_turn(client: Client) -> None:
+    (run,) = client.runs.list(pipeline="question-type").items
+    assert run.state == "succeeded"
+    (firing,) = client.triggers.firings("retrain").items
+    assert firing.run_id in (None, run.id)
+    assert len(client.tuning.list().items) == 2
+    for batch, asked in (("quiet", QUICK.quiet), ("shift", QUICK.shifted)):
+        scores = client.scores.list(name="feedback", limit=500).items
+        sessions = Counter(s.session for s in scores if s.session and s.session.startswith(f"{batch}-"))
+        assert sessions == Counter(f"{batch}-{n}" for n in range(asked))
+    rolled = {r.release: r.state for r in client.rollouts.list(environment="prod").items}
+    assert rolled == {run.release: "promoted", "question-type@4": "rolled_back"}
+    live = {d.environment: d.release for d in client.deployments.list(active=True).items}
+    assert live == dict.fromkeys(("dev", "qa", "prod"), run.release)
 
 
 def _one_of_everything(client: Client) -> None:

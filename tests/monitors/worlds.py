@@ -71,7 +71,7 @@ def scores(
             "span_start": start,
         }
         made.append(Score.model_validate(facts | fields))
-    score_store.put_many(ctx.conn, made)
+    score_store.put(ctx.conn, made)
 
 
 def keep_scores(kernel: Kernel, name: str, values: list[float], **more: object) -> None:

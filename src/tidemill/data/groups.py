@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +94,11 @@ class Pair:
     similarity: float
 
 
+def _append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
 class NearIndex:
     """Finds near-duplicates among many texts with little memory: signatures lie on disk, one band is read at a time.
 
@@ -108,8 +112,11 @@ class NearIndex:
         self.bands, self.rows = bands_for(threshold)
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._files: list[BinaryIO] = [(folder / f"band{band}").open("wb") for band in range(self.bands)]
-        self._signatures = (folder / "signatures").open("wb")
+        # Opened for each batch: whatever ends an import early leaves no file open.
+        self._files = [folder / f"band{band}" for band in range(self.bands)]
+        self._signatures = folder / "signatures"
+        for path in (*self._files, self._signatures):
+            path.write_bytes(b"")
         self._text_of = text_of
         self._known: dict[int, U64] = {}
         self._held = 0
@@ -120,23 +127,21 @@ class NearIndex:
             return
         shingles = shingle(texts, self.ngram)
         signatures = signature_matrix(shingles)
-        for band, file in enumerate(self._files):
+        for band, path in enumerate(self._files):
             words = signatures[:, band * self.rows : (band + 1) * self.rows].astype(np.uint64)
-            file.write(_fold(words).tobytes())
-        self._signatures.write((signatures & 0xFF).astype(np.uint8).tobytes())
+            _append(path, _fold(words).tobytes())
+        _append(self._signatures, (signatures & 0xFF).astype(np.uint8).tobytes())
         self.count += len(texts)
 
     def runs(self) -> Iterator[tuple[I64, Signatures]]:
         """Candidates: rows that share a band, in row order, with the signatures of all rows."""
-        for file in [*self._files, self._signatures]:
-            file.close()
         if self.count == 0:
             return
         shape = (self.count, PERMUTATIONS)
-        mapped = np.memmap(self.folder / "signatures", dtype=np.uint8, mode="r", shape=shape)
+        mapped = np.memmap(self._signatures, dtype=np.uint8, mode="r", shape=shape)
         signatures = mapped.view(np.ndarray)  # the subclass makes every row slow to take
         for band in range(self.bands):
-            hashes = np.fromfile(self.folder / f"band{band}", dtype=np.uint64)
+            hashes = np.fromfile(self._files[band], dtype=np.uint64)
             for rows in _equal_runs(hashes):
                 yield rows, signatures
 
