@@ -68,7 +68,7 @@ QUICK = Size(
     shifted=120,
     window=100,
     core=200,
-    retraining={"learning_rate": 1e-3, "batch_size": 8, "max_steps": 30, "eval_every": 15, "eval_rows": 32},
+    retraining={"learning_rate": 5e-4, "batch_size": 16, "max_steps": 24, "eval_every": 12, "eval_rows": 32},
     reproof={"rows": 24, "margin": 0.5, "min_same": 0.2, "max_tokens": 16},
     margin=0.3,
 )
