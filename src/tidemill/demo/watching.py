@@ -22,7 +22,8 @@ PIPELINE = "question-type"
 MONITOR, KPI, TRIGGER = "question-mix", "right-answers", "retrain"
 CORE = "trec-core"
 TEXTED = "texted"
-FLOOR = 0.85
+FLOOR = 0.9
+"""Nine of ten answers should be right, say the users."""
 PATIENCE_S = 120.0
 
 
