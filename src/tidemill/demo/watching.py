@@ -47,7 +47,6 @@ def declare_loop(stage: Stage) -> None:
     for change in plan.changes[:8]:
         stage.say({"add": "+", "change": "~", "remove": "-"}[change.action] + f" {change.path}", style="dim")
     applied = stage.owner.pipelines.apply(document)
-    stage.facts["document"] = document
     stage.say(f"{applied.pipeline.ref} is applied. Nothing runs: no key of its trigger is turned.")
     if not _firings(stage):
         _tell(stage, stage.owner.drift.check(MONITOR))
@@ -75,7 +74,6 @@ def drift(stage: Stage) -> None:
     else:
         found = stage.owner.drift.reports(MONITOR).items
         stage.facts["drift_report"] = next((r for r in reversed(found) if r.verdict == "drift"), None)
-    stage.facts["firing"] = firing
     stage.say(f"The trigger {TRIGGER} fired at {firing.at:%H:%M:%S} UTC:", style="bold yellow")
     for reason in firing.reasons:
         stage.say(f"- {reason}")
@@ -148,7 +146,6 @@ def _expert(stage: Stage) -> None:
     rows = shifted(_rows(stage, "test"), stage.size.sample, seed=5, share=1.0)
     split = {"ratios": {"test": 1.0}, "allow_empty_classes": True}
     version = _labelled(stage, TEXTED, rows, "Texted questions, labelled by an expert.", split)
-    stage.facts["texted"] = version
     count = sum(s.rows for s in version.splits)
     stage.say(
         f"A channel for telephones opens soon: an expert has labelled {count} texted questions ({version.ref}), to"

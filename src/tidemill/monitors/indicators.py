@@ -3,12 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill.core import events
 from tidemill.core.context import Actor, Context
-from tidemill.core.errors import nearest
 from tidemill.core.kernel import Kernel
-from tidemill.core.wire import Page, new_id
-from tidemill.monitors import alerts, kpi, triggers
+from tidemill.core.wire import Page
+from tidemill.monitors import alerts, kpi, triggers, watched
 from tidemill.monitors.kpi import Estimate, Unit
 from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import Cause, Kpi, KpiNotFound, KpiPut, KpiReport, KpiSeries, Target
@@ -18,45 +16,21 @@ from tidemill.traces.types import ScoreFilter
 
 def put(ctx: Context, name: str, body: KpiPut) -> Kpi:
     """Make or change an indicator."""
-    known = store.by_name(ctx.conn, "kpi", name)
-    spec = body.model_dump(mode="json")
-    if known is not None and known["spec"] == spec:
-        return _kpi(known)
-    row: dict[str, Any] = {
-        "id": known["id"] if known is not None else new_id("kpi"),
-        "kind": "kpi",
-        "name": name,
-        "spec": spec,
-        "saved_by": ctx.actor.name,
-        "saved_at": ctx.now,
-        "summary": "",
-        "verdict": None,
-        "checked_at": None,
-    }
-    store.put(ctx.conn, row)
-    store.forget_turn(ctx.conn, turn_key(name))
-    events.emit(ctx, "kpi.saved", row["id"], {"name": name, **spec})
-    return _kpi(row)
+    return _kpi(watched.put(ctx, "kpi", name, body.model_dump(mode="json"))[0])
 
 
 def turn_key(name: str) -> str:
     """Under which the scheduler takes turns."""
-    return f"kpi:{name}"
+    return watched.turn_key("kpi", name)
 
 
 def _kpi(row: dict[str, Any]) -> Kpi:
-    kept = {key: row[key] for key in ("id", "name", "saved_by", "saved_at")}
-    return Kpi.model_validate(row["spec"] | kept)
+    return Kpi.model_validate(watched.fields(row))
 
 
 def get(ctx: Context, name: str) -> Kpi:
     """One indicator. Raises KpiNotFound."""
-    row = store.by_name(ctx.conn, "kpi", name)
-    if row is None:
-        near = nearest(name, [known["name"] for known in store.listing(ctx.conn, "kpi")])
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill kpi list` shows what there is."
-        raise KpiNotFound(f"There is no indicator {name!r}.", hint=hint)
-    return _kpi(row)
+    return _kpi(watched.get(ctx, "kpi", name, "indicator", KpiNotFound))
 
 
 def listing(ctx: Context, *, cursor: str | None = None, limit: int = 50) -> Page[Kpi]:
@@ -69,9 +43,7 @@ def remove(ctx: Context, name: str) -> None:
     """Look at it no longer; its alert is resolved. Raises KpiNotFound."""
     found = get(ctx, name)
     alerts.clear(ctx, _cause_key(name), why="The indicator was removed.")
-    store.delete(ctx.conn, found.id)
-    store.forget_turn(ctx.conn, turn_key(name))
-    events.emit(ctx, "kpi.removed", found.id, {"name": name})
+    watched.remove(ctx, "kpi", name, found.id)
 
 
 def report(ctx: Context, name: str) -> KpiReport:

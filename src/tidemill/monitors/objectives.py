@@ -3,12 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core import events
 from tidemill.core.context import Actor, Context
-from tidemill.core.errors import nearest
 from tidemill.core.kernel import Kernel
-from tidemill.core.wire import Page, new_id
-from tidemill.monitors import alerts, ppi, sli, slo, triggers
+from tidemill.core.wire import Page
+from tidemill.monitors import alerts, ppi, sli, slo, triggers, watched
 from tidemill.monitors.lengths import span
 from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import (
@@ -32,47 +30,24 @@ SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 
 def put(ctx: Context, name: str, body: SloPut) -> Slo:
     """Make or change an objective. When it counts something else than before, counting begins again."""
-    known = store.by_name(ctx.conn, "slo", name)
-    spec = body.model_dump(mode="json")
-    if known is not None and known["spec"] == spec:
-        return _slo(known)
-    row: dict[str, Any] = {
-        "id": known["id"] if known is not None else new_id("slo"),
-        "kind": "slo",
-        "name": name,
-        "spec": spec,
-        "saved_by": ctx.actor.name,
-        "saved_at": ctx.now,
-        "summary": "",
-        "verdict": None,
-        "checked_at": None,
-    }
-    store.put(ctx.conn, row)
-    if known is not None:
+    row, changed = watched.put(ctx, "slo", name, body.model_dump(mode="json"))
+    if changed:
         store.forget_counts(ctx.conn, row["id"])
-    store.forget_turn(ctx.conn, turn_key(name))
-    events.emit(ctx, "slo.saved", row["id"], {"name": name, **spec})
     return _slo(row)
 
 
 def turn_key(name: str) -> str:
     """Under which the scheduler takes turns."""
-    return f"slo:{name}"
+    return watched.turn_key("slo", name)
 
 
 def _slo(row: dict[str, Any]) -> Slo:
-    kept = {key: row[key] for key in ("id", "name", "saved_by", "saved_at")}
-    return Slo.model_validate(row["spec"] | kept)
+    return Slo.model_validate(watched.fields(row))
 
 
 def row_of(ctx: Context, name: str) -> dict[str, Any]:
     """One objective as it is kept. Raises SloNotFound."""
-    row = store.by_name(ctx.conn, "slo", name)
-    if row is None:
-        near = nearest(name, [known["name"] for known in store.listing(ctx.conn, "slo")])
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill slo list` shows what there is."
-        raise SloNotFound(f"There is no objective {name!r}.", hint=hint)
-    return row
+    return watched.get(ctx, "slo", name, "objective", SloNotFound)
 
 
 def get(ctx: Context, name: str) -> Slo:
@@ -91,9 +66,7 @@ def remove(ctx: Context, name: str) -> None:
     row = row_of(ctx, name)
     for severity in SEVERITIES:
         alerts.clear(ctx, f"slo:{name}:{severity}", why="The objective was removed.")
-    store.delete(ctx.conn, row["id"])
-    store.forget_turn(ctx.conn, turn_key(name))
-    events.emit(ctx, "slo.removed", row["id"], {"name": name})
+    watched.remove(ctx, "slo", name, row["id"])
 
 
 def status(ctx: Context, name: str) -> SloStatus:
