@@ -31,7 +31,7 @@ class Bookkeeper:
         self._writer = writer
         self._backlog: deque[Entry] = deque()
         self._retrying: asyncio.Task[None] | None = None
-        self._under_way = 0
+        self._under_way: set[asyncio.Future[None]] = set()
         self._recorded = 0
         self._lost = 0
         self._closing = asyncio.Event()
@@ -39,7 +39,7 @@ class Bookkeeper:
     @property
     def state(self) -> Books:
         """Counts since the start."""
-        return Books(recorded=self._recorded, waiting=self._under_way + len(self._backlog), lost=self._lost)
+        return Books(recorded=self._recorded, waiting=len(self._under_way) + len(self._backlog), lost=self._lost)
 
     async def record(self, span: SpanRecord) -> None:
         """Enter a call and wait until it is committed, for one second at most."""
@@ -51,7 +51,7 @@ class Bookkeeper:
         except TidemillError as error:
             self._keep(entry, error)
         else:
-            self._under_way += 1
+            self._under_way.add(done)
             done.add_done_callback(lambda done: self._told(entry, done))
         # A timer of one's own costs a third of what asyncio.wait does, and every reply passes here.
         patience = loop.call_later(PATIENCE_S, _release, entry)
@@ -61,15 +61,17 @@ class Bookkeeper:
             patience.cancel()
 
     async def close(self) -> None:
-        """Hand over what waits, once more, and stop."""
+        """Wait for what the writer has, hand over what waits, once more, and stop."""
         self._closing.set()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
         if self._retrying is not None:
             await self._retrying
         while self._backlog:
             self._lose(self._backlog.popleft())
 
     def _told(self, entry: Entry, done: "asyncio.Future[None]") -> None:
-        self._under_way -= 1
+        self._under_way.discard(done)
         if done.cancelled():
             self._keep(entry, Unavailable("The writer stopped."))
             return
@@ -128,7 +130,7 @@ class Bookkeeper:
             except PASSING as error:
                 self._keep(entry, error)
                 continue
-            self._under_way += 1
+            self._under_way.add(done)
             await asyncio.wait([done])
             self._told(entry, done)
 
