@@ -6,6 +6,7 @@ Quiet weeks: calls come by a Poisson process and each fails exactly as often as 
 worst there is without a fault. Every minute the rules are looked at, as the scheduler does. A false page is a week in
 which a page opened. The same weeks are judged by the plain rules of the workbook, without a test of the figures.
 Faults: from one minute on calls fail more often; what counts is the time until the alert opens.
+Judges: a model scores every answer, people a few; objectives on its scores, as they are and corrected by the labels.
 Indicators: looked at every hour over a window of a day, with the mean at its floor, which is the worst, or above it.
 """
 
@@ -19,7 +20,10 @@ from scipy import special
 
 from tidemill.evals.service import wilson
 from tidemill.monitors.kpi import JUDGED_AT
+from tidemill.monitors.ppi import rectifier
 from tidemill.monitors.slo import PAIRS, SURE
+from tidemill.monitors.types import Rectifier
+from tidemill.traces.service import JudgedPairs
 
 WEEK, LEAST = 7 * 24 * 60, 20
 
@@ -39,20 +43,24 @@ def window_sums(values: np.ndarray, minutes: int) -> np.ndarray:
     return total[ends] - total[np.maximum(0, ends - minutes)]
 
 
-def look(calls: np.ndarray, bad: np.ndarray, goal: float) -> Looks:
+def look(calls: np.ndarray, bad: np.ndarray, goal: float, people: Rectifier | None = None) -> Looks:
     """What the rules say in every minute."""
     budget = 1 - goal
+    shift, low, doubt = (people.shift, people.low, people.doubt) if people is not None else (0.0, 0.0, 0.0)
+    allowed = min(1.0, budget - low)
     tested = {"page": np.zeros(len(calls), bool), "ticket": np.zeros(len(calls), bool)}
     plain = {name: found.copy() for name, found in tested.items()}
     for pair in PAIRS:
         factor = min(pair.factor, 0.9 / budget)
         long_n, long_bad = window_sums(calls, pair.long_s // 60), window_sums(bad, pair.long_s // 60)
         short_n, short_bad = window_sums(calls, pair.long_s // 720), window_sums(bad, pair.long_s // 720)
-        over = (long_bad >= factor * budget * long_n) & (short_bad >= factor * budget * short_n)
+        wanted = factor * budget - shift
+        over = (long_bad >= wanted * long_n) & (short_bad >= wanted * short_n)
         over &= (long_n > 0) & (short_n > 0)
         plain[pair.severity] |= over
-        by_chance = special.bdtrc(np.maximum(long_bad, 1) - 1, np.maximum(long_n, 1), budget)
-        tested[pair.severity] |= over & (long_n >= LEAST) & (by_chance <= SURE)
+        by_chance = special.bdtrc(np.maximum(long_bad, 1) - 1, np.maximum(long_n, 1), allowed) if allowed > 0 else 0.0
+        by_chance = by_chance + doubt
+        tested[pair.severity] |= over & (long_n >= LEAST) & (by_chance <= SURE[pair.severity])
     return Looks(tested, plain)
 
 
@@ -97,6 +105,57 @@ def faults(rng: np.random.Generator, count: int) -> None:
         print(f"{goal:>7} {per_hour:>8} {failing:>8} {np.mean(np.isfinite(delays)):>13.3f} {np.median(delays):>15}")
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A model that judges: how often it finds a bad answer bad, and a good one."""
+
+    name: str
+    hit: float
+    slip: float
+
+    def found_bad(self, share: np.ndarray | float) -> np.ndarray:
+        """Share that it finds bad when so many are."""
+        return np.asarray(share * self.hit + (1 - share) * self.slip)
+
+    def labels(self, rng: np.random.Generator, count: int, share: float) -> JudgedPairs:
+        """People and it about a random sample, as passing or not."""
+        people = rng.random(count) >= share
+        model = rng.random(count) >= np.where(people, self.slip, self.hit)
+        both, apart = float((people & model).sum()), float((people != model).sum())
+        return JudgedPairs(count, float(people.sum()), float(people.sum()), float(model.sum()), both, apart)
+
+
+JUDGES = (Judge("fair", 0.95, 0.01), Judge("strict", 0.95, 0.3), Judge("lenient", 0.5, 0.01), Judge("coin", 0.5, 0.5))
+
+
+def judges(rng: np.random.Generator, count: int) -> None:
+    """The table of quality objectives: weeks that just meet the goal, and a fault that three of four answers have."""
+    day = 24 * 60
+    print(f"\n{'judge':>8} {'goal':>5} {'scores/h':>8} {'labels':>7} {'false pages':>12} {'as it is':>9}", end=" ")
+    print(f"{'tickets':>8} {'as it is':>9} {'paged in 12 h':>14} {'as it is':>9} {'median h':>9} {'as it is':>9}")
+    for judge in JUDGES:
+        for goal, per_hour, labels in ((0.95, 20, 50), (0.95, 200, 200), (0.9, 200, 200)):
+            alarms, delays = np.zeros(4), ([], [])
+            for _ in range(count):
+                people = rectifier(judge.labels(rng, labels, 1 - goal))
+                scored = rng.poisson(per_hour / 60, WEEK)
+                bad = rng.binomial(scored, judge.found_bad(1 - goal))
+                found = [look(scored, bad, goal, people).tested, look(scored, bad, goal).tested]
+                alarms += [looks[kind].any() for kind in ("page", "ticket") for looks in found]
+                scored = rng.poisson(per_hour / 60, day + 720)
+                share = np.where(np.arange(day + 720) >= day, 0.75, (1 - goal) / 2)
+                bad = rng.binomial(scored, judge.found_bad(share))
+                for kept, corrected in zip(delays, (people, None), strict=True):
+                    paged = np.flatnonzero(look(scored, bad, goal, corrected).tested["page"][day:])
+                    kept.append((paged[0] + 1) / 60 if len(paged) else np.inf)
+            shares = [f"{value:.3f}" for value in alarms / count]
+            seen = [f"{np.mean(np.isfinite(kept)):.3f}" for kept in delays]
+            hours = [f"{np.median(kept):.1f}" for kept in delays]
+            line = (judge.name, goal, per_hour, labels, *shares, *seen, *hours)
+            widths = (8, 5, 8, 7, 12, 9, 8, 9, 14, 9, 9, 9)
+            print(*(f"{value:>{width}}" for value, width in zip(line, widths, strict=True)))
+
+
 def indicators(rng: np.random.Generator, count: int) -> None:
     """The table of indicators: drops called in a week in which nothing changed, and the time until a real one is."""
     print(f"\n{'scores/day':>10} {'true mean':>10} {'floor':>6} {'false drops':>12} {'to see a fall by 0.2':>21}")
@@ -133,6 +192,7 @@ def main() -> None:
     rng = np.random.default_rng(given.seed)
     quiet(rng, given.weeks)
     faults(rng, given.weeks)
+    judges(rng, given.weeks)
     indicators(rng, given.weeks)
     print(f"\n{given.weeks} weeks and days for each line, {time.monotonic() - begun:.0f} s")
 

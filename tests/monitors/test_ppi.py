@@ -1,6 +1,7 @@
 """Prediction-powered shares: honest intervals with a biased judge, and the pairs as the database finds them."""
 
 import secrets
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from tests.monitors.worlds import scores
 from tidemill.core.context import OWNER, Context
 from tidemill.core.kernel import Kernel
-from tidemill.monitors import objectives, ppi
+from tidemill.monitors import alerts, objectives, ppi
 from tidemill.monitors.types import SloPut
 from tidemill.traces import service as traces
 from tidemill.traces.service import JudgedPairs
@@ -87,3 +88,68 @@ def judge(ctx: Context, trace_id: str, source: str, value: float, *, name: str =
 def test_only_a_model_s_scores_can_be_corrected() -> None:
     with pytest.raises(ValidationError, match="source `model`"):
         SloPut(kind="quality", goal=0.8, score="right", corrected=True)
+
+
+def answers(ctx: Context, count: int, *, bad: float, model_bad: float, labels: int, age_h: float = 20) -> None:
+    """Answers in the last minutes and hours that the model finds bad; people judge some that are older."""
+    for i in range(labels):
+        trace_id = secrets.token_hex(16)
+        at = ctx.now - timedelta(hours=age_h, seconds=i)
+        judged = {"trace_id": trace_id, "at": at}
+        scores(ctx, "right", [0.0 if i < labels * model_bad else 1.0], source="model", **judged)
+        scores(ctx, "right", [0.0 if i < labels * bad else 1.0], source="person", **judged)
+    found = [0.0 if (i * model_bad) % 1 + model_bad >= 1 else 1.0 for i in range(count)]
+    scores(ctx, "right", found, at=ctx.now, source="model", step=timedelta(seconds=12))
+
+
+def quality(ctx: Context, name: str, *, corrected: bool) -> None:
+    spec = SloPut(kind="quality", goal=0.95, score="right", source="model", corrected=corrected)
+    objectives.put(ctx, name, spec)
+
+
+@pytest.mark.parametrize(("labels", "calls"), [(0, 0), (19, 0), (100, 0)])
+def test_a_judge_that_is_too_strict_wakes_nobody_once_people_have_corrected_it(
+    kernel: Kernel, labels: int, calls: int
+) -> None:
+    with kernel.work(OWNER) as ctx:
+        quality(ctx, "corrected", corrected=True)
+        quality(ctx, "as-it-is", corrected=False)
+        answers(ctx, 300, bad=0.02, model_bad=0.8, labels=labels)
+    found = objectives.check(kernel, OWNER, "corrected")
+    assert len(found.alerts) == calls
+    assert len(objectives.check(kernel, OWNER, "as-it-is").alerts) == 2
+    if labels < ppi.LEAST:
+        assert {rule.verdict for rule in found.rules} == {"inconclusive"}
+        assert (found.verdict, found.rectifier, found.corrected) == ("inconclusive", None, None)
+        assert "too few answers have been judged by people" in found.rules[0].why
+    else:
+        assert found.rectifier is not None
+        assert found.rectifier.shift == pytest.approx(-0.78)
+        assert found.rules[0].long_burn == pytest.approx(0.4, abs=0.2), "16x says the model"
+
+
+def test_a_fault_pages_through_a_corrected_judge_and_says_by_whose_word(kernel: Kernel) -> None:
+    with kernel.work(OWNER) as ctx:
+        quality(ctx, "right", corrected=True)
+        answers(ctx, 0, bad=0.02, model_bad=0.02, labels=100)
+        scores(ctx, "right", [1.0] * 300, source="model", at=ctx.now, step=timedelta(seconds=12))
+    found = objectives.check(kernel, OWNER, "right")
+    assert (found.rules[0].verdict, found.alerts) == ("quiet", [])
+    with kernel.work(OWNER) as ctx:
+        scores(ctx, "right", [0.0] * 1500, source="model", at=ctx.now, step=timedelta(seconds=2))
+    objectives.check(kernel, OWNER, "right")
+    with kernel.look(OWNER) as ctx:
+        opened = [a for a in alerts.unresolved(ctx) if a.severity == "page"]
+    assert "by people's word" in opened[0].title
+    assert opened[0].evidence["rectifier"]["labelled"] == 100
+
+
+@pytest.mark.parametrize(("hit", "slip"), [(0.95, 0.01), (0.9, 0.3), (0.4, 0.02), (0.5, 0.5)])
+def test_the_least_that_people_may_find_beyond_the_model_is_hardly_ever_too_much(hit: float, slip: float) -> None:
+    rng = np.random.default_rng(3)
+    truth = 0.9
+    real = (1 - truth) - ((1 - truth) * (1 - slip) + truth * (1 - hit))
+    for labels in (20, 100, 400):
+        found = [ppi.rectifier(world(rng, labels, labels, truth, hit, slip)[2]) for _ in range(500)]
+        assert all(one.low <= real for one in found if one is not None)
+        assert np.mean([one.shift for one in found if one is not None]) == pytest.approx(real, abs=0.02)

@@ -14,6 +14,7 @@ from tidemill.monitors.types import (
     BurnRule,
     Cause,
     CorrectedShare,
+    Rectifier,
     Severity,
     Slo,
     SloNotFound,
@@ -80,15 +81,18 @@ def _measure(ctx: Context, name: str) -> tuple[SloStatus, dict[str, Any], sli.Ta
     fresh = sli.fresh_minutes(ctx, found, row["counted_until"])
     standing = [alert.id for alert in alerts.unresolved(ctx, "slo", name)]
     count = sli.counter(ctx, found, row["counted_until"], fresh)
-    return slo.status(found, ctx.now, count, standing, _corrected(ctx, found)), row, fresh
+    share, people = _people(ctx, found)
+    return slo.status(found, ctx.now, count, standing, share, people), row, fresh
 
 
-def _corrected(ctx: Context, found: Slo) -> CorrectedShare | None:
+def _people(ctx: Context, found: Slo) -> tuple[CorrectedShare | None, Rectifier | None]:
+    """What people's labels over the whole window say: of the share, and of the model that judges."""
     if not found.corrected:
-        return None
+        return None, None
     wanted = sli.score_filter(found, ctx.now - timedelta(seconds=found.window_s))
     total, passed = traces.count_passing(ctx, wanted, found.passing)
-    return ppi.corrected(total, passed, traces.judged_by_both(ctx, wanted, found.passing))
+    pairs = traces.judged_by_both(ctx, wanted, found.passing)
+    return ppi.corrected(total, passed, pairs), ppi.rectifier(pairs)
 
 
 def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
@@ -125,14 +129,17 @@ def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> Ca
         "quality": f"{goal.score} passing",
     }[goal.kind]
     worst = max(rules, key=lambda rule: rule.factor)
-    share = 1 - (worst.long.bad_share or 0.0)
-    title = f"{goal.name}: {share:.1%} {what} in {span(worst.long_s)}, goal {goal.goal:.4g}; {worst.why}"
+    share = 1 - (worst.long_burn or 0.0) * (1 - goal.goal)
+    by = " by people's word" if measured.rectifier is not None else ""
+    title = f"{goal.name}: {share:.1%} {what}{by} in {span(worst.long_s)}, goal {goal.goal:.4g}; {worst.why}"
     evidence = {
         "goal": goal.goal,
         "share": measured.share,
         "budget_left": measured.budget_left,
         "rules": [rule.model_dump(mode="json") for rule in rules],
     }
+    if measured.rectifier is not None:
+        evidence["rectifier"] = measured.rectifier.model_dump(mode="json")
     return Cause(kind="slo", name=goal.name, severity=severity, title=title, evidence=evidence)
 
 
@@ -145,4 +152,9 @@ def summary(measured: SloStatus) -> str:
     fastest = max((rule.long_burn or 0.0 for rule in burning), default=0.0)
     tail = f", burning at {fastest:.3g}x" if burning else ""
     budget = f"{left:.0%} of the budget left" if left >= 0 else f"budget overspent by {-left:.0%}"
-    return f"{measured.share:.2%} of {measured.counts.total} good, {budget}{tail}"
+    if not measured.slo.corrected:
+        return f"{measured.share:.2%} of {measured.counts.total} good, {budget}{tail}"
+    if measured.corrected is None:
+        return f"{measured.share:.2%} of {measured.counts.total} good says the model; too few labels to correct it"
+    people = measured.corrected
+    return f"{people.share:.2%} good by {people.labelled} labels, {measured.share:.2%} says the model, {budget}{tail}"

@@ -8,11 +8,14 @@ from math import sqrt
 
 from scipy import special
 
-from tidemill.monitors.types import CorrectedShare
+from tidemill.monitors.types import CorrectedShare, Rectifier
 from tidemill.traces.service import JudgedPairs
 
 LEAST = 20
 """With fewer answers judged by both, nothing is corrected."""
+
+DOUBT = 0.00005
+"""Chance that a rectifier's lower bound is too high. Half of what a page may err."""
 
 
 def corrected(total: int, passed: int, pairs: JudgedPairs, confidence: float = 0.95) -> CorrectedShare | None:
@@ -47,3 +50,20 @@ def corrected(total: int, passed: int, pairs: JudgedPairs, confidence: float = 0
         bias=model - people,
         agreement=1 - pairs.disagreements / n,
     )
+
+
+def rectifier(pairs: JudgedPairs) -> Rectifier | None:
+    """What people find bad beyond what the model does, for windows too short to have labels of their own.
+
+    The plain rectifier, the mean of (people - model), and not the tuned one: the tuned weight is right for answers like
+    the labelled ones, and would shrink just the sudden change that a short window is there to show. The lower bound is
+    exact: Clopper and Pearson's for what the model passes and people do not, less theirs for the opposite, each at half
+    the doubt. None with fewer than `LEAST` pairs.
+    """
+    n = pairs.count
+    if n < LEAST:
+        return None
+    lenient, strict = pairs.model - pairs.both, pairs.people - pairs.both
+    least_lenient = float(special.betaincinv(lenient, n - lenient + 1, DOUBT / 2)) if lenient > 0 else 0.0
+    most_strict = float(special.betaincinv(strict + 1, n - strict, 1 - DOUBT / 2)) if strict < n else 1.0
+    return Rectifier(labelled=n, shift=(lenient - strict) / n, low=least_lenient - most_strict, doubt=DOUBT)

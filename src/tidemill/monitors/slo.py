@@ -12,12 +12,13 @@ from math import ceil
 from scipy import special
 
 from tidemill.evals.service import wilson
-from tidemill.monitors.types import BurnRule, CorrectedShare, Counts, Severity, Slo, SloStatus, Verdict
+from tidemill.monitors.types import BurnRule, CorrectedShare, Counts, Rectifier, Severity, Slo, SloStatus, Verdict
 
 HOUR, DAY = 3600, 86400
 
-SURE = 0.001
-"""A rule speaks only when so many bad ones are less likely than this under an objective that is just met."""
+SURE: dict[Severity, float] = {"page": 0.0001, "ticket": 0.001}
+"""A rule speaks only when so many bad ones are less likely than this under an objective that is just met. A page is
+looked at ten thousand times a week, and its windows are short: at 0.001 one week in eight had a false one."""
 
 Z = 1.959963984540054
 
@@ -40,8 +41,11 @@ CountSince = Callable[[datetime], Counts]
 """Counts the calls or scores from a moment up to now."""
 
 
-def burn_rules(slo: Slo, now: datetime, count: CountSince) -> list[BurnRule]:
-    """Every rule of an objective with its figures. No window is longer than the objective's own."""
+def burn_rules(slo: Slo, now: datetime, count: CountSince, people: Rectifier | None = None) -> list[BurnRule]:
+    """Every rule of an objective with its figures. No window is longer than the objective's own.
+
+    `people` moves every window's share by what people's labels say of the model that judges.
+    """
     fastest = CEILING / (1 - slo.goal)
     made = []
     for pair in PAIRS:
@@ -49,16 +53,16 @@ def burn_rules(slo: Slo, now: datetime, count: CountSince) -> list[BurnRule]:
         short_s = long_s // 12
         long = count(now - timedelta(seconds=long_s))
         short = count(now - timedelta(seconds=short_s))
-        made.append(_rule(slo, Pair(pair.severity, min(pair.factor, fastest), long_s), short_s, long, short))
+        lowered = Pair(pair.severity, min(pair.factor, fastest), long_s)
+        made.append(_rule(slo, lowered, short_s, long, short, people))
     return made
 
 
-def _rule(slo: Slo, pair: Pair, short_s: int, long: Counts, short: Counts) -> BurnRule:
+def _rule(slo: Slo, pair: Pair, short_s: int, long: Counts, short: Counts, people: Rectifier | None) -> BurnRule:
     budget = 1 - slo.goal
-    long_burn = long.bad / long.total / budget if long.total else None
-    short_burn = short.bad / short.total / budget if short.total else None
-    p_value = chance(long, budget) if long.total else None
-    verdict, why = _judge(slo.min_events, pair.factor, long, long_burn, short_burn, p_value)
+    long_burn, short_burn = _burn(long, budget, people), _burn(short, budget, people)
+    p_value = rectified_chance(long, budget, people) if long.total else None
+    verdict, why = _judge(slo, pair, long, long_burn, short_burn, p_value, people)
     return BurnRule(
         severity=pair.severity,
         factor=pair.factor,
@@ -74,19 +78,39 @@ def _rule(slo: Slo, pair: Pair, short_s: int, long: Counts, short: Counts) -> Bu
     )
 
 
+def _burn(counts: Counts, budget: float, people: Rectifier | None) -> float | None:
+    """How often the budget's share of bad ones was bad, as people would say."""
+    if not counts.total:
+        return None
+    share = counts.bad / counts.total + (people.shift if people is not None else 0.0)
+    return min(1.0, max(0.0, share)) / budget
+
+
 def _judge(
-    least: int, factor: float, long: Counts, long_burn: float | None, short_burn: float | None, p_value: float | None
+    slo: Slo,
+    pair: Pair,
+    long: Counts,
+    long_burn: float | None,
+    short_burn: float | None,
+    p_value: float | None,
+    people: Rectifier | None,
 ) -> tuple[str, str]:
-    if long.total < least or long_burn is None or p_value is None:
-        return "inconclusive", f"{long.total} of at least {least} events"
-    if long_burn < factor:
-        return "quiet", f"burns at {long_burn:.3g}x, under {factor:.3g}x"
+    if slo.corrected and people is None:
+        return "inconclusive", "too few answers have been judged by people too"
+    if long.total < slo.min_events or long_burn is None or p_value is None:
+        return "inconclusive", f"{long.total} of at least {slo.min_events} events"
+    if long_burn < pair.factor:
+        return "quiet", f"burns at {long_burn:.3g}x, under {pair.factor:.3g}x"
     if short_burn is None:
         return "inconclusive", "nothing came lately, so nobody knows whether it goes on"
-    if short_burn < factor:
+    if short_burn < pair.factor:
         return "quiet", f"burnt at {long_burn:.3g}x, and has stopped: {short_burn:.3g}x lately"
-    if p_value > SURE:
-        return "inconclusive", f"burns at {long_burn:.3g}x, which {long.bad} of {long.total} do not yet prove"
+    if p_value > SURE[pair.severity]:
+        with_labels = f" and {people.labelled} labels" if people is not None else ""
+        return (
+            "inconclusive",
+            f"burns at {long_burn:.3g}x, which {long.bad} of {long.total}{with_labels} do not yet prove",
+        )
     return "burning", f"burns the error budget at {long_burn:.3g}x, {short_burn:.3g}x lately"
 
 
@@ -95,8 +119,27 @@ def chance(counts: Counts, bad_share: float) -> float:
     return 1.0 if counts.bad == 0 else float(special.bdtrc(counts.bad - 1, counts.total, bad_share))
 
 
+def rectified_chance(counts: Counts, bad_share: float, people: Rectifier | None) -> float:
+    """The same when a model judges and people's labels correct it.
+
+    The model may find as many bad as leaves people `bad_share`, by the least that the labels allow people to find
+    beyond it. That the labels mislead so far has a chance of its own, which is added (Berger and Boos 1994).
+    """
+    if people is None:
+        return chance(counts, bad_share)
+    allowed = bad_share - people.low
+    if allowed <= 0:  # what the model does not see is more than is allowed, whatever it sees
+        return people.doubt
+    return min(1.0, people.doubt + chance(counts, min(1.0, allowed)))
+
+
 def status(
-    slo: Slo, now: datetime, count: CountSince, alerts: list[str], corrected: CorrectedShare | None = None
+    slo: Slo,
+    now: datetime,
+    count: CountSince,
+    alerts: list[str],
+    corrected: CorrectedShare | None = None,
+    people: Rectifier | None = None,
 ) -> SloStatus:
     """Where the objective stands: share of good ones with its interval, what is left of the budget, every rule."""
     counts = count(now - timedelta(seconds=slo.window_s))
@@ -104,8 +147,9 @@ def status(
     if counts.total:
         rate = wilson(counts.total - counts.bad, counts.total)
         share, low, high = rate.value, rate.low, rate.high
-        left = 1 - counts.bad / (counts.total * (1 - slo.goal))
-    if corrected is not None:
+        bad_share = 1 - corrected.share if corrected is not None else counts.bad / counts.total
+        left = 1 - bad_share / (1 - slo.goal)
+    if slo.corrected:
         verdict, needed = judge_corrected(slo.goal, corrected), None
     else:
         verdict, needed = judge_share(slo.goal, slo.min_events, counts, low, high)
@@ -118,9 +162,10 @@ def status(
         high=high,
         budget_left=left,
         corrected=corrected,
+        rectifier=people,
         verdict=verdict,
         needed=needed,
-        rules=burn_rules(slo, now, count),
+        rules=burn_rules(slo, now, count, people),
         alerts=alerts,
     )
 
@@ -144,8 +189,10 @@ def judge_share(
     return "inconclusive", max(1, ceil(Z * Z * centre * (1 - centre) / gap**2) - counts.total)
 
 
-def judge_corrected(goal: float, found: CorrectedShare) -> Verdict:
-    """Whether the corrected share is on one side of the goal for sure."""
+def judge_corrected(goal: float, found: CorrectedShare | None) -> Verdict:
+    """Whether the corrected share is on one side of the goal for sure. Without enough labels nothing is."""
+    if found is None:
+        return "inconclusive"
     return "pass" if found.low >= goal else "fail" if found.high < goal else "inconclusive"
 
 

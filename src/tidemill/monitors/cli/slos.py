@@ -127,13 +127,16 @@ def show_status(term: Terminal, found: SloStatus) -> None:
         ("why", "why"),
     ]
     rules: list[BurnRule] = found.rules
-    term.table(rules, columns, empty="No rules.", title="\nBurn rates")
+    by = ""
+    if found.rectifier is not None:
+        by = f", {found.rectifier.shift:+.1%} bad by people's word (in brackets: what the model says)"
+    term.table(rules, columns, empty="No rules.", title=f"\nBurn rates{by}")
 
 
 def _corrected(status: SloStatus) -> str | None:
     found = status.corrected
     if found is None:
-        return None
+        return "too few have said anything: label 20 answers or more" if status.slo.corrected else None
     said = f"{share(found.share)}  (95%: {share(found.low)} to {share(found.high)})"
     return f"{said}, from {found.labelled} labels; the model passes {found.bias:+.1%}"
 

@@ -65,8 +65,8 @@ class SloPut(Body):
     )
     corrected: bool = Field(
         default=False,
-        description="quality, with the source model: correct the share by what people said, under the same name, about "
-        "a random sample of the same answers.",
+        description="quality, with the source model: correct share and burn rates by what people said, under the same "
+        "name, about a random sample of the same answers. With fewer than 20 of them it says nothing.",
     )
     target: Target = Field(default_factory=Target)
     min_events: int = Field(
@@ -128,6 +128,15 @@ class CorrectedShare(Value):
     agreement: float = Field(description="Share of labelled answers on which model and people agree.")
 
 
+class Rectifier(Value):
+    """What people's labels over the whole window say of the model that judges; it is added to every window's share."""
+
+    labelled: int = Field(description="Answers that a model and people judged.")
+    shift: float = Field(description="Share of answers that people find bad, less the share that the model does.")
+    low: float = Field(description="The least that the shift may be; see `doubt`.")
+    doubt: float = Field(description="Chance that it is less still.")
+
+
 class BurnRule(Value):
     """One pair of windows: how fast the error budget is spent, and whether that calls somebody."""
 
@@ -135,12 +144,15 @@ class BurnRule(Value):
     factor: float = Field(description="1 spends the budget exactly in the objective's window.")
     long_s: int
     short_s: int
-    long: Counts
+    long: Counts = Field(description="As counted: of a corrected objective, what the model says.")
     short: Counts
-    long_burn: float | None = Field(description="Null when the window holds nothing.")
+    long_burn: float | None = Field(
+        description="Of a corrected objective by people's word. Null when the window holds nothing."
+    )
     short_burn: float | None
     p_value: float | None = Field(
-        description="Chance of so many bad ones in the long window when the objective is just met (exact binomial)."
+        description="Chance of so many bad ones in the long window when the objective is just met (exact binomial); "
+        "of a corrected objective with the chance added that the labels mislead."
     )
     verdict: Literal["burning", "quiet", "inconclusive"]
     why: str
@@ -159,7 +171,11 @@ class SloStatus(Value):
         description="Share of the error budget that is left; below 0 it is overspent. Null when nothing was counted."
     )
     corrected: CorrectedShare | None = Field(
-        default=None, description="The verdict rests on this when it is there; the burn rates never do."
+        default=None,
+        description="Of a corrected objective: what its verdict and its budget rest on. Null with few labels.",
+    )
+    rectifier: Rectifier | None = Field(
+        default=None, description="Of a corrected objective: what its burn rates are moved by. Null with few labels."
     )
     verdict: Verdict = Field(description="pass: met for sure; fail: missed for sure; else inconclusive.")
     needed: int | None = Field(description="When inconclusive: about how many more events would settle it.")
