@@ -26,7 +26,7 @@ QUESTION_TYPES = Recipe(
     system="Answer with the type of the question as JSON. Types: ABBR, DESC, ENTY, HUM, LOC, NUM.",
     answer_template='{"type": "{{label}}"}',
     lora=Lora(rank=16, alpha=32),
-    training=Training(learning_rate=1e-3, batch_size=16, max_steps=150, eval_every=50, eval_rows=128, max_length=256),
+    training=Training(learning_rate=1e-3, batch_size=16, max_steps=150, eval_every=75, eval_rows=128, max_length=256),
     then=["gguf:q8_0"],
     proof=Proof(rows=128, margin=0.08, max_tokens=16),
     # Two cores with AVX512-BF16, 120 steps: 128 held-out questions at each hop, 450 others for `accuracy_test_…`.
