@@ -75,10 +75,10 @@ def status(ctx: Context, name: str) -> SloStatus:
     return _measure(ctx, name)[0]
 
 
-def _measure(ctx: Context, name: str) -> tuple[SloStatus, dict[str, Any], sli.Tally]:
+def _measure(ctx: Context, name: str) -> tuple[SloStatus, dict[str, Any], sli.Fresh]:
     row = row_of(ctx, name)
     found = _slo(row)
-    fresh = sli.fresh_minutes(ctx, found, row["counted_until"])
+    fresh = sli.count_fresh(ctx, found, row["counted_until"], row["counted_position"])
     standing = [alert.id for alert in alerts.unresolved(ctx, "slo", name)]
     count = sli.counter(ctx, found, row["counted_until"], fresh)
     share, people = _people(ctx, found)
@@ -132,7 +132,7 @@ def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> Ca
     share = 1 - (worst.long_burn or 0.0) * (1 - goal.goal)
     by = " by people's word" if measured.rectifier is not None else ""
     title = f"{goal.name}: {share:.1%} {what}{by} in {span(worst.long_s)}, goal {goal.goal:.4g}; {worst.why}"
-    evidence = {
+    evidence: dict[str, Any] = {
         "goal": goal.goal,
         "share": measured.share,
         "budget_left": measured.budget_left,

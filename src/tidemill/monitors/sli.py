@@ -1,7 +1,9 @@
 """What an objective counts: calls from the traces, minute by minute and each once, or scores of answers."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from tidemill.core.context import Context
 from tidemill.monitors.store import objectives as store
@@ -10,7 +12,9 @@ from tidemill.traces import service as traces
 from tidemill.traces.types import ScoreFilter, TraceFilter
 
 GRACE = timedelta(minutes=15)
-"""Spans may come so late and are still counted; minutes older than this are counted for good."""
+"""Minutes older than this are kept as counted. A span that comes later still has its minute counted again."""
+
+MINUTES_A_DAY = 24 * 60
 
 CHUNK = timedelta(days=1)
 """How much is counted in one query."""
@@ -19,42 +23,78 @@ Tally = list[tuple[int, int, int]]
 """(minute since 1970, total, bad)."""
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """What is counted from the traces at a look."""
+
+    minutes: Tally
+    """Minutes that are not kept yet, and those kept ones into which spans have come since."""
+    position: str
+    """The tail's end before the count: every span up to it is in what is kept and in `minutes`."""
+
+
 def _minute(at: datetime) -> int:
     return int(at.timestamp()) // 60
 
 
-def settle(ctx: Context, slo: Slo, counted_until: datetime | None, fresh: Tally) -> None:
-    """Keep the minutes that no span can come for any more."""
+def settle(ctx: Context, slo: Slo, counted_until: datetime | None, fresh: Fresh) -> None:
+    """Keep what was counted of the minutes that are over for a while."""
     end = _settled_end(ctx.now)
     if slo.kind == "quality" or (counted_until is not None and end <= counted_until):
         return
-    kept = [entry for entry in fresh if entry[0] < _minute(end)]
+    kept = [entry for entry in fresh.minutes if entry[0] < _minute(end)]
     oldest = _minute(ctx.now - timedelta(seconds=slo.window_s)) - 60
-    store.settle_minutes(ctx.conn, slo.id, kept, before=counted_until, until=end, oldest=oldest)
+    store.settle_minutes(
+        ctx.conn, slo.id, kept, before=counted_until, until=end, position=fresh.position, oldest=oldest
+    )
 
 
 def _settled_end(now: datetime) -> datetime:
     return (now - GRACE).replace(second=0, microsecond=0)
 
 
-def fresh_minutes(ctx: Context, slo: Slo, counted_until: datetime | None) -> Tally:
-    """The minutes of calls that are not counted for good yet."""
+def count_fresh(ctx: Context, slo: Slo, counted_until: datetime | None, position: str | None) -> Fresh:
+    """Count what is not kept yet, and again every kept minute into which spans have come since `position`."""
     if slo.kind == "quality":
-        return []
+        return Fresh([], "")
+    # First the position, then the count: what comes in between is counted now, and once more at the next look.
+    end = traces.position(ctx)
     oldest = (ctx.now - timedelta(seconds=slo.window_s)).replace(second=0, microsecond=0)
+    where = _calls_of(slo)
+    tally: Tally = []
+    if counted_until is not None and position is not None and oldest < counted_until:
+        tally += _late(ctx, slo, where, traces.minutes_touched(ctx, position, oldest, counted_until, where))
     start = max(oldest, counted_until) if counted_until is not None else oldest
-    where = TraceFilter(
+    return Fresh(tally + _between(ctx, slo, where, start, ctx.now + timedelta(minutes=1)), end)
+
+
+def _calls_of(slo: Slo) -> TraceFilter:
+    return TraceFilter(
         calls=True,
         environment=slo.target.environment,
         model=slo.target.model,
         release_id=slo.target.release_id,
         service=slo.target.service,
     )
+
+
+def _late(ctx: Context, slo: Slo, where: TraceFilter, touched: list[int]) -> Tally:
+    """The touched minutes, counted again: day by day, from the first to the last of a day."""
     tally: Tally = []
-    while start <= ctx.now:
-        end = min(start + CHUNK, ctx.now + timedelta(minutes=1))
-        tally += _calls(slo, traces.count_by_minute(ctx, start, end, where, slow_ms=slo.threshold_ms))
-        start = end
+    for _, group in groupby(touched, key=lambda minute: minute // MINUTES_A_DAY):
+        of_day = list(group)
+        start, end = (datetime.fromtimestamp(minute * 60, UTC) for minute in (of_day[0], of_day[-1] + 1))
+        wanted = set(of_day)
+        tally += [entry for entry in _between(ctx, slo, where, start, end) if entry[0] in wanted]
+    return tally
+
+
+def _between(ctx: Context, slo: Slo, where: TraceFilter, start: datetime, end: datetime) -> Tally:
+    tally: Tally = []
+    while start < end:
+        stop = min(start + CHUNK, end)
+        tally += _calls(slo, traces.count_by_minute(ctx, start, stop, where, slow_ms=slo.threshold_ms))
+        start = stop
     return tally
 
 
@@ -65,18 +105,22 @@ def _calls(slo: Slo, counted: list[traces.MinuteCount]) -> Tally:
     return [(m.minute, m.calls - m.errors, m.slow) for m in counted if m.calls > m.errors]
 
 
-def counter(ctx: Context, slo: Slo, counted_until: datetime | None, fresh: Tally) -> Callable[[datetime], Counts]:
+def counter(ctx: Context, slo: Slo, counted_until: datetime | None, fresh: Fresh) -> Callable[[datetime], Counts]:
     """Counts of the objective from any moment up to now."""
     if slo.kind == "quality":
         return lambda since: _scores(ctx, slo, since)
     border = _minute(counted_until) if counted_until is not None else 0
+    late = [minute for minute, _, _ in fresh.minutes if minute < border]
+    # Of a minute that was counted again, what is kept of it no longer holds.
+    outdated = store.kept_minutes(ctx.conn, slo.id, late[0], border) if late else {}
 
     def count(since: datetime) -> Counts:
         first = _minute(since)
         total, bad = store.sum_minutes(ctx.conn, slo.id, first, border)
-        for minute, more, worse in fresh:
-            if minute >= max(first, border):
-                total, bad = total + more, bad + worse
+        for minute, more, worse in fresh.minutes:
+            if minute >= first:
+                kept, kept_bad = outdated.get(minute, (0, 0))
+                total, bad = total + more - kept, bad + worse - kept_bad
         return Counts(total=total, bad=bad)
 
     return count
@@ -99,4 +143,4 @@ def score_filter(slo: Slo, since: datetime) -> ScoreFilter:
     )
 
 
-__all__ = ["counter", "fresh_minutes", "score_filter", "settle"]
+__all__ = ["Fresh", "count_fresh", "counter", "score_filter", "settle"]

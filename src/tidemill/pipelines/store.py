@@ -15,6 +15,8 @@ pipelines = sa.Table(
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("name", sa.String(63), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("removed_at", UtcDateTime),
+    sa.Column("removed_by", sa.String(120)),
     sa.UniqueConstraint("name"),
 )
 

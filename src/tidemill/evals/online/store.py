@@ -21,6 +21,8 @@ evaluators = sa.Table(
     sa.Column("counts", Json, nullable=False),
     sa.Column("day", sa.String(10)),
     sa.Column("judged_today", sa.Integer, nullable=False),
+    sa.Column("spent_today", sa.Float, nullable=False, server_default="0"),
+    sa.Column("resumes_at", UtcDateTime),
     sa.Column("last_error", sa.Text),
     sa.Column("scored_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False),

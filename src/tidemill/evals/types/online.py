@@ -76,8 +76,12 @@ class OnlineEvaluator(Value):
     spec: OnlineCreate
     state: OnlineState
     counts: OnlineCounts
-    day: str | None = Field(description="The day (UTC) that `judged_today` is about.")
+    day: str | None = Field(description="The day (UTC) that `judged_today` and `spent_today` are about.")
     judged_today: int
+    spent_today: float = Field(default=0.0, description="USD that the scorer has cost on that day.")
+    resumes_at: Instant | None = Field(
+        default=None, description="It waits until then, because the day's money is spent. Null while it goes on."
+    )
     waiting: int = Field(description="Corrections that wait to be scored with.")
     last_error: str | None
     scored_at: Instant | None

@@ -1,6 +1,6 @@
 """Rows of objectives and indicators, the minutes that were counted for them, and whose turn it is."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ objectives = sa.Table(
     sa.Column("verdict", sa.String(16)),
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("counted_until", UtcDateTime),
+    sa.Column("counted_position", sa.Text),
     sa.UniqueConstraint("kind", "name"),
 )
 
@@ -41,6 +42,11 @@ turns = sa.Table(
     sa.Column("key", sa.String(120), primary_key=True),
     sa.Column("next_at", UtcDateTime, nullable=False),
 )
+
+AT_ONCE = 500
+"""Values in one IN list."""
+
+_UNCOUNTED = {"counted_until": None, "counted_position": None}
 
 Row = dict[str, Any]
 
@@ -92,37 +98,48 @@ def sum_minutes(conn: sa.Connection, objective_id: str, since: int, until: int) 
     return int(total), int(bad)
 
 
+def kept_minutes(conn: sa.Connection, objective_id: str, since: int, until: int) -> dict[int, tuple[int, int]]:
+    """Total and bad of each minute that was counted, from minute `since` up to, not including, `until`."""
+    where = (minutes.c.objective_id == objective_id, minutes.c.minute >= since, minutes.c.minute < until)
+    return {row.minute: (row.total, row.bad) for row in conn.execute(sa.select(minutes).where(*where))}
+
+
 def settle_minutes(
     conn: sa.Connection,
     objective_id: str,
-    counted: Iterable[tuple[int, int, int]],
+    counted: Sequence[tuple[int, int, int]],
     *,
     before: datetime | None,
     until: datetime,
+    position: str,
     oldest: int,
 ) -> bool:
-    """Keep (minute, total, bad) as counted for good, forget those before `oldest`.
+    """Keep (minute, total, bad) in place of what was kept of these minutes, forget those before `oldest`.
 
-    False, and nothing is kept, when another server has counted since `before`.
+    All spans up to `position` that began before `until` are in them. False, and nothing is kept, when another server
+    has counted since `before`.
     """
     at = objectives.c.counted_until
     unmoved = at.is_(None) if before is None else at == before
-    moved = conn.execute(
-        objectives.update().where(objectives.c.id == objective_id, unmoved).values(counted_until=until)
-    )
+    here = (objectives.c.id == objective_id, unmoved)
+    moved = conn.execute(objectives.update().where(*here).values(counted_until=until, counted_position=position))
     if moved.rowcount == 0:
         return False
+    mine = minutes.c.objective_id == objective_id
+    again = [entry[0] for entry in counted if before is not None and entry[0] < before.timestamp() // 60]
+    for start in range(0, len(again), AT_ONCE):
+        conn.execute(minutes.delete().where(mine, minutes.c.minute.in_(again[start : start + AT_ONCE])))
     rows = [{"objective_id": objective_id, "minute": m, "total": t, "bad": b} for m, t, b in counted]
     if rows:
         conn.execute(minutes.insert(), rows)
-    conn.execute(minutes.delete().where(minutes.c.objective_id == objective_id, minutes.c.minute < oldest))
+    conn.execute(minutes.delete().where(mine, minutes.c.minute < oldest))
     return True
 
 
 def forget_counts(conn: sa.Connection, objective_id: str) -> None:
     """Count again from the start."""
     conn.execute(minutes.delete().where(minutes.c.objective_id == objective_id))
-    conn.execute(objectives.update().where(objectives.c.id == objective_id).values(counted_until=None))
+    conn.execute(objectives.update().where(objectives.c.id == objective_id).values(**_UNCOUNTED))
 
 
 def take_turn(conn: sa.Connection, key: str, now: datetime, next_at: datetime) -> bool:

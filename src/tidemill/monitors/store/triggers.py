@@ -35,6 +35,7 @@ firings = sa.Table(
     sa.Column("expected_minutes", sa.Float, nullable=False),
     sa.Column("spent_minutes", sa.Float),
     sa.Column("run_id", sa.String(80)),
+    sa.Column("error", sa.Text),
     sa.Index("ix_trigger_firings_trigger_id_id", "trigger_id", "id"),
 )
 

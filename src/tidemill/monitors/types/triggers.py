@@ -147,6 +147,9 @@ class Firing(Value):
     expected_minutes: float
     spent_minutes: float | None = Field(description="Null while the run is under way.")
     run_id: str | None
+    error: str | None = Field(
+        default=None, description="Why it started nothing. Such a firing costs neither pause nor budget."
+    )
 
 
 class FiringSettle(Body):

@@ -318,6 +318,14 @@ def count_by_minute(
     return minutes.by_minute(_store(ctx), within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
 
 
+def minutes_touched(
+    ctx: Context, after: str, start: datetime, end: datetime, where: TraceFilter | None = None
+) -> list[int]:
+    """Minutes since 1970 in [start, end) in which spans began that were stored after a position of the tail."""
+    within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
+    return minutes.touched(_store(ctx), _position(after), within)
+
+
 def writer_state(ctx: Context) -> WriterState:
     """How the storing of spans is doing."""
     return ctx.kernel.part(TraceWriter).state

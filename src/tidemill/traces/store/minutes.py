@@ -1,6 +1,8 @@
 """Calls counted minute by minute, exactly: for objectives, whose thresholds no roll-up knows beforehand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from tidemill.traces.store.batch import ERROR
@@ -48,3 +50,23 @@ def by_minute(store: "TraceStore", where: TraceFilter, *, slow_us: int | None) -
             rows = look.rows(sql, (slow_us if slow_us is not None else 1 << 62, *values))
             found += [MinuteCount(*(int(figure) for figure in row)) for row in rows]
     return sorted(found, key=lambda count: count.minute)
+
+
+def touched(store: "TraceStore", position: Mapping[date, int], where: TraceFilter) -> list[int]:
+    """Minutes in which spans began that fit and were stored after a position, oldest first."""
+    found: set[int] = set()
+    for day in days_within(store, where):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            condition = Condition(look, where)
+            if condition.impossible:
+                continue
+            condition.begin(
+                microseconds(where.since) if where.since is not None else None,
+                microseconds(where.until) if where.until is not None else None,
+            )
+            asked, values = condition.spans()
+            sql = f"SELECT DISTINCT start_us / {MINUTE_US} FROM spans WHERE id > ? AND {asked}"
+            found |= {int(row[0]) for row in look.rows(sql, (position.get(day, 0), *values))}
+    return sorted(found)
