@@ -57,7 +57,7 @@ def _limit_memory(limit: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _launch(spec: dict[str, Any]) -> int:
+def _launch(spec: dict[str, Any], cancelled: Path) -> int:
     """Run the command; returns its exit code, negative for a signal, 127 or 126 if it could not be started."""
 
     def prepare() -> None:
@@ -71,6 +71,9 @@ def _launch(spec: dict[str, Any]) -> int:
     except OSError as error:
         sys.stderr.write(f"Cannot start {spec['argv'][0]!r} in {spec['workdir']}: {error.strerror}\n")
         return 127 if isinstance(error, FileNotFoundError) else 126
+    # Whoever cancelled while the command was being started has sent SIGTERM to a process that still ignored it.
+    if cancelled.exists():
+        command.terminate()
     return command.wait()
 
 
@@ -81,7 +84,7 @@ def main(folder: Path) -> int:
     me = {"pid": os.getpid(), "stamp": process_stamp(os.getpid()), "at": time.time()}
     if not write_once(folder / PROCESS, me):
         return 0
-    code = 143 if (folder / CANCEL).exists() else _launch(spec)
+    code = 143 if (folder / CANCEL).exists() else _launch(spec, folder / CANCEL)
     write_once(folder / EXIT, {"code": code, "at": time.time()})
     return 0
 
