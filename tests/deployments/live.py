@@ -14,6 +14,9 @@ from tidemill.core import presence
 
 UP = [sys.executable, "-m", "tidemill", "up", "--port", "0"]
 
+PATIENCE_S = 120
+"""How long anything is waited for: what hangs is found, and a loaded machine is not taken for it."""
+
 
 class LiveServer:
     """`tidemill up` as a child process, which can be killed and started again on the same home."""
@@ -27,9 +30,9 @@ class LiveServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMILL_") or k == "TIDEMILL_THREADS"}
-        env = kept | {"TIDEMILL_HOME": str(self.home)}
+        env = kept | {"TIDEMILL_HOME": str(self.home), "TIDEMILL_GATEWAY_PATIENCE_SECONDS": str(PATIENCE_S)}
         self._child = subprocess.Popen(UP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        wait_for(lambda: presence.find(self.home) is not None or self._child.poll() is not None, 60)
+        wait_for(lambda: presence.find(self.home) is not None or self._child.poll() is not None)
         live = presence.find(self.home)
         assert live is not None, self._child.stdout.read().decode()
         self.url, self.token = live.url, live.token
@@ -45,7 +48,7 @@ class LiveServer:
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
             try:
-                self._child.wait(30)
+                self._child.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 raise
@@ -62,9 +65,9 @@ class LiveServer:
         return (self.home / "logs" / "server.log").read_text()
 
 
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Return when `condition` holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
@@ -82,7 +85,7 @@ def served(home: Path) -> Iterator[LiveServer]:
             client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 24})
             client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 12})
             ordered = client.deployments.deploy("hello@1", "dev")
-            assert client.deployments.wait(ordered.id, timeout=120).state == "live"
+            assert client.deployments.wait(ordered.id, timeout=PATIENCE_S).state == "live"
         yield server
     finally:
         server.stop()

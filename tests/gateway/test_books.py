@@ -75,17 +75,20 @@ def away(kernel: Kernel, error: Exception) -> Iterator[None]:
         del store.write
 
 
-def test_every_call_is_written_before_its_record_returns(
-    kernel: Kernel, books: Bookkeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # On a loaded machine the first commit may take longer than a reply would wait for it.
-    monkeypatch.setattr("tidemill.gateway.books.PATIENCE_S", 60)
+@pytest.fixture
+def patient(kernel: Kernel) -> Iterator[Bookkeeper]:
+    """One that waits for its entries however long a loaded machine takes for them."""
+    yield Bookkeeper(kernel.part(TraceWriter), 120)
+    kernel.part(TraceWriter).close()
+
+
+def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient: Bookkeeper) -> None:
     made = [call() for _ in range(300)]
 
     async def run() -> None:
-        await asyncio.gather(*(books.record(c) for c in made))
-        assert (books.state.recorded, books.state.waiting, books.state.lost) == (300, 0, 0)
-        await books.close()
+        await asyncio.gather(*(patient.record(c) for c in made))
+        assert (patient.state.recorded, patient.state.waiting, patient.state.lost) == (300, 0, 0)
+        await patient.close()
 
     asyncio.run(run())
     with kernel.look(OWNER) as ctx:
@@ -109,17 +112,16 @@ def test_every_call_is_written_before_its_record_returns(
 def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(kernel: Kernel, books: Bookkeeper) -> None:
     made = [call(), call()]
 
-    async def run() -> float:
+    async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
             began = time.monotonic()
             await asyncio.gather(*(books.record(c) for c in made))
-            took = time.monotonic() - began
+            assert time.monotonic() - began > 0.9
             assert books.state.waiting == 2
         await books.close()
         assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 0, 0)
-        return took
 
-    assert 0.9 < asyncio.run(run()) < 3
+    asyncio.run(run())
     with kernel.look(OWNER) as ctx:
         assert {c.id for c in service.listing(ctx).items} == {c.response_id for c in made}
 
@@ -128,24 +130,25 @@ def test_a_store_that_comes_back_gets_what_waited_without_being_asked(kernel: Ke
     async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
             await books.record(call())
-        for _ in range(100):
-            if books.state.recorded:
-                break
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(120):
+            while not books.state.recorded:
+                await asyncio.sleep(0.02)
         assert (books.state.recorded, books.state.waiting) == (1, 0)
         await books.close()
 
     asyncio.run(run())
 
 
-def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(kernel: Kernel, books: Bookkeeper) -> None:
+def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(
+    kernel: Kernel, patient: Bookkeeper
+) -> None:
     good, bad = call(), call()
     bad.duration_ns = "long"  # type: ignore[assignment]
 
     async def run() -> None:
-        await asyncio.gather(books.record(good), books.record(bad))
-        await books.close()
-        assert (books.state.recorded, books.state.lost) == (1, 1)
+        await asyncio.gather(patient.record(good), patient.record(bad))
+        await patient.close()
+        assert (patient.state.recorded, patient.state.lost) == (1, 1)
 
     asyncio.run(run())
     with kernel.look(OWNER) as ctx:

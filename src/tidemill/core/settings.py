@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = Field(default=None, description="Access key of the S3 store.")
     s3_secret_access_key: SecretStr | None = Field(default=None, description="Secret key of the S3 store.")
     s3_region: str = Field(default="us-east-1", description="Region of the S3 store.")
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description="Keys that seal the secrets in the database, such as those of notifiers: each 32 bytes in base64, the "
+        "newest first, commas between. Servers that share a database need the same. Default: `secret.key` in the home.",
+    )
     jobs_concurrency: int = Field(
         default=1, ge=1, description="How many heavy jobs (training, conversion, evaluation) run at once."
     )
@@ -65,6 +70,11 @@ class Settings(BaseSettings):
         default=10 * 2**20, ge=1024, description="Largest request body in bytes, blobs excepted."
     )
     max_blob_bytes: int = Field(default=64 * 2**30, ge=1024, description="Largest blob in bytes.")
+    gateway_patience_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="How long a reply waits for its entry in the books when the store is slow or away.",
+    )
     trace_search: bool = Field(default=True, description="Whether the words of spans are indexed for full-text search.")
     trace_retention_days: int = Field(
         default=90, ge=0, description="Days that spans are kept; 0 keeps them for good. Older spans are not taken in."

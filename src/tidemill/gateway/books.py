@@ -11,8 +11,6 @@ from tidemill.traces.types import SpanRecord
 
 log = logging.getLogger("tidemill.gateway")
 
-PATIENCE_S = 1.0
-"""How long a reply waits for its entry. A store that is down must not keep answers back."""
 CAPACITY = 10_000
 """Calls kept while the store is down; beyond it the oldest are lost, counted and logged."""
 RETRY_S = 1.0
@@ -25,10 +23,14 @@ Entry = tuple[SpanRecord, "asyncio.Future[None]"]
 
 
 class Bookkeeper:
-    """Hands calls to the trace writer, and keeps those that it cannot take now."""
+    """Hands calls to the trace writer, and keeps those that it cannot take now.
 
-    def __init__(self, writer: TraceWriter) -> None:
+    `patience_s` is how long a reply waits for its entry: a store that is down must not keep answers back.
+    """
+
+    def __init__(self, writer: TraceWriter, patience_s: float = 1.0) -> None:
         self._writer = writer
+        self._patience_s = patience_s
         self._backlog: deque[Entry] = deque()
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Future[None]] = set()
@@ -42,7 +44,7 @@ class Bookkeeper:
         return Books(recorded=self._recorded, waiting=len(self._under_way) + len(self._backlog), lost=self._lost)
 
     async def record(self, span: SpanRecord) -> None:
-        """Enter a call and wait until it is committed, for one second at most."""
+        """Enter a call and wait until it is committed, for a moment at most."""
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
         entry = (span, written)
@@ -54,7 +56,7 @@ class Bookkeeper:
             self._under_way.add(done)
             done.add_done_callback(lambda done: self._told(entry, done))
         # A timer of one's own costs a third of what asyncio.wait does, and every reply passes here.
-        patience = loop.call_later(PATIENCE_S, _release, entry)
+        patience = loop.call_later(self._patience_s, _release, entry)
         try:
             await written
         finally:

@@ -19,6 +19,7 @@ from tidemill.core.jobs.service import Jobs
 from tidemill.core.jobs.types import JobFunction, JobKind
 from tidemill.core.kernel import Kernel, Listener
 from tidemill.core.settings import Settings
+from tidemill.core.vault import open_vault
 from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
 from tidemill.deployments import routes as deployments
@@ -38,6 +39,7 @@ from tidemill.gateway.types import Environments
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
 from tidemill.monitors import routes as monitors
+from tidemill.monitors import service as monitor_service
 from tidemill.monitors.drift import routes as drift
 from tidemill.monitors.drift.jobs import run_check
 from tidemill.monitors.scheduler import Scheduler
@@ -121,6 +123,8 @@ def build_kernel(settings: Settings) -> Kernel:
         compute=LocalCompute(settings.home / "work"),
         listeners=LISTENERS,
     )
+    kernel.provide(open_vault(settings))
+    monitor_service.seal_secrets(kernel)
     store = TraceStore(settings, db)
     kernel.provide(store)
     kernel.provide(Environments(deployment_service.environment_names))
@@ -215,7 +219,7 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
-    books = Bookkeeper(kernel.part(TraceWriter))
+    books = Bookkeeper(kernel.part(TraceWriter), settings.gateway_patience_seconds)
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.part(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
