@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from tidemill.core.db import Database
 
+PATIENCE_S = 120
 _PLACES = ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin")
 
 
@@ -33,9 +36,7 @@ class Postgres:
         self.binaries = find_binaries()
         # PostgreSQL refuses to run as root, so root starts it as the user that its package makes.
         self.user = "postgres" if os.geteuid() == 0 else None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def _run(self, *argv: str) -> None:
@@ -50,6 +51,22 @@ class Postgres:
             str(self.binaries / "initdb"), "-D", str(data), "-U", "tidemill", "-A", "trust", "-E", "UTF8",
             "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._ready():
+            assert time.monotonic() < deadline, "PostgreSQL did not start"
+            # At first, and when another process has taken the port in the moment before PostgreSQL did.
+            if self.process is None or self.process.poll() is not None:
+                self._launch(data)
+            time.sleep(0.05)
+        self._admin("CREATE DATABASE template_tidemill")
+        db = Database(self.url("template_tidemill"))
+        db.migrate()
+        db.close()
+
+    def _launch(self, data: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         self.process = subprocess.Popen(
             [
                 str(self.binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1",
@@ -57,15 +74,11 @@ class Postgres:
             ],
             user=self.user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        ready = str(self.binaries / "pg_isready")
-        for _ in range(300):
-            argv = [ready, "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
-            if subprocess.run(argv, capture_output=True, check=False).returncode == 0:
-                break
-        self._admin("CREATE DATABASE template_tidemill")
-        db = Database(self.url("template_tidemill"))
-        db.migrate()
-        db.close()
+
+    def _ready(self) -> bool:
+        argv = [str(self.binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
+        running = self.process is not None and self.process.poll() is None
+        return running and subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
     def url(self, name: str) -> str:
         """The SQLAlchemy URL of a database."""
@@ -86,5 +99,5 @@ class Postgres:
     def stop(self) -> None:
         """End the server."""
         if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=30)
+            self.process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+            self.process.wait(timeout=PATIENCE_S)

@@ -108,7 +108,7 @@ def test_one_server_a_home_and_a_killed_one_leaves_it_free(tmp_path) -> None:
         "home = Path(sys.argv[1])\n"
         "with presence.claim(home):\n"
         "    presence.announce(home, presence.Presence(url='http://x', pid=1, token='t'))\n"
-        "    print('held', flush=True); time.sleep(60)\n"
+        "    print('held', flush=True); time.sleep(600)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None

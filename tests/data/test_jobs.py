@@ -37,7 +37,7 @@ def test_a_running_import_can_be_cancelled_and_leaves_nothing(desk: Desk) -> Non
     jobs = Jobs(desk.data._http)
     jobs.cancel(started.job.id)
     with pytest.raises(JobCancelledError):
-        jobs.wait(started.job.id, timeout=60)
+        jobs.wait(started.job.id, timeout=120)
     assert desk.data.list().items == []
     assert not [path for path in (desk.kernel.settings.home / "work").rglob("*") if path.is_file()]
 

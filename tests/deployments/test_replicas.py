@@ -98,13 +98,13 @@ def test_requests_go_to_the_least_busy_replica_and_one_that_dies_loses_none(serv
     assert len(first) == 2
     with concurrent.futures.ThreadPoolExecutor(4) as callers:
         waiting = [callers.submit(chat, server, max_tokens=120, ignore_eos=True) for _ in range(4)]
-        wait_for(lambda: sorted(r.in_flight for r in pinned(server)) == [2, 2], 20)
+        wait_for(lambda: sorted(r.in_flight for r in pinned(server)) == [2, 2])
         victim = next(iter(first))
         psutil.Process(first[victim]).kill()
         replies = [future.result() for future in waiting]
     assert [r.status_code for r in replies] == [200] * 4
     assert len({r.json()["choices"][0]["message"]["content"] for r in replies}) == 1, "greedy, so all say the same"
-    wait_for(lambda: len(pinned(server)) == 2, 30)
+    wait_for(lambda: len(pinned(server)) == 2)
     after = {r.id: r for r in pinned(server)}
     assert set(first) - set(after) == {victim}, "only the dead one was replaced"
     assert max(r.restarts for r in after.values()) == 1

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 
 async def until_it_failed(kernel: Kernel, supervisor: Supervisor, deployment_id: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         with kernel.look(OWNER) as ctx:
             if service.get(ctx, deployment_id).state == "failed":
@@ -49,7 +49,12 @@ async def fail_beside(kernel: Kernel, tmp_path: Path, *, live_in_dev: bool) -> l
     try:
         pool = supervisor.pools[release.id]
         await until_it_failed(kernel, supervisor, failing.id)
-        await asyncio.sleep(0.3)  # more than a round
+        if live_in_dev:
+            await asyncio.sleep(0.3)  # more than a round, in which it must stay
+        else:
+            async with asyncio.timeout(120):
+                while pool in supervisor.pools.values():
+                    await asyncio.sleep(0.02)
         return [left for left in supervisor.pools.values() if left is pool]
     finally:
         await supervisor.stop()

@@ -45,7 +45,7 @@ class Desk:
     def finished(self, eval_set: str, target: dict[str, Any], scorers: Any = None, **options: Any) -> EvalRun:
         """A run that has ended well."""
         run = self.evals.run(eval_set, target, scorers or [LABELLED], **options)
-        return self.evals.wait(run.id, timeout=60)
+        return self.evals.wait(run.id, timeout=120)
 
 
 def labelled(count: int, per_cluster: int = 2) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def test_a_target_that_refuses_ends_the_run_at_once(desk: Desk) -> None:
     quiz(desk)
     run = desk.evals.run("quiz", desk.endpoint("missing"), [LABELLED])
     with pytest.raises(JobFailed, match="no such model"):
-        desk.evals.wait(run.id, timeout=60)
+        desk.evals.wait(run.id, timeout=120)
     ended = desk.evals.get_run(run.id)
     assert ended.state == "failed"
     assert ended.error is not None
@@ -138,7 +138,7 @@ def test_a_run_without_any_answer_fails_with_the_reason(desk: Desk) -> None:
     desk.evals.create_set("no", version.ref, split="test")
     run = desk.evals.run("no", desk.endpoint(), ["exact"])
     with pytest.raises(JobFailed, match="None of 7 requests"):
-        desk.evals.wait(run.id, timeout=60)
+        desk.evals.wait(run.id, timeout=120)
     ended = desk.evals.get_run(run.id)
     assert ended.figures is not None
     assert ended.figures.metrics[0].mean is None
@@ -188,7 +188,7 @@ def test_a_key_makes_starting_a_run_safe_to_repeat(desk: Desk) -> None:
     quiz(desk, 12)
     first = desk.evals.run("quiz", desk.endpoint(), [LABELLED], key="demo-base")
     assert desk.evals.run("quiz", desk.endpoint(), [LABELLED], key="demo-base").id == first.id
-    desk.evals.wait(first.id, timeout=60)
+    desk.evals.wait(first.id, timeout=120)
     assert len(desk.outside.requests()) == 12
 
 
@@ -269,8 +269,8 @@ def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk
     desk.kernel.self_url, desk.kernel.owner_token = desk.outside.url.removesuffix("/v1"), "own-token"
     with desk.kernel.work(OWNER) as ctx:
         lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
-    first = desk.evals.wait(run("quiz", {"release": "trec@1"}, [LABELLED]).id, timeout=60)
-    second = desk.evals.wait(run("quiz", {"release": "rel_abc"}, [LABELLED]).id, timeout=60)
+    first = desk.evals.wait(run("quiz", {"release": "trec@1"}, [LABELLED]).id, timeout=120)
+    second = desk.evals.wait(run("quiz", {"release": "rel_abc"}, [LABELLED]).id, timeout=120)
     assert second.figures is not None
     assert second.figures.cached == 12
     seen = desk.outside.requests()
@@ -289,4 +289,4 @@ def test_a_release_needs_a_server_that_listens(desk: Desk) -> None:
         lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
     run = desk.evals.run("quiz", {"release": "trec@1"}, [LABELLED])
     with pytest.raises(JobFailed, match="No gateway listens"):
-        desk.evals.wait(run.id, timeout=60)
+        desk.evals.wait(run.id, timeout=120)

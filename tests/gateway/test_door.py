@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,7 +24,7 @@ def sdk(server: LiveServer):
 
 def post(server: LiveServer, content: bytes, key: str | None = "") -> httpx.Response:
     headers = {} if key is None else {"authorization": f"Bearer {key or server.token}"}
-    return httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=60)
+    return httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=120)
 
 
 def test_a_reply_has_its_ids_and_its_entry_in_the_books(server: LiveServer, sdk: openai.OpenAI) -> None:
@@ -112,7 +111,7 @@ def test_a_body_over_the_limit_is_refused_with_413(server: LiveServer) -> None:
             yield b" " * 2**20
 
     headers = {"authorization": f"Bearer {server.token}"}
-    chunked = httpx.post(f"{server.url}/v1/chat/completions", content=pieces(), headers=headers, timeout=60)
+    chunked = httpx.post(f"{server.url}/v1/chat/completions", content=pieces(), headers=headers, timeout=120)
     assert (chunked.status_code, chunked.json()["error"]["code"]) == (413, "too_large")
 
 
@@ -151,14 +150,14 @@ def test_hanging_up_frees_the_place_and_is_in_the_books(server: LiveServer, stre
     with socket.create_connection((where.hostname, where.port)) as line, server.client() as client:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.token}\r\n"
         line.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        wait_for(lambda: any(r.in_flight for r in client.deployments.engines().replicas), 10)
+        wait_for(lambda: any(r.in_flight for r in client.deployments.engines().replicas))
         if stream:
             assert line.recv(4096).startswith(b"HTTP/1.1 200")
         line.close()
-        wait_for(lambda: not any(r.in_flight for r in client.deployments.engines().replicas), 10)
-        wait_for(lambda: client.gateway.calls(limit=1).items[0].status == "aborted", 5)
+        wait_for(lambda: not any(r.in_flight for r in client.deployments.engines().replicas))
+        wait_for(lambda: client.gateway.calls(limit=1).items[0].status == "aborted")
         replica = next(r for r in client.deployments.engines().replicas if r.pinned)
-        wait_for(lambda: _busy(replica.base_url) == 0, 10)
+        wait_for(lambda: _busy(replica.base_url) == 0)
 
 
 def _busy(base_url: str) -> float:
@@ -189,7 +188,6 @@ def test_what_is_not_there_is_told(server: LiveServer) -> None:
 
 def test_an_answer_leads_back_to_its_release(server: LiveServer, sdk: openai.OpenAI) -> None:
     reply = sdk.chat.completions.create(model="dev/hello", messages=HI, max_tokens=2)
-    time.sleep(0.01)
     with server.client() as client:
         call = client.gateway.call(reply.id)
         assert call.deployment_id == client.deployments.list(environment="dev", active=True).items[0].id

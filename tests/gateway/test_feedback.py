@@ -33,6 +33,6 @@ def test_a_reply_is_judged_by_who_asked_and_becomes_a_row(server: LiveServer) ->
         assert [(m["role"], m["content"]) for m in row["messages"]] == [("user", ASKED), ("assistant", "Oslo")]
         graph = owner.governance.lineage(made.version_id)
         assert release.id in {node.id for node in graph.up.nodes}
-        wait_for(lambda: owner.scores.list(response_id=reply.id, source="code").items, 10)
+        wait_for(lambda: owner.scores.list(response_id=reply.id, source="code").items)
         (judged,) = owner.scores.list(response_id=reply.id, source="code").items
         assert (judged.author, judged.value, judged.release_id) == ("online/says-something", 1.0, release.id)

@@ -39,7 +39,7 @@ class Receiver:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer as `behaviour` says: a status, `hang`, or `drip` (one byte of a header now and then)."""
         if self.behaviour == "hang":
-            self.released.wait(30)
+            self.released.wait(600)
             return
         if self.behaviour == "drip":
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
@@ -99,7 +99,7 @@ def smtp_server(password: str | None = None, port: int = 0) -> Iterator[tuple[Ma
         return AuthResult(success=given.password == (password or "").encode())
 
     options: dict[str, Any] = {"authenticator": check, "auth_require_tls": False} if password else {}
-    controller = Controller(box, hostname="127.0.0.1", port=port or free_port(), **options)
+    controller = Controller(box, hostname="127.0.0.1", port=port or free_port(), ready_timeout=120, **options)
     controller.start()
     try:
         yield box, controller.port
@@ -116,7 +116,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Any, seconds: float = 10.0) -> bool:
+def until(condition: Any, seconds: float = 120.0) -> bool:
     """Whether `condition()` holds within some seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -73,7 +73,7 @@ class Desk:
 
     def turned(self, name: str = "small", **options: Any) -> RunDetail:
         """A run that has ended."""
-        return self.runs.wait(self.runs.start(name, **options).id, check=False, timeout=60)
+        return self.runs.wait(self.runs.start(name, **options).id, check=False, timeout=120)
 
 
 def opened(settings: Settings, folder: Path) -> Iterator[Desk]:

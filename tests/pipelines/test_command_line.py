@@ -102,4 +102,4 @@ def test_without_a_document_the_only_pipeline_is_meant(shell: Shell) -> None:
     (shell.desk.folder / "tidemill.yaml").unlink()
     assert "small#1 has started" in shell.run("run")
     assert isinstance(shell.desk.folder, Path)
-    shell.desk.runs.wait("small", timeout=60)
+    shell.desk.runs.wait("small", timeout=120)

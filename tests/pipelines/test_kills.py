@@ -25,15 +25,15 @@ def test_a_run_survives_kills_anywhere_and_does_nothing_twice(tmp_path: Path) ->
         with server.client() as client:
             client.pipelines.apply(PipelineSpec.model_validate(small()), folder=tmp_path)
             run = client.runs.start("small")
-            wait_for(lambda: _sees(client, run.id, "data"), 60)
+            wait_for(lambda: _sees(client, run.id, "data"))
         server.kill()
         server.start()
         with server.client() as client:
-            wait_for(lambda: _sees(client, run.id, "naive-bayes/questions-test"), 60)
+            wait_for(lambda: _sees(client, run.id, "naive-bayes/questions-test"))
         server.kill()
         server.start()
         with server.client() as client:
-            done = client.runs.wait(run.id, timeout=60)
+            done = client.runs.wait(run.id, timeout=120)
             assert done.state == "succeeded"
             assert [s.state for s in done.steps] == ["succeeded"] * 3
             assert len(client.jobs.list(kind="data.import").items) == 1

@@ -25,7 +25,7 @@ def asking(desk: Desk) -> RunDetail:
     with desk.kernel.work(OWNER) as ctx:
         add_model(ctx, desk.folder)
     desk.pipelines.apply(PipelineSpec.model_validate(SHIPPING))
-    run = desk.runs.wait(desk.runs.start("ship").id, until_waiting=True, timeout=60)
+    run = desk.runs.wait(desk.runs.start("ship").id, until_waiting=True, timeout=120)
     assert (run.state, run.step("approve/prod").state) == ("waiting", "waiting")
     return run
 
@@ -40,28 +40,28 @@ def decide(kernel: Kernel, decision: str) -> None:
 def test_a_run_goes_on_when_the_approval_is_given(both: Desk) -> None:
     run = asking(both)
     decide(both.kernel, "approve")
-    done = both.runs.wait(run.id, check=False, timeout=20)
+    done = both.runs.wait(run.id, check=False, timeout=120)
     assert done.step("approve/prod").state == "succeeded"
     assert done.step("approve/prod").note == "bert approved it: I looked"
     assert done.error.code == "promotion_out_of_order"  # it was never live in dev and qa
     both.runs.skip(run.ref, "deploy/prod", reason="no engine here")
-    assert both.runs.wait(both.runs.retry(run.ref).id, timeout=20).state == "succeeded"
+    assert both.runs.wait(both.runs.retry(run.ref).id, timeout=120).state == "succeeded"
 
 
 def test_a_run_ends_rejected_when_the_approval_is_refused(desk: Desk) -> None:
     run = asking(desk)
     decide(desk.kernel, "reject")
-    done = desk.runs.wait(run.id, check=False, timeout=20)
+    done = desk.runs.wait(run.id, check=False, timeout=120)
     assert (done.state, done.exit_code) == ("rejected", 1)
     assert "bert rejected it: I looked" in done.summary
     with pytest.raises(ApprovalRejected):
         desk.runs.wait(run.id)
-    again = desk.runs.wait(desk.runs.retry(run.ref).id, until_waiting=True, timeout=20)
+    again = desk.runs.wait(desk.runs.retry(run.ref).id, until_waiting=True, timeout=120)
     assert again.state == "waiting"  # a retry asks anew
     with desk.kernel.look(OWNER) as ctx:
         assert len(releases.list_approvals(ctx, limit=9).items) == 2
     desk.runs.cancel(run.ref)
-    assert desk.runs.wait(run.id, check=False, timeout=20).state == "cancelled"
+    assert desk.runs.wait(run.id, check=False, timeout=120).state == "cancelled"
 
 
 def test_a_yes_that_was_given_while_no_server_ran_is_heard_after_the_upgrade(
@@ -75,7 +75,7 @@ def test_a_yes_that_was_given_while_no_server_ran_is_heard_after_the_upgrade(
     decide(kernel, "approve")  # nobody runs jobs
     kernel.close()
     with contextmanager(opened)(Settings(home=home), tmp_path / "files") as desk:
-        done = desk.runs.wait(run.id, check=False, timeout=20)
+        done = desk.runs.wait(run.id, check=False, timeout=120)
     assert done.step("approve/prod").state == "succeeded"
     assert [s.name for s in done.steps] == ["base", "release", "approve/prod", "deploy/prod"]
 
@@ -85,15 +85,15 @@ def test_somebody_elses_request_is_waited_for_too(desk: Desk) -> None:
     with desk.kernel.look(OWNER) as ctx:
         first = releases.list_approvals(ctx, limit=9).items
     desk.runs.cancel(run.ref)
-    desk.runs.wait(run.id, check=False, timeout=20)
+    desk.runs.wait(run.id, check=False, timeout=120)
     with desk.kernel.work(SYSTEM) as ctx:
         events.emit(ctx, "trigger.fired", "trg_1", {"pipeline": "ship"})
-    again = desk.runs.wait("ship", until_waiting=True, timeout=20)
+    again = desk.runs.wait("ship", until_waiting=True, timeout=120)
     assert again.number == 2
     with desk.kernel.look(OWNER) as ctx:
         assert releases.list_approvals(ctx, limit=9).items == first
     decide(desk.kernel, "reject")
-    assert desk.runs.wait(again.id, check=False, timeout=20).state == "rejected"
+    assert desk.runs.wait(again.id, check=False, timeout=120).state == "rejected"
 
 
 def fire(kernel: Kernel, name: str, pipeline: str = "small") -> None:
@@ -117,9 +117,9 @@ def test_two_triggers_at_once_start_one_run_and_the_second_is_noted(both: Desk) 
     assert runs[0].causes[0].reasons == ["inputs drifted", "quality fell"]
     assert runs[0].created_by == "system"
     both.kernel.jobs.start(both.kernel)
-    assert both.runs.wait(runs[0].id, timeout=60).state == "succeeded"
+    assert both.runs.wait(runs[0].id, timeout=120).state == "succeeded"
     fire(both.kernel, "drift")
-    assert both.runs.wait("small", timeout=60).number == 2
+    assert both.runs.wait("small", timeout=120).number == 2
 
 
 def test_a_trigger_for_a_pipeline_that_is_not_there_breaks_nothing(desk: Desk) -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.deployments.live import wait_for as wait_until
+from tests.deployments.live import wait_for
 from tests.pipelines.conftest import Desk, small
 from tidemill.core import events
 from tidemill.core.context import OWNER
@@ -20,10 +20,6 @@ from tidemill.pipelines.types import (
     RunNotRetryable,
     StepNotFound,
 )
-
-
-def wait_for(condition) -> None:
-    wait_until(condition, 30)
 
 
 def states(run) -> dict[str, str]:
@@ -106,14 +102,14 @@ def test_a_failed_step_says_why_and_goes_on_after_a_retry(desk: Desk) -> None:
     assert failed.error.code == run.error.code == "split_empty"
     assert run.summary == failed.error.message
 
-    again = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=60)
+    again = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=120)
     assert (again.id, again.state, again.step("data").attempt) == (run.id, "failed", 2)
     assert again.step("data").job_id == failed.job_id  # its own job went on, no second one began
 
     with pytest.raises(StepNotFound, match="dat'"):
         desk.runs.skip(run.ref, "dat", reason="x")
     desk.runs.skip(run.ref, "data", reason="the rows are there already")
-    last = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=60)
+    last = desk.runs.wait(desk.runs.retry(run.ref).id, check=False, timeout=120)
     assert last.step("data").state == "skipped"
     assert (last.step("data").note, last.step("data").skipped_by) == ("the rows are there already", "owner")
     assert last.error.code == "pipeline_input_missing"
@@ -129,11 +125,11 @@ def test_a_retry_from_a_step_does_it_and_what_follows_again(desk: Desk) -> None:
     assert run.state == "failed"
     assert run.step("eval-set/broken").state == "failed"
     assert run.step("eval-set/questions-test").state == "succeeded"
-    again = desk.runs.wait(desk.runs.retry(run.ref, step="data").id, check=False, timeout=60)
+    again = desk.runs.wait(desk.runs.retry(run.ref, step="data").id, check=False, timeout=120)
     assert [s.attempt for s in again.steps[:3]] == [2, 2, 2]
     for name in ("eval-set/broken", "naive-bayes/broken"):
         desk.runs.skip(run.ref, name, reason="not now")
-    done = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60)
+    done = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=120)
     assert done.state == "succeeded"
     assert "2 skipped" in done.summary
     with pytest.raises(RunNotRetryable):
@@ -156,16 +152,16 @@ def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: p
     run = desk.runs.start("small")
     wait_for(lambda: desk.runs.get(run.id).step("naive-bayes/questions-test").job_id is not None)
     desk.runs.cancel(run.ref)
-    done = desk.runs.wait(run.id, check=False, timeout=30)
+    done = desk.runs.wait(run.id, check=False, timeout=120)
     held.set()
     assert (done.state, done.summary) == ("cancelled", "Cancelled.")
     step = done.step("naive-bayes/questions-test")
     assert step.state == "cancelled"
-    child = desk.jobs.wait(step.job_id, check=False, timeout=30)
+    child = desk.jobs.wait(step.job_id, check=False, timeout=120)
     assert child.state == "cancelled"
     with pytest.raises(RunEnded):
         desk.runs.cancel(run.ref)
-    again = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60)
+    again = desk.runs.wait(desk.runs.retry(run.ref).id, timeout=120)
     assert again.state == "succeeded"
 
 
@@ -188,7 +184,7 @@ def test_while_a_run_is_on_its_way_there_is_no_second_one(desk: Desk) -> None:
     with pytest.raises(PipelineBusy, match="small#1 follows small@1"):
         desk.runs.start("small")
     desk.kernel.jobs.start(desk.kernel)
-    done = desk.runs.wait(first.id, timeout=60)
+    done = desk.runs.wait(first.id, timeout=120)
     assert done.step("data").outputs["rows"]["train"] == 42  # it follows the document it was started with
 
 
@@ -219,10 +215,10 @@ def test_a_step_of_a_kind_that_went_away_is_named_and_can_be_skipped(
     run = desk.runs.start("small")
     monkeypatch.delitem(table.KINDS, "naive-bayes")
     desk.kernel.jobs.start(desk.kernel)
-    done = desk.runs.wait(run.id, check=False, timeout=60)
+    done = desk.runs.wait(run.id, check=False, timeout=120)
     assert "knows no step of the kind 'naive-bayes'" in done.summary
     desk.runs.skip(run.ref, "naive-bayes/questions-test", reason="gone")
-    assert desk.runs.wait(desk.runs.retry(run.ref).id, timeout=60).state == "succeeded"
+    assert desk.runs.wait(desk.runs.retry(run.ref).id, timeout=120).state == "succeeded"
 
 
 def test_a_new_catalogue_entry_reaches_the_dataset_without_a_new_version(desk: Desk) -> None:

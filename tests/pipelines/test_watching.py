@@ -53,7 +53,7 @@ def test_a_trigger_starts_the_run_and_is_told_what_it_took(desk: Desk) -> None:
     desk.turned()
     with desk.kernel.work(OWNER) as ctx:
         firing = monitors.turn_trigger(ctx, "retrain", Hand(reason="I want to see it", both=True))
-    run = desk.runs.wait("small", timeout=60)
+    run = desk.runs.wait("small", timeout=120)
     assert (run.number, run.causes[0].kind, run.causes[0].by) == (2, "trigger", "retrain")
     assert run.causes[0].firing_id == firing.id
     assert run.causes[0].reasons == ["by hand: I want to see it"]

@@ -65,7 +65,7 @@ def test_a_release_goes_all_the_way_and_the_next_is_judged_against_it(tmp_path: 
             made_by = client.governance.lineage("hello@1").up.nodes
             assert first.id in {node.id for node in made_by}
 
-            again = client.runs.wait(client.runs.start("hello").id, timeout=60)
+            again = client.runs.wait(client.runs.start("hello").id, timeout=120)
             assert not again.changed, again
             assert again.step("judge/kind-quality").state == "unchanged"
 

@@ -65,7 +65,7 @@ def test_deleting_asks_the_person_at_the_terminal(
     person, stdin = pty.openpty()
     argv = [sys.executable, "-m", "tidemill", "models", "delete", "tiny@1"]
     os.write(person, f"{answer}\n".encode())
-    done = subprocess.run(argv, stdin=stdin, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, stdin=stdin, capture_output=True, text=True, timeout=120)
     os.close(person)
     os.close(stdin)
     assert done.returncode == code, done.stderr

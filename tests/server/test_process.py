@@ -36,7 +36,7 @@ class Servers:
         return process
 
     def live(self, home: Path, process: subprocess.Popen[str]) -> presence.Presence:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             found = presence.find(home)
             if found is not None and found.pid == process.pid:
@@ -45,7 +45,7 @@ class Servers:
         raise AssertionError(f"the server did not come up: {process.stdout.read() if process.stdout else ''}")
 
     def output(self, process: subprocess.Popen[str]) -> str:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         return out
 
 
@@ -120,5 +120,5 @@ def test_an_ephemeral_server_ends_with_its_parent(servers: Servers, home: Path) 
     assert process.stdin is not None
     process.stdin.close()
     process.stdin = None
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     assert presence.find(home) is None

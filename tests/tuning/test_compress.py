@@ -134,16 +134,18 @@ def test_a_fine_tuning_vanishes_on_the_grid_of_its_base(tiny: Path, tiny_gguf: P
         quantise(tmp_path / "f16.gguf", tmp_path / f"{form}.gguf", form)  # type: ignore[arg-type]
     name = "blk.0.attn_q.weight"
 
-    def weight(path: Path) -> Any:
+    def found(path: Path) -> tuple[Any, Any]:
         tensor = tensors(path)[name]
-        return dequantize(tensor.data, tensor.tensor_type)
+        return dequantize(tensor.data, tensor.tensor_type), tensor.data
 
-    base, tuned = weight(tiny_gguf), weight(tmp_path / "f16.gguf")
+    base, codes = found(tiny_gguf)
+    tuned, _ = found(tmp_path / "f16.gguf")
+    fine, _ = found(tmp_path / "q8_0.gguf")
     meant = np.abs(tuned - base).mean()
     assert meant > 0
-    assert np.corrcoef((weight(tmp_path / "q8_0.gguf") - base).ravel(), (tuned - base).ravel())[0, 1] > 0.5
-    codes = tensors(tiny_gguf)[name].data, tensors(tmp_path / "q4_1.gguf")[name].data
-    kept = (codes[0].reshape(-1, 20)[:, 4:] == codes[1].reshape(-1, 20)[:, 4:]).mean()
+    assert np.corrcoef((fine - base).ravel(), (tuned - base).ravel())[0, 1] > 0.5
+    again = found(tmp_path / "q4_1.gguf")[1]
+    kept = (codes.reshape(-1, 20)[:, 4:] == again.reshape(-1, 20)[:, 4:]).mean()
     assert kept > 0.9, "nearly every 4-bit code is the base's own"
 
 

@@ -65,7 +65,7 @@ def claim(home: Path) -> Iterator[None]:
 
 def _locked(handle: int) -> bool:
     """Take the lock. Whoever looks with `find` holds it for a moment too, so one refusal says nothing."""
-    for _ in range(20):
+    for _ in range(50):
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True

@@ -36,13 +36,15 @@ def read(path: Path) -> list[str]:
 
 
 def steps(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
-    """`count` steps, each a line in `path`; the step numbered `slow` takes long, once it is begun."""
+    """`count` steps, each two lines in `path`; none ends before the file `gate` is there, when one is named."""
     done = []
     for number in range(args["count"]):
 
         def work(number: int = number) -> int:
             note(args["path"], f"begin {number}")
             time.sleep(args.get("pause", 0.0))
+            while "gate" in args and not Path(args["gate"]).exists():
+                time.sleep(0.01)
             note(args["path"], f"end {number}")
             return number
 
@@ -116,7 +118,7 @@ def parent(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
             ).id
 
     child = job.wait_job(job.step("submit", submit_child))
-    line = job.wait_until("line", lambda: next((x for x in read(path) if x.startswith("go")), None), poll=30.0)
+    line = job.wait_until("line", lambda: next((x for x in read(path) if x.startswith("go")), None), poll=3600.0)
     return {"child": child.state, "line": line}
 
 
@@ -197,7 +199,7 @@ def get(kernel: Kernel, job_id: str) -> Job:
         return kernel.jobs.get(ctx, job_id)
 
 
-def ended(kernel: Kernel, job_id: str, timeout: float = 30.0) -> Job:
+def ended(kernel: Kernel, job_id: str, timeout: float = 120.0) -> Job:
     """The job once it has ended."""
     until = time.monotonic() + timeout
     while not (job := get(kernel, job_id)).ended:
@@ -206,7 +208,7 @@ def ended(kernel: Kernel, job_id: str, timeout: float = 30.0) -> Job:
     return job
 
 
-def until(condition: Any, timeout: float = 30.0) -> None:
+def until(condition: Any, timeout: float = 120.0) -> None:
     """Return when the condition holds."""
     limit = time.monotonic() + timeout
     while not condition():

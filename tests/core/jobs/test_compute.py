@@ -95,10 +95,8 @@ def test_cancelling_ends_the_whole_group(compute: LocalCompute, tmp_path: Path) 
     compute.submit("a", python(code), tmp_path)
     until(lambda: compute.logs("a").text)
     grandchild = int(compute.logs("a").text)
-    begun = time.monotonic()
-    status = compute.cancel("a")
+    status = compute.cancel("a", grace=3600)  # which is not waited for when it ends by itself
     assert status.state == "cancelled"
-    assert time.monotonic() - begun < 2
     until(lambda: wrapper.process_stamp(grandchild) is None)
     assert compute.cancel("a").state == "cancelled"  # once more changes nothing
 
@@ -111,7 +109,7 @@ def test_what_ignores_the_request_is_killed_after_the_grace(compute: LocalComput
     until(lambda: compute.logs("a").text)
     begun = time.monotonic()
     assert compute.cancel("a", grace=0.5).state == "cancelled"
-    assert 0.5 <= time.monotonic() - begun < 3
+    assert time.monotonic() - begun >= 0.5
 
 
 def test_what_ends_in_order_on_request_is_cancelled_all_the_same(compute: LocalCompute, tmp_path: Path) -> None:
@@ -141,13 +139,17 @@ def zombies() -> list[psutil.Process]:
 
 def test_a_killed_group_is_lost_and_can_be_started_again(compute: LocalCompute, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    command = python(f"open({str(ran)!r}, 'a').write('x'); import time; time.sleep(0.5)")
+    code = (
+        f"import os, time; path = {str(ran)!r}; open(path, 'a').write('x')\n"
+        "time.sleep(600 if os.path.getsize(path) == 1 else 0)"
+    )
+    command = python(code)
     pid = compute.submit("a", command, tmp_path).pid
     assert pid is not None
     until(lambda: ran.exists() and ran.read_text())  # opened first, written a moment later
     os.killpg(pid, signal.SIGKILL)
     until(lambda: compute.status("a").state == "lost")
-    assert compute.submit("a", command, tmp_path).state == "running"
+    assert compute.submit("a", command, tmp_path).state in ("running", "succeeded")
     assert done(compute, "a").state == "succeeded"
     assert ran.read_text() == "xx"
 
@@ -179,11 +181,12 @@ def test_a_process_number_given_out_anew_is_not_taken_for_the_old_one(compute: L
 
 
 def test_it_survives_its_submitter_and_is_found_by_another_process(compute: LocalCompute, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    child = f"import os, sys, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint(42); sys.exit(5)"
     code = (
         "import sys, time; from pathlib import Path; from tidemill.core.jobs.compute import LocalCompute\n"
         f"c = LocalCompute(Path({str(compute.root)!r}))\n"
-        "s = c.submit('a', [sys.executable, '-c', 'import time, sys; time.sleep(1.0); print(42); sys.exit(5)'],"
-        f" Path({str(tmp_path)!r}))\n"
+        f"s = c.submit('a', [sys.executable, '-c', {child!r}], Path({str(tmp_path)!r}))\n"
         "print(s.pid, flush=True); time.sleep(600)"
     )
     submitter = subprocess.Popen(python(code), stdout=subprocess.PIPE)
@@ -194,6 +197,7 @@ def test_it_survives_its_submitter_and_is_found_by_another_process(compute: Loca
     submitter.stdout.close()
     status = compute.status("a")
     assert (status.state, status.pid) == ("running", pid)
+    go.touch()
     status = done(compute, "a")
     assert (status.state, status.exit_code) == ("failed", 5)
     assert compute.logs("a").text == "42\n"
@@ -229,7 +233,7 @@ def test_bad_submissions_are_refused_and_leave_nothing(compute: LocalCompute, tm
 def test_a_paused_one_stops_at_once_and_the_next_submission_starts_it_again(
     compute: LocalCompute, tmp_path: Path
 ) -> None:
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     first = compute.submit("a", python(code), tmp_path)
     until(lambda: compute.logs("a").text != "")
     compute.pause("a")

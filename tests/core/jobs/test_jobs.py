@@ -49,12 +49,10 @@ def test_a_job_starts_at_once_when_this_process_submitted_it(kernel: Kernel, pat
     assert job.state == "succeeded"
 
 
-def test_a_job_of_another_process_starts_within_a_second(
-    kernel: Kernel, path: Path, home: Path, url: str | None
-) -> None:
+def test_a_job_of_another_process_is_found(kernel: Kernel, path: Path, home: Path, url: str | None) -> None:
     other = open_kernel(home, url)
     job = submit(other, "test.steps", count=1, path=str(path))
-    assert ended(kernel, job.id, timeout=3.0).state == "succeeded"
+    assert ended(kernel, job.id).state == "succeeded"
     other.close()
 
 
@@ -187,9 +185,9 @@ def test_a_job_that_waits_for_another_one_gives_way_to_it(kernel: Kernel, path: 
     job = submit(kernel, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
     until(lambda: get(kernel, job.id).waiting_for == "line")
     note(str(path), "go on")
-    with kernel.work(OWNER) as ctx:  # it would look by itself after 30 s
+    with kernel.work(OWNER) as ctx:  # it would look by itself after an hour
         kernel.jobs.signal(ctx, job.id, "line")
-    job = ended(kernel, job.id, timeout=10)
+    job = ended(kernel, job.id)
     assert job.result == {"child": "succeeded", "line": "go on"}
     assert job.waiting_for is None
 
@@ -233,7 +231,7 @@ def test_a_waiting_job_outlasts_a_database_that_goes_away(
     note(str(path), "go")
     with kernel.work(OWNER) as ctx:
         kernel.jobs.signal(ctx, job.id, "line")
-    assert ended(kernel, job.id, timeout=10).state == "succeeded"
+    assert ended(kernel, job.id).state == "succeeded"
 
 
 def test_a_result_too_large_is_refused(kernel: Kernel) -> None:

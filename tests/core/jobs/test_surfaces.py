@@ -62,7 +62,7 @@ def test_waiting_shows_progress_and_returns_the_ended_job(jobs: Jobs, kernel: Ke
         if job.progress is not None:
             note(str(path), f"{job.progress.done:g}")
 
-    job = jobs.wait(made.id, timeout=60, watch=watch)
+    job = jobs.wait(made.id, timeout=120, watch=watch)
     assert job.result == {"done": 3}
     assert seen[-1] == job
     assert {job.progress.done for job in seen if job.progress is not None} == {1, 2, 3}
@@ -77,12 +77,12 @@ def test_waiting_for_a_failed_job_raises_what_failed(jobs: Jobs, kernel: Kernel,
     mended = tmp_path / "mended"
     made = submit(kernel, "test.fail", path=str(path), mended=str(mended), known=True)
     with pytest.raises(JobFailed, match="The second step is rotten") as caught:
-        jobs.wait(made.id, timeout=30)
+        jobs.wait(made.id, timeout=120)
     assert caught.value.hint == "Mend it."
     assert jobs.wait(made.id, check=False).error is not None
     mended.touch()
     assert jobs.retry(made.id).attempt == 2
-    assert jobs.wait(made.id, timeout=30).state == "succeeded"
+    assert jobs.wait(made.id, timeout=120).state == "succeeded"
 
 
 def test_cancel_signal_and_timeout(jobs: Jobs, kernel: Kernel, path: Path) -> None:
@@ -93,7 +93,7 @@ def test_cancel_signal_and_timeout(jobs: Jobs, kernel: Kernel, path: Path) -> No
     until(lambda: read(path) == ["got {'ok': True}"])
     jobs.cancel(made.id)
     with pytest.raises(JobCancelledError):
-        jobs.wait(made.id, timeout=30)
+        jobs.wait(made.id, timeout=120)
     with pytest.raises(JobEnded):
         jobs.cancel(made.id)
     with pytest.raises(JobNotFound):

@@ -73,7 +73,7 @@ def test_a_dataset_is_the_reference_and_its_labels_help(desk: Desk, tmp_path: Pa
     assert facts == ["drift.found"]
 
     job = desk.drift.submit_check("mix")
-    done = Jobs(desk.http).wait(job.id, timeout=60)
+    done = Jobs(desk.http).wait(job.id, timeout=120)
     assert done.result is not None
     assert desk.drift.reports("mix").items[0].id == done.result["report_id"]
     desk.drift.remove("mix")

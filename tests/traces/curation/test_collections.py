@@ -49,7 +49,8 @@ def collect(kernel: Kernel, **choice: Any) -> Collection:
 
 def ended(kernel: Kernel, collection: Collection) -> Job:
     assert collection.job_id is not None
-    for _ in range(600):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         with kernel.look(OWNER) as ctx:
             job = kernel.jobs.get(ctx, collection.job_id)
         if job.ended:

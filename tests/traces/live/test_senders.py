@@ -42,7 +42,7 @@ def sent(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         running[sender] = subprocess.Popen(argv, text=True, cwd=home, env=environment, **pipes)
     found = {}
     for sender, process in running.items():
-        said, complaints = process.communicate(timeout=120)
+        said, complaints = process.communicate(timeout=240)
         assert process.returncode == 0, complaints
         assert "refused model_not_found" in said
         found[sender] = said.split("replies ")[1].split()
@@ -55,7 +55,7 @@ def spans_of(server: LiveServer, dialect: str) -> list[SpanDetail]:
 
 
 def calls(server: LiveServer, sender: str) -> list[SpanDetail]:
-    wait_for(lambda: len([s for s in spans_of(server, sender) if s.kind == "llm"]) >= 3, 20)
+    wait_for(lambda: len([s for s in spans_of(server, sender) if s.kind == "llm"]) >= 3)
     return sorted((s for s in spans_of(server, sender) if s.kind == "llm"), key=lambda s: s.start)
 
 
