@@ -173,6 +173,18 @@ class StorageFull(TidemillError):
     status = 507
 
 
+class SecretUnreadable(Failed):
+    """A secret that is kept sealed cannot be opened: its key is not here, or it was changed."""
+
+    code = "secret_unreadable"
+
+
+class SecretKeyInvalid(Failed):
+    """A key for keeping secrets is no key."""
+
+    code = "secret_key_invalid"
+
+
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",

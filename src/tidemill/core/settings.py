@@ -45,8 +45,9 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="us-east-1", description="Region of the S3 store.")
     secret_key: SecretStr | None = Field(
         default=None,
-        description="Keys that seal the secrets in the database, such as those of notifiers: each 32 bytes in base64, the "
-        "newest first, commas between. Servers that share a database need the same. Default: `secret.key` in the home.",
+        description="Keys that seal the secrets in the database, such as those of notifiers: each 32 bytes in base64, "
+        "the newest first, commas between. Servers that share a database need the same. Default: `secret.key` in the "
+        "home folder.",
     )
     jobs_concurrency: int = Field(
         default=1, ge=1, description="How many heavy jobs (training, conversion, evaluation) run at once."

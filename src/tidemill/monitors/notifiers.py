@@ -1,13 +1,16 @@
 """Notifiers: who is told of alerts. What is to be told goes into an outbox, in the transaction of the alert itself."""
 
+import json
 import secrets as randomness
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from tidemill.core import events
-from tidemill.core.context import Context
-from tidemill.core.errors import nearest
+from tidemill.core.context import SYSTEM, Context
+from tidemill.core.errors import SecretUnreadable, nearest
+from tidemill.core.kernel import Kernel
+from tidemill.core.vault import Vault
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id, utc_now
 from tidemill.monitors import channels
@@ -33,19 +36,21 @@ FIRED = "trigger.fired"
 def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
     """Make or change a notifier. Secrets that are left out of a change stay as they are."""
     known = store.notifier(ctx.conn, name=name)
-    kept: dict[str, str] = known["secrets"] if known is not None and known["kind"] == body.kind else {}
-    fresh = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
-    secrets = kept | fresh
+    notifier_id: str = known["id"] if known is not None else new_id("ntf")
+    secrets = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
+    same = known is not None and known["kind"] == body.kind
+    if known is not None and same and "secret" not in secrets and "secret" in kept_names(known):
+        secrets["secret"] = opened(ctx.kernel.part(Vault), known)["secret"]
     made = None
     if body.kind == "webhook" and "secret" not in secrets:
         secrets["secret"] = made = "whsec_" + randomness.token_urlsafe(32)
     row = {
-        "id": known["id"] if known is not None else new_id("ntf"),
+        "id": notifier_id,
         "name": name,
         "kind": body.kind,
         "target": _target(body),
         "config": _config(body),
-        "secrets": secrets,
+        "secrets": _sealed(ctx.kernel.part(Vault), notifier_id, secrets),
         "severities": sorted(set(body.severities)),
         "saved_by": ctx.actor.name,
         "saved_at": ctx.now,
@@ -54,6 +59,52 @@ def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
     notifier = _shown(row)
     events.emit(ctx, "notifier.saved", notifier.id, {"name": name, "kind": body.kind, "target": notifier.target})
     return NotifierSaved(notifier=notifier, secret=made)
+
+
+def _sealed(vault: Vault, notifier_id: str, secrets: dict[str, str]) -> dict[str, Any]:
+    return {"names": sorted(secrets), "sealed": vault.seal(json.dumps(secrets), f"notifier/{notifier_id}")}
+
+
+def kept_names(row: dict[str, Any]) -> list[str]:
+    """Which secrets are kept for a notifier."""
+    kept = row["secrets"]
+    return list(kept["names"]) if "sealed" in kept else list(kept)
+
+
+def opened(vault: Vault, row: dict[str, Any]) -> dict[str, str]:
+    """The secrets of a notifier in the clear, to be used and not kept. Raises SecretUnreadable."""
+    kept: dict[str, Any] = row["secrets"]
+    if "sealed" not in kept:  # written by a version that did not seal, a moment ago
+        return kept
+    try:
+        found: dict[str, str] = json.loads(vault.open(kept["sealed"], f"notifier/{row['id']}"))
+    except SecretUnreadable as error:
+        text = error.message.replace(f"notifier/{row['id']}", f"the notifier {row['name']}")
+        raise SecretUnreadable(text, hint=error.hint, details=error.details) from error
+    return found
+
+
+def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
+    """Seal what lies open, and again what an older key has sealed; returns why the rest could not be."""
+    vault = kernel.part(Vault)
+    with kernel.look(SYSTEM) as ctx:
+        if all(_is_fresh(vault, row) for row in store.all_notifiers(ctx.conn)):
+            return []
+    left = []
+    with kernel.work(SYSTEM) as ctx:
+        store.leave_no_remains(ctx.conn)
+        for row in store.all_notifiers(ctx.conn):
+            if _is_fresh(vault, row):
+                continue
+            try:
+                store.put_notifier(ctx.conn, row | {"secrets": _sealed(vault, row["id"], opened(vault, row))})
+            except SecretUnreadable as error:
+                left.append(error)
+    return left
+
+
+def _is_fresh(vault: Vault, row: dict[str, Any]) -> bool:
+    return "sealed" in row["secrets"] and vault.is_newest(row["secrets"]["sealed"])
 
 
 def _target(body: NotifierPut) -> str:
@@ -73,7 +124,7 @@ def _config(body: NotifierPut) -> dict[str, Any]:
 
 def _shown(row: dict[str, Any]) -> Notifier:
     shown = {k: v for k, v in row.items() if k != "secrets"}
-    return Notifier.model_validate(shown | {"signed": "secret" in row["secrets"]})
+    return Notifier.model_validate(shown | {"signed": "secret" in kept_names(row)})
 
 
 def get(ctx: Context, name: str) -> Notifier:
@@ -183,10 +234,10 @@ def retry(ctx: Context, delivery_id: str) -> Delivery:
     return found.model_copy(update=changes)
 
 
-def send_claimed(row: dict[str, Any], notifier: dict[str, Any]) -> None:
-    """Send one message now, outside any transaction. Raises ChannelFailed."""
+def send_claimed(vault: Vault, row: dict[str, Any], notifier: dict[str, Any]) -> None:
+    """Send one message now, outside any transaction. Raises ChannelFailed, SecretUnreadable."""
     message = Message.model_validate(row["body"])
-    channels.send(notifier["kind"], notifier["config"], notifier["secrets"], row["id"], message)
+    channels.send(notifier["kind"], notifier["config"], opened(vault, notifier), row["id"], message)
 
 
 def settle(ctx: Context, row: dict[str, Any], error: str | None, *, final: bool) -> None:

@@ -16,7 +16,7 @@ from tidemill.core.context import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
-from tidemill.monitors import indicators, objectives, overview, triggers
+from tidemill.monitors import indicators, notifiers, objectives, overview, triggers
 from tidemill.monitors.drift import service as drift
 from tidemill.monitors.sending import Sender
 from tidemill.monitors.store import objectives as store
@@ -63,7 +63,9 @@ class Scheduler:
         self._loops: list[Loop] = []
 
     async def start(self) -> None:
-        """Begin to look."""
+        """Begin to look. That a notifier's secret cannot be read is told now, not when an alert cannot be sent."""
+        for error in await to_thread.run_sync(notifiers.seal_all, self.kernel):
+            log.error("%s %s", error.message, error.hint)
         steps = (
             ("tidemill-monitors", self.look),
             ("tidemill-sender", self.sender.step),

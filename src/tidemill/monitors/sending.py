@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.core.context import SYSTEM
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import SecretUnreadable, TidemillError
 from tidemill.core.kernel import Kernel
+from tidemill.core.vault import Vault
 from tidemill.core.wire import utc_now
 from tidemill.monitors import notifiers
 from tidemill.monitors.channels import TOTAL_S
@@ -27,7 +28,8 @@ KEEP_SENT = timedelta(days=30)
 class Attempt:
     """One message on its way, in a thread that nobody has to wait for."""
 
-    def __init__(self, row: dict[str, Any], notifier: dict[str, Any]) -> None:
+    def __init__(self, vault: Vault, row: dict[str, Any], notifier: dict[str, Any]) -> None:
+        self.vault = vault
         self.row = row
         self.notifier = notifier
         self.error: str | None = None
@@ -39,9 +41,11 @@ class Attempt:
 
     def _run(self) -> None:
         try:
-            notifiers.send_claimed(self.row, self.notifier)
+            notifiers.send_claimed(self.vault, self.row, self.notifier)
         except ChannelFailed as error:
             self.error, self.final = error.message, error.final
+        except SecretUnreadable as error:
+            self.error = f"{error.message} {error.hint}"
         except Exception as error:  # noqa: BLE001  whatever a channel meets, the message is tried again
             self.error = f"{type(error).__name__}: {error}"
 
@@ -81,8 +85,9 @@ class Sender:
                     store.update(ctx.conn, row["id"], next_at=row["next_at"])
                 else:
                     first[notifier["id"]] = (row, notifier)
+        vault = self.kernel.part(Vault)
         # Only now: what is sent must be ours for certain.
-        self._flying |= {notifier_id: Attempt(*pair) for notifier_id, pair in first.items()}
+        self._flying |= {notifier_id: Attempt(vault, *pair) for notifier_id, pair in first.items()}
         return True
 
     def _settle(self) -> bool:

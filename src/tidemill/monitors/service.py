@@ -23,6 +23,7 @@ from tidemill.monitors.notifiers import listing as list_notifiers
 from tidemill.monitors.notifiers import put as put_notifier
 from tidemill.monitors.notifiers import remove as remove_notifier
 from tidemill.monitors.notifiers import retry as retry_delivery
+from tidemill.monitors.notifiers import seal_all as seal_secrets
 from tidemill.monitors.notifiers import test as test_notifier
 from tidemill.monitors.objectives import check as check_slo
 from tidemill.monitors.objectives import get as get_slo
@@ -85,6 +86,7 @@ __all__ = [
     "report_kpi",
     "resolve_alert",
     "retry_delivery",
+    "seal_secrets",
     "settle_firing",
     "slo_status",
     "test_notifier",

@@ -158,3 +158,5 @@ def _log_to_file(settings: Settings) -> None:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # It writes every URL that is called, and those of notifiers are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -53,6 +53,12 @@ def put_notifier(conn: sa.Connection, row: Row) -> None:
         conn.execute(notifiers.insert().values(**row))
 
 
+def leave_no_remains(conn: sa.Connection) -> None:
+    """Have SQLite wipe what this connection overwrites from now on, rather than leave it in free space."""
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql("PRAGMA secure_delete = ON")
+
+
 def notifier(conn: sa.Connection, *, name: str | None = None, notifier_id: str | None = None) -> Row | None:
     """One notifier with its secrets."""
     where = notifiers.c.name == name if name is not None else notifiers.c.id == notifier_id
