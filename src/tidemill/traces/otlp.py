@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tidemill.traces.raw import RawSpan
 from tidemill.traces.types import EncodingUnknown, IntakeInvalid, IntakeMediaType, IntakeTooLarge
+from tidemill.traces.wire import Request
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MOST_ATTRIBUTES = 2048
@@ -25,6 +26,9 @@ MOST_ATTRIBUTES = 2048
 DEEPEST = 32
 AHEAD_NS = 24 * 3600 * 1_000_000_000
 """A clock may be fast by a day, not more: a span from next year would be kept a year too long."""
+
+
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 
 
 @dataclass
@@ -93,9 +97,9 @@ def decode(body: bytes, media_type: str, window: Window) -> Decoded:
 
 
 def _check(decoded: Decoded, span: RawSpan, window: Window) -> None:
-    if len(span.trace_id) != 16 or not any(span.trace_id):
+    if len(span.trace_id) != 16 or span.trace_id == _NO_TRACE:
         decoded.refuse("a trace id is not 16 bytes, or zero")
-    elif len(span.span_id) != 8 or not any(span.span_id):
+    elif len(span.span_id) != 8 or span.span_id == _NO_SPAN:
         decoded.refuse("a span id is not 8 bytes, or zero")
     elif span.parent_id is not None and len(span.parent_id) != 8:
         decoded.refuse("a parent span id is not 8 bytes")
@@ -111,49 +115,53 @@ def _check(decoded: Decoded, span: RawSpan, window: Window) -> None:
 
 
 def _protobuf(body: bytes, window: Window) -> Decoded:
+    decoded = Decoded()
     try:
-        request = ExportTraceServiceRequest.FromString(body)
-    except DecodeError as error:
+        request = Request.FromString(body)
+        for of_resource in request.resource_spans:
+            resource = _attributes(of_resource.resource.attributes)
+            for of_scope in of_resource.scope_spans:
+                name, version = of_scope.scope.name or None, of_scope.scope.version or None
+                for span in of_scope.spans:
+                    _check(decoded, _span(span, resource, name, version), window)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise IntakeInvalid(
             f"The body is not an OTLP export request in protobuf: {error}.",
             hint="Was it cut off on the way? Send ExportTraceServiceRequest.",
         ) from error
     if body and not request.resource_spans:
         raise IntakeInvalid("The body holds no resource spans.", hint="Send an ExportTraceServiceRequest.")
-    decoded = Decoded()
-    for of_resource in request.resource_spans:
-        resource = _attributes(of_resource.resource.attributes)
-        for of_scope in of_resource.scope_spans:
-            name, version = of_scope.scope.name or None, of_scope.scope.version or None
-            for span in of_scope.spans:
-                _check(decoded, _span(span, resource, name, version), window)
     return decoded
 
 
 def _span(span: Any, resource: dict[str, Any], scope: str | None, version: str | None) -> RawSpan:
+    events, links, status = span.events, span.links, span.status
     return RawSpan(
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        name=span.name,
-        start_ns=span.start_time_unix_nano,
-        end_ns=span.end_time_unix_nano,
-        parent_id=span.parent_span_id or None,
-        kind=span.kind,
-        attributes=_attributes(span.attributes),
-        events=[
-            {"at": event.time_unix_nano, "name": event.name, "attributes": _attributes(event.attributes)}
-            for event in span.events
-        ],
-        links=[
-            {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex(), "attributes": _attributes(link.attributes)}
-            for link in span.links
-        ],
-        status=span.status.code,
-        status_message=span.status.message or None,
-        resource=resource,
-        scope_name=scope,
-        scope_version=version,
+        span.trace_id,
+        span.span_id,
+        span.name,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        span.parent_span_id or None,
+        span.kind,
+        _attributes(span.attributes),
+        [_event(event) for event in events] if events else [],
+        [_link(link) for link in links] if links else [],
+        status.code,
+        status.message or None,
+        resource,
+        scope,
+        version,
     )
+
+
+def _event(event: Any) -> dict[str, Any]:
+    return {"at": event.time_unix_nano, "name": event.name, "attributes": _attributes(event.attributes)}
+
+
+def _link(link: Any) -> dict[str, Any]:
+    ids = {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex()}
+    return ids | {"attributes": _attributes(link.attributes)}
 
 
 CUT = "…"
@@ -162,9 +170,32 @@ CUT = "…"
 
 def _attributes(pairs: Any) -> dict[str, Any]:
     if len(pairs) > MOST_ATTRIBUTES:
-        kept = {pair.key: _value(pair.value) for pair in pairs[:MOST_ATTRIBUTES]}
+        kept = {pair.key: _sent(pair.value) for pair in pairs[:MOST_ATTRIBUTES]}
         return kept | {CUT: f"{len(pairs) - MOST_ATTRIBUTES} more attributes were left out"}
-    return {pair.key: _value(pair.value) for pair in pairs}
+    return {pair.key: _sent(pair.value) for pair in pairs}
+
+
+_STRING, _INT = 0x0A, 0x18
+"""How the bytes of a text and of a whole number begin: number and wire type of the field in `AnyValue`."""
+
+
+def _sent(data: bytes) -> Any:
+    """The value of an attribute. Texts under 16 KB and small numbers, nearly all there are, are read right here."""
+    size = len(data)
+    if size > 3:
+        if data[0] == _STRING:
+            length = data[1]
+            if length < 0x80:
+                if size == length + 2:
+                    return str(data[2:], "utf-8")
+            elif data[2] < 0x80 and size == (length & 0x7F | data[2] << 7) + 3:
+                return str(data[3:], "utf-8")
+    elif size > 1 and data[0] == _INT:
+        if size == 2 and data[1] < 0x80:
+            return data[1]
+        if size == 3 and data[1] >= 0x80 > data[2]:
+            return data[1] & 0x7F | data[2] << 7
+    return _value(AnyValue.FromString(data))
 
 
 def _bytes(value: bytes) -> str:

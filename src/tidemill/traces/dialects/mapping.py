@@ -26,7 +26,10 @@ _FIELDS = (
     "session",
     "finish_reason",
 )
+_TEXTS = frozenset(_FIELDS)
 _FIGURES = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "ttft_ms")
+_KEPT = frozenset((*_FIELDS, *_FIGURES))
+_NAMES = {int(dialect): dialect.name for dialect in Dialect}
 _RESOURCE = (
     "tidemill.release_id",
     "tidemill.environment",
@@ -74,7 +77,7 @@ def map_span(raw: RawSpan) -> SpanRecord:
     from_mlflow = raw.scope_name is not None and raw.scope_name.startswith("mlflow")
     reading.take({key: decoded(value) for key, value in raw.attributes.items()} if from_mlflow else raw.attributes)
     _take_resource(reading, raw.resource)
-    events = _take_events(reading, raw)
+    events = _take_events(reading, raw) if raw.events else []
     reading.settle()
     found = reading.found
     kind = _kind(raw, found, reading.dialect)
@@ -92,7 +95,7 @@ def map_span(raw: RawSpan) -> SpanRecord:
         status=_status(raw, found),
         status_message=_complaint(raw),
         service=_service(raw.resource),
-        dialect=reading.dialect.name if reading.dialect is not None else None,
+        dialect=_NAMES.get(reading.dialect or 0),
         **fields,
     )
     _price(record, reading)
@@ -157,8 +160,7 @@ def _fields(found: dict[str, Any]) -> dict[str, Any]:
         found["prompt"] = f"{found['prompt_name']}@{found['prompt_number']}"
     if "provider" in found:
         found["provider"] = _provider(found["provider"])
-    fields = {name: found[name][:_LONGEST] for name in _FIELDS if name in found}
-    return fields | {name: found[name] for name in _FIGURES if name in found}
+    return {name: value[:_LONGEST] if name in _TEXTS else value for name, value in found.items() if name in _KEPT}
 
 
 def _provider(said: str) -> str:

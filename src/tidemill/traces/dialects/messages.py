@@ -38,6 +38,8 @@ def messages(value: Any) -> list[Message] | None:
 def said(value: Any) -> Any:
     """What went in or came out: messages when it holds some, else the JSON value, else the text."""
     found = decoded(value)
+    if found is value and isinstance(value, str):
+        return value
     if isinstance(found, dict) and isinstance(found.get("choices"), list):
         found = [choice.get("message") for choice in found["choices"] if isinstance(choice, dict)]
     return messages(found) or found
@@ -65,10 +67,31 @@ def _normal(message: Message) -> list[Message]:
     if parts is None:
         content = message.get("content")
         parts = content if isinstance(content, list) else [content] if content is not None else []
+    texts = _only_texts(message, parts)
+    if texts is not None:
+        return [{"role": message["role"], "content": "\n".join(texts)}]
     gathered = _Parts()
     for part in parts if isinstance(parts, list) else [parts]:
         gathered.add(part)
     return gathered.made(message)
+
+
+_ROLE_AND_PARTS = {"role", "parts", "finish_reason"}
+
+
+def _only_texts(message: Message, parts: Any) -> list[str] | None:
+    """The texts of a message that is made of nothing else, as most are."""
+    if not isinstance(parts, list) or not parts or not message.keys() <= _ROLE_AND_PARTS:
+        return None
+    texts = []
+    for part in parts:
+        if not isinstance(part, dict) or part.get("type") not in _TEXT:
+            return None
+        content = part.get("content", part.get("text"))
+        if not isinstance(content, str):
+            return None
+        texts.append(content)
+    return texts
 
 
 class _Parts:

@@ -42,7 +42,9 @@ class Reading:
 
     def take(self, attributes: dict[str, Any]) -> None:
         """Read attributes; what was said is only gathered, see `settle`."""
-        rules, rest = RULES, self.rest
+        # Spelt out rather than split up: this runs for every attribute that comes in.
+        rules, rest, found, winners = RULES, self.rest, self.found, self.winners
+        highest = self.dialect or 0
         for key, value in attributes.items():
             rule = rules.get(key)
             if rule is None:
@@ -51,15 +53,21 @@ class Reading:
                 else:
                     rest[key] = value
                 continue
-            if rule.dialect is not None and (self.dialect is None or rule.dialect > self.dialect):
-                self.dialect = rule.dialect
-            if not rule.field:
+            field, rank, read, dialect, content = rule
+            if dialect is not None and dialect > highest:
+                highest = dialect
+            if not field:
                 self._several(key, rule, value)
-            elif rule.content:
-                self.contents.setdefault(rule.field, []).append((rule.rank, key, rule, value))
+            elif content:
+                self.contents.setdefault(field, []).append((rank, key, rule, value))
             else:
                 rest[key] = value
-                self.set(rule.field, rule.read(value), rule.rank, key)
+                made = read(value)
+                if made is not None and (field not in winners or rank < winners[field][0]):
+                    found[field] = made
+                    winners[field] = (rank, key)
+        if highest and (self.dialect is None or highest > self.dialect):
+            self.dialect = Dialect(highest)
 
     def set(self, field: str, value: Any, rank: int, key: str) -> None:
         """Fill a field, unless a better attribute has filled it."""
@@ -76,7 +84,9 @@ class Reading:
             field, dialect, read = _FLAT[start]
             self.set(field, read(unflattened(pairs)) or None, _FLAT_RANK[dialect], start)
         for field, candidates in self.contents.items():
-            for rank, key, rule, value in sorted(candidates, key=_rank):
+            if len(candidates) > 1:
+                candidates.sort(key=_rank)
+            for rank, key, rule, value in candidates:
                 before = self.winners.get(field)
                 if before is not None and before[0] <= rank:
                     break

@@ -36,9 +36,14 @@ class Rule(NamedTuple):
 Rules = dict[str, Rule]
 
 
+_WORDS = ("true", "false", "null")
+
+
 def decoded(value: Any) -> Any:
     """JSON in a text as the value it stands for; anything else as it is."""
     if not isinstance(value, str) or not value or value[0] not in '[{"-0123456789tfn':
+        return value
+    if value[0] in "tfn" and not value.startswith(_WORDS):
         return value
     try:
         return msgspec.json.decode(value)

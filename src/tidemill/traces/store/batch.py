@@ -1,8 +1,7 @@
 """Storing a batch of spans in one day: what is new of it, in which block, and what the sums become."""
 
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, itemgetter
 
 import zstandard
 
@@ -54,19 +53,23 @@ class Batch:
         fresh = self._fresh(records, traces)
         if not fresh:
             return 0
-        numbers = self._learn(fresh)
+        told = [_texts(record) for record in fresh]
+        numbers = self._learn(told)
         counted = self._counted(fresh)
         first = self._next("spans")
         placed = self._blocks(fresh, first)
         self._new_traces(fresh, traces)
         tally = Tally()
         rows: list[Row] = []
-        for number, record, call, place in zip(range(first, first + len(fresh)), fresh, counted, placed, strict=True):
-            names = [numbers[text] for text in _texts(record)]
+        number_of = numbers.__getitem__
+        for number, record, call, place, texts in zip(
+            range(first, first + len(fresh)), fresh, counted, placed, told, strict=True
+        ):
+            names = tuple(map(number_of, texts))
             trace = traces[record.trace_id]
-            trace.add(record, number, call, dict(zip(INTERNED, names, strict=True)))
+            trace.add(record, number, call, names)
             rows.append(_row(record, number, trace.id, call, place, names))
-            _tally(tally, record, call, names)
+            tally.add(_counted(record, call), _levels(names))
         self._change.insert("spans", SPAN_COLUMNS, rows)
         self._write_traces(traces)
         self._add_up(tally.places())
@@ -105,9 +108,9 @@ class Batch:
             r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in there
         ]
 
-    def _learn(self, records: Sequence[SpanRecord]) -> dict[str | None, int | None]:
-        """The numbers of all short strings of these records, None's among them."""
-        texts = {text for record in records for text in _texts(record)} - {None}
+    def _learn(self, told: Sequence[tuple[str | None, ...]]) -> dict[str | None, int | None]:
+        """The numbers of all these short strings, None's among them."""
+        texts = {text for text in set().union(*told) if text is not None}
         tidy = {text: clean(text) for text in texts}
         known = self._strings.numbers(set(tidy.values()))
         return {None: None} | {text: known[kept] for text, kept in tidy.items()}
@@ -186,13 +189,14 @@ def _distinct(records: Sequence[SpanRecord]) -> list[SpanRecord]:
 
 
 def _row(
-    record: SpanRecord, number: int, trace: int, call: bool, place: tuple[int, int], names: list[int | None]
+    record: SpanRecord, number: int, trace: int, call: bool, place: tuple[int, int], names: tuple[int | None, ...]
 ) -> Row:
+    parent = record.parent_id
     return (
         number,
         trace,
         signed(record.span_id),
-        signed(record.parent_id) if record.parent_id is not None else None,
+        None if parent is None else signed(parent),
         KIND.get(record.kind, KIND["other"]),
         STATUS.get(record.status, 0),
         record.start_ns // 1000,
@@ -213,24 +217,28 @@ def _row(
 
 
 _AT = {name: number for number, name in enumerate(INTERNED)}
-_LEVEL_COLUMNS = tuple(
-    _AT[name] for name in ("model", "release_id", "prompt", "environment", "deployment_id", "key_id", "user_id",
-                           "session_id")
-)  # fmt: skip
-
-
-def _tally(tally: Tally, record: SpanRecord, call: bool, names: list[Any]) -> None:
-    counted = Counted(
-        start_us=record.start_ns // 1000,
-        duration_us=record.duration_ns // 1000,
-        root=record.parent_id is None,
-        call=call,
-        error=record.status == "error",
-        input_tokens=record.input_tokens or 0,
-        output_tokens=record.output_tokens or 0,
-        cost=record.cost_usd or 0.0,
+_levels = itemgetter(
+    *(
+        _AT[name] for name in ("model", "release_id", "prompt", "environment", "deployment_id", "key_id", "user_id",
+                               "session_id")
     )
-    tally.add(counted, tuple(names[at] for at in _LEVEL_COLUMNS))
+)  # fmt: skip
+"""Of the numbers of the interned columns those that sums are kept by."""
+
+
+def _counted(record: SpanRecord, call: bool) -> Counted:
+    start_us = record.start_ns // 1000
+    return Counted(
+        start_us,
+        record.duration_ns // 1000,
+        start_us + record.duration_ns // 1000,
+        record.parent_id is None,
+        call,
+        record.status == "error",
+        record.input_tokens or 0,
+        record.output_tokens or 0,
+        record.cost_usd or 0.0,
+    )
 
 
 def _rollup_row(place: Place, sums: Sums) -> Row:

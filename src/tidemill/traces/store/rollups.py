@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from tidemill.traces.sketch import Sketch, bucket, merge
 
 HOUR, MINUTE = 3600, 60
@@ -52,12 +54,12 @@ class Sums:
         merge(self.trace_sketch, other.trace_sketch)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """What a span adds."""
 
     start_us: int
     duration_us: int
+    end_us: int
     root: bool
     call: bool
     error: bool
@@ -83,9 +85,14 @@ class Tally:
             sums = self._fine[fine] = Sums()
         _count(sums, span, number, True)
         hour = minute // 60 * HOUR
+        coarse = self._coarse
         for level, key in enumerate(keys[BY_MINUTE - 1 :], BY_MINUTE):
             if key is not None:
-                _count(_at(self._coarse, (HOUR, level, hour, key)), span, number, level < SKETCHED)
+                place = (HOUR, level, hour, key)
+                sums = coarse.get(place)
+                if sums is None:
+                    sums = coarse[place] = Sums()
+                _count(sums, span, number, level < SKETCHED)
 
     def places(self) -> dict[Place, Sums]:
         """The sums at every place they belong to."""
@@ -110,8 +117,8 @@ def _count(sums: Sums, span: Counted, number: int, latencies: bool) -> None:
     sums.spans += 1
     if span.start_us < sums.first_us:
         sums.first_us = span.start_us
-    if span.start_us + span.duration_us > sums.last_us:
-        sums.last_us = span.start_us + span.duration_us
+    if span.end_us > sums.last_us:
+        sums.last_us = span.end_us
     if span.root:
         sums.traces += 1
         sums.trace_errors += span.error

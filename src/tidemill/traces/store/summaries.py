@@ -1,15 +1,19 @@
 """The row that sums up a trace in its day, changed as spans come in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from tidemill.traces.store import words
 from tidemill.traces.store.days import Row
-from tidemill.traces.store.schema import TRACE_COLUMNS
+from tidemill.traces.store.schema import INTERNED, TRACE_COLUMNS
 from tidemill.traces.types import SpanRecord
 
-_FILLED = ("service", "model", "release_id", "environment", "user_id", "session_id")
-"""What a trace takes from the first span that says it; from a root in any case."""
+_NAME = INTERNED.index("name")
+_FILLED = tuple(
+    (name, INTERNED.index(name)) for name in ("service", "model", "release_id", "environment", "user_id", "session_id")
+)
+"""What a trace takes from the first span that says it, from a root in any case; and its place among the strings."""
 
 
 @dataclass(slots=True)
@@ -43,28 +47,32 @@ class TraceRow:
         """The values of the columns."""
         return _row(self)
 
-    def add(self, record: SpanRecord, number: int, call: bool, names: dict[str, int | None]) -> None:
-        """Take in one span. `names` are the numbers of its interned strings."""
+    def add(self, record: SpanRecord, number: int, call: bool, names: Sequence[int | None]) -> None:
+        """Take in one span. `names` are the numbers of its interned strings, in the order of INTERNED."""
         self.changed = True
         start = record.start_ns // 1000
+        end = start + record.duration_ns // 1000
         root = record.parent_id is None and self.root is None
         if root or (self.root is None and start < self.start_us):
-            self.name = names["name"]
+            self.name = names[_NAME]
         if root:
             self.root = number
             self.status = {"ok": 1, "error": 2}.get(record.status, 0)
-        self._previews(record, root, call)
-        self.start_us = min(self.start_us, start)
-        self.end_us = max(self.end_us, start + record.duration_ns // 1000)
+        if root or call:
+            self._previews(record, root, call)
+        if start < self.start_us:
+            self.start_us = start
+        if end > self.end_us:
+            self.end_us = end
         self.spans += 1
         self.errors += record.status == "error"
         if call:
             self.input_tokens += record.input_tokens or 0
             self.output_tokens += record.output_tokens or 0
-        if call and record.cost_usd is not None:
-            self.cost = (self.cost or 0.0) + record.cost_usd
-        for column in _FILLED:
-            said = names[column]
+            if record.cost_usd is not None:
+                self.cost = (self.cost or 0.0) + record.cost_usd
+        for column, at in _FILLED:
+            said = names[at]
             if said is not None and (root or getattr(self, column) is None):
                 setattr(self, column, said)
 

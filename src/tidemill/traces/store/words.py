@@ -11,26 +11,44 @@ MOST = 16_000
 """Characters of a span that are indexed; of a long conversation the newest messages."""
 
 _SKIPPED = frozenset({"role", "type", "id", "mime_type", "tool_call_id", "finish_reason"})
+_DEEPEST = 8
 _WORD = re.compile(r"[^\W_]+")
 
 
 def text(record: SpanRecord) -> str:
     """All that is searchable of a span."""
     parts = [record.name, record.status_message or ""]
-    room = MOST
-    for value in (record.payload.output, record.payload.input):
-        for found in _strings(value):
-            parts.append(found if len(found) <= room else found[:room])
-            room -= len(found)
-            if room <= 0:
-                return "\n".join(parts)
+    room = _gather(record.payload.output, parts, MOST)
+    if room > 0:
+        _gather(record.payload.input, parts, room)
     return "\n".join(parts)
+
+
+def _gather(value: Any, parts: list[str], room: int, depth: int = 0) -> int:
+    """Add the texts in a value, as `_strings` gives them, while there is room; returns the room that is left."""
+    if isinstance(value, str):
+        parts.append(value if len(value) <= room else value[:room])
+        return room - len(value)
+    if depth > _DEEPEST or not value:
+        return room
+    if isinstance(value, list):
+        for item in reversed(value):
+            room = _gather(item, parts, room, depth + 1)
+            if room <= 0:
+                break
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _SKIPPED:
+                room = _gather(item, parts, room, depth + 1)
+                if room <= 0:
+                    break
+    return room
 
 
 def _strings(value: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif depth > 8:
+    elif depth > _DEEPEST:
         return
     elif isinstance(value, list):
         for item in reversed(value):
