@@ -34,7 +34,7 @@ def test_a_span_comes_back_as_it_went_in(kernel: Kernel) -> None:
     write(kernel, given)
     found = service.get_span(context(kernel), given.trace_id.hex(), given.span_id.hex())
     for name in SpanRecord.__struct_fields__:
-        if name not in ("trace_id", "span_id", "parent_id", "start_ns", "duration_ns", "payload"):
+        if name not in ("trace_id", "span_id", "parent_id", "start_ns", "duration_ns", "payload", "packed"):
             assert getattr(found, name) == getattr(given, name), name
     assert (found.trace_id, found.span_id, found.parent_id) == ("0" * 31 + "1", "0" * 15 + "2", "0" * 15 + "1")
     assert (found.start, found.duration_ms) == (at(NOON), 1000.0)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidemill.traces.otlp import CUT
+from tidemill.traces.store.blocks import packed
 from tidemill.traces.types import SpanPayload, SpanRecord
 
 WHOLE_FACTOR = 4
@@ -22,8 +23,11 @@ class Cutter:
     def __call__(self, records: Sequence[SpanRecord]) -> None:
         """Cut in place."""
         for record in records:
-            if _size(record.payload, self.longest) > self.longest or CUT in record.payload.attributes:
+            # Packed they have to be anyway: what is short in bytes has no long text.
+            record.packed = packed(record.payload)
+            if len(record.packed) > self.longest or CUT in record.payload.attributes:
                 self._cut(record)
+                record.packed = packed(record.payload)
 
     def _cut(self, record: SpanRecord) -> None:
         cuts: list[str] = []
@@ -55,20 +59,3 @@ class Cutter:
             return value
         cuts.append(f"{where}: {most} of {size} characters kept")
         return value[:most] + "…"
-
-
-def _size(payload: SpanPayload, enough: int) -> int:
-    """About how many characters a payload has; counting stops at `enough`."""
-    size = 0
-    stack: list[Any] = [payload.output, payload.input, payload.attributes, payload.events, payload.links]
-    while stack and size <= enough:
-        value = stack.pop()
-        if isinstance(value, str):
-            size += len(value)
-        elif isinstance(value, dict):
-            size += 16 * len(value)
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            size += 4 * len(value)
-            stack.extend(value)
-    return size

@@ -96,21 +96,15 @@ def map_span(raw: RawSpan) -> SpanRecord:
         status_message=_complaint(raw),
         service=_service(raw.resource),
         dialect=_NAMES.get(reading.dialect or 0),
+        payload=SpanPayload(
+            _input(found), _output(found, kind), reading.rest, events, raw.links, raw.resource, _scope(raw)
+        ),
         **fields,
     )
     _price(record, reading)
     reading.drop_told(fields)
     if found.get("written_tokens"):
         reading.rest["gen_ai.usage.cache_creation.input_tokens"] = found["written_tokens"]
-    record.payload = SpanPayload(
-        input=_input(found),
-        output=_output(found, kind),
-        attributes=reading.rest,
-        events=events,
-        links=raw.links,
-        resource=raw.resource,
-        scope=_scope(raw),
-    )
     return record
 
 

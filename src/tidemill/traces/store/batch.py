@@ -140,7 +140,7 @@ class Batch:
         texts: list[tuple[int, str]] = []
         size = 0
         for span, record in enumerate(records, first):
-            data = blocks.packed(record.payload)
+            data = record.packed if record.packed is not None else blocks.packed(record.payload)
             placed.append((number, len(parts)))
             parts.append(data)
             texts.append((span, words.text(record)))

@@ -62,3 +62,5 @@ class SpanRecord(msgspec.Struct):
     dialect: str | None = None
     truncated: list[str] = []
     payload: SpanPayload = msgspec.field(default_factory=SpanPayload)
+    packed: bytes | None = None
+    """The payload as it will be stored; the writer sets it when nothing of the payload changes any more."""
