@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.monitors.worlds import keep_scores
+from tests.monitors.worlds import keep_scores, pipeline
 from tidemill.core import events
 from tidemill.core.context import OWNER, Context
 from tidemill.core.kernel import Kernel
@@ -21,6 +21,7 @@ from tidemill.monitors.drift.types import (
     PeriodReference,
 )
 from tidemill.monitors.scheduler import Scheduler
+from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import KpiPut, MonitorNotFound, TriggerPut
 
 
@@ -70,6 +71,7 @@ def test_a_drift_report_opens_keeps_and_resolves_one_alert(ctx: Context) -> None
 def test_drift_and_a_drop_start_the_pipeline_in_either_order(kernel: Kernel) -> None:
     with kernel.work(OWNER) as ctx:
         monitor = watch(ctx)
+        pipeline(ctx)
         indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
         triggers.put(ctx, "retrain", TriggerPut(pipeline="support", drift=["topics"], kpis=["thumbs"], cooldown_s=60))
     keep_scores(kernel, "feedback", [1.0, 0.0] * 50)
@@ -84,6 +86,7 @@ def test_drift_and_a_drop_start_the_pipeline_in_either_order(kernel: Kernel) -> 
 
 def test_a_trigger_on_a_drift_monitor_that_is_not_there_is_refused(ctx: Context) -> None:
     watch(ctx)
+    pipeline(ctx)
     with pytest.raises(DriftMonitorNotFound) as caught:
         triggers.put(ctx, "retrain", TriggerPut(pipeline="support", drift=["topic"]))
     assert caught.value.hint == "Did you mean topics?"
@@ -123,3 +126,17 @@ def test_the_scheduler_asks_for_each_drift_check_once(kernel: Kernel) -> None:
     with kernel.look(OWNER) as ctx:
         (job,) = kernel.jobs.list(ctx, kind=drift.CHECK_JOB).items
     assert job.subject == monitor.id
+
+
+def test_a_monitor_that_is_changed_keeps_its_reports_and_is_looked_at_at_once(ctx: Context) -> None:
+    monitor = watch(ctx)
+    say(ctx, monitor, "drift")
+    key = f"drift:{monitor.name}"
+    assert store.take_turn(ctx.conn, key, ctx.now, ctx.now + timedelta(days=1))
+    body = DriftMonitorCreate.model_validate(monitor.model_dump(include=set(DriftMonitorCreate.model_fields)))
+    changed = drift.change_monitor(ctx, body.model_copy(update={"alpha": 0.001}))
+    assert (changed.id, changed.alpha) == (monitor.id, 0.001)
+    assert drift.get_monitor(ctx, monitor.id) == changed
+    assert len(drift.list_reports(ctx, monitor.name).items) == 1
+    assert key not in store.next_turns(ctx.conn)
+    assert [m.id for m in drift.due(ctx)] == [monitor.id]

@@ -13,6 +13,7 @@ from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.monitors.types import AlertNotFound, KeysMissing, MonitorNotFound, SloNotFound
+from tidemill.pipelines.types import PipelineSpec
 from tidemill.server.app import build_kernel
 
 
@@ -51,6 +52,7 @@ def test_the_loop_from_an_objective_to_an_alert_and_its_end(world: Client) -> No
 
 
 def test_a_trigger_by_hand_over_http(world: Client) -> None:
+    world.pipelines.apply(PipelineSpec(name="support"))
     world.triggers.put("retrain", pipeline="support", dataset="trec", max_age_s=60, slos=["answers"])
     with pytest.raises(KeysMissing):
         world.triggers.turn("retrain", "now")
@@ -122,6 +124,7 @@ def test_the_command_line_reads_like_a_report(world: Client) -> None:
     here("slo", "set", "fast", "--latency", "2000", "--goal", "0.95", "--window", "7d", "--env", "prod")
     assert "95.00% calls within 2000 ms over 7d (environment prod)" in here("slo", "list")
     here("kpi", "set", "stars", "--score", "stars", "--drop", "0.5")
+    world.pipelines.apply(PipelineSpec(name="support"))
     here(
         "triggers", "set", "retrain", "--pipeline", "support", "--dataset", "trec", "--max-age", "30d", "--slo", "fast"
     )

@@ -6,7 +6,7 @@ from threading import Barrier, Thread
 import pytest
 from pydantic import ValidationError
 
-from tests.monitors.worlds import keep_scores, traffic
+from tests.monitors.worlds import keep_scores, pipeline, traffic
 from tidemill.access.types import RoleMissing
 from tidemill.core import events
 from tidemill.core.context import OWNER, Actor, Context
@@ -40,6 +40,7 @@ DEVELOPER = Actor(id="per_1", name="dev", roles=frozenset({"developer"}))
 
 
 def make(ctx: Context, name: str = "retrain", **spec: object) -> None:
+    pipeline(ctx)
     objectives.put(ctx, "good", SloPut(kind="quality", score="correct", goal=0.8))
     indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
     wanted = {"pipeline": "support", "dataset": "trec", "max_age_s": 86400, "slos": ["good"], "kpis": ["thumbs"]}

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from tidemill.core.context import OWNER, Context
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import new_id
+from tidemill.pipelines import service as pipelines
+from tidemill.pipelines.types import PipelineApply, PipelineSpec
 from tidemill.traces.scores import store as score_store
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import Score, SpanRecord
@@ -72,6 +74,11 @@ def scores(
         }
         made.append(Score.model_validate(facts | fields))
     score_store.put(ctx.conn, made)
+
+
+def pipeline(ctx: Context, name: str = "support") -> None:
+    """A pipeline for triggers to start. It has no steps."""
+    pipelines.apply(ctx, PipelineApply(spec=PipelineSpec(name=name)))
 
 
 def keep_scores(kernel: Kernel, name: str, values: list[float], **more: object) -> None:

@@ -39,7 +39,7 @@ def test_what_is_declared_no_more_is_watched_no_more(desk: Desk) -> None:
     plan = desk.pipelines.plan(desk.write(small(**fewer)))
     assert [(c.action, c.path) for c in plan.changes] == [
         ("change", "kpis.thumbs.floor"),
-        ("remove", "triggers"),
+        ("remove", "triggers.retrain"),
     ]
     desk.pipelines.apply(desk.write(small(**fewer)))
     with desk.kernel.look(OWNER) as ctx:

@@ -86,6 +86,11 @@ def open_rollout(ctx: Context, environment: str, name: str) -> Rollout | None:
     return next(iter(rollout_rows.open_ones(ctx.conn, environment, name)), None)
 
 
+def abort_rollout(ctx: Context, rollout_id: str, note: str) -> Rollout:
+    """Back to the old release alone, at once. Raises RolloutEnded, RolloutNotFound."""
+    return rollouts.abort(ctx, rollout_id, RolloutMove(note=note))
+
+
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
     """Order the release that was live before. It was cleared for this environment then, so nothing is asked again.
 

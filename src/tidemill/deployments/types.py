@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from tidemill.core.wire import Body, Instant, Name, Value
+from tidemill.deployments.rollouts.types import OPEN as OPEN
 from tidemill.deployments.rollouts.types import Duration as Duration
 from tidemill.deployments.rollouts.types import Rollout as Rollout
 from tidemill.deployments.rollouts.types import RolloutCreate as RolloutCreate

@@ -93,6 +93,11 @@ def on_drift(ctx: Context, event: Event) -> None:
     follow(ctx, drift.get_report(ctx, event.data["report_id"]))
 
 
+def on_change(ctx: Context, event: Event) -> None:
+    """A drift monitor that watches something else now is looked at at once."""
+    store.forget_turn(ctx.conn, f"drift:{event.data['name']}")
+
+
 def on_removal(ctx: Context, event: Event) -> None:
     """A drift monitor that is removed leaves no alert behind."""
     name = event.data["name"]

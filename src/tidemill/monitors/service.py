@@ -31,7 +31,7 @@ from tidemill.monitors.objectives import listing as list_slos
 from tidemill.monitors.objectives import put as put_slo
 from tidemill.monitors.objectives import remove as remove_slo
 from tidemill.monitors.objectives import status as slo_status
-from tidemill.monitors.overview import check, check_drift, on_drift, on_removal
+from tidemill.monitors.overview import check, check_drift, on_change, on_drift, on_removal
 from tidemill.monitors.overview import listing as overview
 from tidemill.monitors.triggers import FIRED as TRIGGER_FIRED
 from tidemill.monitors.triggers import firings as list_firings
@@ -47,6 +47,7 @@ LISTENERS: dict[str, Sequence[Listener]] = {
     "drift.found": (on_drift,),
     "drift.not_found": (on_drift,),
     "drift.inconclusive": (on_drift,),
+    "drift_monitor.changed": (on_change,),
     "drift_monitor.removed": (on_removal,),
 }
 """The facts that monitors act on."""

@@ -11,7 +11,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetNotFound
-from tidemill.monitors import notifiers
+from tidemill.monitors import alerts, notifiers
 from tidemill.monitors.drift import service as drift
 from tidemill.monitors.lengths import span
 from tidemill.monitors.store import alerts as alert_store
@@ -19,18 +19,21 @@ from tidemill.monitors.store import objectives
 from tidemill.monitors.store import triggers as store
 from tidemill.monitors.types import (
     Alert,
+    Cause,
     Firing,
     FiringNotFound,
     FiringSettle,
     Hand,
     Key,
     KeysMissing,
+    Pipelines,
     TrafficWindow,
     Trigger,
     TriggerCooling,
     TriggerIncomplete,
     TriggerNotFound,
     TriggerOverBudget,
+    TriggerPointless,
     TriggerPut,
     TriggerStatus,
 )
@@ -39,7 +42,10 @@ FIRED, HELD = "trigger.fired", "trigger.held"
 
 
 def put(ctx: Context, name: str, body: TriggerPut) -> Trigger:
-    """Make or change a trigger. Raises TriggerIncomplete, DriftMonitorNotFound when a key is not watched."""
+    """Make or change a trigger.
+
+    Raises TriggerIncomplete, DriftMonitorNotFound when a key is not watched or the pipeline is not there.
+    """
     _check_names(ctx, body)
     store.lock(ctx.conn, name)
     known = store.by_name(ctx.conn, name)
@@ -65,6 +71,11 @@ def _check_names(ctx: Context, body: TriggerPut) -> None:
         "slos": [row["name"] for row in objectives.listing(ctx.conn, "slo")],
         "kpis": [row["name"] for row in objectives.listing(ctx.conn, "kpi")],
     }
+    known_pipelines = _pipelines(ctx)
+    if body.pipeline not in known_pipelines:
+        near = nearest(body.pipeline, known_pipelines)
+        hint = f"Did you mean {', '.join(near)}?" if near else "Apply it first: tidemill apply"
+        raise TriggerIncomplete(f"pipeline: there is no pipeline {body.pipeline!r}.", hint=hint, param="pipeline")
     for name in body.drift:
         drift.get_monitor(ctx, name)
     for field, names in known.items():
@@ -73,6 +84,10 @@ def _check_names(ctx: Context, body: TriggerPut) -> None:
                 near = nearest(name, names)
                 hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill monitors list` shows what is watched."
                 raise TriggerIncomplete(f"{field}: nothing called {name!r} is watched.", hint=hint, param=field)
+
+
+def _pipelines(ctx: Context) -> list[str]:
+    return ctx.kernel.part(Pipelines).names(ctx)
 
 
 def _trigger(row: dict[str, Any]) -> Trigger:
@@ -102,6 +117,7 @@ def listing(ctx: Context) -> Page[Trigger]:
 def remove(ctx: Context, name: str) -> None:
     """Fire no more. What it fired stays on record. Raises TriggerNotFound."""
     row = _row(ctx, name)
+    alerts.clear(ctx, f"trigger:{name}:ticket", why="The trigger was removed.")
     store.delete(ctx.conn, row["id"])
     events.emit(ctx, "trigger.removed", row["id"], {"name": name})
 
@@ -121,7 +137,7 @@ def _status(ctx: Context, trigger: Trigger, standing: list[Alert]) -> TriggerSta
     until = last.at + timedelta(seconds=trigger.cooldown_s) if last is not None else None
     cooling = until if until is not None and until > ctx.now else None
     spent = store.spent(ctx.conn, trigger.id, _month(ctx.now))
-    held = _obstacle(trigger, cooling, spent)
+    held = _obstacle(trigger, cooling, spent) or _pointless(ctx, trigger)
     return TriggerStatus(
         trigger=trigger,
         at=ctx.now,
@@ -150,6 +166,18 @@ def _obstacle(trigger: Trigger, cooling: datetime | None, spent: float) -> Tidem
             hint="Raise monthly_minutes, or wait for the next month.",
         )
     return None
+
+
+def _pointless(ctx: Context, trigger: Trigger) -> TriggerPointless | None:
+    """Why there is nothing to start."""
+    known = _pipelines(ctx)
+    if trigger.pipeline in known:
+        return None
+    near = nearest(trigger.pipeline, known)
+    return TriggerPointless(
+        f"{trigger.name} cannot start {trigger.pipeline!r}: there is no such pipeline.",
+        hint=f"Did you mean {', '.join(near)}?" if near else "Apply it again, or remove the trigger.",
+    )
 
 
 def _first_key(ctx: Context, trigger: Trigger, standing: list[Alert]) -> Key:
@@ -193,12 +221,17 @@ def _quoted(alert: Alert) -> dict[str, Any]:
 
 
 def look_at_all(ctx: Context) -> list[Firing]:
-    """Fire every trigger whose keys are both turned. Called after every check, in its transaction."""
+    """Fire every trigger whose keys are both turned. Called after every check, in its transaction.
+
+    One whose pipeline is gone has a firing that failed, once, and an alert until the pipeline is there again.
+    """
     rows = store.listing(ctx.conn)
     standing = alert_store.unresolved(ctx.conn) if rows else []
     fired = []
     for row in rows:
         trigger = _trigger(row)
+        if any(a.kind == "trigger" and a.name == trigger.name for a in standing) and not _pointless(ctx, trigger):
+            alerts.clear(ctx, f"trigger:{trigger.name}:ticket", why=f"{trigger.pipeline} is there again.")
         if not trigger.enabled or not _turned(ctx, trigger, standing):
             continue
         # Of two servers or checks that come here at once, the second waits, and then sees the first one's firing.
@@ -214,10 +247,27 @@ def look_at_all(ctx: Context) -> list[Firing]:
                     fired.append(_fire(ctx, now, []))
             except TidemillError as error:
                 held_by = error.message
+        elif (gone := _pointless(ctx, trigger)) is not None and held_by == gone.message:
+            _misfire(ctx, now, gone)
         if held_by is not None and row["held_by"] != held_by and now.cooling_until is None:
             store.update(ctx.conn, trigger.id, held_by=held_by)
             events.emit(ctx, HELD, trigger.id, {"name": trigger.name, "why": held_by})
     return fired
+
+
+def _misfire(ctx: Context, now: TriggerStatus, gone: TriggerPointless) -> None:
+    """Both keys are turned and nothing is there to start: on record once, and an alert for as long as it is so."""
+    cause = Cause(
+        kind="trigger",
+        name=now.trigger.name,
+        severity="ticket",
+        title=gone.message,
+        evidence={"pipeline": now.trigger.pipeline, "hint": gone.hint},
+    )
+    known = alert_store.standing(ctx.conn, cause.key)
+    alerts.raise_(ctx, cause)
+    if known is None:
+        store.insert_firing(ctx.conn, _firing(ctx, now, []).model_copy(update={"error": gone.message}))
 
 
 def _turned(ctx: Context, trigger: Trigger, standing: list[Alert]) -> bool:
@@ -225,7 +275,9 @@ def _turned(ctx: Context, trigger: Trigger, standing: list[Alert]) -> bool:
 
 
 def turn(ctx: Context, name: str, body: Hand) -> Firing:
-    """A person's hand is the second key. Raises KeysMissing, TriggerCooling, TriggerOverBudget, RoleMissing.
+    """A person's hand is the second key.
+
+    Raises KeysMissing, TriggerCooling, TriggerOverBudget, TriggerPointless, RoleMissing.
 
     With `both` an admin turns the first key too; pause and budget hold all the same.
     """
@@ -240,7 +292,7 @@ def turn(ctx: Context, name: str, body: Hand) -> Firing:
             hint="An admin may turn both: --both.",
             details={"drift": now.trigger.drift, "dataset": now.trigger.dataset},
         )
-    obstacle = _obstacle(now.trigger, now.cooling_until, now.spent_minutes)
+    obstacle = _obstacle(now.trigger, now.cooling_until, now.spent_minutes) or _pointless(ctx, now.trigger)
     if obstacle is not None:
         raise obstacle
     hand = {"kind": "person", "name": ctx.actor.name, "title": body.reason, "both_keys": body.both and not first.turned}
@@ -248,11 +300,21 @@ def turn(ctx: Context, name: str, body: Hand) -> Firing:
 
 
 def _fire(ctx: Context, now: TriggerStatus, hands: list[dict[str, Any]]) -> Firing:
+    trigger, firing = now.trigger, _firing(ctx, now, hands)
+    store.insert_firing(ctx.conn, firing)
+    store.update(ctx.conn, trigger.id, held_by=None)
+    notifiers.tell_fired(ctx, firing)
+    facts = firing.model_dump(mode="json", include={"pipeline", "reasons", "evidence", "window", "expected_minutes"})
+    events.emit(ctx, FIRED, trigger.id, {"firing_id": firing.id, "trigger": trigger.name, **facts})
+    return firing
+
+
+def _firing(ctx: Context, now: TriggerStatus, hands: list[dict[str, Any]]) -> Firing:
     trigger = now.trigger
     last = store.last(ctx.conn, trigger.id)
     oldest = ctx.now - timedelta(seconds=trigger.lookback_s)
     start = max(oldest, last.window.end) if last is not None else oldest
-    firing = Firing(
+    return Firing(
         id=new_id("fir"),
         trigger_id=trigger.id,
         trigger=trigger.name,
@@ -266,12 +328,6 @@ def _fire(ctx: Context, now: TriggerStatus, hands: list[dict[str, Any]]) -> Firi
         spent_minutes=None,
         run_id=None,
     )
-    store.insert_firing(ctx.conn, firing)
-    store.update(ctx.conn, trigger.id, held_by=None)
-    notifiers.tell_fired(ctx, firing)
-    facts = firing.model_dump(mode="json", include={"pipeline", "reasons", "evidence", "window", "expected_minutes"})
-    events.emit(ctx, FIRED, trigger.id, {"firing_id": firing.id, "trigger": trigger.name, **facts})
-    return firing
 
 
 def settle(ctx: Context, firing_id: str, body: FiringSettle) -> Firing:

@@ -62,6 +62,28 @@ def show(ctx: typer.Context, pipeline: Annotated[str, typer.Argument(help="name,
     term.show(Pipelines(term.http).get(pipeline))
 
 
+@app.command()
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The pipeline's name.")],
+    cancel: Annotated[bool, typer.Option("--cancel", help="End a run that is on its way, too.")] = False,
+) -> None:
+    """Start no run of it any more and watch nothing for it. Its documents and runs stay readable."""
+    term = terminal(ctx)
+    done = Pipelines(term.http).remove(name, cancel=cancel)
+    if term.as_json:
+        term.show(done)
+        return
+    for path in done.retired:
+        term.print(Text(f"- {path}: watched no longer", style="red"))
+    if done.cancelled is not None:
+        term.print(Text(f"{done.cancelled} ends: tidemill runs show {done.cancelled}", style="yellow"))
+    for trigger in done.named_by:
+        text = f"The trigger {trigger}, made elsewhere, names it still: tidemill triggers remove {trigger}"
+        term.print(Text(text, style="yellow"))
+    term.print(Text(f"{name} is removed. Its runs: tidemill runs list -p {name}", style="green"))
+
+
 def plan(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
     """Show what `apply` would change and what the next run would do. Changes nothing."""
     term = terminal(ctx)

@@ -15,6 +15,7 @@ from tidemill.core.wire import content_hash, utc_now
 from tidemill.monitors import service as monitors
 from tidemill.monitors.types import FiringNotFound, FiringSettle
 from tidemill.pipelines import store
+from tidemill.pipelines.steps.shipping import call_off
 from tidemill.pipelines.steps.table import KINDS
 from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
 from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepFailed, StepState
@@ -128,13 +129,14 @@ def ended(ctx: Context, job: Job) -> None:
     elif job.error is not None:
         state = _UNHAPPY.get(str(job.error.code), "failed")
     open_step = next((s for s in steps if s.state not in STEP_DONE), None)
+    called_off = _call_off(ctx, run, open_step) if state == "cancelled" and open_step is not None else None
     if open_step is not None and state != "succeeded":
         _end_step(ctx, open_step, job, "cancelled" if state == "cancelled" else "failed")
     store.update_run(
         ctx.conn,
         run.id,
         state=state,
-        summary=summary(state, steps, job),
+        summary=" ".join(text for text in (summary(state, steps, job), called_off) if text),
         changed=_changed(steps),
         error=job.error.model_dump(mode="json") if job.error is not None else None,
         finished_at=utc_now(),
@@ -142,6 +144,16 @@ def ended(ctx: Context, job: Job) -> None:
     _settle(ctx, run, steps)
     facts = {"pipeline": run.pipeline, "run": run.ref, "release": run.release, "verdict": run.verdict}
     events.emit(ctx, f"pipeline_run.{state}", run.id, facts)
+
+
+def _call_off(ctx: Context, run: Run, step: RunStep) -> str | None:
+    """End what the open step has brought to people, when its run is cancelled; says so."""
+    try:
+        with ctx.conn.begin_nested():
+            return call_off(ctx, step, f"{run.ref}, which began it, was cancelled.")
+    except TidemillError as error:  # the run ends all the same, and says what is left
+        events.emit(ctx, "pipeline_run.not_called_off", run.id, {"run": run.ref, "error": error.message})
+        return f"What {step.name} has begun goes on: {error.message}"
 
 
 def _settle(ctx: Context, run: Run, steps: list[RunStep]) -> None:

@@ -24,9 +24,13 @@ def _plain(spec: PipelineSpec) -> dict[str, Any]:
 
 def _keyed(value: Any) -> Any:
     """A list of named things as a mapping by name, so that an inserted one does not move all others."""
-    if isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value):
+    if _is_named(value):
         return {str(v["name"]): {k: w for k, w in v.items() if k != "name"} for v in value}
     return value
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) and "name" in v for v in value)
 
 
 def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
@@ -38,7 +42,9 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
         return
     for key in [*after, *(k for k in before if k not in after)]:
         here = f"{path}.{key}" if path else str(key)
-        if key not in before:
+        if _is_named(after.get(key)) or _is_named(before.get(key)):
+            yield from _differences(here, before.get(key) or {}, after.get(key) or {})
+        elif key not in before:
             yield Change(action="add", path=here, after=after[key])
         elif key not in after:
             yield Change(action="remove", path=here, before=before[key])
@@ -81,6 +87,6 @@ _ASKED = {
     "approve": "a person is asked, unless it is there already",
     "deploy": "unless it is served there already",
     "rollout": "unless it is served there already",
-    "watch": "makes what is declared and not there yet",
+    "watch": "makes or changes what is declared and not there as it says",
     "feedback": "looks for new feedback in production",
 }

@@ -7,6 +7,7 @@ from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, nearest
 from tidemill.data import service as data
 from tidemill.deployments import service as deployments
+from tidemill.pipelines import store
 from tidemill.pipelines.types import PipelineInvalid, PipelineSpec
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
@@ -124,6 +125,7 @@ def _gates(spec: PipelineSpec) -> Iterator[Fault]:
 def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     """References to what the server must have."""
     yield from _environments(ctx, spec)
+    yield from _triggers(ctx, spec)
     known = ctx.kernel.plugins.names("tidemill.scorers")
     for i, found in enumerate(spec.evals):
         for j, scorer in enumerate(found.scorers):
@@ -140,6 +142,13 @@ def _environments(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     for i, gate in enumerate(spec.gates):
         if gate.against not in known:
             yield unknown(("gates", i, "against"), "environment", gate.against, known)
+
+
+def _triggers(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
+    known = [*store.names(ctx.conn), spec.name]
+    for i, trigger in enumerate(spec.triggers):
+        if trigger.pipeline and trigger.pipeline not in known:
+            yield unknown(("triggers", i, "pipeline"), "pipeline", trigger.pipeline, known)
 
 
 def _things(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:

@@ -11,6 +11,8 @@ from tidemill.pipelines.types import (
     Applied,
     Pipeline,
     PipelineApply,
+    PipelineRemove,
+    PipelineRemoved,
     PipelineSpec,
     Plan,
     Run,
@@ -51,6 +53,12 @@ def schema() -> dict[str, Any]:
 def get(ref: str, door: Entry) -> Pipeline:
     """One pipeline: `name`, or `name@2` as it was then."""
     return door.look(service.get, ref)
+
+
+@router.post("/pipelines/{name}/remove", openapi_extra=role("developer"))
+def remove(name: str, body: PipelineRemove, door: Entry) -> PipelineRemoved:
+    """Start no run any more and watch nothing for it; its documents and runs stay readable."""
+    return door.work(service.remove, name, body)
 
 
 @router.post("/pipeline-runs", status_code=201, openapi_extra=role("developer"))

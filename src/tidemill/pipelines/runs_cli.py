@@ -103,10 +103,15 @@ def skip(
 
 @app.command()
 def cancel(ctx: typer.Context, run: RunArgument) -> None:
-    """End a run, and the job it waits for."""
+    """End a run, the job it waits for, and the rollout it has begun."""
     term = terminal(ctx)
     found = Runs(term.http).cancel(run)
     if term.as_json:
         term.show(found)
     else:
-        term.print(Text(f"{found.ref} ends.", style="yellow"))
+        begun = next((s for s in found.steps if not s.done and s.outputs.get("rollout_id")), None)
+        too = f", and {begun.name} is aborted: the old release answers everybody again" if begun is not None else ""
+        if found.ended:
+            term.print(Text(f"{found.ref}: {found.summary}", style="yellow"))
+        else:
+            term.print(Text(f"{found.ref} ends{too}. See how: tidemill runs show {found.ref}", style="yellow"))

@@ -15,6 +15,8 @@ from tidemill.pipelines.types import (
     Applied,
     Pipeline,
     PipelineApply,
+    PipelineRemove,
+    PipelineRemoved,
     PipelineSpec,
     Plan,
     Run,
@@ -89,6 +91,13 @@ class Pipelines:
         """Every pipeline as it was applied last, by name."""
         return self._http.get("/api/pipelines", Page[Pipeline], {"cursor": cursor, "limit": limit})
 
+    def remove(self, name: str, *, cancel: bool = False) -> PipelineRemoved:
+        """Start no run any more and watch nothing for it. Its documents and runs stay readable.
+
+        Raises PipelineBusy while a run is on its way; `cancel` ends that too. Applying brings the pipeline back.
+        """
+        return self._http.post(f"/api/pipelines/{name}/remove", PipelineRemoved, PipelineRemove(cancel=cancel))
+
 
 class Runs:
     """Turns of the loop."""
@@ -116,7 +125,7 @@ class Runs:
         return self._http.get("/api/pipeline-runs", Page[Run], params)
 
     def cancel(self, ref: str) -> RunDetail:
-        """End a run and the job it waits for. Raises RunEnded."""
+        """End a run, the job it waits for and the rollout it has begun. Raises RunEnded."""
         return self._http.post(f"/api/pipeline-runs/{ref}/cancel", RunDetail)
 
     def skip(self, ref: str, step: str, *, reason: str) -> RunDetail:

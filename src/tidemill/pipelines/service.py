@@ -1,4 +1,4 @@
-"""Deciding about pipelines: what a document changes, when a run starts, and what may be done with it."""
+"""Deciding about pipelines: when a run starts, and what may be done with it. `applying.py` has the documents."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,22 +8,18 @@ from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, nearest
 from tidemill.core.facts import Event
 from tidemill.core.web import page
-from tidemill.core.wire import Page, content_hash, new_id
-from tidemill.pipelines import planning, references, store, watches
+from tidemill.core.wire import Page, new_id
+from tidemill.pipelines import store
+from tidemill.pipelines.applying import apply, get, listing, names, plan, remove, seen, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
 from tidemill.pipelines.steps import table
 from tidemill.pipelines.steps.shipping import APPROVAL_TOPIC
 from tidemill.pipelines.types import (
     RUN_ENDED,
-    Applied,
     Cause,
     Pipeline,
-    PipelineApply,
     PipelineBusy,
-    PipelineInvalid,
-    PipelineNotFound,
     PipelineSpec,
-    Plan,
     Run,
     RunDetail,
     RunEnded,
@@ -36,93 +32,6 @@ from tidemill.pipelines.types import (
     StepNotSkippable,
     StepSkip,
 )
-
-# ---------------------------------------------------------------------- the document
-
-
-def plan(ctx: Context, body: PipelineApply) -> Plan:
-    """What applying a document would change, and what the next run would do. Raises PipelineInvalid."""
-    _check(ctx, body.spec)
-    known = store.pipeline_by(ctx.conn, body.spec.name)
-    return Plan(
-        name=body.spec.name,
-        new=known is None,
-        changes=planning.changes(known.spec if known is not None else None, body.spec),
-        steps=planning.forecast(ctx, body.spec, known),
-    )
-
-
-def apply(ctx: Context, body: PipelineApply) -> Applied:
-    """Make a document the one that runs follow. Applying it again changes nothing. Raises PipelineInvalid."""
-    spec = body.spec
-    _check(ctx, spec)
-    _check_sources(spec)
-    store.hold(ctx.conn, f"pipeline {spec.name}")
-    known = store.pipeline_by(ctx.conn, spec.name)
-    digest = spec_hash(spec)
-    if known is not None and known.hash == digest:
-        return Applied(pipeline=known, changes=[])
-    made = Pipeline(
-        id=known.id if known is not None else new_id("pl"),
-        name=spec.name,
-        number=known.number + 1 if known is not None else 1,
-        hash=digest,
-        spec=spec,
-        applied_at=ctx.now,
-        applied_by=ctx.actor.name,
-    )
-    store.insert_version(ctx.conn, made)
-    changed = planning.changes(known.spec if known is not None else None, spec)
-    if known is not None:
-        watches.remove_gone(ctx, known.spec, spec)
-    _, later = watches.put_all(ctx, spec)
-    facts = {"pipeline": made.ref, "hash": digest, "changes": [c.path for c in changed]}
-    events.emit(ctx, "pipeline.applied", made.id, facts)
-    return Applied(pipeline=made, changes=changed, later=later)
-
-
-def spec_hash(spec: PipelineSpec) -> str:
-    """The hash of a document. The order of the splits counts, which canonical JSON would lose."""
-    split = spec.data.split if spec.data is not None else None
-    order = list(split.ratios) if split is not None else None
-    return content_hash({"spec": spec.model_dump(mode="json"), "order": order})
-
-
-def _check(ctx: Context, spec: PipelineSpec) -> None:
-    for fault in (*references.inner_faults(spec), *references.outer_faults(ctx, spec)):
-        raise fault.error()
-
-
-def _check_sources(spec: PipelineSpec) -> None:
-    for i, source in enumerate(spec.data.sources if spec.data is not None else []):
-        if source.hash is None:
-            raise PipelineInvalid(
-                f"data.sources.{i}: {source.path} has not been uploaded.",
-                hint="Apply it with `tidemill apply` or client.pipelines.apply(path): both upload the files.",
-                param=f"data.sources.{i}",
-            )
-
-
-def get(ctx: Context, ref: str) -> Pipeline:
-    """A pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
-    name, _, number = ref.partition("@")
-    found = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
-    if found is None:
-        known = store.names(ctx.conn)
-        near = nearest(name, known)
-        raise PipelineNotFound(
-            f"There is no pipeline {ref!r}.",
-            hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
-        )
-    return found
-
-
-def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
-    """Every pipeline as it was applied last, by name."""
-    found = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
-    items = found[:limit]
-    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
-
 
 # ---------------------------------------------------------------------- runs
 
@@ -218,7 +127,7 @@ def _run(ctx: Context, ref: str) -> Run:
     elif number:
         found = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
     else:
-        found = store.newest_run(ctx.conn, get(ctx, name).id)
+        found = store.newest_run(ctx.conn, seen(ctx, name).id)
     if found is None:
         raise RunNotFound(f"There is no run {ref!r}.", hint="`tidemill runs list` shows all; write name#3 or an id.")
     return found
@@ -233,13 +142,13 @@ def list_runs(
 ) -> Page[Run]:
     """Runs, newest first."""
     if pipeline is not None:
-        get(ctx, pipeline)
+        seen(ctx, pipeline)
     found = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
     return page(found, limit)
 
 
 def cancel(ctx: Context, ref: str) -> RunDetail:
-    """End a run and the job it waits for. Raises RunEnded."""
+    """End a run, the job it waits for and the rollout it has begun. Raises RunEnded."""
     run = _run(ctx, ref)
     if run.state in RUN_ENDED:
         raise RunEnded(f"{run.ref} has already ended: {run.state}.")
@@ -292,6 +201,7 @@ def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
             if run.state not in RUN_ENDED
             else "Start a new run: tidemill run",
         )
+    get(ctx, run.pipeline)
     active = store.active_run(ctx.conn, run.pipeline_id)
     if active is not None:
         raise PipelineBusy(f"{active.ref} is on its way.", hint=f"Wait for it, or: tidemill runs cancel {active.ref}")
@@ -358,7 +268,7 @@ def trigger_fired(ctx: Context, event: Event) -> None:
     """A monitor asks for a run. The run that is on its way already is the answer; then it is noted as joined."""
     name = str(event.data.get("pipeline") or "")
     pipeline = store.pipeline_by(ctx.conn, name)
-    if pipeline is None:
+    if pipeline is None or pipeline.removed_at is not None:
         events.emit(ctx, "pipeline_run.refused", event.subject, {"pipeline": name, "reason": "no such pipeline"})
         return
     cause = Cause(
@@ -379,3 +289,22 @@ LISTENERS = {
     "approval.rejected": [approval_decided],
 }
 """Facts that move pipelines."""
+
+__all__ = [
+    "LISTENERS",
+    "apply",
+    "approval_decided",
+    "cancel",
+    "get",
+    "get_run",
+    "list_runs",
+    "listing",
+    "names",
+    "plan",
+    "remove",
+    "retry",
+    "skip",
+    "spec_hash",
+    "start",
+    "trigger_fired",
+]

@@ -91,6 +91,8 @@ _APPLIED = (
     versions.c.spec,
     versions.c.applied_at,
     versions.c.applied_by,
+    pipelines.c.removed_at,
+    pipelines.c.removed_by,
 )
 
 
@@ -108,7 +110,7 @@ def _step(row: sa.Row[*tuple[Any, ...]]) -> RunStep:
 
 
 def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pipeline | None:
-    """The newest applied document of that name, or the one of that number."""
+    """The newest applied document of that name, or the one of that number, of a removed pipeline too."""
     wanted = pipelines.c.number if number is None else number
     joined = pipelines.join(versions, (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == wanted))
     row = conn.execute(sa.select(*_APPLIED).select_from(joined).where(pipelines.c.name == name)).first()
@@ -116,25 +118,34 @@ def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pi
 
 
 def all_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> list[Pipeline]:
-    """Every pipeline as it was applied last, by name."""
+    """Every pipeline that is not removed, as it was applied last, by name."""
     newest = (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == pipelines.c.number)
     query = sa.select(*_APPLIED).select_from(pipelines.join(versions, newest)).order_by(pipelines.c.name).limit(limit)
+    query = query.where(pipelines.c.removed_at.is_(None))
     if after is not None:
         query = query.where(pipelines.c.name > after)
     return [_pipeline(row) for row in conn.execute(query)]
 
 
 def names(conn: sa.Connection) -> list[str]:
-    """The names of all pipelines."""
-    return list(conn.execute(sa.select(pipelines.c.name).order_by(pipelines.c.name)).scalars())
+    """The names of all pipelines that are not removed."""
+    here = sa.select(pipelines.c.name).where(pipelines.c.removed_at.is_(None))
+    return list(conn.execute(here.order_by(pipelines.c.name)).scalars())
+
+
+def remove(conn: sa.Connection, pipeline: Pipeline) -> None:
+    """Note who removed a pipeline and when."""
+    gone = {"removed_at": pipeline.removed_at, "removed_by": pipeline.removed_by}
+    conn.execute(pipelines.update().where(pipelines.c.id == pipeline.id).values(**gone))
 
 
 def insert_version(conn: sa.Connection, value: Pipeline) -> None:
-    """Keep a newly applied document; the pipeline's row is made with the first."""
+    """Keep a newly applied document; the pipeline's row is made with the first. A removed one is there again."""
+    back = {"removed_at": None, "removed_by": None}
     if value.number == 1:
         conn.execute(pipelines.insert().values(id=value.id, name=value.name, number=1))
     else:
-        conn.execute(pipelines.update().where(pipelines.c.id == value.id).values(number=value.number))
+        conn.execute(pipelines.update().where(pipelines.c.id == value.id).values(number=value.number, **back))
     conn.execute(
         versions.insert().values(
             pipeline_id=value.id,
@@ -150,7 +161,8 @@ def insert_version(conn: sa.Connection, value: Pipeline) -> None:
 def insert_run(conn: sa.Connection, run: Run, made: list[RunStep]) -> None:
     """Enter a run with its steps."""
     conn.execute(runs.insert().values(**run.model_dump(mode="python", exclude={"causes"}), causes=_causes(run)))
-    conn.execute(steps.insert(), [step.model_dump() for step in made])
+    if made:
+        conn.execute(steps.insert(), [step.model_dump() for step in made])
 
 
 def _causes(run: Run) -> list[dict[str, Any]]:

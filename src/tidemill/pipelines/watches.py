@@ -1,6 +1,6 @@
 """What a document has watched: drift monitors, objectives, indicators and triggers, made through `monitors`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.core.context import Context
@@ -49,8 +49,7 @@ def _put_monitor(ctx: Context, wanted: DriftMonitorCreate) -> bool:
     same = DriftMonitorCreate.model_validate(known.model_dump(include=set(DriftMonitorCreate.model_fields)))
     if same == wanted:
         return False
-    monitors.drift.remove_monitor(ctx, known.id)
-    monitors.drift.create_monitor(ctx, wanted)
+    monitors.drift.change_monitor(ctx, wanted)
     return True
 
 
@@ -79,8 +78,13 @@ def _seen(look: Callable[[], object]) -> object:
         return None
 
 
-def remove_gone(ctx: Context, before: PipelineSpec, after: PipelineSpec) -> list[str]:
-    """Watch no longer what an earlier document declared and this one does not; triggers go first."""
+def remove_gone(
+    ctx: Context, before: PipelineSpec, after: PipelineSpec | None, others: Sequence[PipelineSpec]
+) -> list[str]:
+    """Watch no longer what an earlier document declared and this one does not; triggers go first.
+
+    What another pipeline's document declares under the same name stays.
+    """
     removers: dict[str, Callable[[Context, str], object]] = {
         "triggers": monitors.remove_trigger,
         "kpis": monitors.remove_kpi,
@@ -89,7 +93,8 @@ def remove_gone(ctx: Context, before: PipelineSpec, after: PipelineSpec) -> list
     }
     gone = []
     for section, remove in removers.items():
-        kept = {item.name for item in getattr(after, section)}
+        declaring = [*others, after] if after is not None else others
+        kept = {item.name for spec in declaring for item in getattr(spec, section)}
         for item in getattr(before, section):
             if item.name not in kept and _removed(ctx, remove, item.name):
                 gone.append(f"{section}.{item.name}")

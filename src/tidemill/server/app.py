@@ -44,7 +44,9 @@ from tidemill.monitors.drift import routes as drift
 from tidemill.monitors.drift.jobs import run_check
 from tidemill.monitors.scheduler import Scheduler
 from tidemill.monitors.service import LISTENERS as MONITOR_LISTENERS
+from tidemill.monitors.types import Pipelines
 from tidemill.pipelines import routes as pipelines
+from tidemill.pipelines import service as pipeline_service
 from tidemill.pipelines.jobs import RUN as PIPELINE_RUN
 from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
 from tidemill.prompts import routes as prompts
@@ -127,6 +129,7 @@ def build_kernel(settings: Settings) -> Kernel:
     monitor_service.seal_secrets(kernel)
     store = TraceStore(settings, db)
     kernel.provide(store)
+    kernel.provide(Pipelines(pipeline_service.names))
     kernel.provide(Environments(deployment_service.environment_names))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.provide(masker)

@@ -111,6 +111,7 @@ def firings(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None,
         ("started", "pipeline"),
         ("run", "run_id"),
         ("minutes", "spent_minutes"),
+        ("failed", "error"),
         ("reasons", "reasons"),
     ]
     found = Triggers(term.http).firings(name, cursor=cursor, limit=limit)

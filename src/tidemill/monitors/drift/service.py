@@ -54,6 +54,21 @@ def create_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
     return monitor
 
 
+def change_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
+    """Watch something else under the same name: id and reports stay, and the next check comes at once.
+
+    Raises DriftMonitorNotFound, and what the reference raises when it is not there.
+    """
+    store.lock(ctx.conn, f"drift monitor {body.name}")
+    known = get_monitor(ctx, body.name)
+    _check_reference(ctx, body)
+    changed = known.model_copy(update=dict(body))
+    if changed != known:
+        store.update_monitor(ctx.conn, changed)
+        events.emit(ctx, "drift_monitor.changed", known.id, {"name": known.name})
+    return changed
+
+
 def _check_reference(ctx: Context, body: DriftMonitorCreate) -> None:
     if body.release is not None:
         releases.get_release(ctx, body.release)

@@ -80,6 +80,12 @@ def checked(conn: sa.Connection) -> list[tuple[DriftMonitor, datetime | None]]:
     return [(_monitor(row._mapping), row.checked_at) for row in rows]
 
 
+def update_monitor(conn: sa.Connection, monitor: DriftMonitor) -> None:
+    """Write what a monitor watches, over what it watched; it is due at once."""
+    spec = monitor.model_dump(mode="json", exclude=_OWN)
+    conn.execute(monitors.update().where(monitors.c.id == monitor.id).values(spec=spec, checked_at=None))
+
+
 def delete_monitor(conn: sa.Connection, monitor_id: str) -> None:
     """Remove a monitor; its reports stay."""
     conn.execute(monitors.delete().where(monitors.c.id == monitor_id))

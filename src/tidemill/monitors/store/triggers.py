@@ -92,8 +92,9 @@ def firing(conn: sa.Connection, firing_id: str) -> Firing | None:
 
 
 def last(conn: sa.Connection, trigger_id: str) -> Firing | None:
-    """The newest firing of a trigger."""
-    return next(iter(firings_of(conn, trigger_id, before=None, limit=1)), None)
+    """The newest firing of a trigger that started something."""
+    good = (firings.c.trigger_id == trigger_id, firings.c.error.is_(None))
+    return next(iter(_all(conn, sa.select(firings).where(*good).order_by(firings.c.id.desc()).limit(1))), None)
 
 
 def firings_of(conn: sa.Connection, trigger_id: str, *, before: str | None, limit: int) -> list[Firing]:
@@ -106,7 +107,8 @@ def spent(conn: sa.Connection, trigger_id: str, since: datetime) -> float:
     """Minutes that runs since then took, or are expected to take while they are under way."""
     minutes = sa.func.coalesce(firings.c.spent_minutes, firings.c.expected_minutes)
     query = sa.select(sa.func.coalesce(sa.func.sum(minutes), 0.0))
-    return float(conn.execute(query.where(firings.c.trigger_id == trigger_id, firings.c.at >= since)).scalar_one())
+    good = (firings.c.trigger_id == trigger_id, firings.c.at >= since, firings.c.error.is_(None))
+    return float(conn.execute(query.where(*good)).scalar_one())
 
 
 def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Firing]:

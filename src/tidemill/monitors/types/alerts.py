@@ -28,7 +28,7 @@ class AlertEnded(Conflict):
 class Cause(Value):
     """What an alert is about. While one of the same kind, name and severity is not resolved, no second one opens."""
 
-    kind: Literal["slo", "kpi", "drift"]
+    kind: Literal["slo", "kpi", "drift", "trigger"]
     name: str
     severity: Severity
     title: str = Field(description="One line for a person.")
@@ -44,8 +44,8 @@ class Alert(Value):
     """Something is wrong that somebody should know."""
 
     id: str
-    kind: Literal["slo", "kpi", "drift"]
-    name: str = Field(description="Name of the objective, indicator or drift monitor.")
+    kind: Literal["slo", "kpi", "drift", "trigger"]
+    name: str = Field(description="Name of the objective, indicator, drift monitor or trigger.")
     severity: Severity
     state: AlertState
     title: str

@@ -1,9 +1,12 @@
 """Triggers start a pipeline when two keys are turned: the data moved, and so did quality."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from tidemill.core.context import Context
 from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
 
@@ -20,6 +23,12 @@ class TriggerIncomplete(Invalid):
     """The trigger names something that is not there."""
 
     code = "trigger_incomplete"
+
+
+class TriggerPointless(Conflict):
+    """The pipeline that the trigger starts is not there (any more)."""
+
+    code = "trigger_pipeline_missing"
 
 
 class KeysMissing(Conflict):
@@ -96,6 +105,13 @@ class Trigger(Value):
     note: str
     saved_by: str
     saved_at: Instant
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """The pipelines there are, which monitors do not know of themselves. A part of the kernel."""
+
+    names: Callable[[Context], list[str]]
 
 
 class Key(Value):

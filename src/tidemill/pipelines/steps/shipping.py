@@ -2,9 +2,10 @@
 
 from tidemill.core.context import Context
 from tidemill.deployments import service as deployments
-from tidemill.deployments.types import Deployment, DeploymentCreate, Rollout, RolloutCreate
+from tidemill.deployments.types import OPEN, Deployment, DeploymentCreate, Rollout, RolloutCreate
+from tidemill.pipelines import store
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
-from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, RolledBack, StepFailed
+from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, RolledBack, RunStep, StepFailed
 from tidemill.releases import service as releases
 from tidemill.releases.types import Approval, ApprovalPending, ApprovalRequest
 
@@ -84,6 +85,7 @@ def do_deploy(turn: Turn) -> Outcome:
         if served is not None and served.replicas == wanted.replicas:
             note = f"{turn.subject} serves {served.release} already"
             return Outcome({"deployment_id": served.id, "release": served.release}, note, unchanged=turn.begins)
+        before = deployments.listing(ctx, environment=turn.subject, active_only=True, limit=500).items
         ordered = deployments.deploy(
             ctx,
             DeploymentCreate(
@@ -93,6 +95,8 @@ def do_deploy(turn: Turn) -> Outcome:
                 note=wanted.note or f"by {turn.run_ref}",
             ),
         )
+        if ordered.state == "starting" and all(d.id != ordered.id for d in before):
+            store.update_step(ctx.conn, turn.row.id, outputs={"ordered_id": ordered.id})
     turn.tell(f"{ordered.release} starts in {turn.subject}")
 
     def look() -> Deployment | None:
@@ -143,7 +147,34 @@ def _begun(ctx: Context, turn: Turn) -> Rollout:
         replicas=wanted.replicas,
         note=wanted.note or f"by {turn.run_ref}",
     )
-    return deployments.start_rollout(ctx, body)
+    begun = deployments.start_rollout(ctx, body)
+    # On record at once: should the run be cancelled, it ends what it began, and nothing that somebody else did.
+    store.update_step(ctx.conn, turn.row.id, outputs={"rollout_id": begun.id})
+    return begun
+
+
+def call_off(ctx: Context, step: RunStep, note: str) -> str | None:
+    """End the rollout or the deployment that an unfinished step has begun; says what was done, None: nothing had to be.
+
+    A release that has gone live stays: ending that is a rollback, which is asked for by a person.
+    """
+    if step.done:
+        return None
+    if step.kind == "rollout" and "rollout_id" in step.outputs:
+        rollout = deployments.get_rollout(ctx, str(step.outputs["rollout_id"]))
+        if rollout.state not in OPEN:
+            return None
+        deployments.abort_rollout(ctx, rollout.id, note)
+        old = rollout.baseline_release
+        goes_on = f"{old} answers everybody again" if old is not None else "nothing answers there, as before"
+        return f"The rollout of {rollout.release} in {rollout.environment} was aborted: {goes_on}."
+    if step.kind == "deploy" and "ordered_id" in step.outputs:
+        ordered = deployments.get(ctx, str(step.outputs["ordered_id"]))
+        if ordered.state != "starting":
+            return None
+        deployments.stop(ctx, ordered.id)
+        return f"{ordered.release}, which was starting in {ordered.environment}, was stopped."
+    return None
 
 
 class _Rollout:

@@ -31,6 +31,8 @@ class Pipeline(Value):
     spec: PipelineSpec
     applied_at: Instant
     applied_by: str
+    removed_at: Instant | None = Field(default=None, description="It starts no runs since; what it did stays.")
+    removed_by: str | None = None
 
     @property
     def ref(self) -> str:
@@ -74,6 +76,21 @@ class Applied(Value):
     later: list[str] = Field(
         default_factory=list, description="What is watched only after a run has made what it names."
     )
+
+
+class PipelineRemove(Body):
+    """Remove a pipeline."""
+
+    cancel: bool = Field(default=False, description="End a run that is on its way; else that is refused.")
+
+
+class PipelineRemoved(Value):
+    """What the removal of a pipeline has ended."""
+
+    pipeline: Pipeline
+    cancelled: str | None = Field(description="The run that was on its way, such as `question-types#3`.")
+    retired: list[str] = Field(description="What it had watched, such as `slos.errors`.")
+    named_by: list[str] = Field(description="Triggers made elsewhere that name it; they start nothing now.")
 
 
 class PipelineApply(Body):

@@ -1,0 +1,159 @@
+"""Deciding about documents: what one changes, and what remains when a pipeline is removed."""
+
+from tidemill.core import events
+from tidemill.core.context import Context
+from tidemill.core.errors import nearest
+from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.monitors import service as monitors
+from tidemill.pipelines import planning, references, store, watches
+from tidemill.pipelines.types import (
+    Applied,
+    Pipeline,
+    PipelineApply,
+    PipelineBusy,
+    PipelineInvalid,
+    PipelineNotFound,
+    PipelineRemove,
+    PipelineRemoved,
+    PipelineSpec,
+    Plan,
+)
+
+
+def plan(ctx: Context, body: PipelineApply) -> Plan:
+    """What applying a document would change, and what the next run would do. Raises PipelineInvalid."""
+    _check(ctx, body.spec)
+    known = _standing(ctx, body.spec.name)
+    return Plan(
+        name=body.spec.name,
+        new=known is None,
+        changes=planning.changes(known.spec if known is not None else None, body.spec),
+        steps=planning.forecast(ctx, body.spec, known),
+    )
+
+
+def apply(ctx: Context, body: PipelineApply) -> Applied:
+    """Make a document the one that runs follow. Applying it again changes nothing. Raises PipelineInvalid."""
+    spec = body.spec
+    _check(ctx, spec)
+    _check_sources(spec)
+    store.hold(ctx.conn, f"pipeline {spec.name}")
+    last = store.pipeline_by(ctx.conn, spec.name)
+    known = last if last is not None and last.removed_at is None else None
+    digest = spec_hash(spec)
+    if known is not None and known.hash == digest:
+        return Applied(pipeline=known, changes=[])
+    made = Pipeline(
+        id=last.id if last is not None else new_id("pl"),
+        name=spec.name,
+        number=last.number + 1 if last is not None else 1,
+        hash=digest,
+        spec=spec,
+        applied_at=ctx.now,
+        applied_by=ctx.actor.name,
+    )
+    store.insert_version(ctx.conn, made)
+    changed = planning.changes(known.spec if known is not None else None, spec)
+    if known is not None:
+        watches.remove_gone(ctx, known.spec, spec, _others(ctx, spec.name))
+    _, later = watches.put_all(ctx, spec)
+    facts = {"pipeline": made.ref, "hash": digest, "changes": [c.path for c in changed]}
+    events.emit(ctx, "pipeline.applied", made.id, facts)
+    return Applied(pipeline=made, changes=changed, later=later)
+
+
+def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
+    """Start no run any more and watch nothing for it. Its documents and runs stay readable; applying brings it back.
+
+    Raises PipelineNotFound, and PipelineBusy while a run is on its way, unless `cancel` ends that too.
+    """
+    store.hold(ctx.conn, f"pipeline {name}")
+    known = get(ctx, name)
+    active = store.active_run(ctx.conn, known.id)
+    if active is not None and not body.cancel:
+        raise PipelineBusy(
+            f"{active.ref} is on its way ({active.state}).",
+            hint=f"Wait for it, or end it too: tidemill pipelines remove {name} --cancel",
+            details={"run": active.id},
+        )
+    gone = known.model_copy(update={"removed_at": ctx.now, "removed_by": ctx.actor.name})
+    store.remove(ctx.conn, gone)
+    retired = watches.remove_gone(ctx, known.spec, None, _others(ctx, name))
+    if active is not None:
+        ctx.kernel.jobs.cancel(ctx, active.job_id)
+    named = [t.name for t in monitors.list_triggers(ctx).items if t.pipeline == name]
+    cancelled = active.ref if active is not None else None
+    events.emit(ctx, "pipeline.removed", known.id, {"pipeline": known.ref, "retired": retired, "cancelled": cancelled})
+    return PipelineRemoved(pipeline=gone, cancelled=cancelled, retired=retired, named_by=named)
+
+
+def _others(ctx: Context, name: str) -> list[PipelineSpec]:
+    """What the other pipelines declare."""
+    found = (store.pipeline_by(ctx.conn, other) for other in store.names(ctx.conn) if other != name)
+    return [pipeline.spec for pipeline in found if pipeline is not None]
+
+
+def names(ctx: Context) -> list[str]:
+    """The names of all pipelines."""
+    return store.names(ctx.conn)
+
+
+def _standing(ctx: Context, name: str) -> Pipeline | None:
+    found = store.pipeline_by(ctx.conn, name)
+    return found if found is not None and found.removed_at is None else None
+
+
+def spec_hash(spec: PipelineSpec) -> str:
+    """The hash of a document. The order of the splits counts, which canonical JSON would lose."""
+    split = spec.data.split if spec.data is not None else None
+    order = list(split.ratios) if split is not None else None
+    return content_hash({"spec": spec.model_dump(mode="json"), "order": order})
+
+
+def _check(ctx: Context, spec: PipelineSpec) -> None:
+    for fault in (*references.inner_faults(spec), *references.outer_faults(ctx, spec)):
+        raise fault.error()
+
+
+def _check_sources(spec: PipelineSpec) -> None:
+    for i, source in enumerate(spec.data.sources if spec.data is not None else []):
+        if source.hash is None:
+            raise PipelineInvalid(
+                f"data.sources.{i}: {source.path} has not been uploaded.",
+                hint="Apply it with `tidemill apply` or client.pipelines.apply(path): both upload the files.",
+                param=f"data.sources.{i}",
+            )
+
+
+def get(ctx: Context, ref: str) -> Pipeline:
+    """A pipeline as it was applied last, or with `name@2` as it was then, also after its removal.
+
+    Raises PipelineNotFound.
+    """
+    found = seen(ctx, ref)
+    if found.removed_at is not None and "@" not in ref:
+        raise PipelineNotFound(
+            f"{found.removed_by} removed the pipeline {ref} at {found.removed_at:%Y-%m-%d %H:%M} UTC.",
+            hint=f"`tidemill apply` brings it back; its runs: tidemill runs list -p {ref}",
+        )
+    return found
+
+
+def seen(ctx: Context, ref: str) -> Pipeline:
+    """A pipeline whether it was removed or not. Raises PipelineNotFound."""
+    name, _, number = ref.partition("@")
+    found = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
+    if found is None:
+        near = nearest(name, store.names(ctx.conn))
+        raise PipelineNotFound(
+            f"There is no pipeline {ref!r}.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
+        )
+    return found
+
+
+def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
+    """Every pipeline as it was applied last, by name."""
+    found = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
+    items = found[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
