@@ -32,6 +32,7 @@ from tidemill.releases import gates_cli as gates
 from tidemill.testing import cli as testing
 from tidemill.traces import cli as traces
 from tidemill.traces.curation import cli as curation
+from tidemill.traces.erasure import cli as erasure
 from tidemill.traces.masking import cli as masking
 from tidemill.traces.prices import cli as prices
 from tidemill.traces.scores import cli as scores
@@ -74,6 +75,8 @@ COMMANDS = {
 
 traces.app.command()(curation.to_dataset)
 traces.app.command()(curation.collections)
+traces.app.command()(erasure.erase)
+traces.app.command()(erasure.erasures)
 
 for _name, _commands in COMMANDS.items():
     app.add_typer(_commands, name=_name)

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     trace_retention_days: int = Field(
         default=90, ge=0, description="Days that spans are kept; 0 keeps them for good. Older spans are not taken in."
     )
+    trace_keep_scores: bool = Field(
+        default=False, description="Whether scores stay when the day of their spans is removed."
+    )
     trace_queue_spans: int = Field(
         default=20_000, ge=100, description="Spans that may wait to be stored; beyond it senders are asked to wait."
     )

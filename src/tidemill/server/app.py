@@ -56,6 +56,7 @@ from tidemill.server import blobs, health, replies
 from tidemill.traces import routes as traces
 from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
+from tidemill.traces.erasure import routes as erasure
 from tidemill.traces.intake import Intake
 from tidemill.traces.masking import routes as masking
 from tidemill.traces.masking.masker import Masker
@@ -90,6 +91,7 @@ ROUTERS = (
     prices.router,
     curation.router,
     scores.router,
+    erasure.router,
     traces.router,
 )
 

@@ -20,6 +20,7 @@ _REASONS = {
     "no_input": "no question was recorded",
     "no_answer": "no answer was recorded",
     "no_label": "no label can be read from the answer",
+    "erased": "their user was erased",
 }
 
 _COLUMNS: list[Column] = [

@@ -94,6 +94,12 @@ def delete(conn: sa.Connection, score_id: str) -> None:
     conn.execute(scores.delete().where(scores.c.id == score_id))
 
 
+def delete_begun(conn: sa.Connection, since: datetime | None, until: datetime) -> int:
+    """Remove the scores of spans that began in [since, until); returns how many."""
+    old = [scores.c.span_start < until, *([scores.c.span_start >= since] if since is not None else [])]
+    return conn.execute(scores.delete().where(*old)).rowcount
+
+
 def by_id(conn: sa.Connection, score_id: str) -> Score | None:
     """One score."""
     return _first(conn, sa.select(scores).where(scores.c.id == score_id))

@@ -4,12 +4,13 @@ Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`; the answer
 """
 
 import binascii
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tidemill.core import events
 from tidemill.core.context import Context
 from tidemill.core.wire import Page
+from tidemill.traces.scores import store as scores
 from tidemill.traces.store import TraceStore, day_at, listing, minutes, replies, trees
 from tidemill.traces.store import series as sums
 from tidemill.traces.store.minutes import MinuteCount
@@ -338,21 +339,32 @@ def days(ctx: Context) -> list[DayUse]:
 
 
 def erase_day(ctx: Context, day: date) -> DayUse | None:
-    """Remove one day of spans; None when there was none."""
+    """Remove one day of spans, and the scores of them unless a setting keeps these; None when there was none."""
     store = _store(ctx)
     use = store.use(day)
     if use is None:
         return None
+    begin = datetime.combine(day, datetime.min.time(), UTC)
+    gone = _forget_scores(ctx, begin, begin + timedelta(days=1))
     store.erase(day)
-    events.emit(ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes})
+    events.emit(ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes, "scores": gone})
     return use
 
 
+def _forget_scores(ctx: Context, since: datetime | None, until: datetime) -> int:
+    return 0 if ctx.kernel.settings.trace_keep_scores else scores.delete_begun(ctx.conn, since, until)
+
+
 def prune(ctx: Context, before: date | None = None) -> Pruned:
-    """Remove the days before `before`; without it, those that `trace_retention_days` does not keep."""
+    """Remove the days before `before`; without it, those that `trace_retention_days` does not keep.
+
+    The scores of these days go too, also of days that went before, unless `trace_keep_scores` is set.
+    """
     first = before or oldest_kept(ctx)
     old = [day for day in _store(ctx).days.listing() if first is not None and day < first]
     gone = [use for day in old if (use := erase_day(ctx, day)) is not None]
+    if first is not None:
+        _forget_scores(ctx, None, datetime.combine(first, datetime.min.time(), UTC))
     return Pruned(days=gone, freed_bytes=sum(use.size_bytes for use in gone))
 
 

@@ -2,14 +2,15 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 from tidemill.core.db import Database
 from tidemill.core.settings import Settings
 from tidemill.traces.store.batch import Batch
 from tidemill.traces.store.blocks import compressor
-from tidemill.traces.store.days import Days
+from tidemill.traces.store.days import Change, Days
 from tidemill.traces.store.postgres import PostgresDays
 from tidemill.traces.store.rollups import MINUTE
 from tidemill.traces.store.sqlite import SqliteDays
@@ -106,6 +107,22 @@ class TraceStore:
         with self._reading:
             self._texts.pop(day, None)
         return size
+
+    @contextmanager
+    def rewriting(self, day: date) -> Iterator[Change]:
+        """A change of what is there already. What was remembered of the day is forgotten."""
+        with self._lock:
+            self._numbers.pop(day, None)
+            with self.days.change(day) as change:
+                yield change
+            with self._reading:
+                self._texts.pop(day, None)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While nothing is stored."""
+        with self._lock:
+            yield
 
     def close(self) -> None:
         """Give back what is held."""

@@ -9,6 +9,7 @@ from tidemill.traces.types.curation import (
     NothingToCollect,
     ToDataset,
 )
+from tidemill.traces.types.erasure import Erasure, Footprint
 from tidemill.traces.types.errors import (
     EncodingUnknown,
     IntakeFull,
@@ -78,10 +79,12 @@ __all__ = [
     "CollectionNotFound",
     "DayUse",
     "EncodingUnknown",
+    "Erasure",
     "Feedback",
     "FeedbackBulk",
     "FeedbackInvalid",
     "FeedbackRefused",
+    "Footprint",
     "Grain",
     "GroupBy",
     "IntakeFull",

@@ -11,7 +11,9 @@ from tidemill.traces.types.queries import TraceFilter
 from tidemill.traces.types.scores import FEEDBACK, TraceId
 
 Only = Literal["all", "judged", "liked", "corrected"]
-Reason = Literal["over_cap", "disputed", "disliked", "not_wanted", "failed", "no_input", "no_answer", "no_label"]
+Reason = Literal[
+    "over_cap", "disputed", "disliked", "not_wanted", "failed", "no_input", "no_answer", "no_label", "erased"
+]
 
 MOST = 10_000
 """Answers that one request collects at most."""
@@ -98,10 +100,10 @@ class CollectionItem(Value):
     """One answer of a collection: where it came from and what became of it."""
 
     seq: int
-    trace_id: str
+    trace_id: str = Field(description="Empty once it was erased, as the span's id is.")
     span_id: str
     response_id: str | None
     user: str | None = Field(description="Whom the row counts for: who corrected it, who asked, or the key.")
-    reason: Reason | None = Field(description="Why it is in quarantine; null for a row.")
+    reason: Reason | None = Field(description="Why it is in quarantine, or `erased` with its user; null for a row.")
     row: int | None = Field(description="Line of the source file.")
     corrected: bool = Field(description="The row's answer is a correction.")

@@ -1,0 +1,1 @@
+"""Erasing what one user left: spans and payloads, scores, and rows on their way into datasets."""

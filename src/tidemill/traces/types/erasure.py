@@ -1,0 +1,27 @@
+"""What one user left behind, and the record of its erasure."""
+
+from pydantic import Field
+
+from tidemill.core.wire import Instant, Value
+
+
+class Footprint(Value):
+    """What is kept of one user."""
+
+    traces: int = Field(description="Whole traces: what was said in one span stands in the spans around it too.")
+    spans: int
+    scores: int = Field(description="Judgements of their answers, and those that they gave.")
+    answers: int = Field(description="Their answers in collections for datasets.")
+    days: list[str] = Field(description="Days of traces that hold something of theirs.")
+    datasets: list[str] = Field(description="Dataset versions made of their answers. They are named, and not changed.")
+    models: list[str] = Field(description="Model versions trained on these. They are named, and not changed.")
+
+
+class Erasure(Footprint):
+    """What was erased, when and by whom. The user is known by a hash alone."""
+
+    id: str
+    user_hash: str = Field(description="SHA-256 of the user's name, in hexadecimal digits.")
+    began_at: Instant
+    finished_at: Instant | None = Field(description="Null: it was broken off. Erase again; that does the rest.")
+    by: str
