@@ -36,6 +36,9 @@ def decode(data: bytes | memoryview | None) -> Sketch:
 
 def merge(into: Sketch, other: Sketch) -> Sketch:
     """Add `other` to `into`, and return it."""
+    if not into:
+        into.update(other)
+        return into
     for number, count in other.items():
         into[number] = into.get(number, 0) + count
     return into

@@ -198,9 +198,8 @@ def users(
     ctx: Context, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
 ) -> Page[UserSummary]:
     """Users with the most requests first, to the hour. Default: within seven days."""
-    found = sums.keyed(_store(ctx), "user", since or ctx.now - timedelta(days=7), until)
-    ordered = sorted(found.items(), key=lambda item: (-item[1].calls, -item[1].traces, item[0]))[:limit]
-    return Page(items=[UserSummary(user=name, **_figures(s)) for name, s in ordered])
+    found = sums.keyed(_store(ctx), "user", since or ctx.now - timedelta(days=7), until, limit)
+    return Page(items=[UserSummary(user=name, **_figures(s)) for name, s in found])
 
 
 def series(
@@ -231,7 +230,7 @@ def series(
     keys = [key] if key is not None else None
     if by is not None and keys is None:
         keys = sums.busiest(store, time, level=by, measure=measure, top=top)
-    found = sums.series(store, time, level=by or "total", keys=keys)
+    found = sums.series(store, time, level=by or "total", keys=keys, measure=measure)
     points = [sums.point(t, name, figures, measure) for (t, name), figures in found.items()]
     return sorted((p for p in points if p.requests), key=lambda p: (p.t, p.key or ""))
 
@@ -303,12 +302,16 @@ def callers(
     model: str | None = None,
     deployment_id: str | None = None,
     since: datetime | None = None,
+    limit: int = 1000,
 ) -> list[Caller]:
-    """Who called a release, a model or a deployment, the busiest first. Default: within seven days."""
+    """Who called a release, a model or a deployment: the busiest `limit`, the busiest first.
+
+    Default: within seven days.
+    """
     where = TraceFilter(
         since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
     )
-    return sums.callers(_store(ctx), where)
+    return sums.callers(_store(ctx), where, limit)
 
 
 def count_by_minute(

@@ -21,6 +21,10 @@ class Look(Protocol):
         """Ids below `below` of spans with all words of `text`, newest first: `limit` or more if there are."""
         ...
 
+    def having(self, text: str, ids: Sequence[int]) -> set[int]:
+        """Those of these spans that have all words of `text`."""
+        ...
+
 
 class Change(Look, Protocol):
     """One writing transaction on one day. Nobody else writes to the day meanwhile."""

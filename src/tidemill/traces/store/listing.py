@@ -1,14 +1,15 @@
 """Listing traces: newest first, day by day, with as little read as a page needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from tidemill.traces.store import hits
 from tidemill.traces.store.days import Look, Row
 from tidemill.traces.store.filters import Condition, asks_of_spans, microseconds
+from tidemill.traces.store.hits import AT, COLUMNS
 from tidemill.traces.store.schema import TRACE_COLUMNS
 from tidemill.traces.store.spans import STATUSES, Reader, moment
-from tidemill.traces.store.strings import chunks
 from tidemill.traces.types import TraceFilter, TraceSummary
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ PROBED = 2000
 Place = tuple[int, str]
 """Start in microseconds and trace id: where a listing stands."""
 
-_COLUMNS = ", ".join(f"t.{name}" for name in TRACE_COLUMNS)
-_AT = {name: number for number, name in enumerate(TRACE_COLUMNS)}
 _NAMES = ("name", "service", "model", "release_id", "environment", "user_id", "session_id")
 
 
@@ -37,8 +36,8 @@ def traces(
                 continue
             rows = _of_day(look, where, text=text, before=before, limit=limit - len(found) + 1)
             reader = Reader(look, store.texts(day))
-            reader.learn([row[_AT[name]] for row in rows for name in _NAMES])
-            made = [((row[_AT["start_us"]], bytes(row[_AT["trace"]]).hex()), row) for row in rows]
+            reader.learn([row[AT[name]] for row in rows for name in _NAMES])
+            made = [((row[AT["start_us"]], bytes(row[AT["trace"]]).hex()), row) for row in rows]
             summaries = [(place, summary(reader, row)) for place, row in made]
         for place, value in summaries:
             whole = across(store, value, day) if value.trace_id not in seen else None
@@ -75,26 +74,19 @@ def _of_day(look: Look, where: TraceFilter, *, text: str | None, before: Place |
         parts.append("t.start_us < ?")
         values.append(microseconds(where.until))
     if before is not None:
-        parts.append("(t.start_us < ? OR (t.start_us = ? AND t.trace < ?))")
-        values += [before[0], before[0], bytes.fromhex(before[1])]
-        parts.append("t.start_us <= ?")  # what an index can begin with
-        values.append(before[0])
+        parts += ["(t.start_us < ? OR t.trace < ?)", "t.start_us <= ?"]  # an index can begin with the second
+        values += [before[0], bytes.fromhex(before[1]), before[0]]
     if text is not None:
-        return _with_text(look, condition, parts, values, text, limit)
+        return hits.traces(look, condition, parts, values, text, limit)
     if not asks_of_spans(where):
-        return _newest(look, parts, values, limit)
+        return hits.newest(look, parts, values, limit)
     return _with_spans(look, condition, parts, values, limit)
-
-
-def _newest(look: Look, parts: Sequence[str], values: Sequence[Any], limit: int) -> list[Row]:
-    sql = f"SELECT {_COLUMNS} FROM traces t WHERE {' AND '.join(parts) or '1 = 1'} "
-    return look.rows(f"{sql} ORDER BY t.start_us DESC, t.trace DESC LIMIT ?", (*values, limit))
 
 
 def _with_spans(look: Look, condition: Condition, parts: list[str], values: list[Any], limit: int) -> list[Row]:
     """Traces with a span that fits: the newest are probed, then the day is scanned."""
     asked = " AND ".join(condition.parts)
-    probe = f"""SELECT {_COLUMNS} FROM (SELECT * FROM traces t WHERE {" AND ".join(parts) or "1 = 1"}
+    probe = f"""SELECT {COLUMNS} FROM (SELECT * FROM traces t WHERE {" AND ".join(parts) or "1 = 1"}
         ORDER BY t.start_us DESC, t.trace DESC LIMIT {PROBED}) t
         WHERE EXISTS (SELECT 1 FROM spans s WHERE s.trace = t.id AND {asked})
         ORDER BY t.start_us DESC, t.trace DESC LIMIT ?"""
@@ -102,42 +94,7 @@ def _with_spans(look: Look, condition: Condition, parts: list[str], values: list
     if len(rows) >= limit:
         return rows
     whole = f"t.id IN (SELECT trace FROM spans WHERE {asked})"
-    return _newest(look, [*parts, whole], (*values, *condition.values), limit)
-
-
-def _with_text(
-    look: Look, condition: Condition, parts: list[str], values: list[Any], text: str, limit: int
-) -> list[Row]:
-    """Traces with a span that has the words (and fits): read from the newest span on until the page is full."""
-    numbers: dict[int, None] = {}
-    rows: list[Row] = []
-    below, step = 1 << 62, max(limit * 8, 400)
-    asked = " AND ".join(condition.parts) or "1 = 1"
-    while True:
-        ids = []
-        for number in look.found(text, below, step):
-            ids.append(number)
-            if len(ids) >= step:
-                break
-        for chunk in chunks(ids):
-            marks = ",".join("?" * len(chunk))
-            sql = f"SELECT trace FROM spans WHERE id IN ({marks}) AND {asked}"
-            numbers |= dict.fromkeys(row[0] for row in look.rows(sql, (*chunk, *condition.values)))
-        if len(ids) < step:
-            return _among(look, list(numbers), parts, values, limit)
-        rows = _among(look, list(numbers), parts, values, limit)
-        if len(rows) >= limit:
-            return rows
-        below = ids[-1]
-
-
-def _among(look: Look, numbers: Sequence[int], parts: list[str], values: list[Any], limit: int) -> list[Row]:
-    rows: list[Row] = []
-    for chunk in chunks(numbers):
-        asked = " AND ".join([*parts, f"t.id IN ({','.join('?' * len(chunk))})"])
-        rows += _newest(look, [asked], (*values, *chunk), limit)
-    rows.sort(key=lambda row: (row[_AT["start_us"]], bytes(row[_AT["trace"]])), reverse=True)
-    return rows[:limit]
+    return hits.newest(look, [*parts, whole], (*values, *condition.values), limit)
 
 
 def summary(reader: Reader, row: Row) -> TraceSummary:
@@ -186,11 +143,11 @@ def of_day(store: "TraceStore", trace_id: str, day: date) -> TraceSummary | None
     with store.days.look(day) as look:
         if look is None:
             return None
-        rows = look.rows(f"SELECT {_COLUMNS} FROM traces t WHERE t.trace = ?", (bytes.fromhex(trace_id),))
+        rows = look.rows(f"SELECT {COLUMNS} FROM traces t WHERE t.trace = ?", (bytes.fromhex(trace_id),))
         if not rows:
             return None
         reader = Reader(look, store.texts(day))
-        reader.learn([rows[0][_AT[name]] for name in _NAMES])
+        reader.learn([rows[0][AT[name]] for name in _NAMES])
         return summary(reader, rows[0])
 
 

@@ -59,6 +59,17 @@ class PostgresLook:
             for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):
                 yield from self._inside(number, data, wanted, below)
 
+    def having(self, text: str, ids: Sequence[int]) -> set[int]:
+        """Those of these spans that have all words of `text`."""
+        wanted, found = set(words.words(text)), set[int]()
+        sql = """SELECT id, data FROM blocks WHERE words @> ?::int[]
+            AND id IN (SELECT block FROM spans WHERE id = ANY(?))"""
+        with self.connection.cursor(name="having") as cursor:
+            cursor.itersize = 8
+            for number, data in cursor.execute(_marked(sql), (sorted(words.numbers(text)), list(ids))):
+                found.update(self._inside(number, data, wanted, 1 << 62))
+        return found.intersection(ids)
+
     def _inside(self, number: int, data: bytes, wanted: set[str], below: int) -> list[int]:
         sql = """SELECT s.id, s.slot, n.text, s.status_message FROM spans s JOIN strings n ON n.id = s.name
             WHERE s.block = ? AND s.id < ? ORDER BY s.id DESC"""

@@ -1,10 +1,12 @@
 """Reading the sums: time series, sessions, users and callers."""
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from tidemill.traces.sketch import Sketch, decode, percentiles
@@ -23,12 +25,7 @@ if TYPE_CHECKING:
 LEVEL = {name: number for number, name in enumerate(LEVELS)}
 STEP = {"minute": MINUTE, "hour": HOUR, "day": 86_400}
 _SUMS = ", ".join(SUMS)
-
-
-def sums_of(row: Sequence[Any]) -> Sums:
-    """The roll-up in a row of SUMS, first_us, last_us, sketch, trace_sketch."""
-    *counts, sketch, trace_sketch = row
-    return _plain(counts, decode(sketch), decode(trace_sketch))
+_CALLS, _TRACES = SUMS.index("calls"), SUMS.index("traces")
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,12 @@ class Stretch:
 
 
 def series(
-    store: "TraceStore", time: Stretch, *, level: str, keys: Sequence[str] | None
+    store: "TraceStore", time: Stretch, *, level: str, keys: Sequence[str] | None, measure: Measure
 ) -> dict[tuple[int, str | None], Sums]:
-    """The sums of each step and key, the step told by its begin in seconds; of these keys only, unless None."""
+    """The sums of each step and key, the step told by its begin in seconds; of these keys only, unless None.
+
+    Of the latencies those of `measure` alone are read.
+    """
     step = STEP[time.grain]
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
     asked, values = time.condition(level)
@@ -62,11 +62,12 @@ def series(
             if keys is not None and not numbers:
                 continue
             only = f" AND key IN ({','.join('?' * len(numbers))})" if numbers else ""
-            columns = f"t, key, {_SUMS}, first_us, last_us, sketch, trace_sketch"
+            columns = f"t, key, {_SUMS}, first_us, last_us, {'sketch' if measure == 'calls' else 'trace_sketch'}"
             rows = look.rows(f"SELECT {columns} FROM rollups WHERE {asked}{only}", [*values, *numbers])
             names = texts_of(look, [row[1] for row in rows if row[1]], store.texts(day))
-            for t, numbered, *sums in rows:
-                found[t - t % step, names[numbered] if numbered else None].add(sums_of(sums))
+            for t, numbered, *sums, latencies in rows:
+                sketches = (decode(latencies), {}) if measure == "calls" else ({}, decode(latencies))
+                found[t - t % step, names[numbered] if numbered else None].add(_plain(sums, *sketches))
     return found
 
 
@@ -103,9 +104,11 @@ def point(t: int, key: str | None, sums: Sums, measure: Measure) -> SeriesPoint:
     )
 
 
-def keyed(store: "TraceStore", level: str, since: datetime | None, until: datetime | None) -> dict[str, Sums]:
-    """The sums of each key over the whole time, to the hour."""
-    found: dict[str, Sums] = defaultdict(Sums)
+def keyed(
+    store: "TraceStore", level: str, since: datetime | None, until: datetime | None, limit: int
+) -> list[tuple[str, Sums]]:
+    """The keys with the most calls and their sums over the whole time, to the hour."""
+    found: dict[str, tuple[Any, ...]] = {}
     columns = ", ".join(f"sum({name})" for name in SUMS)
     for day in days_within(store, TraceFilter(since=since, until=until)):
         with store.days.look(day) as look:
@@ -118,9 +121,15 @@ def keyed(store: "TraceStore", level: str, since: datetime | None, until: dateti
             )
             rows = look.rows(sql, (LEVEL[level], *values))
             names = texts_of(look, [row[0] for row in rows], store.texts(day))
-            for key, *sums in rows:
-                found[names[key]].add(_plain(sums))
-    return found
+            for row in rows:
+                name, sums = names[row[0]], row[1:]
+                held = found.get(name)
+                if held is not None:
+                    first, last = min(held[-2], sums[-2]), max(held[-1], sums[-1])
+                    sums = (*map(add, held[:-2], sums), first, last)
+                found[name] = sums
+    most = heapq.nsmallest(limit, found.items(), key=lambda item: (-item[1][_CALLS], -item[1][_TRACES], item[0]))
+    return [(name, _plain(sums)) for name, sums in most]
 
 
 def _plain(values: Sequence[Any], sketch: Sketch | None = None, trace_sketch: Sketch | None = None) -> Sums:
@@ -265,42 +274,55 @@ def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, 
     return owners
 
 
-def callers(store: "TraceStore", where: TraceFilter) -> list[Caller]:
-    """Who made the calls that fit, the busiest first."""
-    found: dict[tuple[str | None, ...], Sums] = defaultdict(Sums)
+Who = tuple[str | None, ...]
+"""Key, user, service and environment of a call."""
+
+
+def callers(store: "TraceStore", where: TraceFilter, limit: int) -> list[Caller]:
+    """Who made the calls that fit, the busiest `limit`, the busiest first."""
+    found: dict[Who, tuple[int, int, int]] = {}
     for day in days_within(store, where):
         with store.days.look(day) as look:
-            if look is not None:
-                _callers_of(look, store.texts(day), where, found)
-    ordered = sorted(found.items(), key=lambda item: item[1].calls, reverse=True)
+            for who, (calls, first, last) in _callers_of(look, store.texts(day), where) if look is not None else ():
+                before = found.get(who)
+                if before is not None:
+                    calls, first, last = calls + before[0], min(first, before[1]), max(last, before[2])
+                found[who] = calls, first, last
+    busiest = heapq.nlargest(limit, found.items(), key=lambda item: item[1][0])
     return [
-        Caller(
+        Caller.model_construct(
             key_id=key_id, user=user, service=service, environment=environment,
-            requests=sums.calls, first=moment(sums.first_us), last=moment(sums.last_us),
+            requests=calls, first=moment(first), last=moment(last),
         )
-        for (key_id, user, service, environment), sums in ordered
+        for (key_id, user, service, environment), (calls, first, last) in busiest
     ]  # fmt: skip
 
 
-def _callers_of(
-    look: Look, texts: dict[int, str], where: TraceFilter, found: dict[tuple[str | None, ...], Sums]
-) -> None:
-    columns = {"release_id": where.release_id, "model": where.model, "deployment_id": where.deployment_id}
-    parts, values = ["counted = 1"], []
-    for name, value in columns.items():
+def _callers_of(look: Look, texts: dict[int, str], where: TraceFilter) -> Iterator[tuple[Who, tuple[int, int, int]]]:
+    of_calls = _calls(look, where)
+    if of_calls is None:
+        return
+    asked, values = of_calls
+    sql = f"""SELECT key_id, user_id, service, environment, count(*), min(start_us), max(start_us) FROM spans
+        WHERE {asked} GROUP BY key_id, user_id, service, environment"""
+    rows = look.rows(sql, values)
+    names = texts_of(look, {number for row in rows for number in row[:4]}, texts)
+    for *who, calls, first, last in rows:
+        yield tuple(None if number is None else names[number] for number in who), (calls, first, last)
+
+
+def _calls(look: Look, where: TraceFilter) -> tuple[str, list[Any]] | None:
+    """What selects the calls of a release, a model or a deployment; None when the day has none."""
+    parts, values = ["counted = 1"], list[Any]()
+    for name in ("release_id", "model", "deployment_id"):
+        value = getattr(where, name)
         if value is not None:
             number = number_of(look, value)
             if number is None:
-                return
+                return None
             parts.append(f"{name} = ?")
             values.append(number)
     if where.since is not None:
         parts.append("start_us >= ?")
         values.append(microseconds(where.since))
-    sql = f"""SELECT key_id, user_id, service, environment, count(*), min(start_us), max(start_us) FROM spans
-        WHERE {" AND ".join(parts)} GROUP BY key_id, user_id, service, environment"""
-    rows = look.rows(sql, values)
-    names = texts_of(look, [number for row in rows for number in row[:4]], texts)
-    for *who, count, first, last in rows:
-        key = tuple(names[number] if number is not None else None for number in who)
-        found[key].add(Sums(calls=count, first_us=first, last_us=last))
+    return " AND ".join(parts), values

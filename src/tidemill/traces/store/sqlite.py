@@ -20,6 +20,8 @@ IDLE_READERS = 4
 """Connections for reading that stay open for each day."""
 OPEN_DAYS = 3
 """Days that stay open for writing: today, and where late spans go."""
+NEAR = 400
+"""Reading so many more words costs as much as looking up one more span."""
 
 
 def translated(error: apsw.Error | OSError) -> TidemillError:
@@ -46,6 +48,17 @@ class SqliteLook:
         """Ids of spans with all words of `text`, newest first."""
         sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
         return [row[0] for row in self.connection.execute(sql, (words.match_query(text), below, limit))]
+
+    def having(self, text: str, ids: Sequence[int]) -> set[int]:
+        """Those of these spans that have all words of `text`. Spans that lie near each other are looked up together."""
+        query, ordered, found = words.match_query(text), sorted(ids), set[int]()
+        sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ?"
+        first = 0
+        for at, number in enumerate(ordered):
+            if at + 1 == len(ordered) or ordered[at + 1] - number > NEAR:
+                found.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
+                first = at + 1
+        return found.intersection(ordered)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Add rows."""

@@ -6,6 +6,7 @@ from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from tidemill.traces.store import hits
 from tidemill.traces.store.batch import signed
 from tidemill.traces.store.filters import Condition, microseconds
 from tidemill.traces.store.listing import days_within, merged, of_day
@@ -223,7 +224,7 @@ def search(
     store: "TraceStore", text: str, where: TraceFilter, *, before: tuple[date, int] | None, limit: int
 ) -> list[tuple[tuple[date, int], SpanDetail]]:
     """Spans with all words of a text, the latest stored first, each with its place."""
-    hits: list[tuple[tuple[date, int], SpanDetail]] = []
+    found: list[tuple[tuple[date, int], SpanDetail]] = []
     for day in days_within(store, where):
         if before is not None and day > before[0]:
             continue
@@ -234,37 +235,14 @@ def search(
             condition = _within(look, where)
             if condition.impossible:
                 continue
-            ids = _fitting(look, condition, text, below, limit - len(hits))
+            ids = hits.spans(look, condition, text, below, limit - len(found))
             if ids:
-                marks = ",".join("?" * len(ids))
-                found = Reader(look, store.texts(day)).query(
-                    f"WHERE s.id IN ({marks}) ORDER BY s.id DESC", ids, payload=True
-                )
-                hits += [((day, number), value) for number, value in zip(ids, found, strict=True)]
-        if len(hits) >= limit:
+                rule = f"WHERE s.id IN ({','.join('?' * len(ids))}) ORDER BY s.id DESC"
+                values = Reader(look, store.texts(day)).query(rule, ids, payload=True)
+                found += [((day, number), value) for number, value in zip(ids, values, strict=True)]
+        if len(found) >= limit:
             break
-    return hits
-
-
-def _fitting(look: Any, condition: Condition, text: str, below: int, room: int) -> list[int]:
-    asked, values = condition.spans()
-    step = room if asked == "1 = 1" else 400
-    fitting: list[int] = []
-    while len(fitting) < room:
-        ids: list[int] = []
-        for number in look.found(text, below, step):
-            ids.append(number)
-            if len(ids) >= step:
-                break
-        if not ids:
-            break
-        marks = ",".join("?" * len(ids))
-        sql = f"SELECT id FROM spans WHERE id IN ({marks}) AND {asked} ORDER BY id DESC"
-        fitting += [row[0] for row in look.rows(sql, (*ids, *values))]
-        below = ids[-1]
-        if len(ids) < step:
-            break
-    return fitting[:room]
+    return found
 
 
 __all__ = ["beginning", "between", "ends", "moment", "response", "search", "span", "tail", "tree"]
