@@ -11,7 +11,7 @@ from tidemill.core.context import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.evals.online import service
-from tidemill.evals.online.judging import in_share
+from tidemill.evals.online.judging import Turn, in_share
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.evals.types import (
     OnlineChange,
@@ -98,7 +98,7 @@ def test_the_days_budget_is_kept_and_said(kernel: Kernel) -> None:
     store(kernel, answer(20), answer(21))
     work_off(kernel)
     assert now(kernel).counts.scored == 6
-    assert service.budget_left(now(kernel), (first.created_at + timedelta(days=2)).date().isoformat()) == 6
+    assert service.budget_left(now(kernel), (first.created_at + timedelta(days=2)).date().isoformat()).judgements == 6
 
 
 def test_a_filter_leaves_the_rest_alone(kernel: Kernel) -> None:
@@ -116,7 +116,7 @@ def test_another_process_that_read_the_same_page_writes_nothing(kernel: Kernel) 
         here = service.store.position(ctx.conn, made.id)
     work_off(kernel)
     with kernel.work(OWNER) as ctx:
-        assert service.keep_page(ctx, made.id, here, "elsewhere", [], made.counts) is False
+        assert service.keep_page(ctx, made.id, here, "elsewhere", Turn([], made.counts, 0)) is False
     assert (len(scores(kernel)), now(kernel).counts.seen) == (1, 1)
 
 

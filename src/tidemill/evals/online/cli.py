@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from tidemill.core.terminal import Column, terminal
+from tidemill.core.wire import utc_now
 from tidemill.evals.online.sdk import Online
 from tidemill.evals.scorer_text import scorer_spec
 from tidemill.evals.types import OnlineEvaluator
@@ -16,10 +17,16 @@ NameArgument = Annotated[str, typer.Argument(help="The evaluator's name.")]
 
 
 def _budget(evaluator: OnlineEvaluator) -> str:
-    return f"{evaluator.judged_today:,} of {evaluator.spec.per_day:,}"
+    judged = f"{evaluator.judged_today:,} of {evaluator.spec.per_day:,}"
+    limit = evaluator.spec.usd_per_day
+    if limit is None:
+        return f"{judged}, ${evaluator.spent_today:.2f}" if evaluator.spent_today else judged
+    return f"{judged}, ${evaluator.spent_today:.2f} of ${limit:.2f}"
 
 
 def _state(evaluator: OnlineEvaluator) -> Text:
+    if evaluator.state == "active" and evaluator.resumes_at is not None and evaluator.resumes_at > utc_now():
+        return Text(f"spent; goes on {evaluator.resumes_at:%Y-%m-%d %H:%M} UTC", style="yellow")
     return Text(evaluator.state, style="green" if evaluator.state == "active" else "yellow")
 
 
@@ -61,7 +68,10 @@ def create(
     release: Annotated[str | None, typer.Option(help="Only answers of this release: name@3 or an id.")] = None,
     environment: Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")] = None,
     model: Annotated[str | None, typer.Option(help="Only answers of this model.")] = None,
-    per_day: Annotated[int, typer.Option(help="Judgements a day (UTC) at most.")] = 1000,
+    per_day: Annotated[int, typer.Option(help="Judgements a day (UTC) at most; more are passed over.")] = 1000,
+    usd_per_day: Annotated[
+        float | None, typer.Option(help="USD a day (UTC) that judging may cost; then it waits for the next day.")
+    ] = None,
     expected: Annotated[
         str, typer.Option(help="nothing, or correction: score calls once somebody has corrected them.")
     ] = "nothing",
@@ -73,7 +83,7 @@ def create(
     shared = {"release_id": release, "environment": environment, "model": model}
     wanted = {key: value for key, value in shared.items() if value is not None}
     options: dict[str, Any] = {"share": share, "filter": wanted, "per_day": per_day, "note": note}
-    options |= {"expected": expected, "from_start": from_start}
+    options |= {"expected": expected, "from_start": from_start, "usd_per_day": usd_per_day}
     term.show(Online(term.http).create(name, scorer_spec(scorer), **options), _WHOLE)
 
 
@@ -112,11 +122,12 @@ def change(
     name: NameArgument,
     share: Annotated[float | None, typer.Option(help="Share of the traces.")] = None,
     per_day: Annotated[int | None, typer.Option(help="Judgements a day at most.")] = None,
+    usd_per_day: Annotated[float | None, typer.Option(help="USD a day; with more it goes on at once.")] = None,
     note: Annotated[str | None, typer.Option(help="What for.")] = None,
 ) -> None:
     """Change the share, the budget or the note."""
     term = terminal(ctx)
-    given = {"share": share, "per_day": per_day, "note": note}
+    given = {"share": share, "per_day": per_day, "usd_per_day": usd_per_day, "note": note}
     changes = {key: value for key, value in given.items() if value is not None}
     term.show(Online(term.http).change(name, **changes), _WHOLE)
 

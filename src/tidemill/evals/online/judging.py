@@ -23,6 +23,32 @@ class Judged:
     span: SpanDetail
     verdict: Verdict | None = None
     error: str | None = None
+    cost: float = 0.0
+    """USD."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a day still has."""
+
+    judgements: int
+    usd: float | None
+    """None: as much as it takes."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What became of the spans of a page, or of those before the money was spent."""
+
+    judged: list[Judged]
+    counts: OnlineCounts
+    seen: int
+    """Spans that were dealt with: the rest waits for the next day."""
+
+    @property
+    def cost(self) -> float:
+        """USD."""
+        return sum(one.cost for one in self.judged)
 
 
 def in_share(trace_id: str, share: float) -> bool:
@@ -31,24 +57,38 @@ def in_share(trace_id: str, share: float) -> bool:
 
 
 def judge(
-    evaluator: OnlineEvaluator,
-    scorer: Scorer,
-    spans: Sequence[tuple[SpanDetail, JsonValue]],
-    budget: int,
-) -> tuple[list[Judged], OnlineCounts]:
-    """Judge what is in the share, within the budget. `spans` come with the expected answer, or None."""
-    sampled = [pair for pair in spans if in_share(pair[0].trace_id, evaluator.spec.share)]
-    answered = [(span, expected) for span, expected in sampled if _answer(span)]
-    judged = [_judge(evaluator, scorer, span, expected) for span, expected in answered[:budget]]
+    evaluator: OnlineEvaluator, scorer: Scorer, spans: Sequence[tuple[SpanDetail, JsonValue]], left: Left
+) -> Turn:
+    """Judge what is in the share, within what the day has left. `spans` come with the expected answer, or None.
+
+    When the judgements are used up, the rest is passed over; when the money is, the rest is not even looked at. What a
+    judgement costs is known afterwards, so the last one may go beyond the limit.
+    """
+    judged: list[Judged] = []
+    seen = sampled = unanswered = over = 0
+    spent = 0.0
+    for span, expected in spans:
+        fits = in_share(span.trace_id, evaluator.spec.share)
+        answered = fits and bool(_answer(span))
+        room = len(judged) < left.judgements
+        if answered and room and left.usd is not None and spent >= left.usd:
+            break
+        seen += 1
+        sampled += fits
+        unanswered += fits and not answered
+        over += answered and not room
+        if answered and room:
+            judged.append(_judge(evaluator, scorer, span, expected))
+            spent += judged[-1].cost
     counts = OnlineCounts(
-        seen=len(spans),
-        sampled=len(sampled),
+        seen=seen,
+        sampled=sampled,
         scored=sum(one.verdict is not None for one in judged),
-        over_budget=len(answered) - len(judged),
-        unanswered=len(sampled) - len(answered),
+        over_budget=over,
+        unanswered=unanswered,
         failed=sum(one.error is not None for one in judged),
     )
-    return judged, counts
+    return Turn(judged, counts, seen)
 
 
 def _answer(span: SpanDetail) -> str:
@@ -74,10 +114,10 @@ def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expecte
         return Judged(span, error=f"{type(error).__name__}: {error}"[:500])
     verdict = Verdict(
         name=spec.metric,
-        source="code",
+        source="model" if getattr(scorer, "asks_model", False) else "code",
         author=evaluator.author,
         value=score.value,
         label=(score.label or ("(invalid)" if score.invalid else None) or "")[:200] or None,
         scorer=spec.scorer,
     )
-    return Judged(span, verdict=verdict)
+    return Judged(span, verdict=verdict, cost=score.cost or 0.0)

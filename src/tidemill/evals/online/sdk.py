@@ -14,7 +14,9 @@ class Online:
         self._http = http
 
     def create(self, name: str, scorer: ScorerSpec | dict[str, Any] | str, **options: Any) -> OnlineEvaluator:
-        """Score live calls from now on. `options`: `share`, `filter`, `expected`, `per_day`, `from_start`, `note`.
+        """Score live calls from now on.
+
+        `options`: `share`, `filter`, `expected`, `per_day`, `usd_per_day`, `from_start`, `note`.
 
         A scorer is a name, or a dict with `scorer`, `name` and `config`. Raises ScorerInvalid, OnlineExists.
         """
@@ -31,7 +33,7 @@ class Online:
         return self._http.get(f"/api/evals/online/{name}", OnlineEvaluator)
 
     def change(self, name: str, **changes: Any) -> OnlineEvaluator:
-        """Change `state` (`active`, `paused`), `share`, `per_day` or `note`."""
+        """Change `state` (`active`, `paused`), `share`, `per_day`, `usd_per_day` or `note`."""
         return self._http.patch(f"/api/evals/online/{name}", OnlineEvaluator, OnlineChange.model_validate(changes))
 
     def delete(self, name: str) -> None:

@@ -1,6 +1,8 @@
 """Deciding about online evaluators: what may run on live traffic, and what one turn of one of them keeps."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from tidemill.core import events
 from tidemill.core.context import Context
@@ -9,7 +11,7 @@ from tidemill.core.facts import Event
 from tidemill.core.kernel import Listener
 from tidemill.core.wire import Page, new_id
 from tidemill.evals.online import store
-from tidemill.evals.online.judging import Judged
+from tidemill.evals.online.judging import Left, Turn
 from tidemill.evals.scorers import build
 from tidemill.evals.types import (
     OnlineChange,
@@ -92,7 +94,9 @@ def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
     found = get(ctx, name)
     wanted = body.model_dump(exclude_none=True)
     spec = found.spec.model_copy(update={k: v for k, v in wanted.items() if k != "state"})
-    changed = found.model_copy(update={"spec": spec, "state": body.state or found.state})
+    # With more money it goes on today; whether that is enough, its next turn finds out.
+    resumes_at = None if "usd_per_day" in wanted else found.resumes_at
+    changed = found.model_copy(update={"spec": spec, "state": body.state or found.state, "resumes_at": resumes_at})
     if changed != found:
         store.update(ctx.conn, changed)
         events.emit(ctx, "online_evaluator.changed", found.id, wanted)
@@ -117,31 +121,36 @@ def corrected(ctx: Context, event: Event) -> None:
     store.add_corrections(ctx.conn, waiting, ctx.now)
 
 
-def budget_left(evaluator: OnlineEvaluator, today: str) -> int:
-    """How many judgements the day still has."""
-    return max(0, evaluator.spec.per_day - (evaluator.judged_today if evaluator.day == today else 0))
+def budget_left(evaluator: OnlineEvaluator, today: str) -> Left:
+    """What the day still has."""
+    same = evaluator.day == today
+    limit = evaluator.spec.usd_per_day
+    return Left(
+        judgements=max(0, evaluator.spec.per_day - (evaluator.judged_today if same else 0)),
+        usd=None if limit is None else max(0.0, limit - (evaluator.spent_today if same else 0.0)),
+    )
 
 
-def keep_page(
-    ctx: Context, evaluator_id: str, before: str, after: str, judged: Sequence[Judged], counts: OnlineCounts
-) -> bool:
-    """Write the scores of a page of the tail and move on, both or neither.
+def keep_page(ctx: Context, evaluator_id: str, before: str, after: str, turn: Turn, *, stopped: bool = False) -> bool:
+    """Write the scores of a page of the tail and move on, both or neither; `stopped`: the day's money is spent.
 
-    False, and nothing is written, when another process has read on from the same place, or the evaluator is gone.
+    False, and no score is written, when another process has read on from the same place, or the evaluator is gone.
+    What judging has cost counts all the same.
     """
     if not store.move(ctx.conn, evaluator_id, before, after):
+        _spend(ctx, evaluator_id, turn)
         return False
-    _write(ctx, evaluator_id, judged, counts)
+    _write(ctx, evaluator_id, turn, stopped=stopped)
     return True
 
 
 def keep_corrections(
-    ctx: Context, evaluator_id: str, taken: Sequence[str], judged: Sequence[Judged | None], counts: OnlineCounts
+    ctx: Context, evaluator_id: str, taken: Sequence[str], turn: Turn, *, stopped: bool = False
 ) -> bool:
     """Write the scores that corrections led to and take these out of the queue, both or neither."""
     if not all([store.take(ctx.conn, waiting_id) for waiting_id in taken]):
         return False
-    _write(ctx, evaluator_id, [one for one in judged if one is not None], counts)
+    _write(ctx, evaluator_id, turn, stopped=stopped)
     return True
 
 
@@ -152,26 +161,45 @@ def note_error(ctx: Context, evaluator_id: str, message: str) -> None:
         store.update(ctx.conn, evaluator.model_copy(update={"last_error": message}))
 
 
-def _write(ctx: Context, evaluator_id: str, judged: Sequence[Judged], counts: OnlineCounts) -> None:
+def _write(ctx: Context, evaluator_id: str, turn: Turn, *, stopped: bool) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None
-    today = ctx.now.date().isoformat()
-    kept = [(traces.of_span(one.span), one.verdict) for one in judged if one.verdict is not None]
+    kept = [(traces.of_span(one.span), one.verdict) for one in turn.judged if one.verdict is not None]
     traces.keep_many(ctx, kept)
-    errors = [one.error for one in judged if one.error is not None]
-    done = len(kept) + len(errors)
+    errors = [one.error for one in turn.judged if one.error is not None]
+    resumes_at = _tomorrow(ctx.now) if stopped else None
+    if stopped:
+        facts = {"name": evaluator.name, "usd_per_day": evaluator.spec.usd_per_day, "resumes_at": str(resumes_at)}
+        events.emit(ctx, "online_evaluator.money_spent", evaluator.id, facts)
     store.update(
         ctx.conn,
         evaluator.model_copy(
-            update={
-                "counts": evaluator.counts.plus(counts),
-                "day": today,
-                "judged_today": (evaluator.judged_today if evaluator.day == today else 0) + done,
+            update=_used(evaluator, ctx.now, len(kept) + len(errors), turn.cost)
+            | {
+                "counts": evaluator.counts.plus(turn.counts),
+                "resumes_at": resumes_at,
                 "last_error": errors[-1] if errors else evaluator.last_error,
                 "scored_at": ctx.now if kept else evaluator.scored_at,
             }
         ),
     )
+
+
+def _spend(ctx: Context, evaluator_id: str, turn: Turn) -> None:
+    evaluator = store.by_id(ctx.conn, evaluator_id)
+    if evaluator is not None and turn.cost > 0:
+        store.update(ctx.conn, evaluator.model_copy(update=_used(evaluator, ctx.now, 0, turn.cost)))
+
+
+def _used(evaluator: OnlineEvaluator, now: datetime, judgements: int, usd: float) -> dict[str, Any]:
+    """The day's figures with what was just used."""
+    today = now.date().isoformat()
+    judged, spent = (evaluator.judged_today, evaluator.spent_today) if evaluator.day == today else (0, 0.0)
+    return {"day": today, "judged_today": judged + judgements, "spent_today": spent + usd}
+
+
+def _tomorrow(now: datetime) -> datetime:
+    return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 LISTENERS: Mapping[str, Sequence[Listener]] = {traces.CORRECTED: [corrected]}

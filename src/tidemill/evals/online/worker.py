@@ -17,6 +17,7 @@ from tidemill.evals.online.judging import judge
 from tidemill.evals.scorers import Scorer, build
 from tidemill.evals.types import OnlineEvaluator, ScorerInvalid
 from tidemill.traces import service as traces
+from tidemill.traces.types import TraceFilter
 
 log = logging.getLogger("tidemill.evals.online")
 
@@ -69,7 +70,9 @@ class OnlineEvaluation:
     def round(self) -> bool:
         """One page for every active evaluator; whether any of them has more to read."""
         with self._kernel.look(SYSTEM) as ctx:
-            active = [e for e in store.listing(ctx.conn) if e.state == "active"]
+            now = utc_now()
+            found = [e for e in store.listing(ctx.conn) if e.state == "active"]
+            active = [e for e in found if e.resumes_at is None or e.resumes_at <= now]
         return any([self._turn(evaluator) for evaluator in active])
 
     def _turn(self, evaluator: OnlineEvaluator) -> bool:
@@ -100,25 +103,37 @@ class OnlineEvaluation:
             self._ahead[evaluator.id] = (written, page.position, marked)
             return page.more
         pairs = [(span, None) for span in page.spans]
-        budget = service.budget_left(evaluator, utc_now().date().isoformat())
-        judged, counts = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        left = service.budget_left(evaluator, utc_now().date().isoformat())
+        turn = judge(evaluator, self._scorer(evaluator), pairs, left)
+        stopped = turn.seen < len(pairs)
+        after = self._position_behind(begin, turn.seen, wanted) if stopped else page.position
         with self._kernel.work(SYSTEM) as ctx:
-            kept = service.keep_page(ctx, evaluator.id, written, page.position, judged, counts)
+            kept = service.keep_page(ctx, evaluator.id, written, after, turn, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
-        return page.more or not kept
+        return (page.more or not kept) and not stopped
+
+    def _position_behind(self, begin: str, count: int, wanted: TraceFilter) -> str:
+        """The tail's position behind the first so many spans: there it goes on the next day."""
+        if count == 0:
+            return begin
+        with self._kernel.look(SYSTEM) as ctx:
+            return traces.tail(ctx, after=begin or None, limit=count, where=wanted).position
 
     def _corrections(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.look(SYSTEM) as ctx:
             queue = store.waiting(ctx.conn, evaluator.id, PAGE)
-            pairs = []
-            for entry in queue:
+            pairs, places = [], []
+            for place, entry in enumerate(queue):
                 found = traces.corrected_span(ctx, entry.score_id, evaluator.spec.filter)
                 if found is not None:
                     pairs.append(found)
+                    places.append(place)
         if not queue:
             return False
-        budget = service.budget_left(evaluator, utc_now().date().isoformat())
-        judged, counts = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        left = service.budget_left(evaluator, utc_now().date().isoformat())
+        turn = judge(evaluator, self._scorer(evaluator), pairs, left)
+        stopped = turn.seen < len(pairs)
+        done = queue[: places[turn.seen]] if stopped else queue
         with self._kernel.work(SYSTEM) as ctx:
-            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in queue], judged, counts)
-        return len(queue) == PAGE
+            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], turn, stopped=stopped)
+        return len(queue) == PAGE and not stopped

@@ -39,6 +39,13 @@ class OnlineCreate(Body):
         description="`correction`: score calls once somebody has said what the answer should have been.",
     )
     per_day: int = Field(default=1000, ge=1, le=10_000_000, description="Judgements a day (UTC) at most.")
+    usd_per_day: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="USD a day (UTC) that judging may cost. When they are spent it waits, and goes on the next day "
+        "where it stopped. Null: no limit.",
+    )
     from_start: bool = Field(default=False, description="Begin with the oldest call that is kept, not with the next.")
     note: str = Field(default="", max_length=2000)
 
@@ -49,6 +56,7 @@ class OnlineChange(Body):
     state: OnlineState | None = None
     share: float | None = Field(default=None, gt=0, le=1)
     per_day: int | None = Field(default=None, ge=1, le=10_000_000)
+    usd_per_day: float | None = Field(default=None, gt=0, le=1_000_000)
     note: str | None = Field(default=None, max_length=2000)
 
 

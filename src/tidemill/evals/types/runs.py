@@ -106,6 +106,9 @@ class Score(Value):
     value: float = Field(ge=0, le=1)
     label: str | None = Field(default=None, description="The label that was read from the answer.")
     invalid: bool = Field(default=False, description="The answer could not be read; it counts as wrong.")
+    cost: float | None = Field(
+        default=None, ge=0, description="USD that this judgement has cost; null of a scorer that asks no paid model."
+    )
 
 
 class EvalResult(Value):

@@ -1,0 +1,124 @@
+"""What judging may cost a day: it stops there, says so, and goes on the next day where it stopped."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.evals.online.test_online import create, now, scores, work_off
+from tests.traces.answers import answer, store, trace_id
+from tidemill.cli import app
+from tidemill.client import Client
+from tidemill.core import events
+from tidemill.core.context import OWNER
+from tidemill.core.kernel import Kernel
+from tidemill.evals import scorers
+from tidemill.evals.online import service
+from tidemill.evals.online import worker as workers
+from tidemill.evals.online.judging import judge
+from tidemill.evals.online.worker import OnlineEvaluation
+from tidemill.evals.types import OnlineChange
+from tidemill.evals.types import Score as Verdict
+from tidemill.traces import service as traces
+
+
+class Paid:
+    """A judge that takes 10 cents for each answer."""
+
+    needs_expected = False
+    asks_model = True
+
+    def score(self, item: Any, text: str) -> Verdict:
+        """All pass."""
+        return Verdict(value=1, cost=0.1)
+
+
+@pytest.fixture(autouse=True)
+def _paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorers.JsonSchemaValid, "score", lambda self, item, text: Paid().score(item, text))
+    monkeypatch.setattr(scorers.JsonSchemaValid, "asks_model", True, raising=False)
+
+
+def judged(kernel: Kernel) -> list[str]:
+    return sorted(s.trace_id for s in scores(kernel, limit=1000))
+
+
+def test_it_stops_when_the_days_money_is_spent_and_leaves_no_gap(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "PAGE", 10)
+    create(kernel, usd_per_day=1.25)
+    store(kernel, *(answer(n) for n in range(40)))
+    worker = OnlineEvaluation(kernel)
+    work_off(kernel, worker)
+    first = now(kernel)
+    assert first.spent_today == pytest.approx(1.3), "the last judgement may go beyond it"
+    assert (first.counts.scored, first.counts.over_budget, first.counts.seen) == (13, 0, 13)
+    assert first.resumes_at is not None
+    assert first.resumes_at - first.scored_at <= timedelta(days=1)
+    assert (first.resumes_at.hour, first.resumes_at.minute) == (0, 0)
+    assert {s.source for s in scores(kernel)} == {"model"}
+    store(kernel, answer(40))
+    work_off(kernel, worker)
+    work_off(kernel, OnlineEvaluation(kernel))  # another start of the server
+    assert now(kernel) == first
+    with kernel.look(OWNER) as ctx:
+        assert len(events.listing(ctx.conn, kind="online_evaluator.money_spent")) == 1
+
+    with kernel.work(OWNER) as ctx:  # a day later
+        yesterday = (ctx.now - timedelta(days=1)).date().isoformat()
+        ended = ctx.now - timedelta(seconds=1)
+        service.store.update(ctx.conn, first.model_copy(update={"day": yesterday, "resumes_at": ended}))
+    work_off(kernel, worker)
+    second = now(kernel)
+    assert (second.counts.scored, second.counts.seen) == (26, 26)
+    assert second.spent_today == pytest.approx(1.3)
+    assert judged(kernel) == sorted(trace_id(n) for n in range(26)), "in order, none twice, none left out"
+
+
+def test_with_more_money_it_goes_on_at_once(kernel: Kernel) -> None:
+    create(kernel, usd_per_day=0.2)
+    store(kernel, *(answer(n) for n in range(9)))
+    work_off(kernel)
+    assert now(kernel).counts.scored == 2
+    with kernel.work(OWNER) as ctx:
+        assert service.change(ctx, "valid", OnlineChange(usd_per_day=0.5)).resumes_at is None
+    work_off(kernel)
+    assert (now(kernel).counts.scored, now(kernel).counts.seen) == (5, 5)
+    with kernel.work(OWNER) as ctx:
+        service.change(ctx, "valid", OnlineChange(usd_per_day=50))
+    work_off(kernel)
+    assert (now(kernel).counts.scored, now(kernel).resumes_at) == (9, None)
+
+
+def test_judgements_are_passed_over_and_money_waits(kernel: Kernel) -> None:
+    create(kernel, usd_per_day=10, per_day=3)
+    store(kernel, *(answer(n) for n in range(5)))
+    work_off(kernel)
+    found = now(kernel)
+    assert (found.counts.scored, found.counts.over_budget, found.resumes_at) == (3, 2, None)
+
+
+def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> None:
+    made = create(kernel, usd_per_day=1)
+    store(kernel, answer(1))
+    work_off(kernel)
+    with kernel.look(OWNER) as ctx:
+        spans = [(span, None) for span in traces.tail(ctx).spans]
+    lost = judge(made, Paid(), spans, service.budget_left(made, ""))
+    with kernel.work(OWNER) as ctx:
+        assert service.keep_page(ctx, made.id, "elsewhere", "on", lost) is False
+    assert (now(kernel).spent_today, now(kernel).counts.scored) == (pytest.approx(0.2), 1)
+
+
+def test_the_status_says_it_on_the_command_line(client: Client) -> None:
+    spec = {"scorer": "json_schema", "name": "valid", "config": {"json_schema": {}}}
+    client.evals.online.create("valid", spec, usd_per_day=2.5)
+    listed = CliRunner().invoke(app, ["evals", "online", "list"], env={"COLUMNS": "220"})
+    assert "0 of 1,000, $0.00 of $2.50" in listed.output
+    changed = CliRunner().invoke(
+        app, ["evals", "online", "change", "valid", "--usd-per-day", "5"], env={"COLUMNS": "220"}
+    )
+    assert "$0.00 of $5.00" in changed.output
+    assert CliRunner().invoke(app, ["evals", "online", "change", "valid", "--usd-per-day", "0"]).exit_code != 0
