@@ -3,6 +3,7 @@
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from tidemill.core.kernel import Kernel
 from tidemill.deployments import service
 from tidemill.deployments.rollouts import service as rollouts
 from tidemill.deployments.rollouts.controller import Controller
-from tidemill.deployments.rollouts.types import Rollout, RolloutCreate, RolloutPage
+from tidemill.deployments.rollouts.mirror import Mirror
+from tidemill.deployments.rollouts.types import Rollout, RolloutCreate, RolloutPage, Shadow
 from tidemill.traces.scores import service as scores
 from tidemill.traces.types import SpanPayload
 from tidemill.traces.types.scores import ScoreCreate
@@ -26,6 +28,7 @@ class Engines:
 
     def __init__(self) -> None:
         self.died = 0
+        self.mirrored: Mirror | None = None
 
     def deaths(self, release_id: str) -> int:
         return self.died
@@ -33,8 +36,8 @@ class Engines:
     def spills(self, rollout_id: str) -> int:
         return 0
 
-    def mirror(self, rollout_id: str) -> None:
-        return None
+    def mirror(self, rollout_id: str) -> Mirror | None:
+        return self.mirrored
 
     def wake(self) -> None:
         pass
@@ -43,7 +46,7 @@ class Engines:
 class World:
     """hello@2 as a canary beside hello@1 in dev, and calls as the gateway would record them."""
 
-    def __init__(self, kernel: Kernel, folder: Path, steps: list[Any]) -> None:
+    def __init__(self, kernel: Kernel, folder: Path, steps: list[Any], strategy: str = "canary") -> None:
         self.kernel = kernel
         self.random = random.Random(5)
         self.number = 0
@@ -51,7 +54,8 @@ class World:
             make_release(ctx, folder)
             make_release(ctx, folder, sampling={"temperature": 0.1})
             live(ctx, "hello@1")
-            body = RolloutCreate.model_validate({"release": "hello@2", "environment": "dev", "steps": steps})
+            asked = {"release": "hello@2", "environment": "dev", "steps": steps, "strategy": strategy}
+            body = RolloutCreate.model_validate(asked)
             made = rollouts.start(ctx, body)
             service.go_live(ctx, made.deployment_id)
         self.id = made.id
@@ -155,3 +159,34 @@ def test_a_slow_release_is_rolled_back(kernel: Kernel, tmp_path: Path) -> None:
     world.calls(100, old=1, new=1, duration_ns=3 * SECOND)
     Controller(kernel, Engines()).tick()
     assert "latency_ms is beyond" in (world.page.rollout.reason or "")
+
+
+def test_calls_that_a_busy_mirror_skipped_are_counted_through_restarts(kernel: Kernel, tmp_path: Path) -> None:
+    steps = [{"shadow": {"share": 100}}, {"analysis": {"min_answers": 1000, "max_duration": "2h"}}]
+    world = World(kernel, tmp_path, steps, "shadow")
+
+    def skip(engines: Engines, count: int) -> None:
+        busy: Any = SimpleNamespace(take=lambda: None)
+        engines.mirrored = Mirror(world.page.rollout, Shadow(share=100), lambda: busy)
+        for number in range(count):
+            engines.mirrored.offer(f"chatcmpl-{number}", None)  # type: ignore[arg-type]
+
+    def counted() -> int:
+        now = world.page.now
+        assert now is not None
+        assert now.shadow is not None
+        return now.shadow.skipped
+
+    first = Engines()
+    controller = Controller(kernel, first, keep_s=0)
+    for made_anew, expected in ((3, 3), (4, 7)):  # the second mirror of one server
+        skip(first, made_anew)
+        controller.tick()
+        assert counted() == expected
+    second = Engines()
+    controller = Controller(kernel, second, keep_s=0)
+    controller.tick()
+    assert counted() == 7
+    skip(second, 4)
+    controller.tick()
+    assert counted() == 11

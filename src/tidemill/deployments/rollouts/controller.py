@@ -57,6 +57,9 @@ class _Case:
     before: Infrastructure | None
     """What an earlier server had counted."""
     deaths_at_first: int
+    skipped_before: int = 0
+    mirror: Mirror | None = None
+    """The one whose skipped calls are not among those before."""
     kept: Evidence | None = None
     kept_at: float = field(default_factory=time.monotonic)
 
@@ -139,6 +142,7 @@ class Controller:
             watch=Watch(rollout),
             pairs=mirrored,
             before=kept.infrastructure if kept is not None else None,
+            skipped_before=kept.shadow.skipped if kept is not None and kept.shadow is not None else 0,
             deaths_at_first=self._engines.deaths(rollout.release_id),
         )
 
@@ -147,12 +151,16 @@ class Controller:
         spilled = self._engines.spills(rollout.id)
         if case.before is not None:
             deaths, spilled = deaths + case.before.deaths, spilled + case.before.spilled
-        shadow = case.pairs.evidence(self._skipped(rollout)) if case.pairs is not None else None
+        shadow = case.pairs.evidence(self._skipped(rollout, case)) if case.pairs is not None else None
         return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled, shadow=shadow)
 
-    def _skipped(self, rollout: Rollout) -> int:
+    def _skipped(self, rollout: Rollout, case: _Case) -> int:
+        """Since the rollout began: a mirror counts from its own start, the kept evidence tells what was before."""
         mirror = self._engines.mirror(rollout.id)
-        return mirror.skipped if mirror is not None else 0
+        if mirror is not case.mirror:
+            case.skipped_before += case.mirror.skipped if case.mirror is not None else 0
+            case.mirror = mirror
+        return case.skipped_before + (mirror.skipped if mirror is not None else 0)
 
     def _judge_pairs(self, rollout: Rollout, case: _Case) -> None:
         mirror = self._engines.mirror(rollout.id)
