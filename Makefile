@@ -1,4 +1,4 @@
-# make demo   the whole first mile on this machine: data, tuning, evaluation, approval, a served model
+# make demo   the whole loop on this machine: from data to a served model, and from its traces back to data
 # make test   every test, in two processes (WORKERS=4 for more)
 # make check  format, lint, types and the rules of the house, in under a minute
 PYTHON ?= python3
