@@ -17,7 +17,8 @@ from tidemill.deployments import service
 from tidemill.deployments.rollouts import service as rollouts
 from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.rollouts.mirror import Mirror
-from tidemill.deployments.rollouts.types import Rollout, RolloutCreate, RolloutPage, Shadow
+from tidemill.deployments.rollouts.types import Rollout, RolloutCreate, RolloutPage, Shadow, ShadowPair
+from tidemill.traces.erasure import service as erasure
 from tidemill.traces.scores import service as scores
 from tidemill.traces.types import SpanPayload
 from tidemill.traces.types.scores import ScoreCreate
@@ -190,3 +191,19 @@ def test_calls_that_a_busy_mirror_skipped_are_counted_through_restarts(kernel: K
     skip(second, 4)
     controller.tick()
     assert counted() == 11
+
+
+def test_an_erased_users_mirrored_calls_go_with_the_traces(kernel: Kernel, tmp_path: Path) -> None:
+    steps = [{"shadow": {"share": 100}}, {"analysis": {"min_answers": 1000, "max_duration": "2h"}}]
+    world = World(kernel, tmp_path, steps, "shadow")
+    store(kernel, answer(1, user="ada"), answer(2, user="bob"))
+    fields: dict[str, Any] = {"input": [], "live": "Oslo", "shadow": "Oslo", "verdict": 1.0, "live_ms": 1.0}
+    fields |= {"shadow_ms": 1.0, "tokens": 3, "cost_usd": None, "error": None, "rollout_id": world.id}
+    with kernel.work(OWNER) as ctx:
+        made = [ShadowPair(id=f"shp_{n}", call_id=f"chatcmpl-{n}", at=ctx.now, **fields) for n in (1, 2)]
+        rollouts.keep_pairs(ctx, made)
+    with kernel.look(OWNER) as ctx:
+        assert erasure.footprint(ctx, "ada").copies == 1
+    assert erasure.erase(kernel, OWNER, "ada").copies == 1
+    with kernel.look(OWNER) as ctx:
+        assert list(rollouts.all_pairs(ctx, world.id)) == [made[1]]

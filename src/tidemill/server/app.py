@@ -24,6 +24,7 @@ from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
 from tidemill.deployments import routes as deployments
 from tidemill.deployments import service as deployment_service
+from tidemill.deployments.rollouts import service as rollout_service
 from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.routing import EngineRouter
 from tidemill.deployments.supervisor import Supervisor
@@ -65,6 +66,7 @@ from tidemill.traces.prices.book import PriceBook
 from tidemill.traces.retention import Retention
 from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
+from tidemill.traces.types import Copies
 from tidemill.traces.writer import TraceWriter
 from tidemill.tuning import jobs as tuning_jobs
 from tidemill.tuning import routes as tuning
@@ -133,6 +135,7 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.provide(store)
     kernel.provide(Pipelines(pipeline_service.names))
     kernel.provide(Environments(deployment_service.environment_names))
+    kernel.provide(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.provide(masker)
     kernel.provide(book)

@@ -1,6 +1,6 @@
 """Deciding about rollouts: what begins, which step it stands at, and how it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tidemill.core import db, events, lineage
@@ -269,6 +269,16 @@ def abort(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
 def keep_pairs(ctx: Context, found: list[ShadowPair]) -> None:
     """Keep mirrored calls."""
     store.insert_pairs(ctx.conn, found)
+
+
+def count_pairs(ctx: Context, calls: Sequence[str]) -> int:
+    """How many of these calls were mirrored and are kept."""
+    return store.count_pairs(ctx.conn, calls)
+
+
+def forget_pairs(ctx: Context, calls: Sequence[str]) -> int:
+    """Remove what was mirrored of these calls. What was concluded from them stays."""
+    return store.delete_pairs(ctx.conn, calls)
 
 
 def _open(ctx: Context, rollout_id: str) -> Rollout:

@@ -1,6 +1,6 @@
 """Rows of rollouts, of what happened to them, and of mirrored calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -185,6 +185,21 @@ def insert_pairs(conn: sa.Connection, found: Sequence[ShadowPair]) -> None:
     """Keep mirrored calls."""
     if found:
         conn.execute(pairs.insert(), [pair.model_dump() for pair in found])
+
+
+def count_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
+    """How many mirrored calls are among these."""
+    query = sa.select(sa.func.count()).select_from(pairs)
+    return sum(conn.execute(query.where(pairs.c.call_id.in_(part))).scalar_one() for part in _parts(calls))
+
+
+def delete_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
+    """Remove the mirrored calls among these; returns how many."""
+    return sum(conn.execute(pairs.delete().where(pairs.c.call_id.in_(part))).rowcount for part in _parts(calls))
+
+
+def _parts(calls: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (calls[at : at + 500] for at in range(0, len(calls), 500))
 
 
 def list_pairs(

@@ -14,6 +14,7 @@ _COLUMNS: list[Column] = [
     ("spans", "spans"),
     ("scores", "scores"),
     ("answers", "answers"),
+    ("mirrored", "copies"),
     ("began", "began_at"),
     ("finished", "finished_at"),
     ("by", "by"),
@@ -43,7 +44,8 @@ def erase(
 
 
 def _told(kept: Footprint) -> str:
-    return f"{kept.traces} traces ({kept.spans} spans), {kept.scores} scores and {kept.answers} collected answers"
+    rows = f"{kept.scores} scores, {kept.answers} collected answers and {kept.copies} mirrored calls"
+    return f"{kept.traces} traces ({kept.spans} spans), {rows}"
 
 
 def erasures(

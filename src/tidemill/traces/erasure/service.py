@@ -14,7 +14,7 @@ from tidemill.traces.erasure import store
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.store import TraceStore
 from tidemill.traces.store import erasure as days
-from tidemill.traces.types.erasure import Erasure, Footprint
+from tidemill.traces.types.erasure import Copies, Erasure, Footprint
 
 _HOLDS_ROWS = {"file", "dataset_version"}
 _LEARNT = {"tuning_run", "model_version"}
@@ -25,6 +25,7 @@ _LEARNT = {"tuning_run", "model_version"}
 class _Found:
     names: list[str]
     traces: set[bytes]
+    replies: list[str]
     spans: dict[date, int]
 
     @property
@@ -42,7 +43,7 @@ def _find(ctx: Context, user: str) -> _Found:
     names = sorted({user, ctx.kernel.part(Masker).for_work(ctx).identity(user)})
     held = ctx.kernel.part(TraceStore)
     traces = days.traces_of(held, names)
-    return _Found(names, traces, days.count(held, traces))
+    return _Found(names, traces, sorted(days.replies_of(held, traces)), days.count(held, traces))
 
 
 def _footprint(ctx: Context, found: _Found) -> Footprint:
@@ -53,6 +54,7 @@ def _footprint(ctx: Context, found: _Found) -> Footprint:
         spans=sum(found.spans.values()),
         scores=store.count_scores(ctx.conn, found.names, found.ids),
         answers=len(answers),
+        copies=ctx.kernel.part(Copies).count(ctx, found.replies),
         days=[day.isoformat() for day in sorted(found.spans)],
         datasets=datasets,
         models=models,
@@ -98,7 +100,8 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
     store.empty_log(kernel.db)
     with kernel.work(actor) as ctx:
         store.finish(ctx.conn, user, spans, ctx.now, erasure.id)
-        counts = {"traces": erasure.traces, "spans": spans, "scores": erasure.scores, "answers": erasure.answers}
+        counts = {"traces": erasure.traces, "spans": spans, "scores": erasure.scores}
+        counts |= {"answers": erasure.answers, "copies": erasure.copies}
         events.emit(ctx, "traces.user_erased", erasure.id, {"user_hash": erasure.user_hash, **counts})
         return erasure.model_copy(update={"spans": spans, "finished_at": ctx.now})
 
@@ -124,6 +127,7 @@ def _erase_rows(ctx: Context, user: str, found: _Found, files: dict[str, str | N
     store.erase_answers(ctx.conn, store.answers(ctx.conn, found.names, found.ids))
     for collection_id, file in files.items():
         _leave_out(ctx, collection_id, file)
+    ctx.kernel.part(Copies).forget(ctx, found.replies)
     store.forget_filter(ctx.conn, found.names)
     store.delete_scores(ctx.conn, found.names, found.ids)
     before = store.page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)

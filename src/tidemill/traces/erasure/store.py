@@ -26,6 +26,7 @@ erasures = sa.Table(
     sa.Column("spans", sa.Integer, nullable=False),
     sa.Column("scores", sa.Integer, nullable=False),
     sa.Column("answers", sa.Integer, nullable=False),
+    sa.Column("copies", sa.Integer, nullable=False),
     sa.Column("days", Json, nullable=False),
     sa.Column("datasets", Json, nullable=False),
     sa.Column("models", Json, nullable=False),

@@ -38,9 +38,14 @@ def traces_of(store: "TraceStore", users: Sequence[str]) -> Wanted:
                 fresh |= _told(look, users)
     while fresh:
         found |= fresh
-        replies = {reply for day in store.days.listing() for reply in _replies(store, day, fresh)}
+        replies = replies_of(store, fresh)
         fresh = {trace for day in store.days.listing() for trace in _reporting(store, day, replies)} - found
     return found
+
+
+def replies_of(store: "TraceStore", traces: Wanted) -> set[str]:
+    """The response ids in these traces, on all days."""
+    return {reply for day in store.days.listing() for reply in _replies(store, day, traces)}
 
 
 def _told(look: Look, users: Sequence[str]) -> Wanted:

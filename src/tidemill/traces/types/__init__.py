@@ -9,7 +9,7 @@ from tidemill.traces.types.curation import (
     NothingToCollect,
     ToDataset,
 )
-from tidemill.traces.types.erasure import Erasure, Footprint
+from tidemill.traces.types.erasure import Copies, Erasure, Footprint
 from tidemill.traces.types.errors import (
     EncodingUnknown,
     IntakeFull,
@@ -77,6 +77,7 @@ __all__ = [
     "Collection",
     "CollectionItem",
     "CollectionNotFound",
+    "Copies",
     "DayUse",
     "EncodingUnknown",
     "Erasure",

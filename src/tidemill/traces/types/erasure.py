@@ -1,8 +1,23 @@
 """What one user left behind, and the record of its erasure."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from pydantic import Field
 
+from tidemill.core.context import Context
 from tidemill.core.wire import Instant, Value
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What features above keep of replies, such as mirrored calls. A part of the kernel.
+
+    `count` says how many they keep of the replies with these ids, `forget` removes these and returns how many.
+    """
+
+    count: Callable[[Context, Sequence[str]], int]
+    forget: Callable[[Context, Sequence[str]], int]
 
 
 class Footprint(Value):
@@ -12,6 +27,7 @@ class Footprint(Value):
     spans: int
     scores: int = Field(description="Judgements of their answers, and those that they gave.")
     answers: int = Field(description="Their answers in collections for datasets.")
+    copies: int = Field(description="Their calls that rollouts keep because they were mirrored.")
     days: list[str] = Field(description="Days of traces that hold something of theirs.")
     datasets: list[str] = Field(description="Dataset versions made of their answers. They are named, and not changed.")
     models: list[str] = Field(description="Model versions trained on these. They are named, and not changed.")
