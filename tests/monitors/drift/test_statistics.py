@@ -5,7 +5,17 @@ import pytest
 from scipy import stats
 
 from tidemill.core.wire import utc_now
-from tidemill.monitors.drift import classifier, clusters, descriptors, mmd, permutations, topics, verdicts, weighting
+from tidemill.monitors.drift import (
+    classifier,
+    clusters,
+    descriptors,
+    mmd,
+    permutations,
+    topics,
+    verdicts,
+    weighting,
+    wording,
+)
 from tidemill.monitors.drift.analysis import compare
 from tidemill.monitors.drift.correction import adjusted
 from tidemill.monitors.drift.rows import Row, Side
@@ -87,11 +97,46 @@ def test_no_row_has_a_say_in_its_own_prediction_or_in_that_of_its_unit() -> None
 def test_mmd_is_the_unbiased_estimate() -> None:
     rng = np.random.default_rng(3)
     vectors = unit(rng.normal(size=(30, WIDTH)))
-    matrix = mmd.kernel(vectors)
+    matrix = mmd.joint(mmd.meaning(vectors))
     labels = sides(18, 12)[None].astype(np.float32)
     y, x = matrix[18:, 18:], matrix[:18, :18]
     expected = y.sum() / (12 * 11) + x.sum() / (18 * 17) - 2 * matrix[:18, 18:].mean()
     assert mmd.discrepancies(matrix, labels)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_chance_moves_each_kernel_of_a_sum_as_much_as_the_other() -> None:
+    rng = np.random.default_rng(10)
+    narrow = (rng.normal(size=(60, 3)) * 40).astype(np.float32)
+    wide = rng.normal(size=(60, WIDTH)).astype(np.float32)
+    labels = permutations.labellings(sides(36, 24), np.arange(60), 999, 0)
+    one, other = mmd.joint(narrow @ narrow.T), mmd.joint(wide @ wide.T)
+    both = mmd.joint(narrow @ narrow.T, wide @ wide.T)
+    parts = [mmd.discrepancies(matrix, labels) for matrix in (one, other, both)]
+    shares = [np.corrcoef(parts[2], part)[0, 1] ** 2 for part in parts[:2]]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.12)
+
+
+def test_a_kernel_has_spread_one_and_one_in_which_all_are_alike_is_left_out() -> None:
+    rng = np.random.default_rng(11)
+    wide = rng.normal(size=(50, WIDTH)).astype(np.float32)
+    alone = mmd.joint(wide @ wide.T)
+    spread = float(((wide - wide.mean(axis=0)) ** 2).sum(axis=1).mean())
+    off = wide @ wide.T / spread
+    np.fill_diagonal(off, 0)
+    np.testing.assert_allclose(alone, off, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mmd.joint(wide @ wide.T, np.ones((50, 50), dtype=np.float32)), alone)
+    assert (mmd.joint(np.zeros((4, 4), dtype=np.float32)) == 0).all()
+
+
+def test_wording_keeps_the_words_that_many_texts_share_and_how_they_begin() -> None:
+    assert wording.terms("Who wrote it? WHO") == {"who", "wrote", "it", "^who", "^who wrote"}
+    assert wording.terms("水は何") == {"水", "は", "何", "^水", "^水 は"}
+    assert wording.terms(" ?! ") == set()
+    texts = [f"Who wrote book{n}" for n in range(150)] + [f"how many times{n}" for n in range(150)]
+    made = wording.features([*texts, ""])
+    assert made.shape == (301, 8)  # who, wrote, how, many, and four beginnings
+    np.testing.assert_allclose((made**2).sum(axis=1), [1.0] * 300 + [0.0], atol=1e-6)
+    assert wording.features(["", ""]).shape == (2, 0)
 
 
 def test_the_gap_is_that_of_kolmogorov_and_smirnov() -> None:
@@ -114,18 +159,29 @@ def test_the_correction_is_between_none_and_bonferroni() -> None:
     independent = rng.normal(size=(5, 1000))
     independent[0, 0] = 3.2
     own = (independent[0] >= independent[0, 0]).mean()
-    corrected = adjusted(independent)
+    corrected = adjusted(independent, np.ones(5))
     assert own < corrected[0] <= 5 * own + 1e-9
     # Five times the same test costs nothing.
     same = np.repeat(independent[:1], 5, axis=0)
-    np.testing.assert_allclose(adjusted(same), own)
+    np.testing.assert_allclose(adjusted(same, np.ones(5)), own)
+
+
+def test_a_heavy_test_pays_less_for_the_others_and_the_whole_keeps_alpha() -> None:
+    rng = np.random.default_rng(12)
+    weights = np.array([5.0, 1.0, 1.0, 1.0])
+    found = rng.normal(size=(4, 1000))
+    found[0, 0] = 2.4
+    own = (found[0] >= found[0, 0]).mean()
+    assert own <= adjusted(found, weights)[0] < 2 * own < adjusted(found, np.ones(4))[0]
+    alarms = [adjusted(rng.normal(size=(4, 200)), weights).min() <= 0.1 for _ in range(500)]
+    assert np.mean(alarms) == pytest.approx(0.1, abs=0.035)
 
 
 def test_the_correction_keeps_the_order_of_the_p_values() -> None:
     rng = np.random.default_rng(6)
     statistics = rng.normal(size=(6, 400))
     own = np.array([permutations.p_value(row) for row in statistics])
-    corrected = adjusted(statistics)
+    corrected = adjusted(statistics, np.ones(6))
     order = np.argsort(own)
     assert (np.diff(corrected[order]) >= 0).all()
     assert (corrected >= own - 1e-12).all()

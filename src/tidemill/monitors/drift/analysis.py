@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.monitors.drift import classifier, clusters, descriptors, mmd, weighting
-from tidemill.monitors.drift.correction import adjusted
+from tidemill.monitors.drift import classifier, clusters, descriptors, mmd, weighting, wording
 from tidemill.monitors.drift.permutations import Labellings, Numbers, labellings
 from tidemill.monitors.drift.rows import Row, Side
 from tidemill.monitors.drift.topics import LabelModel
@@ -22,7 +21,7 @@ from tidemill.monitors.drift.types import (
     DriftTest,
     QualityShift,
 )
-from tidemill.monitors.drift.verdicts import Measured, Method, judge
+from tidemill.monitors.drift.verdicts import Measured, Method, corrected, judge
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts to unit vectors (texts, width)."""
@@ -31,6 +30,10 @@ TEXT_FIELDS: tuple[DriftField, ...] = ("inputs", "outputs")
 FEWEST = 20
 """Fewer rows on a side are not worth a permutation test, whatever a monitor asks for."""
 
+HEAVY = 5.0
+"""What a test weighs that sees a change of topics best; the others weigh 1. It is the same for all data."""
+
+_HEAVIEST = ("mmd", "label")
 MOST_GROUPS = 5
 _EXAMPLES = 3
 _EXAMPLE_CHARS = 200
@@ -77,11 +80,8 @@ class Comparison:
                 self._labels()
             if "scores" in self.monitor.fields:
                 self._scores()
-        if not self.measured:
-            return self.findings
-        corrected = adjusted(np.stack([m.statistics for m in self.measured]))
-        for found, p in zip(self.measured, corrected, strict=True):
-            self.findings.tests.append(judge(found, float(p), self.monitor.alpha))
+        for found, p in zip(self.measured, corrected(self.measured), strict=True):
+            self.findings.tests.append(judge(found, p, self.monitor.alpha))
         return self.findings
 
     def _enough(self, name: str, present: NDArray[np.bool_]) -> bool:
@@ -157,6 +157,7 @@ class _Part:
             statistics=statistics,
             effects=effects,
             minimum=minimum,
+            weight=HEAVY if kind in _HEAVIEST and self.name != "scores" else 1.0,
         )
 
     def number(self, kind: str, values: Sequence[float]) -> None:
@@ -187,7 +188,8 @@ class _Part:
         predicted = classifier.predictions(classifier.smoother(vectors, self.units, seed), self.labels)
         areas = classifier.areas(predicted, self.labels)
         self._add(self._measured("classifier", "classifier", areas, areas, self.effects.auc))
-        apart = mmd.discrepancies(mmd.kernel(vectors), self.labels)
+        kernel = mmd.joint(mmd.meaning(vectors), mmd.wording(wording.features(texts)))
+        apart = mmd.discrepancies(kernel, self.labels)
         self._add(self._measured("mmd", "mmd", apart, np.sqrt(np.maximum(apart, 0)), self.effects.mmd))
         self.whole.findings.clusters += self._moved(texts, vectors)
         if self.name == "inputs":

@@ -37,7 +37,7 @@ def create(
     model: Annotated[str | None, typer.Option(help="Only traffic that asked for this model.")] = None,
     rows: Annotated[int, typer.Option(help="The newest so many requests are compared.")] = 300,
     hours: Annotated[float | None, typer.Option(help="Only requests of the last hours.")] = None,
-    reference_rows: Annotated[int, typer.Option(help="Rows of the reference at most.")] = 1000,
+    reference_rows: Annotated[int, typer.Option(help="Rows of the reference at most.")] = 2000,
     minimum_rows: Annotated[int, typer.Option(help="With fewer rows the answer is inconclusive.")] = 100,
     alpha: Annotated[float, typer.Option(help="How often a check may be wrong when nothing has changed.")] = 0.05,
     field: Annotated[list[str] | None, typer.Option(help="inputs, outputs or scores; may be given again.")] = None,

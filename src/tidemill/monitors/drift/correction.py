@@ -5,17 +5,19 @@ import numpy as np
 from tidemill.monitors.drift.permutations import Numbers
 
 
-def adjusted(statistics: Numbers) -> Numbers:
+def adjusted(statistics: Numbers, weights: Numbers) -> Numbers:
     """P-values (tests,) corrected for their number, from statistics (tests, labellings), the true labelling first.
 
     Westfall and Young's step-down minimum-p (Resampling-Based Multiple Testing, 1993, algorithm 2.8). Like Holm it
     bounds the chance of any false alarm by alpha. Unlike Holm it knows from the shared labellings how much the tests
-    say the same, so twelve tests of one text do not cost a factor of twelve.
+    say the same, so twelve tests of one text do not cost a factor of twelve. A test gets of alpha as its share of the
+    `weights` (tests,): each p-value is divided by its weight, the true one and those of chance alike (Genovese, Roeder,
+    Wasserman, False Discovery Control with p-Value Weighting, 2006). The weights must not depend on the data.
     """
     tests, count = statistics.shape
     if tests == 0:
         return np.zeros(0)
-    chance = np.stack([_p_of_each(row) for row in statistics])
+    chance = np.stack([_p_of_each(row) for row in statistics]) / weights[:, None]
     order = np.argsort(chance[:, 0], kind="stable")
     # For each labelling the least p among the tests from this place of the order to its end.
     least = np.minimum.accumulate(chance[order][::-1], axis=0)[::-1]

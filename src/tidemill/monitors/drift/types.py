@@ -11,8 +11,8 @@ DriftField = Literal["inputs", "outputs", "scores"]
 DriftVerdict = Literal["drift", "no_drift", "inconclusive"]
 ClusterKey = Literal["session", "user", "none"]
 
-LARGEST_SAMPLE = 2000
-"""Rows of one side at most: a check then still takes seconds, and its matrices stay below 200 MB."""
+LARGEST_SAMPLE = 3000
+"""Rows of one side at most: a check then still takes seconds, and each of its matrices stays below 150 MB."""
 
 
 class DriftMonitorNotFound(NotFound):
@@ -94,7 +94,11 @@ class MinimumEffects(Body):
         lt=1,
         description="Area under the ROC curve of telling window from reference; 0.5 is chance.",
     )
-    mmd: float = Field(default=0.02, ge=0, description="Maximum mean discrepancy, as a distance between 0 and 1.4.")
+    mmd: float = Field(
+        default=0.02,
+        ge=0,
+        description="Maximum mean discrepancy: distance of the two sides, in units of the spread of all rows.",
+    )
     ks: float = Field(default=0.1, ge=0, lt=1, description="Largest gap between two distributions of a number.")
     share: float = Field(
         default=0.075, ge=0, lt=1, description="Share of rows that changed their group (total variation)."
@@ -109,7 +113,7 @@ class DriftMonitorCreate(Body):
     release: str | None = Field(default=None, description="Only traffic of the releases of this name.")
     model: str | None = Field(default=None, description="Only traffic that asked for this model.")
     reference: Reference
-    reference_rows: int = Field(default=1000, ge=20, le=LARGEST_SAMPLE, description="Rows of the reference at most.")
+    reference_rows: int = Field(default=2000, ge=20, le=LARGEST_SAMPLE, description="Rows of the reference at most.")
     window: Window = Field(default_factory=Window)
     minimum_rows: int = Field(default=100, ge=20, description="With fewer rows on a side the answer is inconclusive.")
     alpha: float = Field(

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tidemill.monitors.drift.correction import adjusted
 from tidemill.monitors.drift.permutations import Numbers, p_value
 from tidemill.monitors.drift.types import ClusterShift, DriftField, DriftTest, DriftVerdict
 
@@ -28,12 +29,22 @@ class Measured:
     statistics: Numbers
     effects: Numbers
     minimum: float
+    weight: float = 1.0
+    """How much of alpha the test gets, as against others."""
     figures: tuple[dict[str, float], dict[str, float]] = dataclasses.field(default_factory=lambda: ({}, {}))
 
     @property
     def nothing(self) -> float:
         """The effect when nothing has changed at all."""
         return 0.5 if self.method == "classifier" else 0.0
+
+
+def corrected(measured: Sequence[Measured]) -> list[float]:
+    """The adjusted p-value of each test of a report."""
+    if not measured:
+        return []
+    weights = np.array([found.weight for found in measured])
+    return [float(p) for p in adjusted(np.stack([found.statistics for found in measured]), weights)]
 
 
 def judge(found: Measured, adjusted_p: float, alpha: float) -> DriftTest:
