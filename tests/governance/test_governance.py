@@ -1,7 +1,7 @@
 """Lineage and audit, on SQLite and on PostgreSQL and from the command line."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,17 @@ from typer.testing import CliRunner
 
 from tests.registry.makers import write_gguf
 from tests.releases.makers import ANNA, make_release
+from tests.traces.makers import NOON, SECOND, call, write
 from tidemill.cli import app
 from tidemill.client import Client
 from tidemill.core import events, lineage
 from tidemill.core.context import OWNER, Context
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
 from tidemill.governance import service
 from tidemill.governance.types import LineageAmbiguous, LineageNotFound
+from tidemill.server.app import build_kernel
 
 
 def enter(ctx: Context, node_id: str, kind: str, label: str, *parents: tuple[str, str]) -> None:
@@ -84,6 +87,28 @@ def test_a_release_is_traced_to_its_parts(ctx: Context, tmp_path: Path) -> None:
     assert [e.kind for e in service.audit(ctx, subject="hello@1").items] == ["release.created"]
 
 
+def test_a_release_tells_downward_what_it_answered(kernel: Kernel) -> None:
+    with kernel.work(OWNER) as ctx:
+        enter(ctx, "mv_1", "model_version", "base@1")
+        enter(ctx, "rel_1", "release", "trec@1", ("mv_1", "serves"))
+        enter(ctx, "pv_1", "prompt_version", "triage@1")
+        enter(ctx, "dep_1", "deployment", "trec-prod", ("rel_1", "deploys"))
+        enter(ctx, "rel_2", "release", "trec@2", ("mv_1", "serves"))
+    day = 86_400 * SECOND
+    for number, start in enumerate((NOON, NOON + day, NOON + day + SECOND), 1):
+        status = "error" if number == 3 else "ok"
+        deployment = "dep_1" if number == 1 else None
+        write(kernel, call(number, start=start, status=status, release_id="rel_1", deployment_id=deployment,
+                           prompt="triage@1"))  # fmt: skip
+    with kernel.look(OWNER) as ctx:
+        found = service.trace(ctx, "base@1").calls
+        assert {key: (c.calls, c.errors) for key, c in found.items()} == {"rel_1": (3, 1), "dep_1": (1, 0)}
+        first, newest = (datetime.fromtimestamp(at / SECOND, UTC) for at in (NOON, NOON + day + 2 * SECOND))
+        assert (found["rel_1"].first, found["rel_1"].newest) == (first, newest)
+        assert service.trace(ctx, "triage@1").calls["pv_1"].calls == 3
+        assert service.trace(ctx, "rel_2").calls == {}
+
+
 def test_the_command_line_shows_both(home: Path, tmp_path: Path) -> None:
     with Client() as client:
         client.models.add(write_gguf(tmp_path / "m.gguf"), name="tiny")
@@ -94,6 +119,10 @@ def test_the_command_line_shows_both(home: Path, tmp_path: Path) -> None:
     def run(*argv: str):
         return CliRunner().invoke(app, argv)
 
+    kernel = build_kernel(Settings(home=home))
+    write(kernel, call(1, release_id=release.id))
+    kernel.close()
+    assert "calls: 1 since" in " ".join(run("lineage", "hello@1").stdout.split())
     shown = run("lineage", "tiny@1").stdout
     assert "was made from nothing" in shown.replace("\n", "")
     assert "hello@1" in shown
@@ -110,9 +139,6 @@ def test_the_command_line_shows_both(home: Path, tmp_path: Path) -> None:
 def test_a_tree_shows_what_is_reached_twice_once(home: Path) -> None:
     with Client():
         pass
-    from tidemill.core.settings import Settings
-    from tidemill.server.app import build_kernel
-
     kernel = build_kernel(Settings(home=home))
     with kernel.work(OWNER) as ctx:
         enter(ctx, "a", "thing", "a")

@@ -1,5 +1,6 @@
 """`tidemill lineage` and `tidemill audit`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.facts import Graph, Node
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.governance.sdk import Governance
+from tidemill.traces.types import AnsweredCalls
 
 app = typer.Typer(help="Who did what and when.", no_args_is_help=True)
 
@@ -35,7 +37,9 @@ def lineage(
         term.show(found)
         return
     for graph, way, up in ((found.up, "was made from", True), (found.down, "led to", False)):
-        term.out.print(tree(found.node, graph, way if graph.edges else f"{way} nothing", up=up))
+        calls = {} if up else found.calls
+        heading = way if graph.edges or calls else f"{way} nothing"
+        term.out.print(tree(found.node, graph, heading, up=up, calls=calls))
 
 
 @app.command("list")
@@ -74,8 +78,8 @@ def _moment(text: str | None) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def tree(root: Node, graph: Graph, heading: str, *, up: bool) -> Tree:
-    """The graph as a tree. What is reached twice is shown in full once."""
+def tree(root: Node, graph: Graph, heading: str, *, up: bool, calls: Mapping[str, AnsweredCalls]) -> Tree:
+    """The graph as a tree, each thing with the calls it answered. What is reached twice is shown in full once."""
     nodes = {n.id: n for n in graph.nodes}
     branches: dict[str, list[tuple[str, str]]] = {}
     for edge in graph.edges:
@@ -85,6 +89,8 @@ def tree(root: Node, graph: Graph, heading: str, *, up: bool) -> Tree:
     stack, shown = [(tree, root.id)], {root.id}
     while stack:
         branch, here = stack.pop()
+        if here in calls:
+            branch.add(_counted(calls[here]))
         below = []
         for relation, there in branches.get(here, []):
             again = there in shown and there in branches
@@ -99,6 +105,11 @@ def tree(root: Node, graph: Graph, heading: str, *, up: bool) -> Tree:
 
 def _named(node: Node) -> Text:
     return Text.assemble(f"{node.kind.replace('_', ' ')} ", (node.label, "bold"), (f"  {node.id}", "dim"))
+
+
+def _counted(found: AnsweredCalls) -> Text:
+    since, newest = (f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (found.first, found.newest))
+    return Text(f"calls: {found.calls:,} since {since}, newest {newest}, {found.errors:,} failed")
 
 
 def _facts(data: dict[str, Any]) -> str:

@@ -10,6 +10,13 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page
 from tidemill.gateway import service as gateway
 from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
+from tidemill.traces import service as traces
+from tidemill.traces.types import AnsweredCalls, GroupBy
+
+_ANSWERING: dict[str, GroupBy] = {"release": "release", "deployment": "deployment", "prompt_version": "prompt"}
+"""Kinds of things that answer calls, and what their calls are summed up by."""
+_COUNTED = 100
+"""Of so many things of a kind the calls are counted."""
 
 
 def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
@@ -23,7 +30,19 @@ def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
         node, origins = call
         return Lineage(node=node, up=_above(ctx, node, origins, depth), down=_alone(node))
     node = _find(ctx, ref)
-    return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=_walk(ctx, node, "down", depth))
+    down = _walk(ctx, node, "down", depth)
+    return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=down, calls=_answered(ctx, down))
+
+
+def _answered(ctx: Context, graph: Graph) -> dict[str, AnsweredCalls]:
+    """The calls of what is in the graph. A prompt version stands in a call by its name, the others by their ids."""
+    found: dict[str, AnsweredCalls] = {}
+    for kind, by in _ANSWERING.items():
+        nodes = sorted((n for n in graph.nodes if n.kind == kind), key=lambda n: n.id, reverse=True)[:_COUNTED]
+        named = {n.label if kind == "prompt_version" else n.id: n.id for n in nodes}
+        if named:
+            found |= {named[key]: calls for key, calls in traces.answered(ctx, by, list(named)).items()}
+    return found
 
 
 def _call(ctx: Context, ref: str) -> tuple[Node, list[str]] | None:

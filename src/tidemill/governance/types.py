@@ -1,8 +1,11 @@
 """The lineage around one thing, and what can go wrong when one asks for it."""
 
+from pydantic import Field
+
 from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.facts import Graph, Node
 from tidemill.core.wire import Value
+from tidemill.traces.types import AnsweredCalls
 
 
 class Lineage(Value):
@@ -11,6 +14,11 @@ class Lineage(Value):
     node: Node
     up: Graph
     down: Graph
+    calls: dict[str, AnsweredCalls] = Field(
+        default_factory=dict,
+        description="What it and the releases, deployments and prompt versions made from it answered, by their ids: of "
+        "the newest hundred of each kind. A call is counted with its release and with its deployment.",
+    )
 
 
 class LineageNotFound(NotFound):

@@ -24,6 +24,7 @@ from tidemill.traces.scores.service import (
 )
 from tidemill.traces.scores.targets import by_release_id, of_span
 from tidemill.traces.service.spans import (
+    answered,
     callers,
     count_by_minute,
     days,
@@ -57,6 +58,7 @@ __all__ = [
     "TraceWriter",
     "Verdict",
     "answer_of",
+    "answered",
     "by_release_id",
     "callers",
     "collection_items",

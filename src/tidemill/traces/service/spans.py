@@ -4,6 +4,7 @@ Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`; the answer
 """
 
 import binascii
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from tidemill.traces.store.minutes import MinuteCount
 from tidemill.traces.store.rollups import Sums
 from tidemill.traces.store.words import words
 from tidemill.traces.types import (
+    AnsweredCalls,
     Caller,
     DayUse,
     Grain,
@@ -312,6 +314,23 @@ def callers(
         since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
     )
     return sums.callers(_store(ctx), where, limit)
+
+
+def answered(
+    ctx: Context, by: GroupBy, keys: Sequence[str], *, since: datetime | None = None
+) -> dict[str, AnsweredCalls]:
+    """The model calls of each of these releases, deployments or prompt versions (`by`), as far as traces are kept.
+
+    To the hour. What answered none is left out.
+    """
+    found = sums.answered(_store(ctx), by, keys, since)
+    return {
+        key: AnsweredCalls(
+            calls=s.calls, errors=s.errors, first=trees.moment(s.first_us), newest=trees.moment(s.last_us)
+        )
+        for key, s in found.items()
+        if s.calls
+    }
 
 
 def count_by_minute(

@@ -274,6 +274,26 @@ def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, 
     return owners
 
 
+def answered(store: "TraceStore", level: str, keys: Sequence[str], since: datetime | None) -> dict[str, Sums]:
+    """The sums of these keys over all days from a time on; keys without any are left out."""
+    found: dict[str, Sums] = {}
+    columns = ", ".join(f"sum({name})" for name in SUMS)
+    for day in days_within(store, TraceFilter(since=since)):
+        with store.days.look(day) as look:
+            if look is None:
+                continue
+            numbers = {number_of(look, key): key for key in keys}
+            numbers.pop(None, None)
+            parts, values = _hours(since, None)
+            sql = (
+                f"SELECT key, {columns}, min(first_us), max(last_us) FROM rollups WHERE grain = {HOUR} AND level = ? "
+                f"AND key IN ({','.join('?' * len(numbers))}){parts} GROUP BY key"
+            )
+            for key, *sums in look.rows(sql, (LEVEL[level], *numbers, *values)) if numbers else ():
+                found.setdefault(numbers[key], Sums()).add(_plain(sums))
+    return found
+
+
 Who = tuple[str | None, ...]
 """Key, user, service and environment of a call."""
 

@@ -26,6 +26,7 @@ from tidemill.traces.types.errors import (
     TracesUnavailable,
 )
 from tidemill.traces.types.queries import (
+    AnsweredCalls,
     Caller,
     DayUse,
     Grain,
@@ -69,6 +70,7 @@ from tidemill.traces.types.spans import KINDS, MODEL_CALLS, Kind, Span, SpanDeta
 __all__ = [
     "KINDS",
     "MODEL_CALLS",
+    "AnsweredCalls",
     "AnswersUnknown",
     "AppendRefused",
     "BulkItem",

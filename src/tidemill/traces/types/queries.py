@@ -156,6 +156,15 @@ class Caller(Value):
     last: Instant
 
 
+class AnsweredCalls(Value):
+    """The model calls that one thing answered, as far as traces are kept."""
+
+    calls: int
+    errors: int
+    first: Instant = Field(description="Begin of its oldest span that is kept.")
+    newest: Instant = Field(description="End of its newest span.")
+
+
 class WriterState(Value):
     """How the storing of spans is doing."""
 
@@ -191,6 +200,7 @@ class Pruned(Value):
 
 
 __all__ = [
+    "AnsweredCalls",
     "Caller",
     "DayUse",
     "Grain",
