@@ -14,7 +14,7 @@ DATASET = "trec"
 PROMPT = "question-type"
 BASE = "smollm2"
 TUNED = "trec-smollm2"
-QUICK_TRAINING = {"batch_size": 16, "eval_every": 12, "eval_rows": 32, "checkpoint_every": 4}
+QUICK_TRAINING = {"batch_size": 16, "eval_every": 32, "eval_rows": 32, "checkpoint_every": 4}
 SPLIT = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 

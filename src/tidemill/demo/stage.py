@@ -60,7 +60,7 @@ class Size:
 
 FULL = Size()
 QUICK = Size(
-    steps=36,
+    steps=32,
     proof_rows=24,
     questions=60,
     quiet=40,
@@ -68,7 +68,8 @@ QUICK = Size(
     shifted=120,
     window=100,
     core=200,
-    retraining={"learning_rate": 5e-4, "batch_size": 16, "max_steps": 24, "eval_every": 12, "eval_rows": 32},
+    # A model that has seen so little learns at the pace of the first training, or its second one shows nothing.
+    retraining={"learning_rate": 1e-3, "batch_size": 16, "max_steps": 24, "eval_every": 24, "eval_rows": 32},
     reproof={"rows": 24, "margin": 0.5, "min_same": 0.2, "max_tokens": 16},
     margin=0.3,
 )
