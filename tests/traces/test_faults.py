@@ -39,7 +39,8 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(local: 
     write(local, call(1))
     days = local.part(TraceStore).days
     assert isinstance(days, sqlite.SqliteDays)
-    (connection,) = days._writers.values()
+    (writer,) = days._writers.values()
+    connection = writer.connection
     pages = connection.pragma("page_count")
     connection.pragma("max_page_count", pages)  # SQLite itself refuses to grow, as on a full disk
     big = [call(number, trace=number, text=os.urandom(40_000).hex()) for number in range(2, 40)]

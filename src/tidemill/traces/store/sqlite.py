@@ -11,6 +11,7 @@ import apsw
 
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
+from tidemill.traces.store.checkpoints import Writer
 from tidemill.traces.store.days import Row
 from tidemill.traces.store.schema import SQLITE
 from tidemill.traces.types import TracesFull, TracesUnavailable
@@ -83,7 +84,7 @@ class SqliteDays:
         self.folder = folder
         self.searchable = searchable
         self._readers: dict[date, list[apsw.Connection]] = {}
-        self._writers: dict[date, apsw.Connection] = {}
+        self._writers: dict[date, Writer] = {}
         self._lock = threading.Lock()
         self._writing = threading.Lock()
 
@@ -147,10 +148,11 @@ class SqliteDays:
         """A writing transaction on a day."""
         with self._writing:
             try:
-                connection = self._writer(day)
-                connection.execute("BEGIN IMMEDIATE")
-                yield SqliteLook(day, connection, self.searchable)
-                connection.execute("COMMIT")
+                writer = self._writer(day)
+                writer.connection.execute("BEGIN IMMEDIATE")
+                yield SqliteLook(day, writer.connection, self.searchable)
+                writer.connection.execute("COMMIT")
+                writer.look()
             except (apsw.Error, OSError) as error:
                 self._abandon(day)
                 raise translated(error) from error
@@ -158,35 +160,35 @@ class SqliteDays:
                 self._abandon(day)
                 raise
 
-    def _writer(self, day: date) -> apsw.Connection:
-        connection = self._writers.pop(day, None)
-        if connection is not None and not self.path(day).exists():
-            connection.close(True)  # another process has removed the day
-            connection = None
-        if connection is None:
-            connection = self._open(day)
+    def _writer(self, day: date) -> Writer:
+        writer = self._writers.pop(day, None)
+        if writer is not None and not self.path(day).exists():
+            writer.close()  # another process has removed the day
+            writer = None
+        if writer is None:
+            writer = self._open(day)
         while len(self._writers) >= OPEN_DAYS:
-            self._writers.pop(next(iter(self._writers))).close(True)
-        self._writers[day] = connection
-        return connection
+            self._writers.pop(next(iter(self._writers))).close()
+        self._writers[day] = writer
+        return writer
 
-    def _open(self, day: date) -> apsw.Connection:
+    def _open(self, day: date) -> Writer:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = apsw.Connection(str(self.path(day)))
         try:
             connection.set_busy_timeout(BUSY_MS)
-            # Ids and names come in no order: each that is new touches a page of its own in an index, so pages are small.
+            # Ids come in no order: each new one touches a page of its own in an index, so pages are small.
             connection.execute("PRAGMA page_size=4096")
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: what was answered with 200 survives a power cut, not only a killed process.
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000")
+            connection.execute("PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY")
             if not connection.pragma("user_version"):
                 self._lay_out(connection)
         except BaseException:
             connection.close(True)
             raise
-        return connection
+        return Writer(self.path(day), connection)
 
     def _lay_out(self, connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -197,9 +199,9 @@ class SqliteDays:
 
     def _abandon(self, day: date) -> None:
         # A new connection next time: after a full disk or a lost one nothing of the old is to be trusted.
-        connection = self._writers.pop(day, None)
-        if connection is not None:
-            connection.close(True)
+        writer = self._writers.pop(day, None)
+        if writer is not None:
+            writer.close()
 
     def erase(self, day: date) -> int:
         """Remove the file of a day."""
@@ -224,8 +226,10 @@ class SqliteDays:
     def close(self) -> None:
         """Close every connection."""
         with self._writing, self._lock:
-            held = [*self._writers.values(), *(c for idle in self._readers.values() for c in idle)]
+            writers, readers = list(self._writers.values()), [c for idle in self._readers.values() for c in idle]
             self._writers.clear()
             self._readers.clear()
-            for connection in held:
+            for writer in writers:
+                writer.close()
+            for connection in readers:
                 connection.close(True)

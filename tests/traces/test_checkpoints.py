@@ -1,0 +1,76 @@
+"""The log of a day is copied beside the writing: it stays short, and nothing is lost on the way."""
+
+import random
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tidemill.traces.store import checkpoints
+from tidemill.traces.store.sqlite import SqliteDays
+
+DAY = date(2026, 11, 20)
+
+
+def fill(days: SqliteDays, number: int) -> None:
+    """One commit of a thousand strings in no order."""
+    chance = random.Random(number)
+    rows = [(number * 1000 + at, chance.randbytes(16).hex()) for at in range(1000)]
+    with days.change(DAY) as change:
+        change.insert("strings", ("id", "text"), rows)
+
+
+def count(days: SqliteDays) -> int:
+    with days.look(DAY) as look:
+        assert look is not None
+        assert look.rows("PRAGMA integrity_check") == [("ok",)]
+        return int(look.rows("SELECT count(*) FROM strings")[0][0])
+
+
+def copied(days: SqliteDays) -> None:
+    """Wait for the thread, so that a test does not depend on how fast it is."""
+    running = days._writers[DAY]._running
+    if running is not None:
+        running.join()
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Iterator[SqliteDays]:
+    made = SqliteDays(tmp_path / "traces", searchable=True)
+    yield made
+    made.close()
+
+
+def test_the_log_is_copied_and_begun_again(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "PAGES", 200)
+    log = Path(f"{days.path(DAY)}-wal")
+    sizes = []
+    for number in range(40):
+        fill(days, number)
+        sizes.append(log.stat().st_size)
+        copied(days)
+    assert max(sizes) < 2 * sizes[10], "the log grows though it is copied"
+    assert count(days) == 40_000
+    days.close()
+    assert not log.exists()
+
+
+def test_a_thread_copies_the_log_into_the_file(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(days, 0)
+    monkeypatch.setattr(checkpoints, "PAGES", 1)
+    fill(days, 1)
+    copied(days)
+    assert days.path(DAY).stat().st_size > 2000 * 16, "the thread has copied nothing into the file"
+
+
+def test_a_reader_holds_the_log_but_not_the_writer(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "PAGES", 100)
+    fill(days, 0)
+    with days.look(DAY) as look:
+        assert look is not None
+        assert look.rows("SELECT count(*) FROM strings") == [(1000,)]
+        for number in range(1, 15):
+            fill(days, number)
+        assert look.rows("SELECT count(*) FROM strings") == [(1000,)]
+    assert count(days) == 15_000
