@@ -1,5 +1,6 @@
 """Taking whole traces out of their days, so that no byte of them stays: rows, payloads, words, sums and names."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -303,7 +304,7 @@ def _vacuum(days: SqliteDays, day: date) -> None:
             connection.set_busy_timeout(BUSY_MS)
             connection.execute("PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON")
             connection.execute("VACUUM")
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+            busy = not _log_emptied(connection)
         finally:
             connection.close(True)
     except apsw.Error as error:
@@ -313,3 +314,13 @@ def _vacuum(days: SqliteDays, day: date) -> None:
             f"Somebody reads the traces of {day.isoformat()}, so their log cannot be emptied now.",
             hint="Erase the same user again: that does the rest.",
         )
+
+
+def _log_emptied(connection: apsw.Connection) -> bool:
+    """Empty the log. SQLite waits for readers by itself, and not for somebody else who copies the log."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
