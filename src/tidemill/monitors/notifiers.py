@@ -80,7 +80,8 @@ def opened(vault: Vault, row: dict[str, Any]) -> dict[str, str]:
         found: dict[str, str] = json.loads(vault.open(kept["sealed"], f"notifier/{row['id']}"))
     except SecretUnreadable as error:
         text = error.message.replace(f"notifier/{row['id']}", f"the notifier {row['name']}")
-        raise SecretUnreadable(text, hint=error.hint, details=error.details) from error
+        hint = f"{error.hint} For this notifier: tidemill notifiers {row['kind']} {row['name']} --help"
+        raise SecretUnreadable(text, hint=hint, details=error.details) from error
     return found
 
 

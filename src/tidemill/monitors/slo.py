@@ -96,7 +96,7 @@ def _judge(
     people: Rectifier | None,
 ) -> tuple[str, str]:
     if slo.corrected and people is None:
-        return "inconclusive", "too few answers have been judged by people too"
+        return "inconclusive", "people have judged too few of the answers"
     if long.total < slo.min_events or long_burn is None or p_value is None:
         return "inconclusive", f"{long.total} of at least {slo.min_events} events"
     if long_burn < pair.factor:

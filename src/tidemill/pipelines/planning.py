@@ -87,6 +87,6 @@ _ASKED = {
     "approve": "a person is asked, unless it is there already",
     "deploy": "unless it is served there already",
     "rollout": "unless it is served there already",
-    "watch": "makes or changes what is declared and not there as it says",
+    "watch": "brings what is watched in line with the document",
     "feedback": "looks for new feedback in production",
 }

@@ -136,7 +136,7 @@ def show_status(term: Terminal, found: SloStatus) -> None:
 def _corrected(status: SloStatus) -> str | None:
     found = status.corrected
     if found is None:
-        return "too few have said anything: label 20 answers or more" if status.slo.corrected else None
+        return "too little: 20 or more of the scored answers need a person's score" if status.slo.corrected else None
     said = f"{share(found.share)}  (95%: {share(found.low)} to {share(found.high)})"
     return f"{said}, from {found.labelled} labels; the model passes {found.bias:+.1%}"
 

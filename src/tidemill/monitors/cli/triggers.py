@@ -87,7 +87,7 @@ def show(ctx: typer.Context, name: NameArgument) -> None:
         ("first key", lambda s: _key(s, 0)),
         ("second key", lambda s: _key(s, 1)),
         ("pause until", "cooling_until"),
-        ("this month", lambda s: f"{s.spent_minutes:g} of {s.trigger.monthly_minutes:g} minutes"),
+        ("this month", lambda s: f"{s.spent_minutes:.1f} of {s.trigger.monthly_minutes:g} minutes"),
         ("held by", "held_by"),
     ]
     term.show(Triggers(term.http).status(name), rows)
@@ -110,7 +110,7 @@ def firings(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None,
         ("by", "by"),
         ("started", "pipeline"),
         ("run", "run_id"),
-        ("minutes", "spent_minutes"),
+        ("minutes", lambda f: None if f.spent_minutes is None else f"{f.spent_minutes:.1f}"),
         ("failed", "error"),
         ("reasons", "reasons"),
     ]
