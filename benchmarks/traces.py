@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="Tidemill's home folder, kept; default: a temporary one.")
     parser.add_argument("--no-pin", action="store_true", help="Do not pin server and sender to cores.")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a benchmark that is ended ends its servers
     core = None if arguments.no_pin or (os.cpu_count() or 1) < 2 else 0
     if core is not None:
         os.sched_setaffinity(0, {1})
