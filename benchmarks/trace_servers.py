@@ -44,6 +44,13 @@ class Server:
         self.process = subprocess.Popen(
             self._argv, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self) -> None:
         for _ in range(1800):
             if self.ready():
                 return
