@@ -63,4 +63,4 @@ def ask(stage: Stage) -> None:
 def origin(stage: Stage) -> None:
     """From the answer back to the data."""
     found = stage.dana.governance.lineage(stage.facts["answer"])
-    stage.show(tree(found.node, found.up, "was made from", up=True))
+    stage.show(tree(found.node, found.up, "was made from", up=True, calls={}))

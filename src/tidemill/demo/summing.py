@@ -93,7 +93,7 @@ def _way_back(stage: Stage) -> None:
         release = stage.owner.releases.get(run.release)
         found = stage.owner.governance.lineage(release.id)
         stage.out.print()
-        stage.show(tree(found.node, found.up, "was made from", up=True))
+        stage.show(tree(found.node, found.up, "was made from", up=True, calls={}))
 
 
 def _program() -> str:
