@@ -31,8 +31,8 @@ WORKFLOW = "tidemill.job"
 AGAIN_FROM = "again_from"
 """Key in the output of a step that says from which step a retry goes, when it is the last one recorded."""
 
-RESUME_SECONDS = 0.25
-"""How often to look for jobs taken over from a dead process."""
+RESUME_SECONDS = 1.0
+"""How often to look for jobs taken over from a dead process. Each look is a query, also when nothing is to be done."""
 
 
 class StepLog(Protocol):

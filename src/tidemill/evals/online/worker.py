@@ -22,6 +22,8 @@ from tidemill.traces.types import TraceFilter
 log = logging.getLogger("tidemill.evals.online")
 
 TICK_S = 0.5
+IDLE_S = 2.0
+"""So long between looks while there is no evaluator."""
 PAGE = 200
 """Spans, or corrections, that are judged between two commits."""
 MARK_S = 30.0
@@ -41,6 +43,7 @@ class OnlineEvaluation:
         """Evaluator -> position as written, position read on to, and when it was last written."""
         self._scorers: dict[str, Scorer] = {}
         self._stopping = False
+        self._busy = True
 
     async def start(self) -> None:
         """Take up every evaluator where it stopped."""
@@ -65,7 +68,7 @@ class OnlineEvaluation:
             except Exception:
                 log.exception("a round of online evaluation failed; the next one follows")
                 more = False
-            await asyncio.sleep(0 if more else TICK_S)
+            await asyncio.sleep(0 if more else TICK_S if self._busy else IDLE_S)
 
     def round(self) -> bool:
         """One page for every active evaluator; whether any of them has more to read."""
@@ -73,6 +76,7 @@ class OnlineEvaluation:
             now = utc_now()
             found = [e for e in store.listing(ctx.conn) if e.state == "active"]
             active = [e for e in found if e.resumes_at is None or e.resumes_at <= now]
+        self._busy = bool(found)
         return any([self._turn(evaluator) for evaluator in active])
 
     def _turn(self, evaluator: OnlineEvaluator) -> bool:
