@@ -81,7 +81,10 @@ def test_a_secret_that_was_moved_or_changed_does_not_open(home: Path) -> None:
             kept.open(text, owner)
 
 
-@pytest.mark.parametrize("keys", ["short", f"{OLD},nonsense", OLD[:-5] + "!!!!="])
+# Named, since the keys are drawn anew in every process, and the workers of one run must agree on the names of tests.
+@pytest.mark.parametrize(
+    "keys", ["short", f"{OLD},nonsense", OLD[:-5] + "!!!!="], ids=["short", "second of two", "no base64"]
+)
 def test_what_is_no_key_is_refused_without_showing_it(home: Path, keys: str) -> None:
     with pytest.raises(SecretKeyInvalid, match="not 32 bytes in base64") as caught:
         vault(home, keys)
