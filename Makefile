@@ -1,8 +1,9 @@
 # make demo   the whole loop on this machine: from data to a served model, and from its traces back to data
-# make test   every test, in two processes (WORKERS=4 for more)
+# make test   every test, in three processes (WORKERS=8 for more)
 # make check  format, lint, types and the rules of the house, in under a minute
 PYTHON ?= python3
-WORKERS ?= 2
+# Some of the tests wait rather than compute, so three keep two cores busy.
+WORKERS ?= 3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -23,6 +23,11 @@ from tidemill.core.settings import Settings
 from tidemill.server.app import build_kernel
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: begun last, the whole demo would run on alone when every other worker has ended."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
