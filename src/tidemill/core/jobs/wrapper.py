@@ -38,7 +38,7 @@ def _stamp_from_ps(pid: int) -> str | None:
 
 def write_once(path: Path, content: dict[str, Any]) -> bool:
     """Write a JSON file whole and durably; False, changing nothing, when it exists."""
-    temp = path.with_name(f"{path.name}.{os.getpid()}")
+    temp = path.with_name(f"{path.name}.{os.urandom(4).hex()}")  # two threads may write at the same time
     with temp.open("w") as file:
         json.dump(content, file)
         file.flush()

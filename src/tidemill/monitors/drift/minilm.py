@@ -7,7 +7,7 @@ Texts become unit vectors of 384 numbers; the cosine of two is their likeness in
 import hashlib
 import importlib.metadata
 import json
-import os
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,8 @@ def graph_file(folder: Path) -> Path:
         return path
     weights = _load(files()[0])
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    # A name of its own: two checks of one process may make the file at the same time.
+    fresh = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
         fresh.write_bytes(build(weights))
         fresh.replace(path)
