@@ -71,6 +71,7 @@ class Postgres:
             [
                 str(self.binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1",
                 "-k", "", "-F", "-c", "max_connections=300", "-c", "full_page_writes=off",
+                "-c", "max_wal_size=256MB",
             ],
             user=self.user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -89,6 +90,10 @@ class Postgres:
         name = f"test_{uuid.uuid4().hex}"
         self._admin(f"CREATE DATABASE {name} TEMPLATE template_tidemill")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self._admin(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def _admin(self, statement: str) -> None:
         engine = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
