@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -246,3 +247,17 @@ def test_a_paused_one_stops_at_once_and_the_next_submission_starts_it_again(
     assert compute.cancel("a").state == "cancelled"
     compute.pause("a")
     assert compute.status("a").state == "cancelled"
+
+
+def test_of_threads_that_write_one_note_at_once_one_wins_and_none_fails(tmp_path: Path) -> None:
+    for number in range(50):
+        path, ready = tmp_path / f"{number}.json", threading.Barrier(4)
+
+        def write(path: Path = path, ready: threading.Barrier = ready) -> bool:
+            ready.wait()
+            return wrapper.write_once(path, {"by": threading.get_native_id()})
+
+        with ThreadPoolExecutor(4) as pool:
+            won = [written.result() for written in [pool.submit(write) for _ in range(4)]]
+        assert won.count(True) == 1
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json"}, "nothing is left beside"

@@ -13,7 +13,7 @@ BYTES = 1 << 20
 """A block is closed when its content reaches this."""
 
 _LEVEL = 1
-"""Level 3 saves 20 bytes of a span and costs a third more time."""
+"""Level 3 saves 20 bytes of a span and takes 0.8 µs more for each."""
 _encoder = msgspec.msgpack.Encoder(enc_hook=str)
 _payload = msgspec.msgpack.Decoder(SpanPayload)
 _slots = msgspec.msgpack.Decoder(list[msgspec.Raw])
