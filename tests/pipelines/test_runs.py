@@ -144,7 +144,7 @@ def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: p
 
     class Slow(real):
         def __init__(self, *args: object) -> None:
-            held.wait(5)
+            held.wait(60)
             super().__init__(*args)
 
     monkeypatch.setattr(eval_jobs, "NaiveBayes", Slow)
