@@ -8,6 +8,8 @@ from typer.testing import CliRunner, Result
 
 from tests.evals.conftest import Desk, labelled
 from tidemill.cli import app
+from tidemill.core import lineage
+from tidemill.core.context import OWNER
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Terminal
 from tidemill.evals.cli import app as evals_app
@@ -67,6 +69,20 @@ def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
     assert run("compare", good, bad, *question, "--check").exit_code == 1
     found = json.loads(run("compare", good, bad, "--metric", "accuracy", "--margin", "0.1", as_json=True).output)
     assert found["outcome"] == "fail"
+
+
+def test_a_release_is_shown_by_its_name(run: Run, desk: Desk) -> None:
+    desk.dataset(labelled(12), mapping={"fields": {"text": "text", "label": "label", "cluster": "doc"}})
+    run("sets", "create", "quiz", "questions", "--split", "train")
+    with desk.kernel.work(OWNER) as ctx:
+        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    asked = json.loads(
+        run("run", "quiz", "--release", "rel_abc", "--scorer", ACCURACY, "--no-wait", as_json=True).output
+    )
+    assert asked["release"] == "trec@1"
+    for shown in (run("list").output, run("runs", "show", asked["id"]).output):
+        assert "trec@1" in shown
+        assert "rel_abc" not in shown
 
 
 def test_failures_stand_out(run: Run, desk: Desk) -> None:

@@ -273,6 +273,8 @@ def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk
     second = desk.evals.wait(run("quiz", {"release": "rel_abc"}, [LABELLED]).id, timeout=120)
     assert second.figures is not None
     assert second.figures.cached == 12
+    assert [r.release for r in desk.evals.runs(eval_set="quiz").items] == ["trec@1", "trec@1"]
+    assert second.release == "trec@1"
     seen = desk.outside.requests()
     assert {r["auth"] for r in seen} == {"Bearer own-token"}
     assert [r["body"]["model"] for r in seen] == ["trec@1"] * 12

@@ -1,5 +1,6 @@
 """Deciding about evaluation: what an eval set is, which run may start, what two runs say about each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,7 +155,7 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
         store.lock(ctx.conn, f"eval run {body.key}")
     known = store.run_by_key(ctx.conn, body.key) if body.key is not None else None
     if known is not None:
-        return known
+        return _with_releases(ctx, [known])[0]
     eval_set = get_set(ctx, body.eval_set)
     asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
     for spec in body.scorers:
@@ -180,7 +181,7 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     job = ctx.kernel.jobs.submit(ctx, "evals.run", {"run_id": run.id}, subject=run.id)
     store.update_run(ctx.conn, run.id, job_id=job.id)
     events.emit(ctx, "eval_run.created", run.id, {"eval_set": eval_set.ref, "target": body.target.model_dump()})
-    return run.model_copy(update={"job_id": job.id})
+    return _with_releases(ctx, [run.model_copy(update={"job_id": job.id})])[0]
 
 
 def _check_target(ctx: Context, target: Target) -> None:
@@ -213,13 +214,24 @@ def get_run(ctx: Context, run_id: str) -> EvalRun:
     run = store.run_by_id(ctx.conn, run_id)
     if run is None:
         raise EvalRunNotFound(f"There is no eval run {run_id!r}.", hint="`tidemill evals list` shows what there is.")
-    return run
+    return _with_releases(ctx, [run])[0]
 
 
 def list_runs(ctx: Context, *, eval_set: str | None = None, cursor: str | None, limit: int) -> Page[EvalRun]:
     """Runs, newest first."""
     set_id = get_set(ctx, eval_set).id if eval_set is not None else None
-    return page(store.list_runs(ctx.conn, set_id=set_id, before=cursor, limit=limit + 1), limit)
+    found = store.list_runs(ctx.conn, set_id=set_id, before=cursor, limit=limit + 1)
+    return page(_with_releases(ctx, found), limit)
+
+
+def _with_releases(ctx: Context, runs: Sequence[EvalRun]) -> list[EvalRun]:
+    """The runs with the names of the releases that they ask: a target may be given as a `rel_` id."""
+    asked = {run.id: run.spec.target.release for run in runs if isinstance(run.spec.target, ReleaseTarget)}
+    names = lineage.labels(ctx.conn, [ref for ref in asked.values() if ref.startswith("rel_")])
+    return [
+        run.model_copy(update={"release": names.get(asked[run.id], asked[run.id])}) if run.id in asked else run
+        for run in runs
+    ]
 
 
 def results(

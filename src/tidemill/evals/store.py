@@ -151,7 +151,7 @@ def _set(row: sa.Row[Any]) -> EvalSet:
 
 def insert_run(conn: sa.Connection, run: EvalRun) -> None:
     """Write a new run."""
-    values = run.model_dump(mode="json", exclude={"created_at", "started_at", "finished_at"})
+    values = run.model_dump(mode="json", exclude={"release", "created_at", "started_at", "finished_at"})
     times = {"created_at": run.created_at, "started_at": run.started_at, "finished_at": run.finished_at}
     conn.execute(runs.insert().values(**values, **times, key=run.spec.key))
 

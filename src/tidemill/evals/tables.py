@@ -45,7 +45,7 @@ def target(run: EvalRun) -> str:
     found = run.spec.target
     if isinstance(found, EndpointTarget):
         return f"{found.model} at {found.base_url}"
-    return f"naive bayes on {found.dataset}" if isinstance(found, BaselineTarget) else found.release
+    return f"naive bayes on {found.dataset}" if isinstance(found, BaselineTarget) else run.release or found.release
 
 
 def means(run: EvalRun) -> str | None:

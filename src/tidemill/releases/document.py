@@ -139,7 +139,7 @@ def _result(result: GateResult, facts: Facts) -> str:
 
 def _run(run: EvalRun) -> str:
     target = run.spec.target.model_dump(exclude_none=True, exclude={"kind"})
-    asked = ", ".join(str(v) for v in target.values())
+    asked = run.release or ", ".join(str(v) for v in target.values())
     return f"`{run.id}` on {run.eval_set}, asked {asked}, started {_time(run.created_at)}"
 
 

@@ -256,6 +256,9 @@ def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
 def test_a_release_is_named_or_refused(kernel: Kernel) -> None:
     with kernel.work(OWNER) as ctx:
         lineage.record(ctx, lineage.Node(id="rel_two", kind="release", label="hello@2"))
-    assert create(kernel, filter={"release_id": "hello@2"}).spec.filter.release_id == "rel_two"
+    made = create(kernel, filter={"release_id": "hello@2"})
+    assert (made.release, made.spec.filter.release_id) == ("hello@2", "rel_two")
+    with kernel.look(OWNER) as ctx:
+        assert [one.release for one in service.listing(ctx).items] == ["hello@2"]
     with pytest.raises(ReleaseUnknown, match="hello@3"):
         create(kernel, "other", filter={"release_id": "hello@3"})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill.core import events
+from tidemill.core import events, lineage
 from tidemill.core.context import Context
 from tidemill.core.errors import nearest
 from tidemill.core.facts import Event
@@ -52,7 +52,17 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
     )
     store.insert(ctx.conn, made, "" if body.from_start else traces.position(ctx))
     events.emit(ctx, "online_evaluator.created", made.id, body.model_dump(mode="json", exclude_none=True))
-    return made
+    return _with_releases(ctx, [made])[0]
+
+
+def _with_releases(ctx: Context, found: Sequence[OnlineEvaluator]) -> list[OnlineEvaluator]:
+    """The evaluators with the names of the releases that their filters know by id only."""
+    asked = {one.id: ref for one in found if (ref := one.spec.filter.release_id) is not None}
+    names = lineage.labels(ctx.conn, asked.values())
+    return [
+        one.model_copy(update={"release": names.get(asked[one.id], asked[one.id])}) if one.id in asked else one
+        for one in found
+    ]
 
 
 def _check(ctx: Context, body: OnlineCreate) -> None:
@@ -81,12 +91,12 @@ def get(ctx: Context, name: str) -> OnlineEvaluator:
             f"There is no online evaluator {name!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals online list` shows what there is.",
         )
-    return found
+    return _with_releases(ctx, [found])[0]
 
 
 def listing(ctx: Context) -> Page[OnlineEvaluator]:
     """Every evaluator, by name."""
-    return Page(items=store.listing(ctx.conn))
+    return Page(items=_with_releases(ctx, store.listing(ctx.conn)))
 
 
 def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:

@@ -114,7 +114,7 @@ def take(conn: sa.Connection, waiting_id: str) -> bool:
 
 
 def _values(evaluator: OnlineEvaluator) -> dict[str, Any]:
-    values = evaluator.model_dump(exclude={"spec", "counts", "waiting"})
+    values = evaluator.model_dump(exclude={"spec", "release", "counts", "waiting"})
     spec = evaluator.spec.model_dump(mode="json", exclude_none=True)
     return values | {"spec": spec, "counts": evaluator.counts.model_dump()}
 

@@ -81,6 +81,9 @@ class OnlineEvaluator(Value):
 
     id: str
     name: str
+    release: str | None = Field(
+        default=None, description="The release whose answers alone it scores, as `name@3`; null for any."
+    )
     spec: OnlineCreate
     state: OnlineState
     counts: OnlineCounts

@@ -176,6 +176,9 @@ class EvalRun(Value):
     name: str | None
     eval_set_id: str
     eval_set: str = Field(description="Such as `trec-test@1`.")
+    release: str | None = Field(
+        default=None, description="The release that answers, as `name@3`; null when something else does."
+    )
     spec: RunCreate
     state: RunState
     job_id: str | None
