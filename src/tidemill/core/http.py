@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from tidemill.core.errors import ErrorReply, Failed, Invalid, TidemillError, Unavailable, rebuild
+from tidemill.core.wire import Page
 
 V = TypeVar("V", bound=BaseModel)
 Asgi = Callable[
@@ -61,8 +63,11 @@ class Http:
             self._workers()
 
     def get(self, path: str, kind: type[V], params: dict[str, Any] | None = None) -> V:
-        """GET `path` as a `kind`. Parameters that are None are left out."""
-        return self._typed(self.send("GET", path, params=params), kind)
+        """GET `path` as a `kind`. Parameters that are None are left out. A page knows how to get the next one."""
+        found = self._typed(self.send("GET", path, params=params), kind)
+        if isinstance(found, Page):
+            found.fetched_by(_Listing(self, path, type(found), params or {}))
+        return found
 
     def post(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
         """POST `body` and read the reply as a `kind`."""
@@ -133,6 +138,19 @@ class Http:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Gets the page of a listing at a cursor."""
+
+    http: Http
+    path: str
+    kind: type[Page[Any]]
+    params: dict[str, Any]
+
+    def __call__(self, cursor: str) -> Page[Any]:
+        return self.http.get(self.path, self.kind, {**self.params, "cursor": cursor})
 
 
 def _quoted(path: str) -> str:

@@ -5,10 +5,11 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
 T = TypeVar("T")
 
@@ -36,6 +37,30 @@ class Page(Value, Generic[T]):
     next_cursor: str | None = Field(
         default=None, description="Give it back as `cursor` for the next page; null on the last one."
     )
+    _fetch: "Callable[[str], Page[T]] | None" = PrivateAttr(default=None)
+
+    def fetched_by(self, fetch: "Callable[[str], Page[T]]") -> "Page[T]":
+        """This page, knowing how to get the page at a cursor."""
+        self._fetch = fetch
+        return self
+
+    def __iter__(self) -> Iterator[T]:  # type: ignore[override]  # pydantic's own gives the fields as pairs
+        """Every item from here to the end of the listing; `items` holds those of this page alone.
+
+        The next page, of the same `limit`, is fetched when it is needed:
+
+            for release in client.releases.list(name="hello"):
+                print(release.ref)
+
+        Raises RuntimeError at the end of a page that has a next one but came from no client.
+        """
+        page = self
+        yield from page.items
+        while page.next_cursor is not None:
+            if page._fetch is None:
+                raise RuntimeError("this page came from no client, so the next one cannot be fetched: use `items`")
+            page = page._fetch(page.next_cursor)
+            yield from page.items
 
 
 def _utc(value: datetime) -> datetime:
