@@ -101,3 +101,9 @@ def test_no_tests_and_a_broken_file_of_cases_are_told_apart(home: Path, tmp_path
     found = run(home, folder, "test_cases.py", cases=CASES)
     assert found.returncode in (2, 4)
     assert "cases.jsonl:1: this is no JSON" in found.stdout + found.stderr
+
+
+def test_a_run_without_tests_says_so(home: Path, tmp_path: Path) -> None:
+    done = run(home, tmp_path)
+    assert done.returncode == 5
+    assert "No test was found" in done.stderr

@@ -18,12 +18,12 @@ A feature subclasses these in its `types.py` and gives its own stable `code`. Th
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from tidemill.core.wire import Value
+from tidemill.core.wire import NAME_PATTERN, NAME_RULE, Value
 
 
 class ErrorBody(Value):
@@ -238,5 +238,19 @@ def nearest(word: str, known: list[str], count: int = 3) -> list[str]:
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """The first field that does not fit, and why."""
     found = error.errors()[0]
-    message = found["msg"].removeprefix("Value error, ")
-    return ".".join(str(part) for part in found["loc"]), message
+    return ".".join(str(part) for part in found["loc"]), fault(found)
+
+
+_CHOSEN = frozenset({"literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing"})
+"""Kinds of fault where a text that was typed is a choice or a number, so that it is no secret."""
+
+
+def fault(found: Mapping[str, Any]) -> str:
+    """Why a value does not fit, out of one of pydantic's errors, with the value seen unless it may be a secret."""
+    message: str = found["msg"].removeprefix("Value error, ")
+    seen = found["input"]
+    if found["type"] == "string_pattern_mismatch" and found["ctx"]["pattern"] == NAME_PATTERN:
+        return f"{seen!r} is no name. {NAME_RULE} The first is a letter or a digit"
+    if isinstance(seen, int | float) or (found["type"] in _CHOSEN and isinstance(seen, str)):
+        return f"{message} (seen: {repr(seen)[:80]})"
+    return message

@@ -100,9 +100,9 @@ class Terminal:
             self.out.print(Text(empty, style="dim"))
             return
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for heading, _ in columns:
+        for heading, source in columns:
             # An id that is broken over two lines cannot be copied.
-            table.add_column(heading, overflow="fold", no_wrap=heading == "id")
+            table.add_column(heading, overflow="fold", no_wrap="id" in (heading, source))
         rows = [[cell(_read(item, source)) for _, source in columns] for item in items]
         if shorten is not None:
             _shorten(rows, [heading for heading, _ in columns], shorten, self.out.width)

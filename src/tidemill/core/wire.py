@@ -71,11 +71,12 @@ Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 """A moment in UTC. A time without a zone is refused."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+NAME_RULE = "Lower-case letters, digits, dot, underscore and hyphen; at most 63 characters."
 
 Name = Annotated[
     str,
     StringConstraints(pattern=NAME_PATTERN),
-    Field(description="Lower-case letters, digits, dot, underscore and hyphen; at most 63 characters."),
+    Field(description=NAME_RULE),
 ]
 
 

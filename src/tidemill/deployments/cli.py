@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from tidemill.core.errors import Conflict
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
@@ -111,6 +112,8 @@ def environments(ctx: typer.Context) -> None:
         ("serves", lambda e: serves(e.name)),
     ]
     term.table(found, columns, empty="No environments.")
+    if not live:
+        term.print(Text("Nothing is served yet. Start with: tidemill deploy RELEASE --env dev", style="dim"))
 
 
 @app.command("list")

@@ -6,7 +6,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
-from tidemill.core.errors import BadRequest
+from tidemill.core.errors import BadRequest, first_fault
 from tidemill.core.jobs.cli import follow
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.evals import tables
@@ -48,9 +48,7 @@ def _checked(kind: type[B], values: dict[str, Any]) -> B:
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{where}: {first['msg']}" if where else str(first["msg"])) from error
+        raise BadRequest(": ".join(part for part in first_fault(error) if part)) from error
 
 
 @sets_app.command("create")
@@ -202,7 +200,11 @@ def list_runs(
         ("failed", lambda r: r.figures.failures if r.figures else None),
         ("started", "created_at"),
     ]
-    term.table(found, columns, empty="No runs yet. Start one: tidemill evals run SET --scorer exact --release name@1")
+    empty = (
+        "No runs yet. Make a set: tidemill evals sets create my-test my-data\n"
+        "Then run it: tidemill evals run my-test --scorer exact --release name@1"
+    )
+    term.table(found, columns, empty=f"No run on {eval_set} yet." if eval_set else empty)
 
 
 @runs_app.command("show")

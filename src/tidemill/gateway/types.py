@@ -42,7 +42,12 @@ class UnknownModel(NotFound):
 def unknown_model(name: str, known: list[str]) -> UnknownModel:
     """The error for a name that nothing here answers to, with the names most like it."""
     near = nearest(name, known)
-    hint = f"Did you mean {', '.join(near)}?" if near else "`GET /v1/models` lists what can be asked for."
+    if near:
+        hint = f"Did you mean {', '.join(near)}?"
+    elif known:
+        hint = "`tidemill deployments list` shows what is served; `GET /v1/models` lists all that can be asked for."
+    else:
+        hint = "Nothing can be asked for yet. Serve a release: tidemill deploy RELEASE --env dev"
     return UnknownModel(f"There is no model {name!r}.", hint=hint, param="model", details={"nearest": near})
 
 

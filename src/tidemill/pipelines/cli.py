@@ -15,7 +15,7 @@ from rich.text import Text
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
 from tidemill.pipelines import reading
 from tidemill.pipelines.sdk import Pipelines, Runs
-from tidemill.pipelines.types import Change, PipelineSpec, Plan, RunDetail, RunStep
+from tidemill.pipelines.types import Change, PipelineFileMissing, PipelineSpec, Plan, RunDetail, RunStep
 
 app = typer.Typer(help="Loops as documents: what was applied, and when.", no_args_is_help=True)
 
@@ -154,6 +154,11 @@ def _name(term: Terminal, given: str | None) -> str:
     known = Pipelines(term.http).list(limit=2).items
     if len(known) == 1:
         return known[0].name
+    if not known:
+        raise PipelineFileMissing(
+            f"There is no file {reading.FILE}, and no pipeline was applied.",
+            hint="Write it (examples/tidemill.yaml shows a whole one), then: tidemill apply",
+        )
     raise typer.BadParameter("say which with --pipeline: `tidemill pipelines list` shows all", param_hint="--pipeline")
 
 

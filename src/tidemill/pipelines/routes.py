@@ -19,6 +19,7 @@ from tidemill.pipelines.types import (
     RunDetail,
     RunRetry,
     RunStart,
+    RunState,
     StepSkip,
 )
 
@@ -69,7 +70,7 @@ def start(body: RunStart, door: Entry) -> RunDetail:
 
 @router.get("/pipeline-runs", openapi_extra=role("viewer"))
 def list_runs(
-    door: Entry, pipeline: str | None = None, state: str | None = None, cursor: Cursor = None, limit: Limit = 50
+    door: Entry, pipeline: str | None = None, state: RunState | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Run]:
     """Runs, newest first."""
     return door.look(service.list_runs, pipeline=pipeline, state=state, cursor=cursor, limit=limit)

@@ -44,7 +44,10 @@ def list_(
     """Runs, newest first."""
     term = terminal(ctx)
     found = Runs(term.http).list(pipeline=pipeline, state=state, cursor=cursor, limit=limit)
-    term.table(found, _COLUMNS, empty="No runs yet. Start one: tidemill run")
+    empty = (
+        "No run fits." if pipeline or state else "No runs yet. Write tidemill.yaml, then: tidemill apply, tidemill run"
+    )
+    term.table(found, _COLUMNS, empty=empty)
 
 
 @app.command()

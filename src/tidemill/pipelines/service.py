@@ -27,6 +27,7 @@ from tidemill.pipelines.types import (
     RunNotRetryable,
     RunRetry,
     RunStart,
+    RunState,
     RunStep,
     StepNotFound,
     StepNotSkippable,
@@ -138,7 +139,7 @@ def _detail(ctx: Context, run: Run) -> RunDetail:
 
 
 def list_runs(
-    ctx: Context, *, pipeline: str | None = None, state: str | None = None, cursor: str | None, limit: int
+    ctx: Context, *, pipeline: str | None = None, state: RunState | None = None, cursor: str | None, limit: int
 ) -> Page[Run]:
     """Runs, newest first."""
     if pipeline is not None:

@@ -15,7 +15,7 @@ from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, 
 from tidemill.registry import sdk
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.sdk import Models
-from tidemill.registry.types import Kind, ModelVersion, ParentRef
+from tidemill.registry.types import Kind, ModelFilesMissing, ModelVersion, ParentRef
 
 app = typer.Typer(help="Models, adapters, their versions and aliases.", no_args_is_help=True)
 
@@ -110,6 +110,11 @@ def add(
         if source in PACKAGED and not Path(source).exists():
             version = models.add_packaged(source, name=name, progress=progress)
         else:
+            if not Path(source).exists():
+                raise ModelFilesMissing(
+                    f"There is no file, folder or packaged model {source!r}.",
+                    hint=f"Check the path. Packaged: {', '.join(PACKAGED)}.",
+                )
             if name is None:
                 raise BadRequest(f"{source} needs a name.", hint=f"tidemill models add {source} --name NAME")
             version = models.add(

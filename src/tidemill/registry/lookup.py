@@ -3,6 +3,7 @@
 from tidemill.core.context import Context
 from tidemill.core.errors import nearest
 from tidemill.registry import store
+from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.types import LATEST, InvalidModelReference, Model, ModelNotFound, ModelVersion
 
 
@@ -12,6 +13,8 @@ def get_model(ctx: Context, name: str) -> Model:
     if model is None:
         near = nearest(name, store.all_names(ctx.conn))
         hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill models list` shows what there is."
+        if name in PACKAGED:
+            hint = f"Register the packaged one: tidemill models add {name}"
         raise ModelNotFound(f"There is no model {name!r}.", hint=hint)
     return model
 

@@ -118,7 +118,10 @@ def list_(
 ) -> None:
     """Releases, newest first."""
     term = terminal(ctx)
-    empty = "No releases yet. Make one: tidemill releases create hello --model smollm2"
+    empty = (
+        "No releases yet. Make one: tidemill models add smollm2, then tidemill releases create hello --model smollm2"
+    )
+    empty = f"There is no release {name!r}. `tidemill releases list` shows all." if name else empty
     term.table(Releases(term.http).list(name=name, cursor=cursor, limit=limit), _COLUMNS, empty=empty)
 
 

@@ -7,13 +7,17 @@ from tidemill.core.errors import nearest
 from tidemill.releases import store
 from tidemill.releases.types import Gate, GateNotFound, Release, ReleaseNotFound
 
+FIRST_RELEASE = "There are no releases yet. Make one: tidemill releases create NAME --model MODEL"
+
 
 def get_release(ctx: Context, ref: str) -> Release:
     """The release that `ref` means: `name` (newest), `name@3` or a `rel_` id. Raises ReleaseNotFound."""
     where = _where(ref, "rel_")
     found = store.release_by(ctx.conn, **where) if where is not None else None
     if found is None:
-        hint = _near(ref, store.release_names(ctx.conn), "`tidemill releases list` shows what there is.")
+        names = store.release_names(ctx.conn)
+        otherwise = "`tidemill releases list` shows what there is."
+        hint = _near(ref, names, otherwise if names else FIRST_RELEASE)
         raise ReleaseNotFound(f"There is no release {ref!r}.", hint=hint)
     return found
 

@@ -21,6 +21,7 @@ from tidemill.core.errors import (
     TidemillError,
     TooLarge,
     error_type,
+    fault,
 )
 from tidemill.core.http import Asgi
 from tidemill.core.wire import new_id
@@ -46,9 +47,7 @@ def _validation(error: RequestValidationError) -> TidemillError:
         return BadRequest(f"The body is not JSON: {first['ctx']['error']}.", hint="Send one JSON object.")
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     where = ".".join(path)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "there is no such field"
+    message = "there is no such field" if first["type"] == "extra_forbidden" else fault(first)
     text = f"{where}: {message}." if where else f"{message}."
     shown = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()[:20]]
     return Invalid(text, param=where or None, details={"errors": shown})

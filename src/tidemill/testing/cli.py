@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from tidemill.core.terminal import terminal
 from tidemill.pipelines.types import PytestMissing
 
 PLUGIN = "tidemill.testing.plugin"
+NOTHING_COLLECTED = 5
+"""How pytest exits when it has found no test."""
 
 
 def run_tests(
@@ -34,4 +37,8 @@ def run_tests(
     arguments += ["--junit-xml", str(junit)] if junit is not None else []
     arguments += ["-k", keyword] if keyword is not None else []
     arguments += ["-v"] if verbose else []
-    raise typer.Exit(int(import_module("pytest").main(arguments)))
+    code = int(import_module("pytest").main(arguments))
+    if code == NOTHING_COLLECTED:
+        hint = "No test was found. One that evaluates takes the fixture `tidemill`: docs/guides/pipelines.md."
+        terminal(ctx).err.print(hint, style="yellow")
+    raise typer.Exit(code)

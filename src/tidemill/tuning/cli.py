@@ -173,7 +173,8 @@ def list_(
     term = terminal(ctx)
     wanted: RunState | None = state  # type: ignore[assignment]  # the server says which there are
     found = Tuning(term.http).list(state=wanted, cursor=cursor, limit=limit)
-    term.table(found, _RUN_COLUMNS, empty="No runs yet. Start one: tidemill tune run --model smollm2 --dataset trec@1")
+    empty = "No runs yet. Start one: tidemill tune run --model smollm2 --dataset trec@1"
+    term.table(found, _RUN_COLUMNS, empty=f"No run is {state}." if state else empty)
 
 
 @app.command()

@@ -124,7 +124,9 @@ def list_(
     term = terminal(ctx)
     wanted: JobState | None = state  # type: ignore[assignment]  # the server says which there are
     found = Jobs(term.http).list(kind=kind, state=wanted, subject=subject, cursor=cursor, limit=limit)
-    term.table(found, _COLUMNS, empty="No jobs yet.", shorten="progress")
+    empty = "No jobs yet. Imports, tunings and evaluations are jobs; the first may be: tidemill data import FILE"
+    empty = "No job fits." if kind or state or subject else empty
+    term.table(found, _COLUMNS, empty=empty, shorten="progress")
 
 
 @app.command()

@@ -36,7 +36,8 @@ def list_(
     """Alerts, newest first."""
     term = terminal(ctx)
     found = Alerts(term.http).list(state=state, name=name, cursor=cursor, limit=limit)
-    term.table(found, _COLUMNS, empty="No alerts.")
+    empty = "No alert fits." if state or name else "No alerts. `tidemill monitors list` shows what is watched."
+    term.table(found, _COLUMNS, empty=empty)
 
 
 @app.command()
