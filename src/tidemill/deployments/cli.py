@@ -15,16 +15,16 @@ app = typer.Typer(help="What is served where, now and before.", no_args_is_help=
 
 EnvironmentOption = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
 
-_COLUMNS: list[Column] = [
+_LIVE_COLUMNS: list[Column] = [
     ("deployment", "id"),
-    ("environment", "environment"),
+    ("env", "environment"),
     ("release", "release"),
     ("state", "state"),
     ("kind", lambda d: "forced" if d.forced and d.kind == "deploy" else d.kind),
     ("by", "requested_by"),
     ("live from", "live_at"),
-    ("until", "ended_at"),
 ]
+_COLUMNS: list[Column] = [*_LIVE_COLUMNS, ("until", "ended_at")]
 _ENGINE_COLUMNS: list[Column] = [
     ("serves", "serves"),
     ("state", "state"),
@@ -121,7 +121,7 @@ def listing(ctx: typer.Context, environment: EnvironmentOption = None) -> None:
     """What is live or starting now."""
     term = terminal(ctx)
     found = Deployments(term.http).list(environment=environment, active=True, limit=500)
-    term.table(found, _COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
+    term.table(found, _LIVE_COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
 
 
 @app.command()
