@@ -43,7 +43,7 @@ def days(tmp_path: Path) -> Iterator[SqliteDays]:
 
 
 def test_the_log_is_copied_and_begun_again(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "PAGES", 200)
+    monkeypatch.setattr(checkpoints, "PAGES", 40)
     log = Path(f"{days.path(DAY)}-wal")
     sizes = []
     for number in range(40):
@@ -65,7 +65,7 @@ def test_a_thread_copies_the_log_into_the_file(days: SqliteDays, monkeypatch: py
 
 
 def test_a_reader_holds_the_log_but_not_the_writer(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "PAGES", 100)
+    monkeypatch.setattr(checkpoints, "PAGES", 20)
     fill(days, 0)
     with days.look(DAY) as look:
         assert look is not None

@@ -6,7 +6,7 @@ from operator import attrgetter, itemgetter
 import zstandard
 
 from tidemill.traces.sketch import decode, encode, merge
-from tidemill.traces.store import blocks, words
+from tidemill.traces.store import blocks, keys, words
 from tidemill.traces.store.days import Change, Row
 from tidemill.traces.store.rollups import Counted, Place, Sums, Tally
 from tidemill.traces.store.schema import INTERNED, ROLLUP_COLUMNS, SPAN_COLUMNS, SUMS, TRACE_COLUMNS
@@ -30,6 +30,7 @@ _INSERT_ROLLUP = (
     + ", last_us = CASE WHEN rollups.last_us > excluded.last_us THEN rollups.last_us ELSE excluded.last_us END"
     + ", sketch = excluded.sketch, trace_sketch = excluded.trace_sketch"
 )
+_REPLY = SPAN_COLUMNS.index("response_id")
 _UPDATE_TRACE = f"UPDATE traces SET {', '.join(f'{name} = ?' for name in TRACE_COLUMNS[2:])} WHERE id = ?"
 
 
@@ -49,13 +50,24 @@ class Batch:
     def store(self, records: Sequence[SpanRecord]) -> int:
         """Write the spans that are not there yet, with all that is kept beside them; returns how many."""
         records = _distinct(records)
-        traces = self._traces(records)
+        told = [_texts(record) for record in records]
+        tidy = {text: clean(text) for text in set().union(*told) if text is not None}
+        candidates = keys.Candidates(
+            self._change,
+            traces={record.trace_id for record in records},
+            replies=_replies(records),
+            strings=self._strings.unknown(set(tidy.values())),
+        )
+        traces = self._traces(candidates.of(keys.TRACE), {record.trace_id for record in records})
         fresh = self._fresh(records, traces)
         if not fresh:
             return 0
-        told = [_texts(record) for record in fresh]
-        numbers = self._learn(told)
-        counted = self._counted(fresh)
+        if len(fresh) < len(records):
+            told = [_texts(record) for record in fresh]
+            kept = set().union(*told)
+            tidy = {text: clean for text, clean in tidy.items() if text in kept}
+        numbers = self._learn(tidy, candidates.of(keys.STRING))
+        counted = self._counted(fresh, candidates.of(keys.REPLY))
         first = self._next("spans")
         placed = self._blocks(fresh, first)
         self._new_traces(fresh, traces)
@@ -73,6 +85,7 @@ class Batch:
         self._change.insert("spans", SPAN_COLUMNS, rows)
         self._write_traces(traces)
         self._add_up(tally.places())
+        self._learnt(traces, rows)
         return len(fresh)
 
     def keep(self) -> None:
@@ -82,15 +95,17 @@ class Batch:
     def _next(self, table: str) -> int:
         return int(self._change.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0][0])
 
-    def _traces(self, records: Sequence[SpanRecord]) -> dict[bytes, TraceRow]:
-        """The traces of these spans that are there already."""
+    def _traces(self, candidates: Sequence[int], wanted: set[bytes]) -> dict[bytes, TraceRow]:
+        """The traces that are there already."""
         found: dict[bytes, TraceRow] = {}
-        for chunk in chunks(list({record.trace_id for record in records})):
+        for chunk in chunks(candidates):
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE trace IN ({marks})"
+            sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE id IN ({marks})"
             for row in self._change.rows(sql, chunk):
                 trace = TraceRow(row[0], bytes(row[1]), *row[2:])
-                found[trace.trace] = trace
+                if trace.trace in wanted:
+                    trace.found_by = trace.user_id, trace.session_id
+                    found[trace.trace] = trace
         return found
 
     def _fresh(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> list[SpanRecord]:
@@ -108,27 +123,25 @@ class Batch:
             r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in there
         ]
 
-    def _learn(self, told: Sequence[tuple[str | None, ...]]) -> dict[str | None, int | None]:
+    def _learn(self, tidy: dict[str, str], candidates: Sequence[int]) -> dict[str | None, int | None]:
         """The numbers of all these short strings, None's among them."""
-        texts = {text for text in set().union(*told) if text is not None}
-        tidy = {text: clean(text) for text in texts}
-        known = self._strings.numbers(set(tidy.values()))
+        known = self._strings.numbers(set(tidy.values()), candidates)
         return {None: None} | {text: known[kept] for text, kept in tidy.items()}
 
-    def _counted(self, records: Sequence[SpanRecord]) -> list[bool]:
+    def _counted(self, records: Sequence[SpanRecord], candidates: Sequence[int]) -> list[bool]:
         """Which are model calls to count. A reply that the gateway and the application both report counts once."""
-        ids = [r.response_id for r in records if r.response_id is not None and r.kind in MODEL_CALLS]
         seen: set[str] = set()
-        for chunk in chunks(ids):
+        for chunk in chunks(candidates):
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT response_id FROM spans WHERE counted = 1 AND response_id IN ({marks})"
+            sql = f"SELECT response_id FROM spans WHERE counted = 1 AND id IN ({marks})"
             seen.update(row[0] for row in self._change.rows(sql, chunk))
         found = []
         for record in records:
             call = record.kind in MODEL_CALLS
             if call and record.response_id is not None:
-                call = record.response_id not in seen
-                seen.add(record.response_id)
+                reply = clean(record.response_id)
+                call = reply not in seen
+                seen.add(reply)
             found.append(call)
         return found
 
@@ -179,6 +192,26 @@ class Batch:
                 sums.sketch = merge(decode(sketch), sums.sketch)
                 sums.trace_sketch = merge(decode(trace_sketch), sums.trace_sketch)
         self._change.many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])
+
+    def _learnt(self, traces: dict[bytes, TraceRow], rows: Sequence[Row]) -> None:
+        """What the new rows are found by."""
+        learnt = keys.Learnt()
+        made = [trace for trace in traces.values() if trace.is_new]
+        learnt.add(keys.of_traces([trace.trace for trace in made]), [trace.id for trace in made])
+        for kind, at in ((keys.USER, 0), (keys.SESSION, 1)):
+            told = {trace.id: (trace.user_id, trace.session_id)[at] for trace in traces.values()}
+            before = {trace.id: trace.found_by[at] for trace in traces.values()}
+            fresh = {number: name for number, name in told.items() if name is not None and name != before[number]}
+            learnt.add(keys.of_numbers(kind, fresh.values()), fresh)
+        replies = {row[0]: row[_REPLY] for row in rows if row[_REPLY] is not None}
+        learnt.add(keys.of_texts(keys.REPLY, replies.values()), replies)
+        learnt.add(keys.of_texts(keys.STRING, self._strings.made), self._strings.made.values())
+        learnt.write(self._change)
+
+
+def _replies(records: Sequence[SpanRecord]) -> list[str]:
+    """The ids of replies that must be counted once."""
+    return [clean(r.response_id) for r in records if r.response_id is not None and r.kind in MODEL_CALLS]
 
 
 def _distinct(records: Sequence[SpanRecord]) -> list[SpanRecord]:

@@ -14,9 +14,9 @@ import apsw
 
 log = logging.getLogger("tidemill.traces")
 
-PAGES = 8000
-"""So long a log is copied."""
-LONGEST = 64_000
+PAGES = 1000
+"""So long a log is copied: a short one, since what is copied takes time from the spans that come meanwhile."""
+LONGEST = 32_000
 """A log of so many pages is not let grow: the writer waits until it is copied."""
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from tidemill.traces.store.runs import Directories
 
 Row = tuple[Any, ...]
 
@@ -12,6 +15,7 @@ class Look(Protocol):
     """One snapshot of one day. SQL is written once, with `?` for a value and the tables of `schema`."""
 
     day: date
+    directories: "Directories"
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""

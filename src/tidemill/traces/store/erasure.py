@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from tidemill.traces.sketch import bucket, encode
-from tidemill.traces.store import blocks, words
+from tidemill.traces.store import blocks, keys, words
 from tidemill.traces.store.days import Change, Look
 from tidemill.traces.store.postgres import PostgresDays
 from tidemill.traces.store.rollups import BY_MINUTE, HOUR, MINUTE, SKETCHED, Place, Sums
 from tidemill.traces.store.schema import INTERNED, ROLLUP_COLUMNS, SPAN_COLUMNS, SUMS
 from tidemill.traces.store.sqlite import BUSY_MS, SqliteDays, translated
-from tidemill.traces.store.strings import chunks, number_of
+from tidemill.traces.store.strings import chunks
 from tidemill.traces.types import SpanPayload, SpanRecord, TracesUnavailable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def replies_of(store: "TraceStore", traces: Wanted) -> set[str]:
 
 
 def _told(look: Look, users: Sequence[str]) -> Wanted:
-    numbers = [number for user in users if (number := number_of(look, user)) is not None]
+    numbers = [number for user in users if (number := keys.number_of(look, user)) is not None]
     found: Wanted = set()
     for number in numbers:
         sql = "SELECT trace FROM traces WHERE user_id = ? OR id IN (SELECT trace FROM spans WHERE user_id = ?)"
@@ -76,8 +76,14 @@ def _reporting(store: "TraceStore", day: date, replies: Iterable[str]) -> Wanted
     with store.days.look(day) as look:
         if look is None:
             return set()
-        sql = "SELECT DISTINCT t.trace FROM spans s JOIN traces t ON t.id = s.trace WHERE s.response_id IN ({})"
-        return {bytes(row[0]) for marks, part in _parts(sorted(replies)) for row in look.rows(sql.format(marks), part)}
+        sql = """SELECT DISTINCT t.trace FROM spans s JOIN traces t ON t.id = s.trace
+            WHERE s.id IN ({}) AND s.response_id IN ({})"""
+        return {
+            bytes(row[0])
+            for marks, part in _parts(sorted(replies))
+            if (numbers := keys.replies(look, part))
+            for row in look.rows(sql.format(keys.literal(numbers), marks), part)
+        }
 
 
 def _parts(values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -85,12 +91,7 @@ def _parts(values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
 
 
 def _numbers(look: Look, traces: Wanted) -> list[int]:
-    rows = (
-        row
-        for marks, part in _parts(sorted(traces))
-        for row in look.rows(f"SELECT id FROM traces WHERE trace IN ({marks})", part)
-    )
-    return sorted(row[0] for row in rows)
+    return sorted(keys.traces(look, traces).values())
 
 
 def count(store: "TraceStore", traces: Wanted) -> dict[date, int]:
@@ -147,6 +148,7 @@ class _Day:
         self._words()
         self._count_anew(hours)
         self._rename({number for row in rows for number in row[3:]} | {number for row in named for number in row})
+        keys.write_anew(self._change)
         return len(rows)
 
     def _of(self, table: str, columns: Sequence[str], key: str, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
@@ -223,6 +225,7 @@ class _Day:
                 texts = [words.text(record) for record in self._records(blocks.Block(data), spans)]
                 rows = [(span, text) for (span, *_), text in zip(spans.values(), texts, strict=True)]
                 self._change.many("INSERT INTO search (rowid, body) VALUES (?, ?)", rows)
+        self._change.rows("INSERT INTO search(search) VALUES ('optimize')")
 
     def _count_anew(self, hours: set[int]) -> None:
         """The sums of some hours, from the spans that are there."""
@@ -291,7 +294,7 @@ def _write_anew(store: "TraceStore", day: date) -> None:
         _vacuum(store.days, day)
     elif isinstance(store.days, PostgresDays):
         with store.days.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            for table in ("spans", "traces", "blocks", "strings", "rollups"):
+            for table in ("spans", "traces", "blocks", "strings", "rollups", "runs", "parts"):
                 conn.exec_driver_sql(f"VACUUM (FULL) traces_{day:%Y%m%d}.{table}")
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from tidemill.traces.store import keys
 from tidemill.traces.store.batch import KIND, STATUS
 from tidemill.traces.store.days import Look
-from tidemill.traces.store.strings import number_of
 from tidemill.traces.types import TraceFilter
 
 _STRINGS = (
@@ -22,7 +22,7 @@ _STRINGS = (
     "key_id",
     "finish_reason",
 )
-_OF_TRACE = {"user": "user_id", "session": "session_id"}
+_OF_TRACE = {"user": ("user_id", keys.of_user), "session": ("session_id", keys.of_session)}
 """A user and a session belong to a whole trace, whichever span tells them."""
 
 
@@ -59,19 +59,24 @@ class Condition:
         if where.max_ms is not None:
             self._add("duration_us <= ?", round(where.max_ms * 1000))
         for name in _STRINGS:
-            self._named(look, getattr(where, name), name, self.parts, self.values)
+            value = getattr(where, name)
+            if value is not None:
+                number = keys.number_of(look, value)
+                self.impossible = self.impossible or number is None
+                self._add(f"{name} = ?", number)
 
     def _of_trace(self, look: Look, where: TraceFilter) -> None:
-        for name, column in _OF_TRACE.items():
-            self._named(look, getattr(where, name), column, self.trace_parts, self.trace_values)
-
-    def _named(self, look: Look, value: str | None, column: str, parts: list[str], values: list[Any]) -> None:
-        if value is None:
-            return
-        number = number_of(look, value)
-        self.impossible = self.impossible or number is None
-        parts.append(f"{column} = ?")
-        values.append(number)
+        for name, (column, found) in _OF_TRACE.items():
+            value = getattr(where, name)
+            if value is None:
+                continue
+            number = keys.number_of(look, value)
+            numbers = found(look, number) if number is not None else []
+            self.impossible = self.impossible or not numbers
+            self.trace_parts.append(f"{column} = ?")
+            self.trace_values.append(number)
+            if 0 < len(numbers) <= keys.MOST:
+                self.trace_parts.append(f"id IN ({keys.literal(numbers)})")
 
     def _add(self, part: str, value: Any) -> None:
         self.parts.append(part)

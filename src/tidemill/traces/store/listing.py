@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tidemill.traces.store import hits
+from tidemill.traces.store import hits, keys
 from tidemill.traces.store.days import Look, Row
 from tidemill.traces.store.filters import Condition, asks_of_spans, microseconds
 from tidemill.traces.store.hits import AT, COLUMNS
@@ -143,9 +143,10 @@ def of_day(store: "TraceStore", trace_id: str, day: date) -> TraceSummary | None
     with store.days.look(day) as look:
         if look is None:
             return None
-        rows = look.rows(f"SELECT {COLUMNS} FROM traces t WHERE t.trace = ?", (bytes.fromhex(trace_id),))
-        if not rows:
+        numbers = keys.traces(look, [bytes.fromhex(trace_id)])
+        if not numbers:
             return None
+        rows = look.rows(f"SELECT {COLUMNS} FROM traces t WHERE t.id = ?", tuple(numbers.values()))
         reader = Reader(look, store.texts(day))
         reader.learn([rows[0][AT[name]] for name in _NAMES])
         return summary(reader, rows[0])

@@ -1,5 +1,6 @@
 """Days as schemas of a PostgreSQL database: `traces_20261121`. Rows come by COPY; retention is a schema dropped."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -11,11 +12,14 @@ import sqlalchemy as sa
 from psycopg import sql as names
 
 from tidemill.core.errors import TidemillError
-from tidemill.traces.store import words
+from tidemill.traces.store import keys, words
 from tidemill.traces.store.blocks import Block
 from tidemill.traces.store.days import Row
-from tidemill.traces.store.schema import POSTGRES
+from tidemill.traces.store.runs import Directories
+from tidemill.traces.store.schema import OLD_INDEXES, POSTGRES, RUNS_POSTGRES, VERSION
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
+
+log = logging.getLogger("tidemill.traces")
 
 LOCK = 848_418
 """Two-part advisory locks with this number let one process write to a day at a time."""
@@ -37,9 +41,12 @@ def _marked(sql: str) -> str:
 class PostgresLook:
     """A snapshot of one schema."""
 
-    def __init__(self, day: date, connection: "psycopg.Connection[Any]", searchable: bool) -> None:
+    def __init__(
+        self, day: date, connection: "psycopg.Connection[Any]", directories: Directories, *, searchable: bool
+    ) -> None:
         self.day = day
         self.connection = connection
+        self.directories = directories
         self.searchable = searchable
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -109,7 +116,8 @@ class PostgresDays:
     def __init__(self, engine: sa.Engine, *, searchable: bool) -> None:
         self.engine = engine
         self.searchable = searchable
-        self._known: set[date] = set()
+        self._directories = Directories()
+        self._current: set[date] = set()
 
     @contextmanager
     def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
@@ -141,14 +149,31 @@ class PostgresDays:
     @contextmanager
     def look(self, day: date) -> Iterator[PostgresLook | None]:
         """A snapshot of a day; None when there is no such schema."""
+        if day not in self._current:
+            self._renew(day)
         with self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._name(day),))
-            if there.fetchone() is None:
+            if self._layout(connection, day) is None:
                 yield None
                 return
             self._enter(connection, day)
-            yield PostgresLook(day, connection, self.searchable)
+            yield PostgresLook(day, connection, self._directories, searchable=self.searchable)
+
+    def _layout(self, connection: "psycopg.Connection[Any]", day: date) -> int | None:
+        """The layout of a day; None when there is no such schema."""
+        sql = """SELECT CASE WHEN to_regclass(%s) IS NULL THEN 1 ELSE 2 END FROM pg_namespace WHERE nspname = %s"""
+        found = connection.execute(sql, (f"{self._name(day)}.runs", self._name(day))).fetchone()
+        return int(found[0]) if found is not None else None
+
+    def _renew(self, day: date) -> None:
+        """Bring a day that an older version stored to the layout of this one."""
+        with self._connected() as connection, connection.transaction():
+            layout = self._layout(connection, day)
+        if layout is not None and layout < VERSION:
+            with self.change(day):
+                pass
+        if layout is not None:
+            self._current.add(day)
 
     def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(self._name(day))))
@@ -159,15 +184,22 @@ class PostgresDays:
         with self._connected() as connection, connection.transaction():
             # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
-            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._name(day),))
-            fresh = there.fetchone() is None
-            if fresh:
+            layout = self._layout(connection, day)
+            if layout is None:
                 connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(self._name(day))))
             self._enter(connection, day)
-            if fresh:
+            look = PostgresLook(day, connection, self._directories, searchable=self.searchable)
+            if layout is None:
                 for statement in POSTGRES:
                     connection.execute(statement)
-            yield PostgresLook(day, connection, self.searchable)
+            elif layout < VERSION:
+                log.info("the traces of %s are brought from layout %d to %d", day, layout, VERSION)
+                for name in OLD_INDEXES:
+                    connection.execute(names.SQL("DROP INDEX {}").format(names.Identifier(name)))
+                for statement in RUNS_POSTGRES:
+                    connection.execute(statement)
+                keys.write_anew(look)
+            yield look
 
     def erase(self, day: date) -> int:
         """Drop the schema of a day."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from tidemill.traces.store import keys
 from tidemill.traces.store.spans import Reader
 from tidemill.traces.store.strings import chunks
 from tidemill.traces.types import SpanDetail
@@ -41,8 +42,12 @@ def found(store: "TraceStore", response_ids: Sequence[str], *, payload: bool) ->
                 continue
             reader = Reader(look, store.texts(day))
             for part in chunks(sorted(left)):
+                numbers = keys.replies(look, part)
+                if not numbers:
+                    continue
                 marks = ",".join("?" * len(part))
-                condition = f"WHERE s.response_id IN ({marks}) ORDER BY s.counted, s.id DESC"
+                condition = f"""WHERE s.id IN ({keys.literal(numbers)}) AND s.response_id IN ({marks})
+                    ORDER BY s.counted, s.id DESC"""
                 here = reader.query(condition, part, payload=payload)
                 spans |= {span.response_id: span for span in here if span.response_id is not None}
         left -= set(spans)

@@ -1,7 +1,7 @@
 """The tables of one day. They are written for SQLite; PostgreSQL has the same in a schema of the day's own."""
 
-VERSION = 1
-"""Of the layout; kept in each file."""
+VERSION = 2
+"""Of the layout; kept in each file. A day of an older layout is brought to this one when it is first asked for."""
 
 INTERNED = (
     "name",
@@ -84,17 +84,22 @@ SUMS = (
 
 ROLLUP_COLUMNS = ("grain", "level", "t", "key", *SUMS, "first_us", "last_us", "sketch", "trace_sketch")
 
+RUNS = (
+    """CREATE TABLE runs (id INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, level INTEGER NOT NULL, size INTEGER NOT NULL,
+        firsts BLOB NOT NULL)""",
+    "CREATE TABLE parts (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+)
+"""What rows are found by that comes in no order: see the module `runs`."""
+
 TABLES = (
-    "CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
     """CREATE TABLE traces (
-        id INTEGER PRIMARY KEY, trace BLOB NOT NULL UNIQUE, start_us INTEGER NOT NULL, end_us INTEGER NOT NULL,
+        id INTEGER PRIMARY KEY, trace BLOB NOT NULL, start_us INTEGER NOT NULL, end_us INTEGER NOT NULL,
         root INTEGER, status INTEGER NOT NULL, spans INTEGER NOT NULL, errors INTEGER NOT NULL,
         input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL,
         name INTEGER NOT NULL, service INTEGER, model INTEGER, release_id INTEGER, environment INTEGER,
         user_id INTEGER, session_id INTEGER, input TEXT, output TEXT)""",
     "CREATE INDEX traces_start ON traces (start_us)",
-    "CREATE INDEX traces_session ON traces (session_id, start_us) WHERE session_id IS NOT NULL",
-    "CREATE INDEX traces_user ON traces (user_id, start_us) WHERE user_id IS NOT NULL",
     """CREATE TABLE spans (
         id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span INTEGER NOT NULL, parent INTEGER,
         kind INTEGER NOT NULL, status INTEGER NOT NULL, start_us INTEGER NOT NULL, duration_us INTEGER NOT NULL,
@@ -106,21 +111,29 @@ TABLES = (
     "CREATE UNIQUE INDEX spans_ids ON spans (trace, span)",
     "CREATE INDEX spans_start ON spans (start_us)",
     "CREATE INDEX spans_failed ON spans (start_us) WHERE status = 2",
-    "CREATE INDEX spans_response ON spans (response_id) WHERE response_id IS NOT NULL",
     """CREATE TABLE rollups (
         grain INTEGER NOT NULL, level INTEGER NOT NULL, t INTEGER NOT NULL, key INTEGER NOT NULL,
         spans INTEGER NOT NULL, traces INTEGER NOT NULL, trace_errors INTEGER NOT NULL, calls INTEGER NOT NULL,
         errors INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
         first_us INTEGER NOT NULL, last_us INTEGER NOT NULL, sketch BLOB, trace_sketch BLOB,
         PRIMARY KEY (grain, level, t, key)) WITHOUT ROWID""",
+    *RUNS,
+)
+
+OLD_INDEXES = ("traces_session", "traces_user", "spans_response")
+"""What layout 1 had in the place of RUNS. It sorted strings and traces besides, which stays and does no harm."""
+
+WORDS_MERGED = (
+    # Runs of words are put together eight at a time, and by each commit a little: FTS5 itself would do it all at once.
+    "INSERT INTO search (search, rank) VALUES ('automerge', 0)",
+    "INSERT INTO search (search, rank) VALUES ('usermerge', 8)",
 )
 
 SQLITE = (
     *TABLES,
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE VIRTUAL TABLE search USING fts5(body, content='', detail=none, columnsize=0)",
-    # Runs of words are put together eight at a time rather than four: they are written again less often.
-    "INSERT INTO search (search, rank) VALUES ('automerge', 8)",
+    *WORDS_MERGED,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -136,6 +149,7 @@ def _for_postgres(statement: str) -> str:
     return statement
 
 
+RUNS_POSTGRES = tuple(_for_postgres(statement) for statement in RUNS)
 POSTGRES = (
     *(_for_postgres(statement) for statement in TABLES),
     # Words by block and not by span: an index over the words of every span costs 3.6 KB a span, this one some 30 bytes.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tidemill.traces.sketch import Sketch, decode, percentiles
 from tidemill.traces.store.days import Look
 from tidemill.traces.store.filters import microseconds
+from tidemill.traces.store.keys import MOST, literal, number_of, of_session, of_user, strings
 from tidemill.traces.store.listing import days_within
 from tidemill.traces.store.rollups import HOUR, LEVELS, MINUTE, Sums
 from tidemill.traces.store.schema import SUMS
 from tidemill.traces.store.spans import moment
-from tidemill.traces.store.strings import chunks, number_of, texts_of
+from tidemill.traces.store.strings import chunks, texts_of
 from tidemill.traces.types import Caller, Grain, Measure, SeriesPoint, TraceFilter
 
 if TYPE_CHECKING:
@@ -225,7 +226,11 @@ def _of_user(look: Look, user: str | None) -> tuple[str, list[int]]:
     if user is None:
         return "", []
     number = number_of(look, user)
-    return " AND key IN (SELECT session_id FROM traces WHERE user_id = ?)", [-1 if number is None else number]
+    numbers = of_user(look, number) if number is not None else []
+    if number is None or not numbers:
+        return " AND 1 = 0", []
+    few = f" AND id IN ({literal(numbers)})" if len(numbers) <= MOST else ""
+    return f" AND key IN (SELECT session_id FROM traces WHERE user_id = ?{few})", [number]
 
 
 def _whole(store: "TraceStore", names: set[str], where: TraceFilter, day: date) -> dict[str, Sums]:
@@ -237,13 +242,10 @@ def _whole(store: "TraceStore", names: set[str], where: TraceFilter, day: date) 
         with store.days.look(other) as look:
             if look is None:
                 continue
-            numbers: dict[int, str] = {}
-            for chunk in chunks(sorted(names)):
-                marks = ",".join("?" * len(chunk))
-                numbers.update(look.rows(f"SELECT id, text FROM strings WHERE text IN ({marks})", chunk))
+            numbers = {number: name for name, number in strings(look, names).items()}
             hours = list(_hours_of(other, where, None))
-            for keys in chunks(list(numbers)) if hours else ():
-                for key, *sums in look.rows(*_session_sums(keys, hours)):
+            for part in chunks(list(numbers)) if hours else ():
+                for key, *sums in look.rows(*_session_sums(part, hours)):
                     found.setdefault(numbers[key], Sums()).add(_plain(sums))
     return found
 
@@ -267,10 +269,11 @@ def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, 
         with store.days.look(day) as look:
             if look is None:
                 continue
-            for chunk in chunks(sessions):
-                sql = f"""SELECT DISTINCT n.text, u.text FROM traces t JOIN strings n ON n.id = t.session_id
-                    JOIN strings u ON u.id = t.user_id WHERE n.text IN ({",".join("?" * len(chunk))})"""
-                owners.update(look.rows(sql, chunk))
+            for name, number in strings(look, sessions).items():
+                numbers = literal(of_session(look, number)) or "0"
+                sql = f"""SELECT u.text FROM traces t JOIN strings u ON u.id = t.user_id
+                    WHERE t.id IN ({numbers}) AND t.session_id = ? LIMIT 1"""
+                owners.update((name, user) for (user,) in look.rows(sql, (number,)))
     return owners
 
 

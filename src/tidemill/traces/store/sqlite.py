@@ -1,5 +1,6 @@
 """Days as SQLite files: `traces/2026-11-21.db` in the home folder. Retention is a file removed."""
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,17 +11,22 @@ from typing import Any
 import apsw
 
 from tidemill.core.errors import TidemillError
-from tidemill.traces.store import words
+from tidemill.traces.store import keys, words
 from tidemill.traces.store.checkpoints import Writer
 from tidemill.traces.store.days import Row
-from tidemill.traces.store.schema import SQLITE
+from tidemill.traces.store.runs import Directories
+from tidemill.traces.store.schema import OLD_INDEXES, RUNS, SQLITE, VERSION, WORDS_MERGED
 from tidemill.traces.types import TracesFull, TracesUnavailable
+
+log = logging.getLogger("tidemill.traces")
 
 BUSY_MS = 15_000
 IDLE_READERS = 4
 """Connections for reading that stay open for each day."""
 OPEN_DAYS = 3
 """Days that stay open for writing: today, and where late spans go."""
+MERGED, MERGED_FOR = 16, 8
+"""Pages of words that each commit merges at least, and one more for so many spans."""
 NEAR = 400
 """Reading so many more words costs as much as looking up one more span."""
 
@@ -36,10 +42,12 @@ def translated(error: apsw.Error | OSError) -> TidemillError:
 class SqliteLook:
     """A snapshot of one file."""
 
-    def __init__(self, day: date, connection: apsw.Connection, searchable: bool) -> None:
+    def __init__(self, day: date, connection: apsw.Connection, directories: Directories, *, searchable: bool) -> None:
         self.day = day
         self.connection = connection
+        self.directories = directories
         self.searchable = searchable
+        self._indexed = 0
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
@@ -75,6 +83,13 @@ class SqliteLook:
         self.connection.execute("INSERT INTO blocks (id, data) VALUES (?, ?)", (number, data))
         if self.searchable:
             self.connection.executemany("INSERT INTO search (rowid, body) VALUES (?, ?)", texts)
+            self._indexed += len(texts)
+
+    def merge_words(self) -> None:
+        """Put some of the runs of words together, as many pages as keeps up with what this transaction added."""
+        if self._indexed:
+            pages = MERGED + self._indexed // MERGED_FOR
+            self.connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
 
 
 class SqliteDays:
@@ -83,6 +98,7 @@ class SqliteDays:
     def __init__(self, folder: Path, *, searchable: bool) -> None:
         self.folder = folder
         self.searchable = searchable
+        self._directories = Directories()
         self._readers: dict[date, list[apsw.Connection]] = {}
         self._writers: dict[date, Writer] = {}
         self._lock = threading.Lock()
@@ -108,7 +124,7 @@ class SqliteDays:
             return
         try:
             connection.execute("BEGIN")
-            yield SqliteLook(day, connection, self.searchable)
+            yield SqliteLook(day, connection, self._directories, searchable=self.searchable)
             connection.execute("ROLLBACK")
         except apsw.Error as error:
             connection.close(True)
@@ -134,9 +150,15 @@ class SqliteDays:
             connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
             connection.set_busy_timeout(BUSY_MS)
             connection.execute("PRAGMA query_only=1; PRAGMA mmap_size=4294967296; PRAGMA temp_store=MEMORY")
-            if not connection.pragma("user_version"):
+            version = connection.pragma("user_version")
+            if not version:
                 connection.close(True)  # it is just being made
                 return None
+            if version < VERSION:
+                connection.close(True)
+                with self.change(day):
+                    pass
+                return self._reader(day)
         except apsw.CantOpenError:
             return None
         except apsw.Error as error:
@@ -150,7 +172,9 @@ class SqliteDays:
             try:
                 writer = self._writer(day)
                 writer.connection.execute("BEGIN IMMEDIATE")
-                yield SqliteLook(day, writer.connection, self.searchable)
+                look = SqliteLook(day, writer.connection, self._directories, searchable=self.searchable)
+                yield look
+                look.merge_words()
                 writer.connection.execute("COMMIT")
                 writer.look()
             except (apsw.Error, OSError) as error:
@@ -177,24 +201,34 @@ class SqliteDays:
         connection = apsw.Connection(str(self.path(day)))
         try:
             connection.set_busy_timeout(BUSY_MS)
-            # Ids come in no order: each new one touches a page of its own in an index, so pages are small.
-            connection.execute("PRAGMA page_size=4096")
+            connection.execute("PRAGMA page_size=8192")
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: what was answered with 200 survives a power cut, not only a killed process.
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY")
-            if not connection.pragma("user_version"):
-                self._lay_out(connection)
+            if connection.pragma("user_version") != VERSION:
+                self._lay_out(day, connection)
         except BaseException:
             connection.close(True)
             raise
         return Writer(self.path(day), connection)
 
-    def _lay_out(self, connection: apsw.Connection) -> None:
+    def _lay_out(self, day: date, connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        if not connection.pragma("user_version"):
+        version = connection.pragma("user_version")
+        if version > VERSION:
+            text = f"The traces of {day} were stored by a newer version: layout {version}, this one knows {VERSION}."
+            raise TracesUnavailable(text, hint="Start the newer version again.")
+        if not version:
             for statement in SQLITE:
                 connection.execute(statement)
+        elif version < VERSION:
+            log.info("the traces of %s are brought from layout %d to %d", day, version, VERSION)
+            for name in OLD_INDEXES:
+                connection.execute(f"DROP INDEX {name}")
+            for statement in (*RUNS, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}"):
+                connection.execute(statement)
+            keys.write_anew(SqliteLook(day, connection, self._directories, searchable=self.searchable))
         connection.execute("COMMIT")
 
     def _abandon(self, day: date) -> None:

@@ -27,20 +27,27 @@ class Interner:
         self._change = change
         self._known = known
         self._fresh: dict[str, int] = {}
+        self.made: dict[str, int] = {}
+        """Those that are new in the day."""
 
-    def numbers(self, texts: set[str]) -> dict[str, int]:
-        """The numbers of these strings; those that are new get theirs."""
+    def unknown(self, texts: set[str]) -> list[str]:
+        """Those that have to be looked up."""
+        return [text for text in texts if text not in self._known]
+
+    def numbers(self, texts: set[str], candidates: Sequence[int]) -> dict[str, int]:
+        """The numbers of these strings; those that are new get theirs. `candidates` are rows that may be of them."""
         found = {text: self._known[text] for text in texts if text in self._known}
         missing = sorted(texts - found.keys())
-        for chunk in chunks(missing):
+        for chunk in chunks(candidates):
             marks = ",".join("?" * len(chunk))
-            self._fresh.update(self._change.rows(f"SELECT text, id FROM strings WHERE text IN ({marks})", chunk))
+            self._fresh.update(self._change.rows(f"SELECT text, id FROM strings WHERE id IN ({marks})", chunk))
         made = [text for text in missing if text not in self._fresh]
         if made:
             first = self._change.rows("SELECT coalesce(max(id), 0) + 1 FROM strings")[0][0]
             rows = list(enumerate(made, first))
             self._change.insert("strings", ("id", "text"), rows)
-            self._fresh |= {text: number for number, text in rows}
+            self.made = {text: number for number, text in rows}
+            self._fresh |= self.made
         return found | {text: self._fresh[text] for text in missing}
 
     def keep(self) -> None:
@@ -49,12 +56,6 @@ class Interner:
             self._known.clear()
         if len(self._fresh) <= CACHED:
             self._known |= self._fresh
-
-
-def number_of(look: Look, text: str) -> int | None:
-    """The number of a string; None when nothing of that day has it."""
-    found = look.rows("SELECT id FROM strings WHERE text = ?", (clean(text),))
-    return found[0][0] if found else None
 
 
 def texts_of(look: Look, numbers: Iterable[int | None], known: dict[int, str]) -> dict[int, str]:

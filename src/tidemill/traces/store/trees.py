@@ -6,11 +6,12 @@ from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from tidemill.traces.store import hits
+from tidemill.traces.store import hits, keys
 from tidemill.traces.store.batch import signed
 from tidemill.traces.store.filters import Condition, microseconds
 from tidemill.traces.store.listing import days_within, merged, of_day
 from tidemill.traces.store.spans import SELECT, Reader, moment
+from tidemill.traces.store.strings import chunks
 from tidemill.traces.types import SpanDetail, TraceFilter, TraceSummary, TraceTree, TreeNode
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def tree(store: "TraceStore", trace_id: bytes, *, payload: bool, limit: int) -> 
     parts: list[TraceSummary] = []
     for day in store.days.listing():
         with store.days.look(day) as look:
-            number = _trace_number(look, trace_id) if look is not None else None
+            number = keys.traces(look, [trace_id]).get(trace_id) if look is not None else None
             if look is None or number is None:
                 continue
             reader = Reader(look, store.texts(day))
@@ -44,21 +45,21 @@ def tree(store: "TraceStore", trace_id: bytes, *, payload: bool, limit: int) -> 
     return TraceTree(summary=whole, payload=payload, nodes=walk(found), left_out=max(whole.spans - len(found), 0))
 
 
-def _trace_number(look: Any, trace_id: bytes) -> int | None:
-    rows = look.rows("SELECT id FROM traces WHERE trace = ?", (trace_id,))
-    return rows[0][0] if rows else None
-
-
 def beginning(store: "TraceStore", digits: str) -> list[bytes]:
     """At most two traces whose ids begin so."""
     first, last = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
     found: set[bytes] = set()
     for day in store.days.listing():
         with store.days.look(day) as look:
-            if look is not None:
-                rows = look.rows("SELECT trace FROM traces WHERE trace BETWEEN ? AND ? LIMIT 2", (first, last))
-                found.update(bytes(row[0]) for row in rows)
-    return sorted(found)[:2]
+            if look is None:
+                continue
+            for numbers in keys.beginning(look, digits):
+                for chunk in chunks(numbers):
+                    sql = f"SELECT trace FROM traces WHERE id IN ({keys.literal(chunk)}) AND trace BETWEEN ? AND ?"
+                    found.update(bytes(row[0]) for row in look.rows(f"{sql} LIMIT 2", (first, last)))
+                if len(found) > 1:
+                    return sorted(found)[:2]
+    return sorted(found)
 
 
 def walk(spans: Sequence[SpanDetail]) -> list[TreeNode]:
@@ -88,8 +89,11 @@ def span(store: "TraceStore", trace_id: bytes, span_id: bytes) -> SpanDetail | N
         with store.days.look(day) as look:
             if look is None:
                 continue
-            condition = "WHERE t.trace = ? AND s.span = ?"
-            found = Reader(look, store.texts(day)).query(condition, (trace_id, signed(span_id)), payload=True)
+            number = keys.traces(look, [trace_id]).get(trace_id)
+            if number is None:
+                continue
+            condition = "WHERE s.trace = ? AND s.span = ?"
+            found = Reader(look, store.texts(day)).query(condition, (number, signed(span_id)), payload=True)
         if found:
             return found[0]
     return None
@@ -105,7 +109,11 @@ def response(store: "TraceStore", response_id: str, likely: date | None) -> Span
         with store.days.look(day) as look:
             if look is None:
                 continue
-            condition = "WHERE s.response_id = ? ORDER BY s.counted DESC, s.id LIMIT 1"
+            numbers = keys.replies(look, [response_id])
+            if not numbers:
+                continue
+            condition = f"""WHERE s.id IN ({keys.literal(numbers)}) AND s.response_id = ?
+                ORDER BY s.counted DESC, s.id LIMIT 1"""
             found = Reader(look, store.texts(day)).query(condition, (response_id,), payload=True)
         if found:
             return found[0]
