@@ -274,12 +274,8 @@ def _counted(record: SpanRecord, call: bool) -> Counted:
     )
 
 
+_summed = attrgetter(*SUMS, "first_us", "last_us")
+
+
 def _rollup_row(place: Place, sums: Sums) -> Row:
-    return (
-        *place,
-        *(getattr(sums, name) for name in SUMS),
-        sums.first_us,
-        sums.last_us,
-        encode(sums.sketch),
-        encode(sums.trace_sketch),
-    )
+    return (*place, *_summed(sums), encode(sums.sketch), encode(sums.trace_sketch))
