@@ -22,7 +22,7 @@ _STRINGS = (
     "key_id",
     "finish_reason",
 )
-_OF_TRACE = {"user": ("user_id", keys.of_user), "session": ("session_id", keys.of_session)}
+_OF_TRACE = {"user": ("user_id", keys.of_users), "session": ("session_id", keys.of_sessions)}
 """A user and a session belong to a whole trace, whichever span tells them."""
 
 
@@ -71,7 +71,7 @@ class Condition:
             if value is None:
                 continue
             number = keys.number_of(look, value)
-            numbers = found(look, number) if number is not None else []
+            numbers = found(look, [number]) if number is not None else []
             self.impossible = self.impossible or not numbers
             self.trace_parts.append(f"{column} = ?")
             self.trace_values.append(number)

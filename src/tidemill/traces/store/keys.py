@@ -96,14 +96,14 @@ def number_of(look: Look, text: str) -> int | None:
     return strings(look, [wanted]).get(wanted)
 
 
-def of_session(look: Look, number: int) -> list[int]:
-    """The traces that may be of a session."""
-    return _found(look, of_numbers(SESSION, [number]))
+def of_sessions(look: Look, numbers: Collection[int]) -> list[int]:
+    """The traces that may be of one of these sessions."""
+    return _found(look, of_numbers(SESSION, numbers))
 
 
-def of_user(look: Look, number: int) -> list[int]:
-    """The traces that may be of a user."""
-    return _found(look, of_numbers(USER, [number]))
+def of_users(look: Look, numbers: Collection[int]) -> list[int]:
+    """The traces that may be of one of these users."""
+    return _found(look, of_numbers(USER, numbers))
 
 
 def beginning(look: Look, digits: str) -> Iterable[list[int]]:

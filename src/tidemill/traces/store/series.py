@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.traces.sketch import Sketch, decode, percentiles
 from tidemill.traces.store.days import Look
 from tidemill.traces.store.filters import microseconds
-from tidemill.traces.store.keys import MOST, literal, number_of, of_session, of_user, strings
+from tidemill.traces.store.keys import MOST, literal, number_of, of_sessions, of_users, strings
 from tidemill.traces.store.listing import days_within
 from tidemill.traces.store.rollups import HOUR, LEVELS, MINUTE, Sums
 from tidemill.traces.store.schema import SUMS
@@ -226,7 +226,7 @@ def _of_user(look: Look, user: str | None) -> tuple[str, list[int]]:
     if user is None:
         return "", []
     number = number_of(look, user)
-    numbers = of_user(look, number) if number is not None else []
+    numbers = of_users(look, [number]) if number is not None else []
     if number is None or not numbers:
         return " AND 1 = 0", []
     few = f" AND id IN ({literal(numbers)})" if len(numbers) <= MOST else ""
@@ -269,11 +269,11 @@ def _owners(store: "TraceStore", page: Sequence[tuple[str, Sums]]) -> dict[str, 
         with store.days.look(day) as look:
             if look is None:
                 continue
-            for name, number in strings(look, sessions).items():
-                numbers = literal(of_session(look, number)) or "0"
-                sql = f"""SELECT u.text FROM traces t JOIN strings u ON u.id = t.user_id
-                    WHERE t.id IN ({numbers}) AND t.session_id = ? LIMIT 1"""
-                owners.update((name, user) for (user,) in look.rows(sql, (number,)))
+            names = {number: name for name, number in strings(look, sessions).items()}
+            for chunk in chunks(of_sessions(look, names)):
+                sql = f"""SELECT DISTINCT t.session_id, u.text FROM traces t JOIN strings u ON u.id = t.user_id
+                    WHERE t.id IN ({literal(chunk)}) AND t.session_id IN ({literal(names)})"""
+                owners.update((names[session], user) for session, user in look.rows(sql))
     return owners
 
 
