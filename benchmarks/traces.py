@@ -7,7 +7,7 @@ with 200 and it is found again by the server's own interface. The time to make t
 more spans are sent, the server is killed (SIGKILL) as soon as the last is acknowledged, started again and asked how
 many of them it has.
 
-    python benchmarks/traces.py --spans 1000000 --senders 8
+    python benchmarks/traces.py --spans 1000000 --senders 4
     python benchmarks/traces.py --spans 1000000 --home FOLDER     # keep the store ...
     python benchmarks/traces.py --spans 0 --home FOLDER           # ... and only ask it again
     python benchmarks/traces.py --spans 20000 --peer phoenix --python VENV/bin/python   # with arize-phoenix
