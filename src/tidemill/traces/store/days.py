@@ -16,6 +16,7 @@ class Look(Protocol):
 
     day: date
     directories: "Directories"
+    """What is known of the runs of this store."""
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
