@@ -158,9 +158,7 @@ def _merged(change: Change, runs: Sequence[Run]) -> Run:
     order = np.argsort(keys, kind="stable")  # which merges what is sorted already
     level = STAYS if len(keys) >= LARGEST // FAN else runs[0].level + 1
     made = _write(change, level, keys[order], numbers[order])
-    change.many(
-        "DELETE FROM parts WHERE id >= ? AND id < ?", [(r.id << _PART_BITS, (r.id + 1) << _PART_BITS) for r in runs]
-    )
+    change.many("DELETE FROM parts WHERE id >= ? AND id < ?", [_ids(run) for run in runs])
     change.many("DELETE FROM runs WHERE id = ?", [(run.id,) for run in runs])
     return made
 
