@@ -124,9 +124,10 @@ OLD_INDEXES = ("traces_session", "traces_user", "spans_response")
 """What layout 1 had in the place of RUNS. It sorted strings and traces besides, which stays and does no harm."""
 
 WORDS_MERGED = (
-    # Runs of words are put together eight at a time, and by each commit a little: FTS5 itself would do it all at once.
+    # Runs of words are put together 16 at a time, and by each commit a little: FTS5 itself would do it all at once.
     "INSERT INTO search (search, rank) VALUES ('automerge', 0)",
-    "INSERT INTO search (search, rank) VALUES ('usermerge', 8)",
+    "INSERT INTO search (search, rank) VALUES ('usermerge', 16)",
+    "INSERT INTO search (search, rank) VALUES ('crisismerge', 32)",
 )
 
 SQLITE = (

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tidemill.traces.types import SpanRecord
@@ -31,17 +31,19 @@ def _gather(value: Any, parts: list[str], room: int, depth: int = 0) -> int:
         return room - len(value)
     if depth > _DEEPEST or not value:
         return room
+    items: Iterable[Any] = ()
     if isinstance(value, list):
-        for item in reversed(value):
-            room = _gather(item, parts, room, depth + 1)
-            if room <= 0:
-                break
+        items = reversed(value)
     elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in _SKIPPED:
-                room = _gather(item, parts, room, depth + 1)
-                if room <= 0:
-                    break
+        items = [item for name, item in value.items() if name not in _SKIPPED]
+    for item in items:
+        if isinstance(item, str):  # as above, without a call for each of the many
+            parts.append(item if len(item) <= room else item[:room])
+            room -= len(item)
+        else:
+            room = _gather(item, parts, room, depth + 1)
+        if room <= 0:
+            break
     return room
 
 
@@ -79,7 +81,7 @@ def match_query(content: str) -> str:
 def preview(value: Any, most: int = 160) -> str | None:
     """How an input or output begins: the last message said by somebody, on one line."""
     for found in _strings(_last_said(value)):
-        line = " ".join(found[: most * 4].replace("\x00", "").split())
+        line = " ".join(found[: most * 2].replace("\x00", "").split())
         if line:
             return line if len(line) <= most else line[: most - 1] + "…"
     return None
