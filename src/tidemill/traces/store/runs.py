@@ -37,10 +37,10 @@ _PART_BITS = 24
 HELD = 1024
 """Runs whose directories are kept in memory."""
 
-_MULTIPLIERS = tuple(
-    np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
-)
-"""Odd numbers whose products spread keys over a filter."""
+_SPREAD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+"""Odd numbers: the high bits of their products with keys are spread evenly."""
+_SET = 7
+"""Bits that a key sets in its word of a filter."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +53,9 @@ class Run:
     size: int
     firsts: Keys
     """The first key of each part."""
-    filter: NDArray[np.uint8] | None = None
-    """Bits that tell of most keys that the run does not have them (Bloom 1970): 16 to 32 bits a key, 4 of them set."""
+    filter: Keys | None = None
+    """Tells of most keys that the run does not have them: a Bloom filter of words of 64 bits, 16 to 32 bits a key, in
+    which all bits of a key are in one word (Putze, Sanders, Singler 2007)."""
 
 
 class Directories:
@@ -84,9 +85,13 @@ def find(look: Look, keys: Keys, *, often: bool = False) -> tuple[Keys, Numbers]
     """All entries with one of these keys, which are sorted and distinct. `often`: most of them are nowhere, and such
     questions come again, so that filters pay."""
     parts: list[int] = []
+    marks = _marks(keys)
     for run in _listed(look) if len(keys) else ():
-        asked = _perhaps(look, run, keys) if often or run.filter is not None else keys
-        parts += _parts_with(run, asked)
+        if run.filter is None and often:
+            run.filter = _filter(_read(look, run)[0])
+        asked = keys if run.filter is None else keys[_perhaps(run.filter, *marks)]
+        if len(asked):
+            parts += _parts_with(run, asked)
     here, numbers = _entries(row for chunk in chunks(parts) for row in _parts(look, chunk))
     places = np.searchsorted(keys, here)
     places[places == len(keys)] = 0
@@ -194,28 +199,27 @@ def _ends(run: Run, low: Keys, high: Keys) -> tuple[NDArray[np.intp], NDArray[np
 
 def _parts_with(run: Run, keys: Keys) -> list[int]:
     """The parts that may have these keys."""
-    if not len(keys):
-        return []
     pairs = zip(*(ends.tolist() for ends in _ends(run, keys, keys)), strict=True)
     return sorted({(run.id << _PART_BITS) + part for first, last in pairs for part in range(first, last + 1)})
 
 
-def _filter(keys: Keys) -> NDArray[np.uint8]:
-    width = max(len(keys) * 16 - 1, 8).bit_length()
-    bits = np.zeros(1 << width, np.bool_)
-    for multiplier in _MULTIPLIERS:
-        bits[(keys * multiplier) >> np.uint64(64 - width)] = True
-    return np.packbits(bits, bitorder="little")
+def _marks(keys: Keys) -> tuple[Keys, Keys]:
+    """For each key what tells its word in a filter, and its bits in that word."""
+    mixed, bits = keys * _MIX, np.zeros(len(keys), np.uint64)
+    for at in range(_SET):
+        bits |= np.uint64(1) << ((mixed >> np.uint64(58 - 6 * at)) & np.uint64(63))
+    return keys * _SPREAD, bits
 
 
-def _perhaps(look: Look, run: Run, keys: Keys) -> Keys:
-    """Those of the keys that the run may have."""
-    if run.filter is None:
-        run.filter = _filter(_read(look, run)[0])
-    shift = np.uint64(64 - (len(run.filter) * 8).bit_length() + 1)
-    for multiplier in _MULTIPLIERS:
-        place = (keys * multiplier) >> shift
-        keys = keys[(run.filter[place >> np.uint64(3)] >> (place & np.uint64(7)).astype(np.uint8)) & 1 == 1]
-        if not len(keys):
-            break
-    return keys
+def _filter(keys: Keys) -> Keys:
+    width = max((len(keys) - 1).bit_length() - 2, 1)
+    words = np.zeros(1 << width, np.uint64)
+    spread, bits = _marks(keys)
+    np.bitwise_or.at(words, spread >> np.uint64(64 - width), bits)
+    return words
+
+
+def _perhaps(words: Keys, spread: Keys, bits: Keys) -> NDArray[np.bool_]:
+    """Which keys the run of a filter may have."""
+    found: NDArray[np.bool_] = (words[spread >> np.uint64(65 - len(words).bit_length())] & bits) == bits
+    return found
