@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import apsw
 import numpy as np
@@ -16,7 +17,7 @@ from tidemill.traces.service import TraceStore
 from tidemill.traces.store import keys, runs
 from tidemill.traces.store.days import Look
 from tidemill.traces.store.sqlite import SqliteDays
-from tidemill.traces.types import TraceFilter, TraceIdInvalid
+from tidemill.traces.types import TraceFilter, TraceIdInvalid, TracesUnavailable
 
 DAY = datetime.fromtimestamp(NOON / SECOND, UTC).date()
 
@@ -124,11 +125,26 @@ def test_users_and_sessions_are_found_as_they_were_told_last(
     assert found(user="nobody") == []
 
 
+def test_a_day_of_a_newer_version_is_left_alone_and_said_to_be(tmp_path: Path) -> None:
+    days = SqliteDays(tmp_path, searchable=True)
+    with days.change(DAY):
+        pass
+    days.close()
+    connection = apsw.Connection(str(days.path(DAY)))
+    connection.execute("PRAGMA user_version = 99")
+    for opened in (days.look, days.change):
+        with pytest.raises(TracesUnavailable, match="newer version"), opened(DAY):
+            pass
+    assert connection.pragma("user_version") == 99
+    connection.close()
+    days.close()
+
+
 def test_a_day_of_the_old_layout_is_brought_to_the_new_one(kernel: Kernel) -> None:
     store = kernel.part(TraceStore)
     given = traffic(100)
     write(kernel, *given, call(2, trace=9, start=NOON, user="ada", response_id="chatcmpl-1"))
-    kernel.part(TraceStore).close()
+    store.close()
     old = (
         "DROP TABLE runs",
         "DROP TABLE parts",
@@ -143,7 +159,7 @@ def test_a_day_of_the_old_layout_is_brought_to_the_new_one(kernel: Kernel) -> No
         connection.close()
     else:
         with kernel.db.engine.begin() as conn:
-            conn.execute(sa.text(f"SET search_path TO traces_{DAY:%Y%m%d}"))
+            conn.execute(sa.text(f"SET LOCAL search_path TO traces_{DAY:%Y%m%d}"))
             for statement in old:
                 conn.execute(sa.text(statement))
     again = TraceStore(kernel.settings, kernel.db)

@@ -65,7 +65,7 @@ class Batch:
         if len(fresh) < len(records):
             told = [_texts(record) for record in fresh]
             kept = set().union(*told)
-            tidy = {text: clean for text, clean in tidy.items() if text in kept}
+            tidy = {text: tidied for text, tidied in tidy.items() if text in kept}
         numbers = self._learn(tidy, candidates.of(keys.STRING))
         counted = self._counted(fresh, candidates.of(keys.REPLY))
         first = self._next("spans")

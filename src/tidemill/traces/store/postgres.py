@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -33,16 +32,7 @@ def translated(error: psycopg.Error) -> TidemillError:
     return TracesUnavailable(f"The database does not take spans: {text}.", hint="Send it again a little later.")
 
 
-LONG = 4000
-"""A statement of so many characters names rows by number, and does not come again."""
-
-
 def _marked(sql: str) -> str:
-    return _short(sql) if len(sql) < LONG else sql.replace("?", "%s")
-
-
-@lru_cache(maxsize=512)
-def _short(sql: str) -> str:
     return sql.replace("?", "%s")
 
 

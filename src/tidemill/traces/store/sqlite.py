@@ -154,9 +154,9 @@ class SqliteDays:
             if not version:
                 connection.close(True)  # it is just being made
                 return None
-            if version < VERSION:
+            if version != VERSION:
                 connection.close(True)
-                with self.change(day):
+                with self.change(day):  # which brings it to this layout, or says that it is a newer one
                     pass
                 return self._reader(day)
         except apsw.CantOpenError:
