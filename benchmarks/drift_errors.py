@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.data.samples import trec_questions

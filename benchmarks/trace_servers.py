@@ -97,9 +97,9 @@ class Tidemill(Server):
         super().__init__(folder / "traces", argv, {"TIDEMILL_HOME": str(folder)}, core)
 
     def ready(self) -> bool:
-        from tidemill.core import presence
+        from tidemill.core import server_lock
 
-        live = presence.find(self.home)
+        live = server_lock.find(self.home)
         if live is None:
             return False
         self.url, self.headers = live.url, {"authorization": f"Bearer {live.token}"}

@@ -16,7 +16,7 @@ import pytest
 
 from tests.postgres import Postgres
 from tidemill.client import Client
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.db import Database
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
@@ -121,7 +121,7 @@ def kernel(home: Path, database_url: str) -> Iterator[Kernel]:
 @pytest.fixture
 def ctx(kernel: Kernel):
     """One unit of work of the owner, on each of the two databases."""
-    with kernel.work(OWNER) as context:
+    with kernel.write(OWNER) as context:
         yield context
 
 

@@ -13,7 +13,6 @@ from tidemill import __version__
 from tidemill.access import cli as access
 from tidemill.client import Client
 from tidemill.core.http import Http
-from tidemill.core.jobs import cli as jobs
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, failing_plainly, terminal
 from tidemill.data import cli as data
@@ -22,6 +21,7 @@ from tidemill.deployments.rollouts import cli as rollouts
 from tidemill.evals import cli as evals
 from tidemill.gateway import cli as gateway
 from tidemill.governance import cli as governance
+from tidemill.jobs import cli as jobs
 from tidemill.monitors import cli as monitors
 from tidemill.pipelines import cli as pipelines
 from tidemill.pipelines import runs_cli

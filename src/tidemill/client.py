@@ -7,11 +7,10 @@ from importlib import import_module
 from pathlib import Path
 
 from tidemill.access.sdk import Access
-from tidemill.core import presence
+from tidemill.core import server_lock
 from tidemill.core.blobs.sdk import BlobStore
 from tidemill.core.errors import Failed
 from tidemill.core.http import Http, InProcessTransport
-from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.deployments.rollouts.sdk import Rollouts
@@ -19,6 +18,7 @@ from tidemill.deployments.sdk import Deployments
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
+from tidemill.jobs.sdk import Jobs
 from tidemill.monitors.drift.sdk import Drift
 from tidemill.monitors.sdk import Alerts, Kpis, Monitors, Notifiers, Slos, Triggers
 from tidemill.pipelines.sdk import Pipelines, Runs
@@ -86,7 +86,7 @@ class Client:
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:
             return Http(url, api_key=key)
-        live = presence.find(settings.home)
+        live = server_lock.find(settings.home)
         if live is None and workers:
             live = self._start(settings)
         if live is not None:
@@ -97,10 +97,10 @@ class Client:
             "http://tidemill.local",
             api_key=key,
             transport=InProcessTransport(application.asgi),
-            workers=lambda: presence.find(settings.home) or self._start(settings),
+            workers=lambda: server_lock.find(settings.home) or self._start(settings),
         )
 
-    def _start(self, settings: Settings) -> presence.Presence:
+    def _start(self, settings: Settings) -> server_lock.ServerAddress:
         argv = [sys.executable, "-m", "tidemill", "up", "--ephemeral", "--port", "0"]
         self._child = subprocess.Popen(
             argv,
@@ -112,11 +112,11 @@ class Client:
         )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            live = presence.find(settings.home)
+            live = server_lock.find(settings.home)
             if live is not None:
                 return live
             # When two commands start a server at once, one of the two gives up and both use the other.
-            if self._child.poll() is not None and not presence.claimed(settings.home):
+            if self._child.poll() is not None and not server_lock.is_held(settings.home):
                 break
             time.sleep(0.05)
         text = self._child.stdout.read().decode(errors="replace") if self._child.stdout and self._child.poll() else ""

@@ -18,19 +18,19 @@ from tidemill.access.types import (
     RoleMissing,
 )
 from tidemill.client import Client
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.errors import StorageFull
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 
 
 def person(kernel: Kernel, name: str = "ana", roles: tuple[str, ...] = ("developer",)) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.create_person(ctx, PersonCreate.model_validate({"name": name, "roles": list(roles)}))
 
 
 def key(kernel: Kernel, name: str = "ana", **more: object):
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return service.create_key(ctx, KeyCreate.model_validate({"person": name, **more}))
 
 
@@ -44,7 +44,7 @@ def test_the_first_start_makes_one_admin_and_only_then(kernel: Kernel) -> None:
 def test_a_key_is_kept_as_a_hash_only(kernel: Kernel) -> None:
     person(kernel)
     created = key(kernel)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         dump = str(ctx.conn.exec_driver_sql("SELECT * FROM api_keys").all())
     assert created.secret not in dump
     assert service.KeyRing(kernel).authenticate(created.secret).name == "ana"
@@ -61,7 +61,7 @@ def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None
         ring.authenticate(key(kernel, expires_at=utc_now() - timedelta(seconds=1)).secret)
     made = key(kernel)
     assert ring.authenticate(made.secret).name == "ana"
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         ctx.once_committed(ring.forget)
         service.revoke_key(ctx, made.key.id)
     with pytest.raises(KeyRevoked):
@@ -73,7 +73,7 @@ def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Ke
     here, there = service.KeyRing(kernel), service.KeyRing(kernel)
     made = key(kernel)
     there.authenticate(made.secret)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         ctx.once_committed(here.forget)
         service.revoke_key(ctx, made.key.id)
     import time
@@ -87,7 +87,7 @@ def test_a_disabled_person_is_out_at_once(kernel: Kernel) -> None:
     person(kernel)
     ring = service.KeyRing(kernel)
     made = key(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.update_person(ctx, "ana", PersonUpdate(disabled=True))
     with pytest.raises(KeyRevoked):
         ring.authenticate(made.secret)
@@ -96,10 +96,10 @@ def test_a_disabled_person_is_out_at_once(kernel: Kernel) -> None:
 def test_the_last_admin_stays(kernel: Kernel) -> None:
     service.ensure_admin(kernel)
     for body in (PersonUpdate(roles=["viewer"]), PersonUpdate(disabled=True)):
-        with pytest.raises(LastAdmin), kernel.work(OWNER) as ctx:
+        with pytest.raises(LastAdmin), kernel.write(OWNER) as ctx:
             service.update_person(ctx, "admin", body)
     person(kernel, "bo", ("admin",))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.update_person(ctx, "admin", PersonUpdate(roles=["viewer"])).roles == ["viewer"]
 
 

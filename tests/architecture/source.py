@@ -20,6 +20,7 @@ LAYERS = (
     ("traces",),
     ("data", "prompts", "registry"),
     ("access",),
+    ("jobs",),
     ("core",),
 )
 """From the top down: a layer may import those below it, never its own neighbours or those above."""

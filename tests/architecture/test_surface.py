@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from tests.architecture.source import ROOT
 from tidemill.client import Client
 from tidemill.core import db
-from tidemill.core.context import ROLES
+from tidemill.core.actors import ROLES
 from tidemill.core.db import Database
 from tidemill.core.errors import TidemillError
 from tidemill.core.settings import Settings

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.core import events, lineage, presence
-from tidemill.core.context import OWNER, Context
+from tidemill.core import events, lineage, server_lock
+from tidemill.core.actors import OWNER
 from tidemill.core.db import NumberTooLarge, SchemaTooNew
 from tidemill.core.errors import ErrorBody, Failed, NotFound, TidemillError, rebuild
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import canonical_json, content_hash, new_id
 from tidemill.prompts import service as prompts
 from tidemill.prompts.types import PromptNotFound
@@ -45,13 +45,13 @@ def test_ids_sort_by_time() -> None:
 
 def test_an_error_in_a_unit_of_work_keeps_nothing(kernel: Kernel) -> None:
     def broken() -> None:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             events.emit(ctx, "test.happened", "x")
             raise NotFound("no")
 
     with pytest.raises(NotFound):
         broken()
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert events.listing(ctx.conn) == []
 
 
@@ -59,13 +59,13 @@ def test_an_action_waits_for_the_commit_and_is_dropped_with_a_rollback(kernel: K
     done: list[str] = []
 
     def broken() -> None:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             ctx.once_committed(lambda: done.append("never"))
             raise NotFound("no")
 
     with pytest.raises(NotFound):
         broken()
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         ctx.once_committed(lambda: done.append("after"))
         assert done == []
     assert done == ["after"]
@@ -74,7 +74,7 @@ def test_an_action_waits_for_the_commit_and_is_dropped_with_a_rollback(kernel: K
 def test_lineage_walks_both_ways_and_entering_twice_changes_nothing(ctx: Context) -> None:
     for name, parents in (("data", []), ("model", [("data", "trained_on")]), ("release", [("model", "contains")])):
         for _ in range(2):
-            lineage.record(ctx, lineage.Node(id=name, kind="k", label=name), parents)
+            lineage.record(ctx, lineage.LineageNode(id=name, kind="k", label=name), parents)
     up = lineage.walk(ctx.conn, "release", "up")
     down = lineage.walk(ctx.conn, "data", "down")
     assert up is not None
@@ -104,43 +104,43 @@ def test_an_error_comes_back_as_the_class_it_was() -> None:
 
 def test_one_server_a_home_and_a_killed_one_leaves_it_free(tmp_path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tidemill.core import presence\n"
+        "import sys, time; from pathlib import Path; from tidemill.core import server_lock\n"
         "home = Path(sys.argv[1])\n"
-        "with presence.claim(home):\n"
-        "    presence.announce(home, presence.Presence(url='http://x', pid=1, token='t'))\n"
+        "with server_lock.acquire(home):\n"
+        "    server_lock.publish(home, server_lock.ServerAddress(url='http://x', pid=1, token='t'))\n"
         "    print('held', flush=True); time.sleep(600)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
-    found = presence.find(tmp_path)
+    found = server_lock.find(tmp_path)
     assert found is not None
     assert found.url == "http://x"
-    with pytest.raises(presence.HomeInUse), presence.claim(tmp_path):
+    with pytest.raises(server_lock.HomeInUse), server_lock.acquire(tmp_path):
         pass
     child.kill()
     child.wait()
     child.stdout.close()
-    assert presence.find(tmp_path) is None
-    with presence.claim(tmp_path):
-        assert presence.find(tmp_path) is None
+    assert server_lock.find(tmp_path) is None
+    with server_lock.acquire(tmp_path):
+        assert server_lock.find(tmp_path) is None
 
 
 def test_a_look_at_a_home_does_not_keep_a_server_from_starting(tmp_path) -> None:
-    with presence.claim(tmp_path):
-        assert presence.claimed(tmp_path)
+    with server_lock.acquire(tmp_path):
+        assert server_lock.is_held(tmp_path)
     handle = os.open(tmp_path / "run" / "server.lock", os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_SH)  # as `find` does, held longer than it ever is
     timer = threading.Timer(0.05, os.close, [handle])
     timer.start()
-    with presence.claim(tmp_path):
+    with server_lock.acquire(tmp_path):
         timer.join()
-        assert presence.claimed(tmp_path)
+        assert server_lock.is_held(tmp_path)
 
 
 def test_a_number_that_no_database_holds_is_bad_input(kernel: Kernel) -> None:
     # PostgreSQL compares numbers of any size, so there such a version is just not there.
-    with pytest.raises((NumberTooLarge, PromptNotFound)), kernel.look(OWNER) as ctx:
+    with pytest.raises((NumberTooLarge, PromptNotFound)), kernel.read(OWNER) as ctx:
         prompts.get(ctx, "hello@" + "9" * 30)
-    with pytest.raises(OverflowError, match="math"), kernel.look(OWNER):
+    with pytest.raises(OverflowError, match="math"), kernel.read(OWNER):
         math.exp(1000)

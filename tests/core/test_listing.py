@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tidemill.client import Client
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import Page
 from tidemill.prompts import service
@@ -62,7 +62,7 @@ def test_the_same_page_twice_is_equal_and_goes_over_the_wire_as_it_was(client: C
 
 
 def test_a_page_of_the_server_does_not_end_silently(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         for text in ("one", "two"):
             service.create(ctx, PromptCreate(name="hello", text=text))
         page = service.history(ctx, "hello", cursor=None, limit=1)

@@ -13,6 +13,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetVersion
+from tidemill.jobs.service import JobQueue
 from tidemill.server.app import build
 
 
@@ -43,13 +44,13 @@ def jsonl(*rows: object) -> str:
 
 def _desk(settings: Settings, folder: Path) -> Iterator[Desk]:
     application = build(settings)
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
         yield Desk(Data(http), application.kernel, folder)
     finally:
         http.close()
-        application.kernel.jobs.stop()
+        application.kernel.get(JobQueue).stop()
         application.kernel.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.conftest import Desk, jsonl
 from tidemill.core import events, lineage
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import StorageFull
 from tidemill.data import service, types
 
@@ -38,7 +38,7 @@ def test_a_version_is_made_recorded_and_read(both: Desk) -> None:
         (q["text"], q["label"]) for q in questions(100)
     )
     assert len({row["id"] for row in rows}) == 100
-    with both.kernel.look(OWNER) as ctx:
+    with both.kernel.read(OWNER) as ctx:
         assert service.get_version(ctx, "set@1") == service.get_version(ctx, version.id) == version
         assert service.get_dataset(ctx, "set").catalogue.owner == "team"
         assert [v.id for v in service.list_versions(ctx, "set").items] == [version.id]
@@ -94,7 +94,7 @@ def test_the_catalogue_changes_field_by_field(both: Desk) -> None:
     both.data.set_catalogue("set", licence="CC-BY-4.0", retention_days=30)
     found = both.data.set_catalogue("set", owner=None).catalogue
     assert (found.owner, found.licence, found.retention_days) == (None, "CC-BY-4.0", 30)
-    with both.kernel.look(OWNER) as ctx:
+    with both.kernel.read(OWNER) as ctx:
         assert len(events.listing(ctx.conn, kind="dataset.catalogue_set")) == 3
 
 

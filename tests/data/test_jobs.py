@@ -11,9 +11,9 @@ import pytest
 
 from tests.data.conftest import Desk, jsonl
 from tidemill.client import Client
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import JobCancelledError
 from tidemill.core.settings import Settings
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import JobCancelledError
 
 WORDS = [
     f"{a}{b}" for a in ("wind", "stone", "river", "cloud", "light", "moss") for b in ("mill", "fall", "gate", "bow")

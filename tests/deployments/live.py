@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tidemill.client import Client
-from tidemill.core import presence
+from tidemill.core import server_lock
 
 UP = [sys.executable, "-m", "tidemill", "up", "--port", "0"]
 
@@ -32,8 +32,8 @@ class LiveServer:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMILL_") or k == "TIDEMILL_THREADS"}
         env = kept | {"TIDEMILL_HOME": str(self.home), "TIDEMILL_GATEWAY_PATIENCE_SECONDS": str(PATIENCE_S)}
         self._child = subprocess.Popen(UP, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        wait_for(lambda: presence.find(self.home) is not None or self._child.poll() is not None)
-        live = presence.find(self.home)
+        wait_for(lambda: server_lock.find(self.home) is not None or self._child.poll() is not None)
+        live = server_lock.find(self.home)
         assert live is not None, self._child.stdout.read().decode()
         self.url, self.token = live.url, live.token
 

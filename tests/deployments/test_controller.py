@@ -11,7 +11,7 @@ import pytest
 from tests.deployments.test_service import live
 from tests.releases.makers import make_release
 from tests.traces.answers import SECOND, answer, store
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.deployments import service
 from tidemill.deployments.rollouts import service as rollouts
@@ -51,7 +51,7 @@ class World:
         self.kernel = kernel
         self.random = random.Random(5)
         self.number = 0
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             make_release(ctx, folder)
             make_release(ctx, folder, sampling={"temperature": 0.1})
             live(ctx, "hello@1")
@@ -63,7 +63,7 @@ class World:
 
     @property
     def page(self) -> RolloutPage:
-        with self.kernel.look(OWNER) as ctx:
+        with self.kernel.read(OWNER) as ctx:
             return rollouts.show(ctx, self.id)
 
     def calls(self, count: int, *, old: float, new: float, weight: float = 0.5, **changed: Any) -> None:
@@ -79,7 +79,7 @@ class World:
             records.append(answer(self.number, **fields | (changed if canary else {})))
             verdicts.append((f"chatcmpl-{self.number}", float(self.random.random() < (new if canary else old))))
         store(self.kernel, *records)
-        with self.kernel.work(OWNER) as ctx:
+        with self.kernel.write(OWNER) as ctx:
             for response, value in verdicts:
                 scores.record(ctx, ScoreCreate(response_id=response, name="valid", score=value))
 
@@ -199,11 +199,11 @@ def test_an_erased_users_mirrored_calls_go_with_the_traces(kernel: Kernel, tmp_p
     store(kernel, answer(1, user="ada"), answer(2, user="bob"))
     fields: dict[str, Any] = {"input": [], "live": "Oslo", "shadow": "Oslo", "verdict": 1.0, "live_ms": 1.0}
     fields |= {"shadow_ms": 1.0, "tokens": 3, "cost_usd": None, "error": None, "rollout_id": world.id}
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         made = [ShadowPair(id=f"shp_{n}", call_id=f"chatcmpl-{n}", at=ctx.now, **fields) for n in (1, 2)]
         rollouts.keep_pairs(ctx, made)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert erasure.footprint(ctx, "ada").copies == 1
     assert erasure.erase(kernel, OWNER, "ada").copies == 1
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert list(rollouts.all_pairs(ctx, world.id)) == [made[1]]

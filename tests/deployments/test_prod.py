@@ -7,7 +7,7 @@ import pytest
 
 from tests.releases.makers import ANNA, BERT, declare, make_release, make_run, make_set
 from tidemill.core import lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.deployments import service
 from tidemill.deployments.types import Deployment, DeploymentCreate, NotCleared, PromotionOutOfOrder, Rollback
 from tidemill.releases import service as releases

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.deployments.live import LiveServer, wait_for
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.settings import Settings
 from tidemill.deployments.types import Replica
 from tidemill.registry import service as registry
@@ -49,7 +49,7 @@ def prepare(home: Path, folder: Path) -> None:
     """hello@1 is the packaged model; hello@2 and hello@3 add an adapter that does nothing, and one that does a lot."""
     kernel = build_kernel(Settings(home=home))
     proof = ParityEvidence(passed=True, hop="trainer -> served:lora", summary="As the trainer.")
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         files = registry.ingest_folder(kernel, locate(SMOLLM2))
         base = registry.add_version(ctx, VersionCreate(model="smollm2", files=files))
         frozen: dict[str, Any] = {"name": "hello", "model": "smollm2", "sampling": {"temperature": 0, "max_tokens": 24}}

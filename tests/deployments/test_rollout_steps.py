@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from tests.deployments.test_service import live
 from tests.releases.makers import ANNA, make_release
 from tidemill.core import events
-from tidemill.core.context import SYSTEM, Context
+from tidemill.core.actors import SYSTEM
+from tidemill.core.kernel import Context
 from tidemill.deployments import service, store
 from tidemill.deployments.rollouts import assignment, decisions, plan
 from tidemill.deployments.rollouts import service as rollouts

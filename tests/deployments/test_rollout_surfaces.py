@@ -15,9 +15,9 @@ from tests.deployments.test_service import live
 from tests.releases.makers import make_release
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.context import OWNER, Context
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.settings import Settings
 from tidemill.deployments import service, unit
 from tidemill.deployments.retirements import headers
@@ -44,7 +44,7 @@ def opened(home: Path) -> Iterator[Kernel]:
 
 
 def test_the_story_of_a_rollback_is_told(home: Path, tmp_path: Path) -> None:
-    with opened(home) as kernel, kernel.work(OWNER) as ctx:
+    with opened(home) as kernel, kernel.write(OWNER) as ctx:
         made = begun(ctx, tmp_path)
         step(ctx, made, seen(ctx, 40, worse=30))
     shown = run("rollouts", "show", "dev/hello").stdout
@@ -55,7 +55,7 @@ def test_the_story_of_a_rollback_is_told(home: Path, tmp_path: Path) -> None:
     assert page["history"][-1]["evidence"]["scores"][0]["worse"] == 30
     assert "hello@2" in run("rollouts", "list", "--env", "dev").stdout
     assert "No rollouts" in run("rollouts", "list", "--active").stdout
-    with opened(home) as kernel, kernel.look(OWNER) as ctx:
+    with opened(home) as kernel, kernel.read(OWNER) as ctx:
         evidence = releases.evidence(ctx, "hello@2").markdown
     assert "rolled back | dev | accuracy is worse" in evidence
     with Client(home=home) as client, pytest.raises(RolloutNotFound):
@@ -74,7 +74,7 @@ WRONG = {
 
 
 def test_steps_that_cannot_be_meant(home: Path, tmp_path: Path) -> None:
-    with opened(home) as kernel, kernel.work(OWNER) as ctx:
+    with opened(home) as kernel, kernel.write(OWNER) as ctx:
         make_release(ctx, tmp_path)
     with Client(home=home) as client:
         for number, (text, message) in enumerate(WRONG.items()):

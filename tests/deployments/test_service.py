@@ -7,7 +7,7 @@ import pytest
 
 from tests.releases.makers import ANNA, BERT, make_release
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.deployments import service, store
 from tidemill.deployments.types import (
     DeploymentCreate,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.releases.makers import make_release
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.deployments import service
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engine
 async def until_it_failed(kernel: Kernel, supervisor: Supervisor, deployment_id: str) -> None:
     deadline = time.monotonic() + 120
     while True:
-        with kernel.look(OWNER) as ctx:
+        with kernel.read(OWNER) as ctx:
             if service.get(ctx, deployment_id).state == "failed":
                 return
         assert time.monotonic() < deadline, "waited too long"
@@ -36,7 +36,7 @@ def kernel(home: Path) -> Kernel:
 
 async def fail_beside(kernel: Kernel, tmp_path: Path, *, live_in_dev: bool) -> list[Pool]:
     """Order a release whose engine does not start; returns the pool it had, when that is left."""
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         release = make_release(ctx, tmp_path)  # a GGUF file without a model's layers
         order = DeploymentCreate(release=release.ref, environment="dev")
         live = service.go_live(ctx, service.deploy(ctx, order).id)

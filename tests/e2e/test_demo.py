@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tidemill.client import Client
-from tidemill.core import presence
+from tidemill.core import server_lock
 from tidemill.core.http import ServerUnreachable
 from tidemill.demo.stage import QUICK
 
@@ -49,13 +49,13 @@ class Play:
         try:
             self._wait(ready, what, process)
         finally:
-            live = presence.find(self.home)
+            live = server_lock.find(self.home)
             for pid in (process.pid, live.pid if live else None):
                 if pid is not None and psutil.pid_exists(pid):
                     os.kill(pid, signal.SIGKILL)
             process.wait()
         deadline = time.monotonic() + 30
-        while presence.find(self.home) is not None and time.monotonic() < deadline:
+        while server_lock.find(self.home) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def _wait(self, ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes]) -> None:
@@ -77,7 +77,7 @@ class Play:
         """Whether `look` finds it on the demo's server; not while there is none."""
 
         def asked() -> bool:
-            live = presence.find(self.home)
+            live = server_lock.find(self.home)
             if live is None:
                 return False
             with Client(live.url, api_key=live.token) as client, suppress(ServerUnreachable):

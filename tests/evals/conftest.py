@@ -16,6 +16,7 @@ from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetVersion
 from tidemill.evals.sdk import Evals
 from tidemill.evals.types import EvalRun
+from tidemill.jobs.service import JobQueue
 from tidemill.server.app import build
 
 LABELLED = {"scorer": "label_accuracy", "name": "accuracy", "config": {"json_field": "type"}}
@@ -61,14 +62,14 @@ def labelled(count: int, per_cluster: int = 2) -> list[dict[str, Any]]:
 def _desk(settings: Settings, folder: Path) -> Iterator[Desk]:
     folder.mkdir(parents=True, exist_ok=True)
     application = build(settings)
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     with outside.running(folder) as endpoint:
         try:
             yield Desk(http, Evals(http), Data(http), application.kernel, folder, endpoint)
         finally:
             http.close()
-            application.kernel.jobs.stop()
+            application.kernel.get(JobQueue).stop()
             application.kernel.close()
 
 

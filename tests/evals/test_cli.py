@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from tests.evals.conftest import Desk, labelled
 from tidemill.cli import app
 from tidemill.core import lineage
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Terminal
 from tidemill.evals.cli import app as evals_app
@@ -74,8 +74,8 @@ def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
 def test_a_release_is_shown_by_its_name(run: Run, desk: Desk) -> None:
     desk.dataset(labelled(12), mapping={"fields": {"text": "text", "label": "label", "cluster": "doc"}})
     run("sets", "create", "quiz", "questions", "--split", "train")
-    with desk.kernel.work(OWNER) as ctx:
-        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    with desk.kernel.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id="rel_abc", kind="release", label="trec@1"))
     asked = json.loads(
         run("run", "quiz", "--release", "rel_abc", "--scorer", ACCURACY, "--no-wait", as_json=True).output
     )

@@ -16,7 +16,7 @@ import pytest
 from tests.evals import endpoint as outside
 from tests.evals.conftest import LABELLED, labelled
 from tidemill.client import Client
-from tidemill.core import presence
+from tidemill.core import server_lock
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def _server(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
-        while (live := presence.find(home)) is None or live.pid != process.pid:
+        while (live := server_lock.find(home)) is None or live.pid != process.pid:
             assert process.poll() is None, "the server ended while starting"
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)

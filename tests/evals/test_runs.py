@@ -4,8 +4,7 @@ import pytest
 
 from tests.evals.conftest import LABELLED, Desk, labelled
 from tidemill.core import lineage
-from tidemill.core.context import OWNER
-from tidemill.core.jobs.types import JobFailed
+from tidemill.core.actors import OWNER
 from tidemill.evals.types import (
     ComparisonNotFound,
     EvalRunNotFound,
@@ -17,6 +16,7 @@ from tidemill.evals.types import (
     ScorerInvalid,
     TargetInvalid,
 )
+from tidemill.jobs.types import JobFailed
 
 IMPROVES = {"metric": "accuracy", "minimum_effect": 0.1}
 NO_WORSE = {"metric": "accuracy", "kind": "non_inferiority", "margin": 0.1}
@@ -267,8 +267,8 @@ def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk
     quiz(desk, 12)
     run = desk.evals.run  # the gateway's place is taken by the outside endpoint: what it gets is what counts
     desk.kernel.self_url, desk.kernel.owner_token = desk.outside.url.removesuffix("/v1"), "own-token"
-    with desk.kernel.work(OWNER) as ctx:
-        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    with desk.kernel.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id="rel_abc", kind="release", label="trec@1"))
     first = desk.evals.wait(run("quiz", {"release": "trec@1"}, [LABELLED]).id, timeout=120)
     second = desk.evals.wait(run("quiz", {"release": "rel_abc"}, [LABELLED]).id, timeout=120)
     assert second.figures is not None
@@ -287,8 +287,8 @@ def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk
 
 def test_a_release_needs_a_server_that_listens(desk: Desk) -> None:
     quiz(desk, 12)
-    with desk.kernel.work(OWNER) as ctx:
-        lineage.record(ctx, lineage.Node(id="rel_abc", kind="release", label="trec@1"))
+    with desk.kernel.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id="rel_abc", kind="release", label="trec@1"))
     run = desk.evals.run("quiz", {"release": "trec@1"}, [LABELLED])
     with pytest.raises(JobFailed, match="No gateway listens"):
         desk.evals.wait(run.id, timeout=120)

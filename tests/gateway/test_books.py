@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import new_id, utc_now
 from tidemill.gateway import chat, service
@@ -56,14 +56,14 @@ def call(
 
 @pytest.fixture
 def books(kernel: Kernel) -> Iterator[Bookkeeper]:
-    yield Bookkeeper(kernel.part(TraceWriter))
-    kernel.part(TraceWriter).close()
+    yield Bookkeeper(kernel.get(TraceWriter))
+    kernel.get(TraceWriter).close()
 
 
 @contextmanager
 def away(kernel: Kernel, error: Exception) -> Iterator[None]:
     """A store that takes nothing: what a full disk or a lost database looks like to the writer."""
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
 
     def refuse(_records: object) -> int:
         raise error
@@ -78,8 +78,8 @@ def away(kernel: Kernel, error: Exception) -> Iterator[None]:
 @pytest.fixture
 def patient(kernel: Kernel) -> Iterator[Bookkeeper]:
     """One that waits for its entries however long a loaded machine takes for them."""
-    yield Bookkeeper(kernel.part(TraceWriter), 120)
-    kernel.part(TraceWriter).close()
+    yield Bookkeeper(kernel.get(TraceWriter), 120)
+    kernel.get(TraceWriter).close()
 
 
 def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient: Bookkeeper) -> None:
@@ -91,7 +91,7 @@ def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient
         await patient.close()
 
     asyncio.run(run())
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         found = service.listing(ctx, caller="vera", limit=500).items
         assert [c.id for c in found] == sorted((c.response_id for c in made), reverse=True)
         one = service.get(ctx, made[7].response_id)
@@ -122,7 +122,7 @@ def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(ker
         assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 0, 0)
 
     asyncio.run(run())
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert {c.id for c in service.listing(ctx).items} == {c.response_id for c in made}
 
 
@@ -151,7 +151,7 @@ def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(
         assert (patient.state.recorded, patient.state.lost) == (1, 1)
 
     asyncio.run(run())
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert [c.id for c in service.listing(ctx).items] == [good.response_id]
 
 
@@ -172,10 +172,10 @@ def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) 
     other = Actor(id="per_2", name="olga", roles=frozenset({"viewer"}))
     elsewhere = Target(base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod")
     made = [call(), call(other), call(status="error"), call(status="aborted"), call(target=elsewhere), call()]
-    kernel.part(TraceWriter).write(made)
+    kernel.get(TraceWriter).write(made)
     ids = [record.response_id for record in made]
 
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert [c.id for c in service.listing(ctx, caller="olga").items] == [ids[1]]
         assert [c.id for c in service.listing(ctx, status="aborted").items] == [ids[3]]
         assert [c.id for c in service.listing(ctx, status="error").items] == [ids[2]]
@@ -204,17 +204,17 @@ def test_a_call_is_found_beside_the_applications_own_span(kernel: Kernel) -> Non
         kind="llm",
         response_id=made.response_id,
     )
-    kernel.part(TraceWriter).write([twin])
-    kernel.part(TraceWriter).write([made])
-    with kernel.look(OWNER) as ctx:
+    kernel.get(TraceWriter).write([twin])
+    kernel.get(TraceWriter).write([made])
+    with kernel.read(OWNER) as ctx:
         assert service.get(ctx, made.response_id).caller_name == "vera"
 
 
 def test_what_answered_a_call_is_told_for_the_lineage(kernel: Kernel) -> None:
     bare = Target(base_url="", replica_id="rep_2", label="smollm2@1", model_version_id="mv_2")
     made = [call(), call(target=bare)]
-    kernel.part(TraceWriter).write(made)
-    with kernel.look(OWNER) as ctx:
+    kernel.get(TraceWriter).write(made)
+    with kernel.read(OWNER) as ctx:
         found = [service.origins(ctx, record.response_id) for record in made]
         assert service.origins(ctx, "chatcmpl-none") is None
     assert [origins for _, origins in found] == [["dep_1", "rel_1"], ["mv_2"]]

@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.test_upstream import HEAD, engine
 from tidemill.access import service as access
 from tidemill.access.types import KeyCreate, PersonCreate
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.gateway import service
 from tidemill.gateway.books import Bookkeeper
@@ -48,10 +48,10 @@ class OneReplica:
 
 async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Response, list[bool]]:
     """The reply to one call whose engine says `said` and then nothing."""
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         access.create_person(ctx, PersonCreate(name="vera", roles=["viewer"]))
         key = access.create_key(ctx, KeyCreate(person="vera")).secret
-    books = Bookkeeper(kernel.part(TraceWriter), 120)
+    books = Bookkeeper(kernel.get(TraceWriter), 120)
     async with engine(*said) as (target, hung_up):
         router = OneReplica(target)
         gateway = Gateway(access.KeyRing(kernel), router, books, Upstream(0.5), 2**20)
@@ -63,12 +63,12 @@ async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Respon
             )
         await asyncio.wait_for(hung_up.wait(), 120)  # or the engine would go on for nobody
         await gateway.stop()
-    kernel.part(TraceWriter).close()
+    kernel.get(TraceWriter).close()
     return reply, router.released
 
 
 def entry(kernel: Kernel) -> Call:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         (call,) = service.listing(ctx).items
     return call
 

@@ -13,9 +13,9 @@ from tests.traces.makers import NOON, SECOND, call, write
 from tidemill.cli import app
 from tidemill.client import Client
 from tidemill.core import events, lineage
-from tidemill.core.context import OWNER, Context
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.settings import Settings
 from tidemill.governance import service
 from tidemill.governance.types import LineageAmbiguous, LineageNotFound
@@ -23,7 +23,7 @@ from tidemill.server.app import build_kernel
 
 
 def enter(ctx: Context, node_id: str, kind: str, label: str, *parents: tuple[str, str]) -> None:
-    lineage.record(ctx, lineage.Node(id=node_id, kind=kind, label=label), parents)
+    lineage.record(ctx, lineage.LineageNode(id=node_id, kind=kind, label=label), parents)
 
 
 def test_a_thing_is_traced_up_and_down(ctx: Context) -> None:
@@ -47,18 +47,18 @@ def test_a_thing_is_traced_up_and_down(ctx: Context) -> None:
 
 
 def test_facts_are_found_by_kind_subject_person_and_time(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         enter(ctx, "rel_1", "release", "trec@1")
         events.emit(ctx, "release.created", "rel_1", {"release": "trec@1"})
         middle = ctx.now
-    with kernel.work(ANNA) as ctx:
+    with kernel.write(ANNA) as ctx:
         later = Context(conn=ctx.conn, actor=ANNA, kernel=kernel, now=middle + timedelta(minutes=1))
         events.emit(later, "approval.requested", "rel_1")
         events.emit(later, "approval.rejected", "rel_1")
         events.emit(later, "prompt.created", "pv_1")
 
     def kinds(**wanted: object) -> list[str]:
-        with kernel.look(OWNER) as ctx:
+        with kernel.read(OWNER) as ctx:
             return [e.kind for e in service.audit(ctx, **wanted).items]  # type: ignore[arg-type]
 
     assert kinds() == ["prompt.created", "approval.rejected", "approval.requested", "release.created"]
@@ -88,7 +88,7 @@ def test_a_release_is_traced_to_its_parts(ctx: Context, tmp_path: Path) -> None:
 
 
 def test_a_release_tells_downward_what_it_answered(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         enter(ctx, "mv_1", "model_version", "base@1")
         enter(ctx, "rel_1", "release", "trec@1", ("mv_1", "serves"))
         enter(ctx, "pv_1", "prompt_version", "triage@1")
@@ -100,7 +100,7 @@ def test_a_release_tells_downward_what_it_answered(kernel: Kernel) -> None:
         deployment = "dep_1" if number == 1 else None
         write(kernel, call(number, start=start, status=status, release_id="rel_1", deployment_id=deployment,
                            prompt="triage@1"))  # fmt: skip
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         found = service.trace(ctx, "base@1").calls
         assert {key: (c.calls, c.errors) for key, c in found.items()} == {"rel_1": (3, 1), "dep_1": (1, 0)}
         first, newest = (datetime.fromtimestamp(at / SECOND, UTC) for at in (NOON, NOON + day + 2 * SECOND))
@@ -140,7 +140,7 @@ def test_a_tree_shows_what_is_reached_twice_once(home: Path) -> None:
     with Client():
         pass
     kernel = build_kernel(Settings(home=home))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         enter(ctx, "a", "thing", "a")
         enter(ctx, "b", "thing", "b", ("a", "from"))
         enter(ctx, "c", "thing", "c", ("a", "from"), ("b", "from"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.monitors.worlds import keep_scores
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.evals.service import wilson
@@ -18,12 +18,12 @@ DAY = timedelta(days=1)
 
 
 def make(kernel: Kernel, name: str = "thumbs", **spec: object) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         indicators.put(ctx, name, KpiPut.model_validate({"score": "feedback"} | spec))
 
 
 def report(kernel: Kernel, name: str = "thumbs") -> KpiReport:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return indicators.report(ctx, name)
 
 
@@ -37,12 +37,12 @@ def test_a_mean_below_the_floor_is_a_drop_only_when_it_is_for_sure(kernel: Kerne
     keep_scores(kernel, "feedback", [1.0] * 60 + [0.0] * 40)
     found = indicators.check(kernel, OWNER, "thumbs")
     assert (found.verdict, found.needed, found.now.interval) == ("fail", None, "wilson")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         (alert,) = alerts.unresolved(ctx, "kpi")
     assert "the floor 0.8" in alert.title
     keep_scores(kernel, "feedback", [1.0] * 500)
     assert indicators.check(kernel, OWNER, "thumbs").verdict == "pass"
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert alerts.unresolved(ctx) == []
         assert alerts.get(ctx, alert.id).alert.state == "resolved"
 
@@ -107,7 +107,7 @@ def test_a_score_by_release_over_time(kernel: Kernel) -> None:
     keep_scores(kernel, "feedback", [1.0] * 8 + [0.0] * 2, at=midnight - timedelta(hours=1))
     keep_scores(kernel, "feedback", [1.0] * 3, at=midnight - timedelta(hours=1), release_id="rel_2")
     keep_scores(kernel, "feedback", [0.5] * 4, at=midnight - timedelta(hours=30), users=2)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         points = indicators.series(ctx, "feedback").points
     assert [(p.release_id, p.scores, p.mean) for p in points] == [
         ("rel_1", 4, 0.5),
@@ -124,7 +124,7 @@ def test_a_score_by_release_over_time(kernel: Kernel) -> None:
 
 def test_removing_and_wrong_names(kernel: Kernel) -> None:
     make(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         with pytest.raises(KpiNotFound) as caught:
             indicators.get(ctx, "thumb")
         assert caught.value.hint == "Did you mean thumbs?"

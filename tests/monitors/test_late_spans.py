@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from tests.monitors.test_objectives import make, status
 from tests.monitors.worlds import call, traffic
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.monitors import objectives
@@ -20,7 +20,7 @@ def check(kernel: Kernel, name: str = "answers") -> Counts:
 
 
 def recount(kernel: Kernel) -> Counts:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         store.forget_counts(ctx.conn, objectives.row_of(ctx, "answers")["id"])
     return status(kernel).counts
 
@@ -33,10 +33,10 @@ def test_spans_that_come_hours_late_are_counted_once(kernel: Kernel) -> None:
 
     # A sender was cut off and sends what it has kept: some of a minute already counted, some of a day that had none.
     late = [call(now - 3 * HOUR, ok=False) for _ in range(20)] + [call(now - 50 * HOUR) for _ in range(30)]
-    kernel.part(TraceStore).write(late)
+    kernel.get(TraceStore).write(late)
     assert status(kernel).counts == Counts(total=450, bad=30), "a look counts them too, and keeps nothing"
     assert check(kernel) == Counts(total=450, bad=30)
-    kernel.part(TraceStore).write(late)  # sent twice
+    kernel.get(TraceStore).write(late)  # sent twice
     assert [check(kernel), check(kernel), status(kernel).counts] == [Counts(total=450, bad=30)] * 3
     assert recount(kernel) == Counts(total=450, bad=30)
 
@@ -46,7 +46,7 @@ def test_late_spans_of_other_traffic_change_nothing(kernel: Kernel) -> None:
     now = utc_now()
     traffic(kernel, now, 10 * HOUR, 100)
     check(kernel)
-    kernel.part(TraceStore).write([call(now - 4 * HOUR, environment="dev", ok=False)])
+    kernel.get(TraceStore).write([call(now - 4 * HOUR, environment="dev", ok=False)])
     assert check(kernel) == Counts(total=100, bad=0)
 
 
@@ -65,9 +65,9 @@ def test_a_late_fault_burns_in_the_window_it_belongs_to(kernel: Kernel) -> None:
 def test_latency_counts_late_answers_too(kernel: Kernel) -> None:
     make(kernel, "fast", kind="latency", goal=0.9, threshold_ms=500)
     now = utc_now()
-    kernel.part(TraceStore).write([call(now - 2 * HOUR), call(now - 2 * HOUR, ok=False)])
+    kernel.get(TraceStore).write([call(now - 2 * HOUR), call(now - 2 * HOUR, ok=False)])
     assert check(kernel, "fast") == Counts(total=1, bad=0)
-    kernel.part(TraceStore).write([call(now - 2 * HOUR, ms=900), call(now - 2 * HOUR, ok=False)])
+    kernel.get(TraceStore).write([call(now - 2 * HOUR, ms=900), call(now - 2 * HOUR, ok=False)])
     assert [check(kernel, "fast"), check(kernel, "fast")] == [Counts(total=2, bad=1)] * 2
 
 
@@ -76,7 +76,7 @@ def test_what_was_counted_before_the_upgrade_stays(kernel: Kernel) -> None:
     now = utc_now()
     traffic(kernel, now, 10 * HOUR, 100, bad=5)
     check(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         row = objectives.row_of(ctx, "answers")
         ctx.conn.execute(store.objectives.update().values(counted_position=None))
         # Its first minutes are kept here alone, since the traces of that day are gone.

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tests.monitors.receivers import Receiver, free_port, http_receiver, smtp_server, until
 from tidemill.core import events
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.vault import Vault
 from tidemill.core.wire import utc_now
@@ -52,17 +52,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save(kernel: Kernel, name: str = "ops", **spec: object) -> NotifierSaved:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return notifiers.put(ctx, name, NotifierPut.model_validate({"kind": "webhook"} | spec))
 
 
 def burn(kernel: Kernel, severity: str = "page") -> str:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return alerts.raise_(ctx, BURN.model_copy(update={"severity": severity})).id
 
 
 def told(kernel: Kernel, name: str | None = None) -> list[Delivery]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return notifiers.deliveries(ctx, notifier=name).items
 
 
@@ -97,7 +97,7 @@ def test_an_alert_that_is_rolled_back_tells_nobody(kernel: Kernel, receiver: Rec
     save(kernel, url=receiver.url)
 
     def fail() -> None:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             alerts.raise_(ctx, BURN)
             raise RuntimeError
 
@@ -111,12 +111,12 @@ def test_only_the_severities_asked_for_are_told_and_the_end_too(kernel: Kernel, 
     save(kernel, url=receiver.url, severities=["page"])
     burn(kernel, "ticket")
     alert_id = burn(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         alerts.acknowledge(ctx, alert_id, AlertNote())
         alerts.resolve(ctx, alert_id, AlertNote(note="turned it off and on"))
     assert sent(kernel, Sender(kernel), 2)
     assert {json.loads(body)["type"] for _, body in receiver.got} == {"alert.opened", "alert.resolved"}
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         whats = {change.what for change in alerts.get(ctx, alert_id).history}
     assert whats == {"opened", "acknowledged", "resolved", "told"}
 
@@ -187,14 +187,14 @@ def test_after_a_day_it_is_given_up_and_a_person_can_try_again(kernel: Kernel, r
     save(kernel, url=receiver.url)
     burn(kernel)
     (waiting,) = told(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         with pytest.raises(DeliveryNotEnded):
             notifiers.retry(ctx, waiting.id)
         outbox.update(ctx.conn, waiting.id, created_at=utc_now() - timedelta(hours=25))
     sender = Sender(kernel)
     assert until(lambda: (sender.step(), told(kernel)[0].state == "failed")[1])
     receiver.behaviour = "ok"
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert len(events.listing(ctx.conn, kind="notifier.gave_up")) == 1
         notifiers.retry(ctx, waiting.id)
     assert sent(kernel, sender)
@@ -282,21 +282,21 @@ def test_secrets_are_in_no_listing_and_stay_when_a_change_leaves_them_out(kernel
     again = save(kernel, severities=["ticket"], url=receiver.url)
     assert again.secret is None
     mail = save(kernel, "mail", **(EMAIL | {"security": "tls"}), username="u", secret="hunter2")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         shown = notifiers.listing(ctx).model_dump_json() + mail.model_dump_json() + again.model_dump_json()
         facts = json.dumps([e.data for e in events.listing(ctx.conn, kind="notifier.saved")])
         row = outbox.notifier(ctx.conn, name="ops")
     for secret in ("s3cr3t-token", "also-secret", "hunter2", saved.secret):
         assert str(secret) not in shown + facts
     assert row is not None
-    assert notifiers.opened(kernel.part(Vault), row) == {"url": receiver.url, "secret": saved.secret}
+    assert notifiers.opened(kernel.get(Vault), row) == {"url": receiver.url, "secret": saved.secret}
     assert "127.0.0.1" in shown
 
 
 def test_removing_a_notifier_removes_what_waits(kernel: Kernel) -> None:
     save(kernel, url="http://127.0.0.1:9/")
     burn(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         notifiers.remove(ctx, "ops")
         with pytest.raises(NotifierNotFound):
             notifiers.test(ctx, "ops")

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from tests.monitors.worlds import call, keep_scores, traffic
 from tidemill.core import events
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import utc_now
 from tidemill.monitors import alerts, objectives, slo
 from tidemill.monitors.store import objectives as store
@@ -20,17 +20,17 @@ HOUR = timedelta(hours=1)
 
 
 def make(kernel: Kernel, name: str = "answers", **spec: object) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         objectives.put(ctx, name, SloPut.model_validate({"kind": "errors", "goal": 0.99} | spec))
 
 
 def status(kernel: Kernel, name: str = "answers") -> SloStatus:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return objectives.status(ctx, name)
 
 
 def standing(kernel: Kernel, name: str = "answers") -> list[tuple[str, str]]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return [(a.severity, a.state) for a in alerts.unresolved(ctx, "slo", name)]
 
 
@@ -52,7 +52,7 @@ def test_latency_counts_answers_that_took_longer_and_leaves_failures_out(kernel:
     make(kernel, "fast", kind="latency", goal=0.9, threshold_ms=500)
     now = utc_now()
     spans = [call(now, ms=500.0), call(now, ms=500.1), call(now, ms=900, ok=False), call(now, ms=1, ok=False)]
-    kernel.part(TraceStore).write(spans)
+    kernel.get(TraceStore).write(spans)
     assert status(kernel, "fast").counts == Counts(total=2, bad=1)
 
 
@@ -87,11 +87,11 @@ def test_a_fast_burn_pages_once_and_resolves_itself_when_it_is_over(kernel: Kern
 
     traffic(kernel, now, timedelta(minutes=9), 9000)  # it is over
     assert objectives.check(kernel, OWNER, "answers").alerts == found.alerts, "it was burning a moment ago"
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         for alert in alerts.unresolved(ctx):
             alerts.store.update(ctx.conn, alert.id, seen_at=now - timedelta(minutes=6))
     assert objectives.check(kernel, OWNER, "answers").alerts == []
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         detail = alerts.get(ctx, found.alerts[0])
         assert [change.what for change in detail.history] == ["opened", "resolved"]
         assert (detail.alert.state, detail.alert.resolved_by) == ("resolved", "owner")
@@ -120,7 +120,7 @@ def test_few_figures_are_no_reason_to_wake_anybody(kernel: Kernel, total: int, b
 
 def test_an_alert_stays_while_nobody_can_tell(kernel: Kernel) -> None:
     make(kernel, window_s=3600)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         later = Context(conn=ctx.conn, actor=OWNER, kernel=kernel, now=ctx.now - timedelta(hours=3))
         cause = alerts.Cause(kind="slo", name="answers", severity="page", title="it burnt", evidence={})
         alerts.raise_(later, cause)
@@ -140,7 +140,7 @@ def test_minutes_are_counted_once_for_good_and_late_spans_still_count(kernel: Ke
     now = utc_now()
     traffic(kernel, now, 10 * HOUR, 600, bad=30)
     first = objectives.check(kernel, OWNER, "answers")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         row = objectives.row_of(ctx, "answers")
         minute = int(now.timestamp()) // 60
         kept, bad = store.sum_minutes(ctx.conn, row["id"], 0, minute + 1)
@@ -152,7 +152,7 @@ def test_minutes_are_counted_once_for_good_and_late_spans_still_count(kernel: Ke
     second = objectives.check(kernel, OWNER, "answers")
     assert (first.counts.total, second.counts.total) == (600, 650)
     assert second.counts.bad == first.counts.bad + 50
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         store.forget_counts(ctx.conn, row["id"])
     assert status(kernel).counts == second.counts, "a recount agrees"
 
@@ -172,7 +172,7 @@ def test_of_two_servers_only_one_has_the_turn(kernel: Kernel) -> None:
 
     def take() -> None:
         barrier.wait()
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             won.append(store.take_turn(ctx.conn, "slo:answers", now, now + timedelta(seconds=60)))
 
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_two_checks_at_once_open_one_alert(kernel: Kernel) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert len(events.listing(ctx.conn, kind="alert.opened")) == 2
 
 
@@ -208,7 +208,7 @@ def test_removing_an_objective_resolves_its_alerts(kernel: Kernel) -> None:
     make(kernel)
     traffic(kernel, utc_now(), HOUR, 200, bad=100)
     objectives.check(kernel, OWNER, "answers")
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         objectives.remove(ctx, "answers")
         assert alerts.unresolved(ctx) == []
         with pytest.raises(SloNotFound):

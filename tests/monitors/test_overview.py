@@ -6,9 +6,10 @@ import pytest
 
 from tests.monitors.worlds import keep_scores, pipeline
 from tidemill.core import events
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id, utc_now
+from tidemill.jobs.service import JobQueue
 from tidemill.monitors import alerts, indicators, overview, triggers
 from tidemill.monitors.drift import service as drift
 from tidemill.monitors.drift import store as drift_store
@@ -69,14 +70,14 @@ def test_a_drift_report_opens_keeps_and_resolves_one_alert(ctx: Context) -> None
 
 
 def test_drift_and_a_drop_start_the_pipeline_in_either_order(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         monitor = watch(ctx)
         pipeline(ctx)
         indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
         triggers.put(ctx, "retrain", TriggerPut(pipeline="support", drift=["topics"], kpis=["thumbs"], cooldown_s=60))
     keep_scores(kernel, "feedback", [1.0, 0.0] * 50)
     indicators.check(kernel, OWNER, "thumbs")
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert triggers.firings(ctx, "retrain").items == []
         report = say(ctx, monitor, "drift")
         (firing,) = triggers.firings(ctx, "retrain").items
@@ -111,7 +112,7 @@ def test_the_list_shows_all_kinds_with_what_they_said(ctx: Context) -> None:
 
 
 def test_a_check_of_what_is_not_there_names_the_nearest(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         watch(ctx)
     with pytest.raises(MonitorNotFound) as caught:
         overview.check(kernel, OWNER, "topisc")
@@ -119,12 +120,12 @@ def test_a_check_of_what_is_not_there_names_the_nearest(kernel: Kernel) -> None:
 
 
 def test_the_scheduler_asks_for_each_drift_check_once(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         monitor = watch(ctx)
     for _ in range(3):
         Scheduler(kernel).look_at_drift()
-    with kernel.look(OWNER) as ctx:
-        (job,) = kernel.jobs.list(ctx, kind=drift.CHECK_JOB).items
+    with kernel.read(OWNER) as ctx:
+        (job,) = kernel.get(JobQueue).list(ctx, kind=drift.CHECK_JOB).items
     assert job.subject == monitor.id
 
 

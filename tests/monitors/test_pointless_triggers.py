@@ -5,7 +5,7 @@ import pytest
 from tests.monitors.test_triggers import DRIFT, SLOW, after, fired, make
 from tests.monitors.worlds import pipeline
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.monitors import alerts, triggers
 from tidemill.monitors.types import Hand, TriggerIncomplete, TriggerPointless, TriggerPut
 from tidemill.pipelines import service as pipelines

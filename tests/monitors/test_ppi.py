@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.monitors.worlds import scores
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.monitors import alerts, objectives, ppi
 from tidemill.monitors.types import SloPut
 from tidemill.traces import service as traces
@@ -60,7 +60,7 @@ def test_few_labels_correct_nothing_and_full_agreement_is_not_taken_for_proof() 
 
 def test_the_verdict_rests_on_people_s_word(kernel: Kernel) -> None:
     ids = [secrets.token_hex(16) for _ in range(300)]
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         objectives.put(ctx, "right", SloPut(kind="quality", goal=0.8, score="right", source="model", corrected=True))
         for i, trace_id in enumerate(ids):
             judge(ctx, trace_id, "model", 1.0 if i % 20 else 0.0)
@@ -111,7 +111,7 @@ def quality(ctx: Context, name: str, *, corrected: bool) -> None:
 def test_a_judge_that_is_too_strict_wakes_nobody_once_people_have_corrected_it(
     kernel: Kernel, labels: int, calls: int
 ) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         quality(ctx, "corrected", corrected=True)
         quality(ctx, "as-it-is", corrected=False)
         answers(ctx, 300, bad=0.02, model_bad=0.8, labels=labels)
@@ -129,16 +129,16 @@ def test_a_judge_that_is_too_strict_wakes_nobody_once_people_have_corrected_it(
 
 
 def test_a_fault_pages_through_a_corrected_judge_and_says_by_whose_word(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         quality(ctx, "right", corrected=True)
         answers(ctx, 0, bad=0.02, model_bad=0.02, labels=100)
         scores(ctx, "right", [1.0] * 300, source="model", at=ctx.now, step=timedelta(seconds=12))
     found = objectives.check(kernel, OWNER, "right")
     assert (found.rules[0].verdict, found.alerts) == ("quiet", [])
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         scores(ctx, "right", [0.0] * 1500, source="model", at=ctx.now, step=timedelta(seconds=2))
     objectives.check(kernel, OWNER, "right")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         opened = [a for a in alerts.unresolved(ctx) if a.severity == "page"]
     assert "by people's word" in opened[0].title
     assert opened[0].evidence["rectifier"]["labelled"] == 100

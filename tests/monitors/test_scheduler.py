@@ -14,7 +14,7 @@ from tests.monitors.receivers import Receiver, http_receiver, until
 from tests.monitors.test_notifiers import burn, save, sent, told
 from tests.monitors.worlds import keep_scores, traffic
 from tests.postgres import Postgres
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
@@ -52,18 +52,18 @@ def running(*kernels: Kernel) -> Iterator[list[Scheduler]]:
 
 
 def objective(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         objectives.put(ctx, "answers", SloPut(kind="errors", goal=0.99))
 
 
 def titles(kernel: Kernel) -> list[str]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return [f"{a.kind} {a.name} {a.severity}" for a in alerts.unresolved(ctx)]
 
 
 def test_what_goes_wrong_is_noticed_and_told_without_anybody_asking(kernel: Kernel, receiver: Receiver) -> None:
     objective(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
     save(kernel, url=receiver.url)
     traffic(kernel, utc_now(), timedelta(hours=1), 100, bad=50)
@@ -104,7 +104,7 @@ def test_a_turn_comes_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_look_that_goes_wrong_ends_no_other(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     objective(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
     keep_scores(kernel, "feedback", [0.0] * 40)
 
@@ -147,11 +147,11 @@ def test_two_senders_share_the_outbox_and_a_dead_one_s_message_comes_back(kernel
     save(kernel, url=receiver.url)
     burn(kernel)
     now = utc_now()
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         (taken,) = outbox.claim(ctx.conn, now, now + sending.CLAIM, [], 10)
     other = Sender(kernel)
     assert not other.step(), "it belongs to the first"
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         outbox.update(ctx.conn, taken["id"], next_at=now)  # its time is over
     assert sent(kernel, other)
 

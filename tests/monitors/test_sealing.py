@@ -11,7 +11,7 @@ import pytest
 
 from tests.monitors.receivers import Receiver, until
 from tests.monitors.test_notifiers import burn, receiver, save, told
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import SecretUnreadable
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
@@ -29,7 +29,7 @@ TOKEN = "t0ken-that-nobody-may-see"
 
 
 def row(kernel: Kernel, name: str = "ops") -> dict[str, object]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         found = outbox.notifier(ctx.conn, name=name)
     assert found is not None
     return found
@@ -38,7 +38,7 @@ def row(kernel: Kernel, name: str = "ops") -> dict[str, object]:
 def lay_open(kernel: Kernel, url: str) -> None:
     """A notifier as an earlier version kept it."""
     save(kernel, url=url)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         plain = {"url": url, "secret": TOKEN}
         ctx.conn.execute(outbox.notifiers.update().values(secrets=plain))
 
@@ -63,14 +63,14 @@ def test_a_secret_is_sealed_and_signs_what_is_sent(kernel: Kernel, receiver: Rec
 def test_what_lay_open_is_sealed_at_the_next_start_and_leaves_nothing_behind(home: Path) -> None:
     first = build_kernel(Settings(home=home))
     lay_open(first, "http://127.0.0.1:9/" + TOKEN)
-    with first.look(OWNER) as ctx:
+    with first.read(OWNER) as ctx:
         assert notifiers.get(ctx, "ops").signed
     first.close()
     assert TOKEN.encode() in files_of(home)
     build_kernel(Settings(home=home)).close()
     assert TOKEN.encode() not in files_of(home)
     again = build_kernel(Settings(home=home))
-    assert notifiers.opened(again.part(Vault), row(again)) == {"url": "http://127.0.0.1:9/" + TOKEN, "secret": TOKEN}
+    assert notifiers.opened(again.get(Vault), row(again)) == {"url": "http://127.0.0.1:9/" + TOKEN, "secret": TOKEN}
     again.close()
 
 
@@ -81,7 +81,7 @@ def test_a_new_key_seals_everything_again_and_the_old_one_can_go(home: Path) -> 
     first.close()
     build_kernel(Settings(home=home, secret_key=f"{new},{old}")).close()
     last = build_kernel(Settings(home=home, secret_key=new))
-    assert notifiers.opened(last.part(Vault), row(last))["secret"] == saved.secret
+    assert notifiers.opened(last.get(Vault), row(last))["secret"] == saved.secret
     assert notifiers.seal_all(last) == []
     last.close()
 
@@ -104,7 +104,7 @@ def test_a_lost_key_is_told_and_the_message_waits_for_it(home: Path, caplog: pyt
     with pytest.raises(SecretUnreadable, match="notifier ops"):
         save(kernel, url="http://127.0.0.1:9/")
     assert save(kernel, url="http://127.0.0.1:9/", secret="another").secret is None, "set anew, it works again"
-    assert notifiers.opened(kernel.part(Vault), row(kernel))["secret"] == "another"
+    assert notifiers.opened(kernel.get(Vault), row(kernel))["secret"] == "another"
     kernel.close()
 
 

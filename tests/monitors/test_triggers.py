@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from tests.monitors.worlds import keep_scores, pipeline, traffic
 from tidemill.access.types import RoleMissing
 from tidemill.core import events
-from tidemill.core.context import OWNER, Actor, Context
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.errors import Unavailable
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import utc_now
 from tidemill.monitors import alerts, indicators, notifiers, objectives, triggers
 from tidemill.monitors.store import triggers as store
@@ -142,11 +142,11 @@ def test_a_person_s_hand_is_the_second_key_only(ctx: Context) -> None:
 
 
 def test_both_keys_by_hand_are_an_admin_s(kernel: Kernel) -> None:
-    with kernel.work(DEVELOPER) as ctx:
+    with kernel.write(DEVELOPER) as ctx:
         make(ctx)
         with pytest.raises(RoleMissing):
             triggers.turn(ctx, "retrain", Hand(reason="now", both=True))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         (hand,) = triggers.turn(ctx, "retrain", Hand(reason="now", both=True)).evidence
         assert hand["both_keys"] is True
 
@@ -161,7 +161,7 @@ def test_people_are_told_that_it_fired(ctx: Context) -> None:
 
 
 def test_two_at_once_start_one(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         make(ctx)
         alerts.raise_(ctx, DRIFT)
         alerts.raise_(ctx, SLOW)
@@ -169,7 +169,7 @@ def test_two_at_once_start_one(kernel: Kernel) -> None:
 
     def look() -> None:
         barrier.wait()
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             triggers.look_at_all(ctx)
 
     threads = [Thread(target=look) for _ in range(5)]
@@ -177,7 +177,7 @@ def test_two_at_once_start_one(kernel: Kernel) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert len(fired(ctx)) == 1
         assert len(events.listing(ctx.conn, kind="trigger.fired")) == 1
 
@@ -187,7 +187,7 @@ def test_whoever_listens_is_told_in_the_same_transaction(kernel: Kernel) -> None
     kernel.listeners = {**kernel.listeners, "trigger.fired": [lambda ctx, event: heard.append(event.data)]}
 
     def fire_and_fail() -> None:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             make(ctx)
             triggers.turn(ctx, "retrain", Hand(reason="now", both=True))
             raise RuntimeError
@@ -195,7 +195,7 @@ def test_whoever_listens_is_told_in_the_same_transaction(kernel: Kernel) -> None
     with pytest.raises(RuntimeError):
         fire_and_fail()
     assert len(heard) == 1
-    with kernel.look(OWNER) as ctx, pytest.raises(TriggerNotFound):
+    with kernel.read(OWNER) as ctx, pytest.raises(TriggerNotFound):
         triggers.get(ctx, "retrain")
 
 
@@ -204,12 +204,12 @@ def test_a_listener_that_refuses_takes_no_alert_back(kernel: Kernel) -> None:
         raise Unavailable("no room for a run")
 
     kernel.listeners = {**kernel.listeners, "trigger.fired": [refuse]}
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         make(ctx)
         alerts.raise_(ctx, DRIFT)
         alerts.raise_(ctx, SLOW)
         assert triggers.look_at_all(ctx) == triggers.look_at_all(ctx) == []
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert len(alerts.unresolved(ctx)) == 2
         (held,) = events.listing(ctx.conn, kind="trigger.held")
         assert held.data["why"] == "no room for a run"
@@ -217,23 +217,23 @@ def test_a_listener_that_refuses_takes_no_alert_back(kernel: Kernel) -> None:
 
 
 def test_a_real_drop_turns_the_second_key(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         make(ctx)
         alerts.raise_(ctx, DRIFT)
     keep_scores(kernel, "feedback", [1.0, 0.0] * 50)
     assert indicators.check(kernel, OWNER, "thumbs").verdict == "fail"
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert [f.by for f in fired(ctx)] == ["owner"]
 
 
 def test_good_traffic_turns_nothing(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         make(ctx)
         alerts.raise_(ctx, DRIFT)
     traffic(kernel, utc_now(), timedelta(hours=1), 50)
     keep_scores(kernel, "correct", [1.0] * 100)
     objectives.check(kernel, OWNER, "good")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert fired(ctx) == []
 
 

@@ -3,8 +3,8 @@
 import secrets
 from datetime import datetime, timedelta
 
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id
 from tidemill.pipelines import service as pipelines
 from tidemill.pipelines.types import PipelineApply, PipelineSpec
@@ -32,7 +32,7 @@ def traffic(kernel: Kernel, end: datetime, length: timedelta, count: int, *, bad
     step = length / count
     failed = {int((i + 0.5) * count / bad) for i in range(bad)} if bad else set()
     spans = [call(end - step * (i + 0.5), ok=i not in failed, **fields) for i in range(count)]
-    kernel.part(TraceStore).write(spans)
+    kernel.get(TraceStore).write(spans)
 
 
 def scores(
@@ -83,5 +83,5 @@ def pipeline(ctx: Context, name: str = "support") -> None:
 
 def keep_scores(kernel: Kernel, name: str, values: list[float], **more: object) -> None:
     """`scores` in a unit of work of its own."""
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         scores(ctx, name, values, at=more.pop("at", ctx.now), **more)

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from tidemill.core.http import Http, InProcessTransport
-from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.service import JobQueue
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.pipelines.types import RunDetail
 from tidemill.server.app import build
@@ -80,13 +81,13 @@ def opened(settings: Settings, folder: Path) -> Iterator[Desk]:
     """An application with its jobs running."""
     folder.mkdir(parents=True, exist_ok=True)
     application = build(settings)
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
         yield Desk(Pipelines(http), Runs(http), Jobs(http), application.kernel, folder)
     finally:
         http.close()
-        application.kernel.jobs.stop()
+        application.kernel.get(JobQueue).stop()
         application.kernel.close()
 
 

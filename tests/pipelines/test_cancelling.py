@@ -5,7 +5,7 @@ from typing import Any
 from tests.deployments.live import wait_for
 from tests.pipelines.conftest import Desk
 from tests.releases.makers import add_model
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.deployments import service as deployments
 from tidemill.deployments import store as deployment_rows
 from tidemill.deployments.types import Deployment, Rollout, RolloutCreate
@@ -23,23 +23,23 @@ def ship(desk: Desk, temperature: float, **environment: Any) -> None:
 
 
 def active(desk: Desk) -> list[Deployment]:
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         return deployments.listing(ctx, environment="dev", active_only=True).items
 
 
 def begun(desk: Desk) -> Rollout | None:
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         return deployments.open_rollout(ctx, "dev", "hello")
 
 
 def served(desk: Desk) -> None:
     """A first release that is live; no engine runs here, so the test says so."""
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         add_model(ctx, desk.folder)
     ship(desk, 0.0)
     run = desk.runs.start("ship")
     wait_for(lambda: active(desk) != [])
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         deployment_rows.update(ctx.conn, active(desk)[0].id, state="live", live_at=ctx.now)
     assert desk.runs.wait(run.id, timeout=120).state == "succeeded"
 
@@ -60,7 +60,7 @@ def test_cancelling_a_run_ends_the_rollout_it_began_and_says_so(both: Desk) -> N
     assert rollout is not None
     done = cancelled(both, run)
     assert done.summary == ("Cancelled. The rollout of hello@2 in dev was aborted: hello@1 answers everybody again.")
-    with both.kernel.look(OWNER) as ctx:
+    with both.kernel.read(OWNER) as ctx:
         ended = deployments.get_rollout(ctx, rollout.id)
     assert (ended.state, ended.weight) == ("aborted", 0.0)
     assert ended.reason == "ship#2, which began it, was cancelled."
@@ -81,7 +81,7 @@ def test_a_rollout_that_a_person_began_goes_on(desk: Desk) -> None:
     run = desk.runs.start("ship")
     wait_for(lambda: begun(desk) is not None)
     cancelled(desk, run)
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         mine = deployments.start_rollout(ctx, RolloutCreate(release="hello@2", environment="dev"))
     desk.runs.retry(run.ref)
     wait_for(lambda: desk.runs.get(run.id).step("rollout/dev").state in ("running", "waiting"))
@@ -91,7 +91,7 @@ def test_a_rollout_that_a_person_began_goes_on(desk: Desk) -> None:
 
 
 def test_a_deployment_that_was_starting_is_stopped(desk: Desk) -> None:
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         add_model(ctx, desk.folder)
     ship(desk, 0.0)
     run = desk.runs.start("ship")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.pipelines.conftest import Desk, small
 from tests.releases.makers import add_model
 from tidemill.cli import app
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.http import Http
 from tidemill.core.terminal import Terminal, failing_plainly
 from tidemill.pipelines.types import PipelineSpec
@@ -80,7 +80,7 @@ def test_the_exit_code_tells_how_a_run_ended(shell: Shell) -> None:
 
 
 def test_watching_returns_when_a_person_is_asked(shell: Shell) -> None:
-    with shell.desk.kernel.work(OWNER) as ctx:
+    with shell.desk.kernel.write(OWNER) as ctx:
         add_model(ctx, shell.desk.folder)
     spec = {"name": "ship", "model": "tiny", "release": {"name": "hello"}, "environments": ["prod"]}
     shell.desk.pipelines.apply(PipelineSpec.model_validate(spec))

@@ -6,7 +6,7 @@ from tests.pipelines.conftest import Desk, questions, small
 from tests.releases.makers import add_model
 from tests.traces.answers import answer, label, store, trace_id
 from tidemill.core import lineage
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.data import service as data
 from tidemill.pipelines.types import RunDetail
 from tidemill.releases import service as releases
@@ -26,7 +26,7 @@ def taught(**feedback: object) -> dict[str, object]:
 
 @pytest.fixture
 def release(desk: Desk) -> Release:
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         add_model(ctx, desk.folder)
         return releases.create_release(ctx, ReleaseCreate(name="hello", model="tiny"))
 
@@ -35,7 +35,7 @@ def judge(desk: Desk, release: Release, number: int, question: str, correction: 
     store(desk.kernel, answer(number, question, label("LOC"), release_id=release.id, **more))
     said = {"trace_id": trace_id(number), "correction": {"type": correction}} if correction else {
         "trace_id": trace_id(number), "thumbs": "up"}  # fmt: skip
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         give_feedback(ctx, Feedback.model_validate(said))
 
 
@@ -75,7 +75,7 @@ def test_corrections_join_capped_and_without_what_the_eval_sets_ask(desk: Desk, 
     texts = {row["text"] for split in ("train", "validation") for row in desk_rows(desk, "questions-live", split)}
     assert sum("road lead to" in text for text in texts) == 3
     assert measured["text"] not in texts
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         above = lineage.walk(ctx.conn, joined.outputs["version_id"], "up")
     kinds = {node.kind for node in above.nodes}
     assert {"trace_collection", "dataset_version", "file"} <= kinds
@@ -105,7 +105,7 @@ def test_praise_teaches_only_when_that_is_asked_for(desk: Desk, release: Release
 
 
 def desk_rows(desk: Desk, dataset: str, split: str) -> list[dict[str, str]]:
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         version = data.get_version(ctx, dataset)
     return data.rows(desk.kernel, version, split).to_pylist()
 

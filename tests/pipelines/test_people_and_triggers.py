@@ -9,9 +9,10 @@ import pytest
 from tests.pipelines.conftest import Desk, opened, small
 from tests.releases.makers import BERT, add_model
 from tidemill.core import events
-from tidemill.core.context import OWNER, SYSTEM
+from tidemill.core.actors import OWNER, SYSTEM
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
+from tidemill.jobs.service import JobQueue
 from tidemill.pipelines.types import ApprovalRejected, PipelineSpec, Run, RunDetail
 from tidemill.releases import service as releases
 from tidemill.releases.types import ApprovalDecision
@@ -22,7 +23,7 @@ SHIPPING = {"name": "ship", "model": "tiny", "release": {"name": "hello"}, "envi
 
 def asking(desk: Desk) -> RunDetail:
     """A run that waits for a person."""
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         add_model(ctx, desk.folder)
     desk.pipelines.apply(PipelineSpec.model_validate(SHIPPING))
     run = desk.runs.wait(desk.runs.start("ship").id, until_waiting=True, timeout=120)
@@ -31,7 +32,7 @@ def asking(desk: Desk) -> RunDetail:
 
 
 def decide(kernel: Kernel, decision: str) -> None:
-    with kernel.work(BERT) as ctx:
+    with kernel.write(BERT) as ctx:
         asked = releases.list_approvals(ctx, limit=1).items[0]
         body = ApprovalDecision.model_validate({"decision": decision, "reason": "I looked", "override": "first one"})
         releases.decide_approval(ctx, asked.id, body)
@@ -58,7 +59,7 @@ def test_a_run_ends_rejected_when_the_approval_is_refused(desk: Desk) -> None:
         desk.runs.wait(run.id)
     again = desk.runs.wait(desk.runs.retry(run.ref).id, until_waiting=True, timeout=120)
     assert again.state == "waiting"  # a retry asks anew
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         assert len(releases.list_approvals(ctx, limit=9).items) == 2
     desk.runs.cancel(run.ref)
     assert desk.runs.wait(run.id, check=False, timeout=120).state == "cancelled"
@@ -82,28 +83,28 @@ def test_a_yes_that_was_given_while_no_server_ran_is_heard_after_the_upgrade(
 
 def test_somebody_elses_request_is_waited_for_too(desk: Desk) -> None:
     run = asking(desk)
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         first = releases.list_approvals(ctx, limit=9).items
     desk.runs.cancel(run.ref)
     desk.runs.wait(run.id, check=False, timeout=120)
-    with desk.kernel.work(SYSTEM) as ctx:
+    with desk.kernel.write(SYSTEM) as ctx:
         events.emit(ctx, "trigger.fired", "trg_1", {"pipeline": "ship"})
     again = desk.runs.wait("ship", until_waiting=True, timeout=120)
     assert again.number == 2
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         assert releases.list_approvals(ctx, limit=9).items == first
     decide(desk.kernel, "reject")
     assert desk.runs.wait(again.id, check=False, timeout=120).state == "rejected"
 
 
 def fire(kernel: Kernel, name: str, pipeline: str = "small") -> None:
-    with kernel.work(SYSTEM) as ctx:
+    with kernel.write(SYSTEM) as ctx:
         data = {"pipeline": pipeline, "trigger": name, "reasons": ["inputs drifted", "quality fell"]}
         events.emit(ctx, "trigger.fired", f"trg_{name}", data)
 
 
 def test_two_triggers_at_once_start_one_run_and_the_second_is_noted(both: Desk) -> None:
-    both.kernel.jobs.stop()
+    both.kernel.get(JobQueue).stop()
     both.pipelines.apply(both.write())
     threads = [threading.Thread(target=fire, args=(both.kernel, name)) for name in ("drift", "age", "kpi")]
     for thread in threads:
@@ -116,7 +117,7 @@ def test_two_triggers_at_once_start_one_run_and_the_second_is_noted(both: Desk) 
     assert [c.joined for c in runs[0].causes] == [False, True, True]
     assert runs[0].causes[0].reasons == ["inputs drifted", "quality fell"]
     assert runs[0].created_by == "system"
-    both.kernel.jobs.start(both.kernel)
+    both.kernel.get(JobQueue).start(both.kernel)
     assert both.runs.wait(runs[0].id, timeout=120).state == "succeeded"
     fire(both.kernel, "drift")
     assert both.runs.wait("small", timeout=120).number == 2
@@ -125,13 +126,13 @@ def test_two_triggers_at_once_start_one_run_and_the_second_is_noted(both: Desk) 
 def test_a_trigger_for_a_pipeline_that_is_not_there_breaks_nothing(desk: Desk) -> None:
     fire(desk.kernel, "drift", pipeline="gone")
     assert desk.runs.list().items == []
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         found = events.listing(ctx.conn, kind="pipeline_run.refused")
     assert found[0].data == {"pipeline": "gone", "reason": "no such pipeline"}
 
 
 def test_a_trigger_joins_the_run_of_an_earlier_document(desk: Desk) -> None:
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write())
     desk.runs.start("small")
     desk.pipelines.apply(desk.write(small(description="newer")))

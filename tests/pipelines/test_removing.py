@@ -4,7 +4,8 @@ import pytest
 
 from tests.pipelines.conftest import Desk, small
 from tests.pipelines.test_watching import WATCHED
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
+from tidemill.jobs.service import JobQueue
 from tidemill.monitors import service as monitors
 from tidemill.monitors.drift.types import DriftMonitor
 from tidemill.monitors.types import Kpi, Slo, SloNotFound, Trigger, TriggerPut
@@ -12,7 +13,7 @@ from tidemill.pipelines.types import PipelineBusy, PipelineInvalid, PipelineNotF
 
 
 def watched(desk: Desk) -> tuple[DriftMonitor, Slo, Kpi, Trigger]:
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         return (
             monitors.drift.get_monitor(ctx, "inputs"),
             monitors.get_slo(ctx, "errors"),
@@ -22,7 +23,7 @@ def watched(desk: Desk) -> tuple[DriftMonitor, Slo, Kpi, Trigger]:
 
 
 def names(desk: Desk) -> list[str]:
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         return [state.name for state in monitors.overview(ctx).items] + [
             t.name for t in monitors.list_triggers(ctx).items
         ]
@@ -31,7 +32,7 @@ def names(desk: Desk) -> list[str]:
 def test_a_removed_pipeline_starts_nothing_and_can_still_be_read(both: Desk) -> None:
     both.pipelines.apply(both.write(small(**WATCHED)))
     first = both.turned()
-    with both.kernel.work(OWNER) as ctx:
+    with both.kernel.write(OWNER) as ctx:
         other = TriggerPut(pipeline="small", dataset="questions", max_age_s=60)
         monitors.put_trigger(ctx, "by-hand", other)
     done = both.pipelines.remove("small")
@@ -55,14 +56,14 @@ def test_a_removed_pipeline_starts_nothing_and_can_still_be_read(both: Desk) -> 
 
 
 def test_a_pipeline_with_a_run_on_its_way_is_only_removed_with_cancel(desk: Desk) -> None:
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write(small(**WATCHED)))
     run = desk.runs.start("small")
     with pytest.raises(PipelineBusy, match="small#1 is on its way") as caught:
         desk.pipelines.remove("small")
     assert "tidemill pipelines remove small --cancel" in str(caught.value.hint)
     assert desk.pipelines.remove("small", cancel=True).cancelled == "small#1"
-    desk.kernel.jobs.start(desk.kernel)
+    desk.kernel.get(JobQueue).start(desk.kernel)
     assert desk.runs.wait(run.id, check=False, timeout=120).state == "cancelled"
     assert names(desk) == []
     with pytest.raises(PipelineNotFound):
@@ -95,11 +96,11 @@ def test_a_change_in_the_document_changes_what_it_made_before(both: Desk) -> Non
 
 
 def test_a_run_of_an_earlier_document_brings_nothing_back(desk: Desk) -> None:
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write(small(**WATCHED)))
     run = desk.runs.start("small")
     desk.pipelines.apply(desk.write(small(**WATCHED | {"slos": [], "triggers": []})))
-    desk.kernel.jobs.start(desk.kernel)
+    desk.kernel.get(JobQueue).start(desk.kernel)
     assert desk.runs.wait(run.id, timeout=120).version == 1
     assert sorted(names(desk)) == ["inputs", "thumbs"]
 
@@ -110,7 +111,7 @@ def test_what_another_document_declares_too_stays(desk: Desk) -> None:
     assert desk.pipelines.remove("small").retired == ["kpis.thumbs"]
     assert names(desk) == ["errors"]
     desk.pipelines.remove("other")
-    with desk.kernel.look(OWNER) as ctx, pytest.raises(SloNotFound):
+    with desk.kernel.read(OWNER) as ctx, pytest.raises(SloNotFound):
         monitors.get_slo(ctx, "errors")
 
 

@@ -7,9 +7,10 @@ import pytest
 from tests.deployments.live import wait_for
 from tests.pipelines.conftest import Desk, small
 from tidemill.core import events
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.data import service as data
 from tidemill.evals import jobs as eval_jobs
+from tidemill.jobs.service import JobQueue
 from tidemill.pipelines.steps import table
 from tidemill.pipelines.types import (
     NothingMeasured,
@@ -166,7 +167,7 @@ def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: p
 
 
 def test_a_run_before_its_start_can_be_cancelled(desk: Desk) -> None:
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write())
     run = desk.runs.start("small")
     assert desk.runs.cancel(run.ref).state == "cancelled"
@@ -174,7 +175,7 @@ def test_a_run_before_its_start_can_be_cancelled(desk: Desk) -> None:
 
 
 def test_while_a_run_is_on_its_way_there_is_no_second_one(desk: Desk) -> None:
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write())
     first = desk.runs.start("small")
     second = desk.runs.start("small", note="me too")
@@ -183,7 +184,7 @@ def test_while_a_run_is_on_its_way_there_is_no_second_one(desk: Desk) -> None:
     desk.pipelines.apply(desk.write(rows=90))
     with pytest.raises(PipelineBusy, match="small#1 follows small@1"):
         desk.runs.start("small")
-    desk.kernel.jobs.start(desk.kernel)
+    desk.kernel.get(JobQueue).start(desk.kernel)
     done = desk.runs.wait(first.id, timeout=120)
     assert done.step("data").outputs["rows"]["train"] == 42  # it follows the document it was started with
 
@@ -201,7 +202,7 @@ def test_an_unknown_run_or_pipeline_is_named(desk: Desk) -> None:
 def test_what_happened_is_recorded(desk: Desk) -> None:
     desk.pipelines.apply(desk.write())
     run = desk.turned()
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         about = [e.kind for e in events.listing(ctx.conn, subject=run.id)]
     assert about == ["pipeline_run.succeeded", "pipeline_run.started"]
 
@@ -210,11 +211,11 @@ def test_a_step_of_a_kind_that_went_away_is_named_and_can_be_skipped(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upgrade may drop a kind of step while a run still has one."""
-    desk.kernel.jobs.stop()
+    desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write())
     run = desk.runs.start("small")
     monkeypatch.delitem(table.KINDS, "naive-bayes")
-    desk.kernel.jobs.start(desk.kernel)
+    desk.kernel.get(JobQueue).start(desk.kernel)
     done = desk.runs.wait(run.id, check=False, timeout=120)
     assert "knows no step of the kind 'naive-bayes'" in done.summary
     desk.runs.skip(run.ref, "naive-bayes/questions-test", reason="gone")
@@ -230,5 +231,5 @@ def test_a_new_catalogue_entry_reaches_the_dataset_without_a_new_version(desk: D
     run = desk.turned()
     assert run.step("data").outputs["ref"] == "questions@1"
     assert list(states(run).values()) == ["succeeded", "cached", "cached"]
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         assert data.get_dataset(ctx, "questions").catalogue.owner == "dana"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.pipelines.conftest import Desk, small
 from tidemill.core import events
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.monitors import service as monitors
 from tidemill.monitors.types import Hand, TriggerNotFound
 from tidemill.pipelines.types import PipelineInvalid
@@ -25,7 +25,7 @@ def test_what_is_declared_is_watched_as_soon_as_it_can_be(both: Desk) -> None:
     run = both.turned()
     assert run.state == "succeeded", run.error
     assert run.step("watch").outputs == {"made": ["monitors.inputs", "triggers.retrain"]}
-    with both.kernel.look(OWNER) as ctx:
+    with both.kernel.read(OWNER) as ctx:
         assert monitors.get_trigger(ctx, "retrain").pipeline == "small"
         assert monitors.get_slo(ctx, "errors").goal == 0.99
     again = both.turned()
@@ -42,7 +42,7 @@ def test_what_is_declared_no_more_is_watched_no_more(desk: Desk) -> None:
         ("remove", "triggers.retrain"),
     ]
     desk.pipelines.apply(desk.write(small(**fewer)))
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         assert monitors.get_kpi(ctx, "thumbs").floor == 0.8
         with pytest.raises(TriggerNotFound):
             monitors.get_trigger(ctx, "retrain")
@@ -51,13 +51,13 @@ def test_what_is_declared_no_more_is_watched_no_more(desk: Desk) -> None:
 def test_a_trigger_starts_the_run_and_is_told_what_it_took(desk: Desk) -> None:
     desk.pipelines.apply(desk.write(small(**WATCHED)))
     desk.turned()
-    with desk.kernel.work(OWNER) as ctx:
+    with desk.kernel.write(OWNER) as ctx:
         firing = monitors.turn_trigger(ctx, "retrain", Hand(reason="I want to see it", both=True))
     run = desk.runs.wait("small", timeout=120)
     assert (run.number, run.causes[0].kind, run.causes[0].by) == (2, "trigger", "retrain")
     assert run.causes[0].firing_id == firing.id
     assert run.causes[0].reasons == ["by hand: I want to see it"]
-    with desk.kernel.look(OWNER) as ctx:
+    with desk.kernel.read(OWNER) as ctx:
         settled = monitors.list_firings(ctx, "retrain").items[0]
         assert events.listing(ctx.conn, kind="pipeline_run.not_settled") == []
     assert settled.run_id == run.id

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tidemill.core import events, lineage
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.prompts import service
 from tidemill.prompts.types import (
     LabelMove,
@@ -117,7 +117,7 @@ def test_versions_leave_facts_and_lineage(ctx: Context) -> None:
 
 def test_versions_that_are_saved_at_once_count_up_too(kernel: Kernel) -> None:
     def one(number: int) -> int:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             return make(ctx, f"Say {number}.", labels=["newest"]).number
 
     with ThreadPoolExecutor(6) as pool:

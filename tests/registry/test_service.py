@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from tests.registry.makers import write_adapter, write_folder, write_gguf
 from tidemill.core import events, lineage
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.registry import service
 from tidemill.registry.types import (
     AliasMove,
@@ -128,7 +128,7 @@ def test_many_at_once_get_a_number_each(kernel: Kernel, folder: Path) -> None:
     paths = [write_gguf(folder / f"m{seed}.gguf", seed=seed) for seed in range(6)]
 
     def one(path: Path) -> int:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             return add(ctx, path).number
 
     with ThreadPoolExecutor(6) as pool:
@@ -158,15 +158,15 @@ def test_references_mean_what_they_say(ctx: Context, folder: Path) -> None:
 
 
 def test_an_alias_remembers_where_it_was(kernel: Kernel, folder: Path) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         add_gguf(ctx, folder)
         add_gguf(ctx, folder, 1)
     moments = []
     for version, reason in (("1", "first"), ("2", "better"), ("1", "regression")):
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             change = service.move_alias(ctx, "tiny", "champion", AliasMove(version=version, reason=reason))
             moments.append(change.at)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         at = [service.alias_at(ctx, "tiny", "champion", moment).number for moment in moments]
         assert at == [1, 2, 1]
         assert service.alias_at(ctx, "tiny", "champion", None).number == 1
@@ -218,13 +218,13 @@ def test_a_version_in_use_cannot_be_deleted(ctx: Context, folder: Path) -> None:
 
 
 def test_a_deleted_number_is_not_used_again(kernel: Kernel, folder: Path) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         version = add_gguf(ctx, folder)
         place = service.materialise(kernel, version)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.delete_version(ctx, "tiny@1")
     assert not place.exists()
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         with pytest.raises(ModelNotFound):
             service.get_version(ctx, "tiny")
         assert add_gguf(ctx, folder).number == 2

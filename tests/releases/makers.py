@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tests.registry.makers import write_gguf
 from tidemill.core import lineage
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.evals import items, store
 from tidemill.evals.types import (
@@ -67,7 +68,7 @@ def make_set(ctx: Context, name: str = "questions") -> EvalSet:
         created_by="anna",
     )
     store.insert_set(ctx.conn, value)
-    lineage.record(ctx, lineage.Node(id=value.id, kind="eval_set", label=value.ref))
+    lineage.record(ctx, lineage.LineageNode(id=value.id, kind="eval_set", label=value.ref))
     return value
 
 
@@ -122,7 +123,7 @@ def make_run(
         for n in range(ITEMS)
     ]
     store.insert_results(ctx.conn, results)
-    lineage.record(ctx, lineage.Node(id=run.id, kind="eval_run", label=run.id), [(eval_set.id, "answered")])
+    lineage.record(ctx, lineage.LineageNode(id=run.id, kind="eval_run", label=run.id), [(eval_set.id, "answered")])
     return run
 
 

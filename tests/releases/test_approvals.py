@@ -8,7 +8,7 @@ import pytest
 
 from tests.releases.makers import ANNA, BERT, declare, make_release, make_run, make_set
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.releases import service
 from tidemill.releases.types import (
     Approval,

@@ -12,7 +12,7 @@ from tests.registry.makers import write_gguf
 from tests.releases.makers import declare, make_run, make_set
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.kernel import Kernel
@@ -56,7 +56,7 @@ def test_the_life_of_a_release_on_the_command_line(home: Path, tmp_path: Path) -
     assert [r["number"] for r in read("releases", "list")["items"]] == [2, 1]
     changes = read("releases", "diff", "hello@1", "hello@2")["changes"]
     assert [c["path"] for c in changes] == ["sampling.max_tokens", "sampling.stop", "sampling.temperature"]
-    with opened(home) as kernel, kernel.work(OWNER) as ctx:
+    with opened(home) as kernel, kernel.write(OWNER) as ctx:
         eval_set = make_set(ctx)
         declare(ctx, eval_set)
         runs = make_run(ctx, eval_set, 56).id, make_run(ctx, eval_set, 110, release="hello@1").id
@@ -76,7 +76,7 @@ def test_the_life_of_a_release_on_the_command_line(home: Path, tmp_path: Path) -
 
 
 def test_a_gate_is_declared_on_the_command_line(home: Path) -> None:
-    with opened(home) as kernel, kernel.work(OWNER) as ctx:
+    with opened(home) as kernel, kernel.write(OWNER) as ctx:
         make_set(ctx)
     terms = ["--eval-set", "questions", "--metric", "accuracy", "--guardrail", "latency_ms=50:lower"]
     gate = read("gates", "declare", "quality", *terms, "--minimum-effect", "0.05", "--alpha", "0.01")

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from tests.releases.makers import declare, make_release, make_run, make_set
 from tests.watching import watch_blobs
 from tidemill.core import events
-from tidemill.core.context import OWNER, Context
+from tidemill.core.actors import OWNER
 from tidemill.core.http import InProcessTransport
+from tidemill.core.kernel import Context
 from tidemill.core.settings import Settings
 from tidemill.evals import service as evals
 from tidemill.evals.types import ComparisonSpec, EvalSetNotFound
@@ -165,7 +166,7 @@ def test_incomplete_terms_are_refused(terms: dict[str, object]) -> None:
 
 def test_nobody_waits_to_write_while_two_runs_are_compared(home: Path, tmp_path: Path) -> None:
     application = build(Settings(home=home))
-    with application.kernel.work(OWNER) as ctx:
+    with application.kernel.write(OWNER) as ctx:
         make_release(ctx, tmp_path)
         eval_set = make_set(ctx)
         declare(ctx, eval_set)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.registry.makers import write_adapter_gguf, write_gguf
 from tests.releases.makers import add_model, make_release
 from tidemill.core import lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.prompts import service as prompts
 from tidemill.prompts.types import PromptCreate
 from tidemill.registry import service as registry

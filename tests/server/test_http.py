@@ -9,9 +9,9 @@ import pytest
 from tidemill.access import service as access
 from tidemill.access.types import KeyCreate, PersonCreate
 from tidemill.client import Client
-from tidemill.core import presence
+from tidemill.core import server_lock
+from tidemill.core.actors import OWNER
 from tidemill.core.blobs import Blob
-from tidemill.core.context import OWNER
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
 from tidemill.server.app import Application, build
@@ -37,7 +37,7 @@ def outside(application: Application) -> Iterator[httpx.Client]:
 
 
 def secret(application: Application, role: str) -> dict[str, str]:
-    with application.kernel.work(OWNER) as ctx:
+    with application.kernel.write(OWNER) as ctx:
         access.create_person(ctx, PersonCreate.model_validate({"name": role, "roles": [role]}))
         made = access.create_key(ctx, KeyCreate(person=role))
     return {"authorization": f"Bearer {made.secret}"}
@@ -124,4 +124,4 @@ def test_waiting_for_a_job_in_an_embedded_client_starts_somebody_to_do_it(home, 
     with Client() as client:
         made = client.data.import_(source, name="rows", row_schema="text")
         assert made.rows == 2
-    assert presence.find(home) is None
+    assert server_lock.find(home) is None

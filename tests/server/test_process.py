@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tidemill.client import Client
-from tidemill.core import presence
+from tidemill.core import server_lock
 
 
 class Servers:
@@ -35,10 +35,10 @@ class Servers:
         self.started.append(process)
         return process
 
-    def live(self, home: Path, process: subprocess.Popen[str]) -> presence.Presence:
+    def live(self, home: Path, process: subprocess.Popen[str]) -> server_lock.ServerAddress:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
-            found = presence.find(home)
+            found = server_lock.find(home)
             if found is not None and found.pid == process.pid:
                 return found
             time.sleep(0.05)
@@ -97,7 +97,7 @@ def test_a_port_in_use_is_refused_and_nothing_is_left_behind(servers: Servers, h
         text = servers.output(process)
     assert process.returncode == 1
     assert "port_in_use" in text
-    assert presence.find(home) is None
+    assert server_lock.find(home) is None
     assert not (home / "tidemill.db").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_killed_server_frees_the_home_and_what_was_answered_is_there(servers: 
         client.prompts.create("hello", text="Say hello.")
         first.kill()
     first.wait()
-    assert presence.find(home) is None
+    assert server_lock.find(home) is None
     servers.live(home, servers.up(home, "--port", "0"))
     with Client() as client:
         assert client.prompts.get("hello@1").text == "Say hello."
@@ -121,4 +121,4 @@ def test_an_ephemeral_server_ends_with_its_parent(servers: Servers, home: Path) 
     process.stdin.close()
     process.stdin = None
     assert process.wait(timeout=120) == 0
-    assert presence.find(home) is None
+    assert server_lock.find(home) is None

@@ -12,6 +12,7 @@ from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.evals.sdk import Evals
+from tidemill.jobs.service import JobQueue
 from tidemill.registry.sdk import Models
 from tidemill.server.app import build
 
@@ -20,11 +21,11 @@ from tidemill.server.app import build
 def door(home: Path) -> Iterator[tuple[Http, WatchedBlobs]]:
     application = build(Settings(home=home))
     watched = watch_blobs(application.kernel)
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     yield http, watched
     http.close()
-    application.kernel.jobs.stop()
+    application.kernel.get(JobQueue).stop()
     application.kernel.close()
 
 

@@ -47,4 +47,4 @@ def label(name: str) -> str:
 
 def store(kernel: Kernel, *records: SpanRecord) -> None:
     """Commit spans."""
-    kernel.part(TraceWriter).write(list(records))
+    kernel.get(TraceWriter).write(list(records))

@@ -5,8 +5,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from tidemill.core.context import OWNER, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import OWNER
+from tidemill.core.kernel import Context, Kernel
 from tidemill.traces.service import TraceStore, TraceWriter
 from tidemill.traces.store.rollups import HOUR, LEVELS, MINUTE
 from tidemill.traces.types import SpanPayload, SpanRecord
@@ -78,12 +78,12 @@ def traffic(count: int, *, seed: int = 1, start: int = NOON, spread_s: int = 720
 
 def write(kernel: Kernel, *records: SpanRecord) -> None:
     """Store through the writer."""
-    kernel.part(TraceWriter).write(list(records))
+    kernel.get(TraceWriter).write(list(records))
 
 
 def context(kernel: Kernel) -> Context:
     """A context for questions to the traces, which need no transaction of the main database."""
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return ctx
 
 

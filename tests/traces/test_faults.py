@@ -37,7 +37,7 @@ def local(home: Path):
 
 def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(local: Kernel) -> None:
     write(local, call(1))
-    days = local.part(TraceStore).days
+    days = local.get(TraceStore).days
     assert isinstance(days, sqlite.SqliteDays)
     (writer,) = days._writers.values()
     connection = writer.connection
@@ -47,10 +47,10 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(local: 
     with pytest.raises(TracesFull, match="full"):
         write(local, *big)
     assert [use.spans for use in service.days(context(local))] == [1]
-    assert differences(local.part(TraceStore)) == []
+    assert differences(local.get(TraceStore)) == []
     write(local, *big)  # a new connection, and there is room again
     assert [use.spans for use in service.days(context(local))] == [39]
-    assert differences(local.part(TraceStore)) == []
+    assert differences(local.get(TraceStore)) == []
 
 
 def test_a_held_database_is_waited_for_then_told_and_taken_up_again(
@@ -58,7 +58,7 @@ def test_a_held_database_is_waited_for_then_told_and_taken_up_again(
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_MS", 100)
     write(local, call(1))
-    days = local.part(TraceStore).days
+    days = local.get(TraceStore).days
     assert isinstance(days, sqlite.SqliteDays)
     other = apsw.Connection(str(days.path(days.listing()[0])))
     other.execute("BEGIN IMMEDIATE")
@@ -83,12 +83,12 @@ def test_a_database_server_that_goes_away_and_comes_back(home: Path, postgres: P
             conn.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
         for _ in range(2):
             with pytest.raises(TracesUnavailable):
-                made.part(TraceWriter).write([call(2, trace=2)])
+                made.get(TraceWriter).write([call(2, trace=2)])
         with admin.connect() as conn:
             conn.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
         write(made, call(2, trace=2))
         assert len(service.list_traces(context(made)).items) == 2
-        assert differences(made.part(TraceStore)) == []
+        assert differences(made.get(TraceStore)) == []
     finally:
         made.close()
         admin.dispose()
@@ -97,7 +97,7 @@ def test_a_database_server_that_goes_away_and_comes_back(home: Path, postgres: P
 def test_one_request_that_cannot_be_stored_does_not_hurt_the_others(
     local: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = local.part(TraceWriter)
+    writer = local.get(TraceWriter)
     held, goes_on = threading.Event(), threading.Event()
 
     def hold(records: object) -> None:
@@ -134,7 +134,7 @@ def test_one_request_that_cannot_be_stored_does_not_hurt_the_others(
 
 
 def test_a_writer_that_is_closed_has_written_what_waited(local: Kernel) -> None:
-    writer = local.part(TraceWriter)
+    writer = local.get(TraceWriter)
     senders = [threading.Thread(target=writer.write, args=([call(n, trace=n)],)) for n in range(1, 20)]
     for thread in senders:
         thread.start()
@@ -178,7 +178,7 @@ def test_a_killed_server_has_every_span_that_it_acknowledged(servers: Servers, h
     assert 10_000 <= len(acknowledged) < 40_000, "it was killed in the middle"
     made = build_kernel(Settings(home=home))
     try:
-        store = made.part(TraceStore)
+        store = made.get(TraceStore)
         there: set[str] = set()
         for day in store.days.listing():
             with store.days.look(day) as look:

@@ -39,7 +39,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small")
 def test_every_entry_is_found_however_the_runs_were_merged(kernel: Kernel) -> None:
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
     chance = random.Random(5)
     known: dict[int, list[int]] = defaultdict(list)
     common = [chance.randrange(1 << 64) for _ in range(3)]  # keys that fill several parts of a run
@@ -66,7 +66,7 @@ def test_every_entry_is_found_however_the_runs_were_merged(kernel: Kernel) -> No
 
 
 def test_what_is_rolled_back_is_not_found(kernel: Kernel) -> None:
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
     one = np.array([7], np.uint64)
     for number in (1, 2):  # the second run gets the id that the first would have had
         try:
@@ -141,7 +141,7 @@ def test_a_day_of_a_newer_version_is_left_alone_and_said_to_be(tmp_path: Path) -
 
 
 def test_a_day_of_the_old_layout_is_brought_to_the_new_one(kernel: Kernel) -> None:
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
     given = traffic(100)
     write(kernel, *given, call(2, trace=9, start=NOON, user="ada", response_id="chatcmpl-1"))
     store.close()
@@ -173,4 +173,4 @@ def test_a_day_of_the_old_layout_is_brought_to_the_new_one(kernel: Kernel) -> No
         assert again.write([call(3, trace=9, start=NOON, user="ada", response_id="chatcmpl-2")]) == 1
     finally:
         again.close()
-    assert not differences(kernel.part(TraceStore))
+    assert not differences(kernel.get(TraceStore))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.traces.makers import NOON, SECOND, call, context, differences, record, traffic, write
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.server.app import build_kernel
@@ -64,7 +64,7 @@ def test_the_sums_equal_a_recount_also_after_spans_sent_twice(kernel: Kernel) ->
     for begin in range(0, 600, 70):
         write(kernel, *spans[begin : begin + 70])
     write(kernel, *spans[100:400], *spans[100:130])  # an exporter that heard no answer sends again
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
     assert differences(store) == []
     assert [use.spans for use in service.days(context(kernel))] == [600]
     points = service.series(context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND))
@@ -94,7 +94,7 @@ def test_a_late_span_goes_to_its_day_and_a_trace_over_midnight_is_one(kernel: Ke
     tree = service.get_trace(context(kernel), "9".rjust(32, "0"))
     assert [(node.depth, node.span.name) for node in tree.nodes] == [(0, "over midnight"), (1, "span 2")]
     assert (tree.summary.spans, tree.summary.cost_usd) == (2, 0.5)
-    assert differences(kernel.part(TraceStore)) == []
+    assert differences(kernel.get(TraceStore)) == []
 
 
 def test_a_reply_told_by_gateway_and_application_counts_once(kernel: Kernel) -> None:
@@ -259,12 +259,12 @@ def test_old_days_are_removed_and_their_room_given_back(kernel: Kernel) -> None:
     today = int(datetime.now(UTC).timestamp()) * SECOND
     for days_ago in (0, 1, 100, 200):
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         found = service.prune(ctx)
     assert [use.spans for use in found.days] == [1, 1]
     assert found.freed_bytes > 0
     assert len(service.days(context(kernel))) == 2
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.prune(ctx, date.today() + timedelta(days=2))
     assert service.days(context(kernel)) == []
     write(kernel, call(1))
@@ -278,11 +278,11 @@ def test_the_scores_of_a_day_go_with_it_unless_they_are_kept(home: Path, databas
     today = int(datetime.now(UTC).timestamp()) * SECOND
     for days_ago in (0, 100):
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             service.give_feedback(ctx, Feedback(trace_id=f"{days_ago + 1:032x}", thumbs="up"))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.prune(ctx)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert len(service.list_scores(ctx)) == 1 + keep
     kernel.close()
 
@@ -293,7 +293,7 @@ def test_what_is_too_old_goes_by_itself(kernel: Kernel) -> None:
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
     Retention(kernel).look()
     Retention(kernel).look()
-    store = kernel.part(TraceStore)
+    store = kernel.get(TraceStore)
     kept = []
     for day in store.days.listing():
         with store.days.look(day) as look:
@@ -323,7 +323,7 @@ def test_reads_during_ingest_see_whole_commits(kernel: Kernel) -> None:
         done.set()
         reader.join()
     assert faults == []
-    assert differences(kernel.part(TraceStore)) == []
+    assert differences(kernel.get(TraceStore)) == []
 
 
 def test_a_text_that_no_database_takes_is_stored_tidied(kernel: Kernel) -> None:

@@ -15,6 +15,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetVersion
+from tidemill.jobs.service import JobQueue
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.packaged import SMOLLM2, locate
 from tidemill.registry.sdk import Models
@@ -147,7 +148,7 @@ class Bench:
 def open_bench(home: Path, tiny_gguf: Path, **settings: Any) -> Iterator[Bench]:
     """A home with the tiny model in it, whose jobs run until the iterator ends."""
     application = build(Settings(home=home, threads=2, **settings))
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
         made = Bench(Tuning(http), Data(http), Models(http), Prompts(http), application.kernel, http)
@@ -155,7 +156,7 @@ def open_bench(home: Path, tiny_gguf: Path, **settings: Any) -> Iterator[Bench]:
         yield made
     finally:
         http.close()
-        application.kernel.jobs.stop()
+        application.kernel.get(JobQueue).stop()
         application.kernel.close()
 
 

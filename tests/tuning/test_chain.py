@@ -10,8 +10,8 @@ import pytest
 
 from tests.tuning.conftest import Bench, open_bench, submission
 from tidemill.core import lineage
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import JobFailed
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import JobFailed
 from tidemill.tuning.chain import Chain
 from tidemill.tuning.types import TuningRun
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.conftest import Bench, submission
-from tidemill.core.context import Context
-from tidemill.core.jobs.types import JobFailed
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.data.types import DatasetNotFound
+from tidemill.jobs.types import JobFailed
 from tidemill.prompts.types import PromptNotFound
 from tidemill.registry.types import ModelNotFound
 from tidemill.tuning import service, store

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemill.access.sdk import Access
-from tidemill.core.context import ROLES, Role
+from tidemill.core.actors import ROLES, Role
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.core.wire import utc_now

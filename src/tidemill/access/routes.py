@@ -4,9 +4,10 @@ from fastapi import APIRouter, Request
 
 from tidemill.access import service
 from tidemill.access.types import Key, KeyCreate, KeyCreated, Me, Person, PersonCreate, PersonUpdate
-from tidemill.core.context import OWNER, Context
+from tidemill.core.actors import OWNER
 from tidemill.core.http import LOCAL_SCOPE
-from tidemill.core.web import ROLE_KEY, Cursor, Entry, Limit, role
+from tidemill.core.kernel import Context
+from tidemill.core.web import ROLE_KEY, Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 
 router = APIRouter(prefix="/api/access", tags=["access"])
@@ -29,52 +30,54 @@ def _changed(ctx: Context, request: Request) -> None:
 
 
 @router.get("/me", openapi_extra=role("viewer"))
-def whoami(door: Entry) -> Me:
+def whoami(request: RequestContext) -> Me:
     """Who the key belongs to."""
-    return door.look(service.whoami)
+    return request.read(service.whoami)
 
 
 @router.get("/people", openapi_extra=role("viewer"))
-def list_people(door: Entry) -> Page[Person]:
+def list_people(request: RequestContext) -> Page[Person]:
     """Everybody, by name."""
-    return door.look(service.list_people)
+    return request.read(service.list_people)
 
 
 @router.post("/people", status_code=201, openapi_extra=role("admin"))
-def create_person(body: PersonCreate, door: Entry) -> Person:
+def create_person(body: PersonCreate, request: RequestContext) -> Person:
     """Add somebody."""
-    return door.work(service.create_person, body)
+    return request.write(service.create_person, body)
 
 
 @router.patch("/people/{name}", openapi_extra=role("admin"))
-def update_person(name: str, body: PersonUpdate, door: Entry, request: Request) -> Person:
+def update_person(name: str, body: PersonUpdate, request: RequestContext, http: Request) -> Person:
     """Change roles, or disable."""
 
     def change(ctx: Context) -> Person:
-        _changed(ctx, request)
+        _changed(ctx, http)
         return service.update_person(ctx, name, body)
 
-    return door.work(change)
+    return request.write(change)
 
 
 @router.get("/keys", openapi_extra=role("admin"))
-def list_keys(door: Entry, person: str | None = None, cursor: Cursor = None, limit: Limit = 50) -> Page[Key]:
+def list_keys(
+    request: RequestContext, person: str | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Key]:
     """Keys, newest first."""
-    return door.look(service.list_keys, person=person, cursor=cursor, limit=limit)
+    return request.read(service.list_keys, person=person, cursor=cursor, limit=limit)
 
 
 @router.post("/keys", status_code=201, openapi_extra=role("admin"))
-def create_key(body: KeyCreate, door: Entry) -> KeyCreated:
+def create_key(body: KeyCreate, request: RequestContext) -> KeyCreated:
     """A new key; its secret is shown this once."""
-    return door.work(service.create_key, body)
+    return request.write(service.create_key, body)
 
 
 @router.delete("/keys/{key_id}", openapi_extra=role("admin"))
-def revoke_key(key_id: str, door: Entry, request: Request) -> Key:
+def revoke_key(key_id: str, request: RequestContext, http: Request) -> Key:
     """End a key at once."""
 
     def change(ctx: Context) -> Key:
-        _changed(ctx, request)
+        _changed(ctx, http)
         return service.revoke_key(ctx, key_id)
 
-    return door.work(change)
+    return request.write(change)

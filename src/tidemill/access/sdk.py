@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from tidemill.access.types import Key, KeyCreate, KeyCreated, Me, Person, PersonCreate, PersonUpdate
-from tidemill.core.context import Role
+from tidemill.core.actors import Role
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 

@@ -28,9 +28,9 @@ from tidemill.access.types import (
     RoleMissing,
 )
 from tidemill.core import events
-from tidemill.core.context import OWNER, SYSTEM, Actor, Context, Role
+from tidemill.core.actors import OWNER, SYSTEM, Actor, Role
 from tidemill.core.errors import TidemillError, Unavailable
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id, utc_now
 
@@ -141,7 +141,7 @@ def ensure_admin(kernel: Kernel) -> str | None:
 
     People whom the owner of the home added before that start do not count, unless one of them administers.
     """
-    with kernel.work(SYSTEM) as ctx:
+    with kernel.write(SYSTEM) as ctx:
         if any("admin" in person.roles or person.name == "admin" for person in store.all_people(ctx.conn)):
             return None
         create_person(ctx, PersonCreate(name="admin", roles=["admin"]))
@@ -212,7 +212,7 @@ class KeyRing:
 
     def _look_up(self, digest: str) -> Actor:
         generation = self._generation
-        with self.kernel.look(SYSTEM) as ctx:
+        with self.kernel.read(SYSTEM) as ctx:
             found = store.key_and_person(ctx.conn, digest)
         if found is None:
             raise KeyInvalid("The API key is not known here.", hint="Check the key, and that it is for this server.")
@@ -240,7 +240,7 @@ class KeyRing:
     def _touch(self, key: Key, now: datetime) -> None:
         # A good key is not refused because its last use cannot be written down, as on a full disk.
         try:
-            with self.kernel.work(SYSTEM) as ctx:
+            with self.kernel.write(SYSTEM) as ctx:
                 store.touch_key(ctx.conn, key.id, now)
         except TidemillError as error:
             log.warning("the last use of %s is not recorded: %s", key.id, error.message)

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tidemill.core.context import Role
+from tidemill.core.actors import Role
 from tidemill.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from tidemill.core.wire import Body, Instant, Name, Value
 

@@ -190,7 +190,7 @@ def _translate(error: sa.exc.OperationalError) -> TidemillError:
     return Unavailable(f"The database does not answer: {text.strip()}.", hint="Check that it is running.")
 
 
-def hold(conn: sa.Connection, name: str) -> None:
+def advisory_lock(conn: sa.Connection, name: str) -> None:
     """Let no other transaction hold `name` until this one ends: for «find the newest, then insert the next».
 
     Under SQLite there is one writer at a time anyway.

@@ -5,9 +5,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.context import Context
 from tidemill.core.db import Json, UtcDateTime, metadata
-from tidemill.core.facts import Event
+from tidemill.core.event_types import Event
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 
 __all__ = ["Event", "emit", "events", "listing"]

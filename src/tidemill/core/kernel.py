@@ -1,21 +1,39 @@
-"""The kernel object: what a running Tidemill has at hand, built once by the composition in `server/`."""
+"""The kernel, which the composition in `server/` builds once, and the unit of work in which everything happens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+
+from tidemill.core.actors import Actor
 from tidemill.core.blobs import Blobs
-from tidemill.core.context import Actor, Context
 from tidemill.core.db import Database
-from tidemill.core.facts import Event
-from tidemill.core.jobs.compute import Compute
-from tidemill.core.jobs.service import Jobs
+from tidemill.core.event_types import Event
 from tidemill.core.plugins import Plugins
 from tidemill.core.settings import Settings
+from tidemill.core.wire import utc_now
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """One unit of work. Everything done with it is committed together at the edge, or not at all."""
+
+    conn: sa.Connection
+    actor: Actor
+    kernel: "Kernel"
+    now: datetime = field(default_factory=utc_now)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    def once_committed(self, action: Callable[[], None]) -> None:
+        """Do `action` right after the transaction is committed; never when it is rolled back."""
+        self.after_commit.append(action)
+
 
 Listener = Callable[[Context, Event], None]
 """Called with a fact inside the transaction that emits it: what it does is kept exactly if the fact is."""
@@ -23,7 +41,7 @@ Listener = Callable[[Context, Event], None]
 
 @dataclass
 class Kernel:
-    """Settings, database, blobs, jobs, compute and plugins of one running Tidemill.
+    """Settings, database, blobs and plugins of one running Tidemill.
 
     `self_url` and `owner_token` are set while a server listens: a job that needs the gateway calls it there.
     """
@@ -31,8 +49,6 @@ class Kernel:
     settings: Settings
     db: Database
     blobs: Blobs
-    jobs: Jobs
-    compute: Compute
     plugins: Plugins = field(default_factory=Plugins)
     self_url: str | None = None
     pause_processes: bool = False
@@ -40,19 +56,19 @@ class Kernel:
     owner_token: str | None = None
     listeners: Mapping[str, Sequence[Listener]] = field(default_factory=dict)
     """Who is told of which kind of fact: how a lower feature moves a higher one. The table is in `server/app.py`."""
-    _parts: dict[type[Any], Any] = field(default_factory=dict)
+    _registered: dict[type[Any], Any] = field(default_factory=dict)
 
-    def provide(self, part: object) -> None:
-        """Put a feature's long-lived object, such as its store, at hand. Called by the composition."""
-        self._parts[type(part)] = part
+    def register(self, part: object) -> None:
+        """Make a feature's long-lived object, such as its store, available by its type. Called by the composition."""
+        self._registered[type(part)] = part
 
-    def part(self, kind: type[T]) -> T:
+    def get(self, kind: type[T]) -> T:
         """The long-lived object of this type."""
-        found: T = self._parts[kind]
+        found: T = self._registered[kind]
         return found
 
     @contextmanager
-    def work(self, actor: Actor) -> Iterator[Context]:
+    def write(self, actor: Actor) -> Iterator[Context]:
         """One writing unit of work: committed at the end, rolled back on any error."""
         with self.db.begin() as conn:
             context = Context(conn=conn, actor=actor, kernel=self)
@@ -61,7 +77,7 @@ class Kernel:
             action()
 
     @contextmanager
-    def look(self, actor: Actor) -> Iterator[Context]:
+    def read(self, actor: Actor) -> Iterator[Context]:
         """One reading unit of work. Under SQLite it does not wait for writers."""
         with self.db.read() as conn:
             yield Context(conn=conn, actor=actor, kernel=self)
@@ -74,7 +90,7 @@ class Kernel:
 
     def close(self) -> None:
         """Give back what the kernel and its parts hold, the latest part first."""
-        for part in reversed(self._parts.values()):
+        for part in reversed(self._registered.values()):
             close = getattr(part, "close", None)
             if close is not None:
                 close()

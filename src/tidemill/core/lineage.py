@@ -5,11 +5,23 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from tidemill.core.context import Context
 from tidemill.core.db import Json, UtcDateTime, metadata
-from tidemill.core.facts import Edge, Graph, Node
+from tidemill.core.kernel import Context
+from tidemill.core.lineage_types import LineageEdge, LineageGraph, LineageNode
 
-__all__ = ["Direction", "Edge", "Graph", "Node", "edges", "find", "labels", "named", "nodes", "record", "walk"]
+__all__ = [
+    "Direction",
+    "LineageEdge",
+    "LineageGraph",
+    "LineageNode",
+    "edges",
+    "find",
+    "labels",
+    "named",
+    "nodes",
+    "record",
+    "walk",
+]
 
 nodes = sa.Table(
     "lineage_nodes",
@@ -33,7 +45,7 @@ edges = sa.Table(
 )
 
 
-def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) -> None:
+def record(ctx: Context, node: LineageNode, parents: Iterable[tuple[str, str]] = ()) -> None:
     """Enter `node` and what it was made from, as (parent id, relation). Entering it again adds only new edges.
 
     Every parent must have been entered before.
@@ -51,20 +63,20 @@ def record(ctx: Context, node: Node, parents: Iterable[tuple[str, str]] = ()) ->
 Direction = Literal["up", "down"]
 
 
-def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[Node]:
+def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[LineageNode]:
     """Every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
     query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
     if kind is not None:
         query = query.where(nodes.c.kind == kind)
-    found = [Node.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
+    found = [LineageNode.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
     return [n for n in found if n.id == ref] or found
 
 
-def find(conn: sa.Connection, kind: str, ref: str) -> Node | None:
+def find(conn: sa.Connection, kind: str, ref: str) -> LineageNode | None:
     """The newest node of a kind whose id or label is `ref`. For features that may not import the one that made it."""
     query = sa.select(nodes).where(nodes.c.kind == kind, sa.or_(nodes.c.id == ref, nodes.c.label == ref))
     row = conn.execute(query.order_by(nodes.c.id.desc()).limit(1)).first()
-    return Node.model_validate(dict(row._mapping)) if row is not None else None
+    return LineageNode.model_validate(dict(row._mapping)) if row is not None else None
 
 
 def labels(conn: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
@@ -76,18 +88,20 @@ def labels(conn: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     return {row.id: row.label for row in rows}
 
 
-def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[Edge]:
+def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[LineageEdge]:
     rows = conn.execute(sa.select(edges).where(column.in_(sorted(ids))))
-    return [Edge.model_validate(dict(row._mapping)) for row in rows]
+    return [LineageEdge.model_validate(dict(row._mapping)) for row in rows]
 
 
-def walk(conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000) -> Graph | None:
+def walk(
+    conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000
+) -> LineageGraph | None:
     """All that `root` was made from (`up`) or all that was made from it (`down`); None for an unknown node.
 
     Stops after `depth` generations or `limit` nodes.
     """
     column = edges.c.child_id if direction == "up" else edges.c.parent_id
-    seen, frontier, found = {root}, {root}, list[Edge]()
+    seen, frontier, found = {root}, {root}, list[LineageEdge]()
     for _ in range(depth):
         if not frontier or len(seen) >= limit:
             break
@@ -97,7 +111,7 @@ def walk(conn: sa.Connection, root: str, direction: Direction, *, depth: int = 5
         frontier = reached - seen
         seen |= frontier
     rows = conn.execute(sa.select(nodes).where(nodes.c.id.in_(sorted(seen)))).all()
-    members = [Node.model_validate(dict(row._mapping)) for row in rows]
+    members = [LineageNode.model_validate(dict(row._mapping)) for row in rows]
     if root not in {n.id for n in members}:
         return None
-    return Graph(root=root, nodes=members, edges=list(dict.fromkeys(found)))
+    return LineageGraph(root=root, nodes=members, edges=list(dict.fromkeys(found)))

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from tidemill.core.context import Actor, Context, Role
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import Actor, Role
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
 
 P = ParamSpec("P")
@@ -24,39 +24,39 @@ def role(name: Role) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Door:
-    """Where a request enters: it opens one transaction, runs one service function in it, and commits."""
+class RequestScope:
+    """The kernel and the caller of one request. Each method runs one service function in one transaction."""
 
     kernel: Kernel
     actor: Actor
 
-    def work(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def write(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function(ctx, ...)` in a writing transaction."""
-        with self.kernel.work(self.actor) as ctx:
+        with self.kernel.write(self.actor) as ctx:
             return function(ctx, *args, **kwargs)
 
-    def work_after(self, prepare: Callable[[Kernel, B], T], function: Callable[[Context, B, T], R], body: B) -> R:
+    def write_after(self, prepare: Callable[[Kernel, B], T], function: Callable[[Context, B, T], R], body: B) -> R:
         """Call `prepare(kernel, body)` outside any transaction, then `function(ctx, body, prepared)` in a writing one.
 
         For what takes long, such as fetching files or comparing runs: nobody else waits to write meanwhile.
         `function` cannot trust that the database is still what `prepare` saw.
         """
         prepared = prepare(self.kernel, body)
-        with self.kernel.work(self.actor) as ctx:
+        with self.kernel.write(self.actor) as ctx:
             return function(ctx, body, prepared)
 
-    def look(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def read(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function(ctx, ...)` in a reading transaction."""
-        with self.kernel.look(self.actor) as ctx:
+        with self.kernel.read(self.actor) as ctx:
             return function(ctx, *args, **kwargs)
 
 
-async def _door(request: Request) -> Door:
-    return Door(kernel=request.app.state.kernel, actor=request.state.actor)
+async def _request_scope(request: Request) -> RequestScope:
+    return RequestScope(kernel=request.app.state.kernel, actor=request.state.actor)
 
 
-Entry = Annotated[Door, Depends(_door)]
-"""A handler's parameter: the door this request came in by, with its caller already known and allowed."""
+RequestContext = Annotated[RequestScope, Depends(_request_scope)]
+"""Type of a handler's parameter: the request's scope, its caller authenticated and allowed by `access.authorize`."""
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

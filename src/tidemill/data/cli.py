@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest, first_fault
-from tidemill.core.jobs.types import Job
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.data.sdk import Data, ExportFormat
 from tidemill.data.types import DatasetVersion, FileFormat, Recipe, RecipeInvalid, RowSchema, SplitInfo
+from tidemill.jobs.types import Job
 
 app = typer.Typer(help="Datasets: import, versions, catalogue.", no_args_is_help=True)
 catalogue = typer.Typer(help="Who answers for a dataset, and its terms.", no_args_is_help=True)

@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.jobs.context import JobContext
 from tidemill.data import service
 from tidemill.data.building import Builder
 from tidemill.data.types import CatalogueSet, Made, Plan, SourceInfo, SplitInfo
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.service import JobQueue
 
 _LOOK_SECONDS = 0.5
 
@@ -23,8 +24,8 @@ def run_import(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _subject(job: JobContext) -> str:
-    with job.work() as ctx:
-        return str(job.kernel.jobs.get(ctx, job.id).subject)
+    with job.write() as ctx:
+        return str(job.kernel.get(JobQueue).get(ctx, job.id).subject)
 
 
 def _build(job: JobContext, plan: Plan, version_id: str) -> dict[str, Any]:
@@ -63,6 +64,6 @@ def _build(job: JobContext, plan: Plan, version_id: str) -> dict[str, Any]:
 
 
 def _record(job: JobContext, name: str, plan: Plan, made: Made, catalogue: CatalogueSet) -> dict[str, Any]:
-    with job.work() as ctx:
+    with job.write() as ctx:
         version = service.record(ctx, name, plan, made, catalogue, job.id)
     return {"version_id": version.id, "ref": version.ref, "content_hash": version.content_hash}

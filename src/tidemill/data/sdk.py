@@ -8,8 +8,6 @@ from typing import Any, Literal
 from tidemill.core.blobs.sdk import BlobStore
 from tidemill.core.errors import of_body
 from tidemill.core.http import Http
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import Job
 from tidemill.core.wire import Page
 from tidemill.data import uploads
 from tidemill.data.types import (
@@ -28,6 +26,8 @@ from tidemill.data.types import (
     SplitSpec,
     VersionSummary,
 )
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import Job
 
 ExportFormat = Literal["parquet", "jsonl", "csv"]
 Paths = list[Path]  # the method `list` hides the type inside the class

@@ -8,9 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
@@ -42,6 +41,7 @@ from tidemill.data.types import (
     VersionSummary,
     default_recipe,
 )
+from tidemill.jobs.service import JobQueue
 
 IMPORT_JOB = "data.import"
 
@@ -108,7 +108,7 @@ def import_(ctx: Context, body: ImportCreate, seen: Seen | None = None) -> Impor
         "plan": plan.model_dump_json(),  # as text: a JSON column may lose the order of the splits
         "catalogue": body.catalogue.model_dump(exclude_unset=True),
     }
-    return Import(job=ctx.kernel.jobs.submit(ctx, IMPORT_JOB, args, subject=new_id("dsv")), version=None)
+    return Import(job=ctx.kernel.get(JobQueue).submit(ctx, IMPORT_JOB, args, subject=new_id("dsv")), version=None)
 
 
 def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: CatalogueSet, job_id: str) -> DatasetVersion:
@@ -161,7 +161,7 @@ def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: Catalogue
 def _enter(ctx: Context, version: DatasetVersion, dataset: Dataset) -> None:
     for source in version.sources:
         seen = {"bytes": source.bytes, "rows": source.rows}
-        lineage.record(ctx, lineage.Node(id=source.hash, kind="file", label=source.name[:300], facts=seen))
+        lineage.record(ctx, lineage.LineageNode(id=source.hash, kind="file", label=source.name[:300], facts=seen))
     parents = [(source.hash, "imported_from") for source in version.sources]
     if dataset.latest > 0:
         before = store.version_by_number(ctx.conn, version.dataset, dataset.latest)
@@ -172,7 +172,7 @@ def _enter(ctx: Context, version: DatasetVersion, dataset: Dataset) -> None:
         "row_schema": version.row_schema,
         "rows": {split.name: split.rows for split in version.splits},
     }
-    node = lineage.Node(id=version.id, kind="dataset_version", label=version.ref, facts=facts)
+    node = lineage.LineageNode(id=version.id, kind="dataset_version", label=version.ref, facts=facts)
     lineage.record(ctx, node, parents)
 
 

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from tidemill.access.types import PersonExists
 from tidemill.client import Client
-from tidemill.core.context import Role
-from tidemill.core.jobs.cli import follow
-from tidemill.core.jobs.types import Job
+from tidemill.core.actors import Role
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, duration
 from tidemill.core.wire import utc_now
+from tidemill.jobs.cli import follow
+from tidemill.jobs.types import Job
 
 PEOPLE: dict[str, tuple[str, Role]] = {"dana": ("Dana Kim", "developer"), "amir": ("Amir Haddad", "approver")}
 """Who acts in the demo: one builds, the other approves."""

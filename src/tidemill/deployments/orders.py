@@ -1,7 +1,7 @@
 """What may be served where, and writing down that it is to be."""
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.deployments import store
 from tidemill.deployments.types import (
@@ -70,7 +70,7 @@ def place(ctx: Context, deployment: Deployment) -> Deployment:
             )
     store.insert(ctx.conn, deployment)
     facts = {"kind": deployment.kind, "forced": deployment.forced, "environment": deployment.environment}
-    node = lineage.Node(
+    node = lineage.LineageNode(
         id=deployment.id, kind="deployment", label=f"{deployment.release} in {deployment.environment}", facts=facts
     )
     lineage.record(ctx, node, [(deployment.release_id, "deploys")])

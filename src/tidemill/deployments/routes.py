@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
 from tidemill.deployments.retirements import routes as retirements
@@ -17,26 +17,26 @@ router.include_router(retirements.router)
 
 
 @router.get("/environments", openapi_extra=role("viewer"))
-def environments(door: Entry) -> Page[Environment]:
+def environments(request: RequestContext) -> Page[Environment]:
     """Every environment, in the order of promotion."""
-    return door.look(service.environments)
+    return request.read(service.environments)
 
 
 @router.post("/environments/{environment}/rollback", status_code=201, openapi_extra=role("developer"))
-def rollback(environment: str, body: Rollback, door: Entry) -> Deployment:
+def rollback(environment: str, body: Rollback, request: RequestContext) -> Deployment:
     """Go back to the release that was live before."""
-    return door.work(service.rollback, environment, body)
+    return request.write(service.rollback, environment, body)
 
 
 @router.post("/deployments", status_code=201, openapi_extra=role("developer"))
-def deploy(body: DeploymentCreate, door: Entry) -> Deployment:
+def deploy(body: DeploymentCreate, request: RequestContext) -> Deployment:
     """Serve a release in an environment."""
-    return door.work(service.deploy, body)
+    return request.write(service.deploy, body)
 
 
 @router.get("/deployments", openapi_extra=role("viewer"))
 def listing(
-    door: Entry,
+    request: RequestContext,
     environment: str | None = None,
     name: str | None = None,
     at: Annotated[Instant | None, Query(description="Only what served at that moment.")] = None,
@@ -45,32 +45,32 @@ def listing(
     limit: Limit = 50,
 ) -> Page[Deployment]:
     """Deployments, newest first."""
-    return door.look(
+    return request.read(
         service.listing, environment=environment, name=name, at=at, active_only=active, cursor=cursor, limit=limit
     )
 
 
 @router.get("/answering", openapi_extra=role("viewer"))
 def answering(
-    door: Entry,
+    request: RequestContext,
     at: Annotated[Instant, Query(description="The moment.")],
     environment: str | None = None,
     name: str | None = None,
 ) -> Page[Answering]:
     """What answered at a moment, with the share of each release."""
-    return door.look(service.answered_at, at, environment=environment, name=name)
+    return request.read(service.answered_at, at, environment=environment, name=name)
 
 
 @router.get("/deployments/{deployment_id}", openapi_extra=role("viewer"))
-def get(deployment_id: str, door: Entry) -> Deployment:
+def get(deployment_id: str, request: RequestContext) -> Deployment:
     """One deployment."""
-    return door.look(service.get, deployment_id)
+    return request.read(service.get, deployment_id)
 
 
 @router.delete("/deployments/{deployment_id}", openapi_extra=role("developer"))
-def stop(deployment_id: str, door: Entry) -> Deployment:
+def stop(deployment_id: str, request: RequestContext) -> Deployment:
     """Serve it no longer."""
-    return door.work(service.stop, deployment_id)
+    return request.write(service.stop, deployment_id)
 
 
 @router.get("/engines", openapi_extra=role("viewer"))

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 from tidemill.access import service as access
-from tidemill.core.context import Actor
+from tidemill.core.actors import Actor
 from tidemill.core.wire import utc_now
 from tidemill.deployments import unit
 from tidemill.deployments.lease import ReplicaLease
@@ -80,7 +80,7 @@ class EngineRouter:
 
     async def models(self) -> list[ModelCard]:
         """Every name that can be asked for."""
-        return await self._supervisor.look(unit.cards)
+        return await self._supervisor.read(unit.cards)
 
     async def _meaning(self, model: str, actor: Actor, affinity: str) -> Meaning:
         if "/" in model:
@@ -94,7 +94,7 @@ class EngineRouter:
         access.require(actor, "developer")
         end, known = self._meanings.get(model, (0.0, None))
         if known is None or end < time.monotonic():
-            known = await self._supervisor.look(unit.named, model)
+            known = await self._supervisor.read(unit.named, model)
             if len(self._meanings) > 1000:
                 self._meanings.clear()
             self._meanings[model] = (time.monotonic() + REMEMBERED_S, known)

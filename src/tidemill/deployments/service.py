@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.deployments import orders, store

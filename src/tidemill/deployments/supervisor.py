@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from tidemill.core.context import SYSTEM, Context
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import TidemillError
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.deployments import service, unit
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.replica import RunningReplica, kill_orphans
@@ -122,20 +122,20 @@ class Supervisor:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def look(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def read(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a service in a reading transaction."""
 
         def run() -> R:
-            with self._kernel.look(SYSTEM) as ctx:
+            with self._kernel.read(SYSTEM) as ctx:
                 return function(ctx, *args, **kwargs)
 
         return await self.in_thread(run)
 
-    async def work(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def write(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a service in a writing transaction."""
 
         def run() -> R:
-            with self._kernel.work(SYSTEM) as ctx:
+            with self._kernel.write(SYSTEM) as ctx:
                 return function(ctx, *args, **kwargs)
 
         return await self.in_thread(run)
@@ -167,7 +167,7 @@ class Supervisor:
 
     async def _read_desired(self) -> list[Deployment]:
         """Pin what environments ask for; returns the deployments that are not live yet."""
-        wish = await self.look(service.desired)
+        wish = await self.read(service.desired)
         pinned: dict[str, int] = {}
         arms: list[Arm] = []
         for deployment in wish.deployments:
@@ -192,7 +192,7 @@ class Supervisor:
 
     async def _unit_of(self, release_id: str) -> Unit:
         if release_id not in self._units:
-            self._units[release_id] = await self.look(unit.of_release, release_id)
+            self._units[release_id] = await self.read(unit.of_release, release_id)
         return self._units[release_id]
 
     def _bury(self, pool: Pool) -> None:
@@ -234,15 +234,15 @@ class Supervisor:
         """Make a deployment live once its replicas answer, or give it up."""
         pool = self.pools[deployment.release_id]
         if pool.ready >= deployment.replicas:
-            live = await self.work(service.go_live, deployment.id)
+            live = await self.write(service.go_live, deployment.id)
             if live is not None:
                 await self._read_desired()
                 log.info("%s is %s in %s", live.release, live.state, live.environment)
                 self.wake()
         elif pool.failures >= TRIES:
-            await self.work(service.fail, deployment.id, pool.error or "The engine did not start.")
+            await self.write(service.fail, deployment.id, pool.error or "The engine did not start.")
             # A pool that something else still asks for keeps its back-off: a new one would start at once again.
-            asked_for = {d.release_id for d in (await self.look(service.desired)).deployments}
+            asked_for = {d.release_id for d in (await self.read(service.desired)).deployments}
             if pool.ready == 0 and deployment.release_id not in asked_for:
                 self._dissolve(pool)
 

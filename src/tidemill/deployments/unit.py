@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.core.context import Context
 from tidemill.core.errors import NotFound
+from tidemill.core.kernel import Context
 from tidemill.deployments import store
 from tidemill.deployments.retirements import service as retirements
 from tidemill.gateway.types import ModelCard, Target, unknown_model

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest, first_fault
-from tidemill.core.jobs.cli import follow
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.evals import tables
 from tidemill.evals.online import cli as online
 from tidemill.evals.scorer_text import scorer_spec
 from tidemill.evals.sdk import Evals
 from tidemill.evals.types import ComparisonSpec, EvalRun, EvalSetCreate, MetricRule, PlanRequest, RunCreate
+from tidemill.jobs.cli import follow
 
 B = TypeVar("B", bound=BaseModel)
 

@@ -6,10 +6,8 @@ import time
 from typing import Any
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
 from tidemill.core.errors import Unavailable
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.types import Job, JobKind
+from tidemill.core.kernel import Context
 from tidemill.core.wire import content_hash
 from tidemill.data import service as data
 from tidemill.evals import figures, service, store
@@ -26,6 +24,9 @@ from tidemill.evals.types import (
     NoAnswers,
     ReleaseTarget,
 )
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.types import Job
 
 CHECK_SECONDS = 1.0
 
@@ -35,13 +36,13 @@ def run(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
     After a crash only the items without a recorded answer are asked.
     """
-    with job.work() as ctx:
+    with job.write() as ctx:
         if service.get_run(ctx, args["run_id"]).started_at is None:
             store.update_run(ctx.conn, args["run_id"], state="running", started_at=ctx.now)
         else:
             store.update_run(ctx.conn, args["run_id"], state="running", error=None, finished_at=None)
         found = service.get_run(ctx, args["run_id"])
-    with job.kernel.look(job.actor) as ctx:  # the items may have to be fetched: others must write meanwhile
+    with job.kernel.read(job.actor) as ctx:  # the items may have to be fetched: others must write meanwhile
         items = service.run_items(ctx, found)
     scorers = {spec.metric: build(job.kernel.plugins, spec) for spec in found.spec.scorers}
     answer = _predict if isinstance(found.spec.target, BaselineTarget) else _ask
@@ -82,14 +83,14 @@ def _where(job: JobContext, found: EvalRun) -> tuple[Endpoint, str, str | None]:
 
 
 def _release_id(job: JobContext, target: ReleaseTarget) -> str:
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         node = service.release_node(ctx, target)
     return node.id if node is not None else target.release
 
 
 def _ask(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
     endpoint, model, fingerprint = _where(job, found)
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         recorded = store.recorded(ctx.conn, found.id)
     open_questions = questions(found.spec, items, model, fingerprint, recorded)
     fresh = _from_cache(job, found, open_questions, scorers)
@@ -97,7 +98,7 @@ def _ask(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[s
     job.progress(before, total, "asking")
 
     def write(batch: list[tuple[Question, EvalResult]]) -> None:
-        with job.kernel.work(job.actor) as ctx:
+        with job.kernel.write(job.actor) as ctx:
             store.insert_results(ctx.conn, [result for _, result in batch])
             kept = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
             store.keep_answers(ctx.conn, kept, ctx.now)
@@ -122,7 +123,7 @@ def _from_cache(
 ) -> list[Question]:
     """Record what earlier runs have been answered; return what must be asked."""
     keys = [q.cache_key for q in open_questions if q.cache_key is not None]
-    with job.kernel.work(job.actor) as ctx:
+    with job.kernel.write(job.actor) as ctx:
         known = store.cached_answers(ctx.conn, keys)
         hits = [q for q in open_questions if q.cache_key in known]
         made = []
@@ -144,7 +145,7 @@ def _predict(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: di
     """Train the baseline and let it answer everything."""
     target = found.spec.target
     assert isinstance(target, BaselineTarget)
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         table = data.rows(job.kernel, data.get_version(ctx, target.dataset), target.split)
         recorded = store.recorded(ctx.conn, found.id)
     job.progress(0, len(items), "training Naive Bayes")
@@ -152,7 +153,7 @@ def _predict(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: di
     field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)
     open_questions = questions(found.spec, items, target.method, None, recorded)
     labels = model.predict([q.item.messages[-1].content for q in open_questions]) if open_questions else []
-    with job.work() as ctx:
+    with job.write() as ctx:
         store.insert_results(
             ctx.conn,
             [
@@ -165,7 +166,7 @@ def _predict(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: di
 
 def _finish(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> dict[str, Any]:
     """Work out the figures and close the run. Done again after a crash, it finds the run closed."""
-    with job.work() as ctx:
+    with job.write() as ctx:
         now = service.get_run(ctx, found.id)
         if now.state == "succeeded" and now.figures is not None:
             return _told(found.id, now.results_hash or "", now.figures.failures)
@@ -186,7 +187,7 @@ def _finish(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dic
             for r in results
         ]
     )
-    with job.work() as ctx:
+    with job.write() as ctx:
         store.update_run(ctx.conn, found.id, state="succeeded", results_hash=digest, finished_at=ctx.now)
         _record(ctx, found, digest, {m.name: m.mean for m in summary.metrics})
         events.emit(ctx, "eval_run.succeeded", found.id, {"results_hash": digest, "failures": summary.failures})
@@ -208,5 +209,7 @@ def _record(ctx: Context, found: EvalRun, digest: str, means: dict[str, float | 
     elif target.fingerprint is not None and (node := lineage.find(ctx.conn, "model_version", target.fingerprint)):
         parents.append((node.id, "evaluated"))
     label = found.name or f"{found.eval_set} by {target.kind}"
-    node = lineage.Node(id=found.id, kind="eval_run", label=label, facts={"results_hash": digest, "means": means})
+    node = lineage.LineageNode(
+        id=found.id, kind="eval_run", label=label, facts={"results_hash": digest, "means": means}
+    )
     lineage.record(ctx, node, parents)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from tidemill.core.http import Http
-from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.wire import Page
 from tidemill.evals.online.sdk import Online
 from tidemill.evals.types import (
@@ -21,6 +20,7 @@ from tidemill.evals.types import (
     RunCreate,
     ScorerSpec,
 )
+from tidemill.jobs.sdk import Jobs
 
 
 class Evals:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidemill.core import events, lineage
-from tidemill.core.context import SYSTEM, Context
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import nearest
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
@@ -39,6 +39,7 @@ from tidemill.evals.types import (
     TargetInvalid,
 )
 from tidemill.evals.verdicts import noninferiority
+from tidemill.jobs.service import JobQueue
 
 __all__ = [
     "compare",
@@ -77,7 +78,7 @@ def gather(kernel: Kernel, body: EvalSetCreate) -> Gathered:
 
     Raises EvalSetInvalid, and what data raises for a dataset or a split that is not there.
     """
-    with kernel.look(SYSTEM) as ctx:
+    with kernel.read(SYSTEM) as ctx:
         version = data.get_version(ctx, body.dataset)
     made = items.build(version.row_schema, data.rows(kernel, version, body.split), body.mapping, body.limit)
     return Gathered(version, made, kernel.blobs.put_bytes(items.pack(made)).hash)
@@ -113,7 +114,7 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = No
     )
     store.insert_set(ctx.conn, value)
     facts = {"content_hash": digest, "items": len(made), "clusters": len(sizes), "split": body.split}
-    node = lineage.Node(id=value.id, kind="eval_set", label=value.ref, facts=facts)
+    node = lineage.LineageNode(id=value.id, kind="eval_set", label=value.ref, facts=facts)
     lineage.record(ctx, node, [(version.id, "taken_from")])
     events.emit(ctx, "eval_set.created", value.id, {"name": value.name, "number": value.number})
     return value
@@ -178,7 +179,7 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
         finished_at=None,
     )
     store.insert_run(ctx.conn, run)
-    job = ctx.kernel.jobs.submit(ctx, "evals.run", {"run_id": run.id}, subject=run.id)
+    job = ctx.kernel.get(JobQueue).submit(ctx, "evals.run", {"run_id": run.id}, subject=run.id)
     store.update_run(ctx.conn, run.id, job_id=job.id)
     events.emit(ctx, "eval_run.created", run.id, {"eval_set": eval_set.ref, "target": body.target.model_dump()})
     return _with_releases(ctx, [run.model_copy(update={"job_id": job.id})])[0]
@@ -204,7 +205,7 @@ def _check_target(ctx: Context, target: Target) -> None:
         )
 
 
-def release_node(ctx: Context, target: ReleaseTarget) -> lineage.Node | None:
+def release_node(ctx: Context, target: ReleaseTarget) -> lineage.LineageNode | None:
     """The release in the lineage: releases lie above evaluation, so it is found there and not imported."""
     return lineage.find(ctx.conn, "release", target.release)
 
@@ -255,7 +256,7 @@ def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
 
     Raises RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
     """
-    with kernel.look(SYSTEM) as ctx:
+    with kernel.read(SYSTEM) as ctx:
         baseline, candidate = _comparable(ctx, spec)
         known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
         if known is not None:
@@ -280,7 +281,7 @@ def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = Non
     store.insert_comparison(ctx.conn, value)
     parents = [(run.id, relation) for run, relation in ((baseline, "baseline"), (candidate, "candidate"))]
     facts = {"outcome": value.outcome, "summary": value.summary}
-    lineage.record(ctx, lineage.Node(id=value.id, kind="comparison", label=value.id, facts=facts), parents)
+    lineage.record(ctx, lineage.LineageNode(id=value.id, kind="comparison", label=value.id, facts=facts), parents)
     events.emit(ctx, "comparison.created", value.id, {"outcome": value.outcome, "spec_hash": value.spec_hash})
     return value
 

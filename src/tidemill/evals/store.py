@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.evals.types import Comparison, EvalResult, EvalRun, EvalSet
 
 sets = sa.Table(
@@ -99,7 +99,7 @@ _RUN_FIELDS = set(EvalRun.model_fields)
 
 def lock(conn: sa.Connection, what: str) -> None:
     """Let nobody else number, name or ask for the same thing until the transaction ends."""
-    hold(conn, what)
+    advisory_lock(conn, what)
 
 
 def insert_set(conn: sa.Connection, value: EvalSet) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
 
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.errors import Failed, TidemillError, TooLarge
 from tidemill.core.http import LOCAL_SCOPE
 from tidemill.core.wire import new_id

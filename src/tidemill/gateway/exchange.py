@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.core.context import Actor
+from tidemill.core.actors import Actor
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.gateway import chat, mirror
 from tidemill.gateway.books import Bookkeeper

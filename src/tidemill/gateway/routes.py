@@ -1,10 +1,10 @@
-"""The routes of the books. `/v1` itself is not here: see `door.py`."""
+"""The routes of the books. `/v1` itself is not here: see `request.py`."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.gateway import service
 from tidemill.gateway.types import Call, Status
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/calls", tags=["gateway"])
 
 @router.get("", openapi_extra=role("viewer"))
 def listing(
-    door: Entry,
+    request: RequestContext,
     release_id: str | None = None,
     environment: str | None = None,
     caller: Annotated[str | None, Query(description="Name of the person behind the key.")] = None,
@@ -24,7 +24,7 @@ def listing(
     limit: Limit = 50,
 ) -> Page[Call]:
     """Calls through `/v1`, newest first."""
-    return door.look(
+    return request.read(
         service.listing,
         release_id=release_id,
         environment=environment,
@@ -37,6 +37,6 @@ def listing(
 
 
 @router.get("/{call_id}", openapi_extra=role("viewer"))
-def get(call_id: str, door: Entry) -> Call:
+def get(call_id: str, request: RequestContext) -> Call:
     """One call, by the id of the reply or its `x-request-id`."""
-    return door.look(service.get, call_id)
+    return request.read(service.get, call_id)

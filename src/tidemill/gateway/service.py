@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tidemill.core.context import Context
-from tidemill.core.facts import Node
+from tidemill.core.kernel import Context
+from tidemill.core.lineage_types import LineageNode
 from tidemill.core.wire import Page
 from tidemill.gateway import spans
 from tidemill.gateway.types import Call, CallNotFound, Environments, Status, UnknownEnvironment
@@ -85,7 +85,7 @@ def listing(
 
 
 def _check_environment(ctx: Context, name: str) -> None:
-    known = ctx.kernel.part(Environments).names(ctx)
+    known = ctx.kernel.get(Environments).names(ctx)
     if name not in known:
         raise UnknownEnvironment(
             f"There is no environment {name!r}.", hint=f"There are {', '.join(known)}.", param="environment"
@@ -111,7 +111,7 @@ def _moment(cursor: str) -> datetime:
         return _BEGIN
 
 
-def origins(ctx: Context, call_id: str) -> tuple[Node, list[str]] | None:
+def origins(ctx: Context, call_id: str) -> tuple[LineageNode, list[str]] | None:
     """A call as a thing of the lineage, and the ids of what answered it; None when there is no such call."""
     try:
         call = get(ctx, call_id)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core.context import Actor
+from tidemill.core.actors import Actor
 from tidemill.core.errors import TidemillError
-from tidemill.core.facts import Node
+from tidemill.core.lineage_types import LineageNode
 from tidemill.gateway.chat import ChatRequest
 from tidemill.gateway.sender import Sender
 from tidemill.gateway.speech import Message, Speech
@@ -184,9 +184,9 @@ def call_of(span: SpanDetail) -> Call:
     )
 
 
-def node_of(call: Call) -> Node:
+def node_of(call: Call) -> LineageNode:
     """The call as a thing of the lineage."""
-    return Node(
+    return LineageNode(
         id=call.id,
         kind="call",
         label=f"answer to {call.caller_name} by {call.model}",

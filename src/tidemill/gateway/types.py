@@ -2,14 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
 from tidemill.core.errors import BadRequest, Failed, Invalid, NotFound, TidemillError, Unavailable, nearest
 from tidemill.core.wire import Instant, Value
 from tidemill.prompts.types import Message
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
 
 Status = Literal["ok", "error", "aborted"]
 
@@ -30,7 +33,7 @@ class UnknownEnvironment(Invalid):
 class Environments:
     """The environments there are, which deployments know and the gateway does not. A part of the kernel."""
 
-    names: Callable[[Context], list[str]]
+    names: Callable[["Context"], list[str]]
 
 
 class UnknownModel(NotFound):

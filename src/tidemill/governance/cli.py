@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.facts import Graph, Node
+from tidemill.core.lineage_types import LineageGraph, LineageNode
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.governance.sdk import Governance
 from tidemill.traces.types import AnsweredCalls
@@ -78,7 +78,7 @@ def _moment(text: str | None) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def tree(root: Node, graph: Graph, heading: str, *, up: bool, calls: Mapping[str, AnsweredCalls]) -> Tree:
+def tree(root: LineageNode, graph: LineageGraph, heading: str, *, up: bool, calls: Mapping[str, AnsweredCalls]) -> Tree:
     """The graph as a tree, each thing with the calls it answered. What is reached twice is shown in full once."""
     nodes = {n.id: n for n in graph.nodes}
     branches: dict[str, list[tuple[str, str]]] = {}
@@ -103,7 +103,7 @@ def tree(root: Node, graph: Graph, heading: str, *, up: bool, calls: Mapping[str
     return tree
 
 
-def _named(node: Node) -> Text:
+def _named(node: LineageNode) -> Text:
     return Text.assemble(f"{node.kind.replace('_', ' ')} ", (node.label, "bold"), (f"  {node.id}", "dim"))
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tidemill.core.facts import Event
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.event_types import Event
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.governance import service
 from tidemill.governance.types import Lineage
@@ -16,14 +16,14 @@ Depth = Annotated[int, Query(ge=0, le=200, description="How many generations at 
 
 
 @router.get("/lineage/{ref}", openapi_extra=role("viewer"))
-def trace(ref: str, door: Entry, depth: Depth = 50) -> Lineage:
+def trace(ref: str, request: RequestContext, depth: Depth = 50) -> Lineage:
     """Where a thing comes from and what was made from it: an id, `name@3`, or `kind:name@3`."""
-    return door.look(service.trace, ref, depth=depth)
+    return request.read(service.trace, ref, depth=depth)
 
 
 @router.get("/audit", openapi_extra=role("approver"))
 def audit(
-    door: Entry,
+    request: RequestContext,
     kind: str | None = None,
     subject: str | None = None,
     actor: str | None = None,
@@ -33,7 +33,7 @@ def audit(
     limit: Limit = 50,
 ) -> Page[Event]:
     """Who did what and when, newest first. A kind that ends in a dot means its family."""
-    return door.look(
+    return request.read(
         service.audit,
         kind=kind,
         subject=subject,

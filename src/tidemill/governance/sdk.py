@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tidemill.core.facts import Event
+from tidemill.core.event_types import Event
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.governance.types import Lineage

@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
 from tidemill.core.events import Event
-from tidemill.core.lineage import Edge, Graph, Node
+from tidemill.core.kernel import Context
+from tidemill.core.lineage import LineageEdge, LineageGraph, LineageNode
 from tidemill.core.web import page
 from tidemill.core.wire import Page
 from tidemill.gateway import service as gateway
@@ -34,7 +34,7 @@ def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
     return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=down, calls=_answered(ctx, down))
 
 
-def _answered(ctx: Context, graph: Graph) -> dict[str, AnsweredCalls]:
+def _answered(ctx: Context, graph: LineageGraph) -> dict[str, AnsweredCalls]:
     """The calls of what is in the graph. A prompt version stands in a call by its name, the others by their ids."""
     found: dict[str, AnsweredCalls] = {}
     for kind, by in _ANSWERING.items():
@@ -45,25 +45,25 @@ def _answered(ctx: Context, graph: Graph) -> dict[str, AnsweredCalls]:
     return found
 
 
-def _call(ctx: Context, ref: str) -> tuple[Node, list[str]] | None:
+def _call(ctx: Context, ref: str) -> tuple[LineageNode, list[str]] | None:
     """Calls are no entries of the lineage: the traces know each, and what answered it."""
     call_id = ref.removeprefix("call:")
     return gateway.origins(ctx, call_id) if call_id.startswith("chatcmpl-") else None
 
 
-def _alone(node: Node) -> Graph:
-    return Graph(root=node.id, nodes=[node], edges=[])
+def _alone(node: LineageNode) -> LineageGraph:
+    return LineageGraph(root=node.id, nodes=[node], edges=[])
 
 
-def _above(ctx: Context, node: Node, origins: list[str], depth: int) -> Graph:
+def _above(ctx: Context, node: LineageNode, origins: list[str], depth: int) -> LineageGraph:
     """What a call was answered by, and all that this was made from."""
     nodes, edges = {node.id: node}, []
     for origin in origins if depth else []:
         found = lineage.walk(ctx.conn, origin, "up", depth=depth - 1)
         if found is not None:
-            edges += [Edge(child_id=node.id, parent_id=origin, relation="answered_by"), *found.edges]
+            edges += [LineageEdge(child_id=node.id, parent_id=origin, relation="answered_by"), *found.edges]
             nodes |= {one.id: one for one in found.nodes}
-    return Graph(root=node.id, nodes=list(nodes.values()), edges=list(dict.fromkeys(edges)))
+    return LineageGraph(root=node.id, nodes=list(nodes.values()), edges=list(dict.fromkeys(edges)))
 
 
 def audit(
@@ -101,7 +101,7 @@ def _is_recorded(ctx: Context, subject: str) -> bool:
     return bool(events.listing(ctx.conn, subject=subject, limit=1))
 
 
-def _find(ctx: Context, ref: str) -> Node:
+def _find(ctx: Context, ref: str) -> LineageNode:
     kind, sign, name = ref.partition(":")
     wanted = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
     found = lineage.named(ctx.conn, wanted[1], kind=wanted[0])
@@ -120,7 +120,7 @@ def _find(ctx: Context, ref: str) -> Node:
     return found[0]
 
 
-def _walk(ctx: Context, node: Node, direction: lineage.Direction, depth: int) -> Graph:
+def _walk(ctx: Context, node: LineageNode, direction: lineage.Direction, depth: int) -> LineageGraph:
     graph = lineage.walk(ctx.conn, node.id, direction, depth=depth)
     if graph is None:  # the node was found in this very transaction
         raise LineageNotFound(f"There is no {node.id!r} in the lineage.")

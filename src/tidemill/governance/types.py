@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.facts import Graph, Node
+from tidemill.core.lineage_types import LineageGraph, LineageNode
 from tidemill.core.wire import Value
 from tidemill.traces.types import AnsweredCalls
 
@@ -11,9 +11,9 @@ from tidemill.traces.types import AnsweredCalls
 class Lineage(Value):
     """Where one thing comes from, and what was made from it."""
 
-    node: Node
-    up: Graph
-    down: Graph
+    node: LineageNode
+    up: LineageGraph
+    down: LineageGraph
     calls: dict[str, AnsweredCalls] = Field(
         default_factory=dict,
         description="What it and the releases, deployments and prompt versions made from it answered, by their ids: of "

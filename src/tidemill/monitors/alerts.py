@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.monitors import notifiers

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill.core.context import Actor, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import Actor
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
 from tidemill.monitors import alerts, kpi, triggers, watched
 from tidemill.monitors.kpi import Estimate, Unit
@@ -88,9 +88,9 @@ def _filter(score: str, source: Any, target: Target, since: datetime, until: dat
 
 def check(kernel: Kernel, actor: Actor, name: str) -> KpiReport:
     """Look now, and open or resolve the alert. Raises KpiNotFound."""
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         said = report(ctx, name)
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         if not store.checked(ctx.conn, said.kpi.id, at=said.at, verdict=said.verdict, summary=said.why):
             return said
         if said.verdict == "fail":

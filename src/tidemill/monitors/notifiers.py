@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidemill.core import events
-from tidemill.core.context import SYSTEM, Context
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import SecretUnreadable, nearest
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.vault import Vault
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id, utc_now
@@ -40,7 +40,7 @@ def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
     secrets = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
     same = known is not None and known["kind"] == body.kind
     if known is not None and same and "secret" not in secrets and "secret" in kept_names(known):
-        secrets["secret"] = opened(ctx.kernel.part(Vault), known)["secret"]
+        secrets["secret"] = opened(ctx.kernel.get(Vault), known)["secret"]
     made = None
     if body.kind == "webhook" and "secret" not in secrets:
         secrets["secret"] = made = "whsec_" + randomness.token_urlsafe(32)
@@ -50,7 +50,7 @@ def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
         "kind": body.kind,
         "target": _target(body),
         "config": _config(body),
-        "secrets": _sealed(ctx.kernel.part(Vault), notifier_id, secrets),
+        "secrets": _sealed(ctx.kernel.get(Vault), notifier_id, secrets),
         "severities": sorted(set(body.severities)),
         "saved_by": ctx.actor.name,
         "saved_at": ctx.now,
@@ -87,12 +87,12 @@ def opened(vault: Vault, row: dict[str, Any]) -> dict[str, str]:
 
 def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
     """Seal what lies open, and again what an older key has sealed; returns why the rest could not be."""
-    vault = kernel.part(Vault)
-    with kernel.look(SYSTEM) as ctx:
+    vault = kernel.get(Vault)
+    with kernel.read(SYSTEM) as ctx:
         if all(_is_fresh(vault, row) for row in store.all_notifiers(ctx.conn)):
             return []
     left = []
-    with kernel.work(SYSTEM) as ctx:
+    with kernel.write(SYSTEM) as ctx:
         store.leave_no_remains(ctx.conn)
         for row in store.all_notifiers(ctx.conn):
             if _is_fresh(vault, row):

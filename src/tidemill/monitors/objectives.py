@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core.context import Actor, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import Actor
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
 from tidemill.monitors import alerts, ppi, sli, slo, triggers, watched
 from tidemill.monitors.lengths import span
@@ -97,9 +97,9 @@ def _people(ctx: Context, found: Slo) -> tuple[CorrectedShare | None, Rectifier 
 
 def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
     """Look now: count outside any writing transaction, then open or resolve alerts. Raises SloNotFound."""
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         measured, row, fresh = _measure(ctx, name)
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         if not store.checked(ctx.conn, row["id"], at=measured.at, verdict=measured.verdict, summary=summary(measured)):
             return measured  # a later check has spoken, or the objective is gone
         sli.settle(ctx, measured.slo, row["counted_until"], fresh)

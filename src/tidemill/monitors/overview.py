@@ -1,9 +1,9 @@
 """All that is watched, of every kind: what it said last, and a look now."""
 
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
 from tidemill.core.errors import nearest
-from tidemill.core.facts import Event
-from tidemill.core.kernel import Kernel
+from tidemill.core.event_types import Event
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
 from tidemill.monitors import alerts, indicators, objectives, triggers
 from tidemill.monitors.drift import service as drift
@@ -65,7 +65,7 @@ def turn_key(monitor: DriftMonitor) -> str:
 
 def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
     """Look now at everything of this name, and open or resolve alerts. Raises MonitorNotFound."""
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         slo = store.by_name(ctx.conn, "slo", name)
         kpi = store.by_name(ctx.conn, "kpi", name)
         monitors = drift_monitors(ctx)

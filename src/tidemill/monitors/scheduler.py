@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from anyio import to_thread
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -89,7 +89,7 @@ class Scheduler:
     def take_turn(self, key: str, every: timedelta) -> bool:
         """Whether it is time for `key`, and this server has it."""
         now = utc_now()
-        with self.kernel.work(SYSTEM) as ctx:
+        with self.kernel.write(SYSTEM) as ctx:
             return store.take_turn(ctx.conn, key, now, now + every)
 
     def look(self) -> bool:
@@ -99,7 +99,7 @@ class Scheduler:
 
     def look_at_objectives(self) -> bool:
         """Check the objectives and indicators whose time has come, and then the triggers."""
-        with self.kernel.look(SYSTEM) as ctx:
+        with self.kernel.read(SYSTEM) as ctx:
             turns = store.next_turns(ctx.conn)
             names = [(kind, row["name"]) for kind in ("slo", "kpi") for row in store.listing(ctx.conn, kind)]
             watched = bool(triggers.listing(ctx).items)
@@ -108,7 +108,7 @@ class Scheduler:
             if self._due(turns, f"{kind}:{name}", now) and self.take_turn(f"{kind}:{name}", self.every):
                 self._look(kind, name)
         if watched and self._due(turns, "triggers", now) and self.take_turn("triggers", self.every):
-            with self.kernel.work(SYSTEM) as ctx:
+            with self.kernel.write(SYSTEM) as ctx:
                 triggers.look_at_all(ctx)
         if self._due(turns, "outbox", now) and self.take_turn("outbox", CLEANING):
             self.sender.forget_old()
@@ -128,7 +128,7 @@ class Scheduler:
 
     def look_at_drift(self) -> bool:
         """Ask for the drift checks whose time has come. Each takes seconds and is a job, so it survives a crash."""
-        with self.kernel.look(SYSTEM) as ctx:
+        with self.kernel.read(SYSTEM) as ctx:
             due = drift.due(ctx)
             turns = store.next_turns(ctx.conn)
         now = utc_now()
@@ -136,7 +136,7 @@ class Scheduler:
             key = overview.turn_key(monitor)
             if not self._due(turns, key, now):
                 continue
-            with self.kernel.work(SYSTEM) as ctx:
+            with self.kernel.write(SYSTEM) as ctx:
                 if store.take_turn(ctx.conn, key, now, now + timedelta(minutes=monitor.every_minutes)):
                     drift.submit_check(ctx, monitor.id)
         return False

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import SecretUnreadable, TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.vault import Vault
@@ -72,11 +72,11 @@ class Sender:
         settled = self._settle()
         now = utc_now()
         busy = list(self._flying)
-        with self.kernel.look(SYSTEM) as ctx:
+        with self.kernel.read(SYSTEM) as ctx:
             if not store.any_due(ctx.conn, now, busy):
                 return settled
         first: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        with self.kernel.work(SYSTEM) as ctx:
+        with self.kernel.write(SYSTEM) as ctx:
             for row in store.claim(ctx.conn, now, now + CLAIM, busy, BATCH):
                 notifier = store.notifier(ctx.conn, notifier_id=row["notifier_id"])
                 if notifier is None:
@@ -85,7 +85,7 @@ class Sender:
                     store.update(ctx.conn, row["id"], next_at=row["next_at"])
                 else:
                     first[notifier["id"]] = (row, notifier)
-        vault = self.kernel.part(Vault)
+        vault = self.kernel.get(Vault)
         # Only now: what is sent must be ours for certain.
         self._flying |= {notifier_id: Attempt(vault, *pair) for notifier_id, pair in first.items()}
         return True
@@ -95,7 +95,7 @@ class Sender:
         for notifier_id, attempt in list(self._flying.items()):
             if (attempt.ended or attempt.hangs) and not attempt.settled:
                 error = attempt.error if attempt.ended else f"no answer within {TOTAL_S:g} s"
-                with self.kernel.work(SYSTEM) as ctx:
+                with self.kernel.write(SYSTEM) as ctx:
                     notifiers.settle(ctx, attempt.row, error, final=attempt.final)
                 attempt.settled = done = True
                 if error is not None:
@@ -119,5 +119,5 @@ class Sender:
 
     def forget_old(self) -> int:
         """Remove messages that were sent long ago."""
-        with self.kernel.work(SYSTEM) as ctx:
+        with self.kernel.write(SYSTEM) as ctx:
             return store.forget_old(ctx.conn, ctx.now, KEEP_SENT)

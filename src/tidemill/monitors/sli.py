@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import Counts, Slo
 from tidemill.traces import service as traces

@@ -5,8 +5,8 @@ from typing import Any
 
 from tidemill.access.service import require
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, nearest
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
@@ -87,7 +87,7 @@ def _check_names(ctx: Context, body: TriggerPut) -> None:
 
 
 def _pipelines(ctx: Context) -> list[str]:
-    return ctx.kernel.part(Pipelines).names(ctx)
+    return ctx.kernel.get(Pipelines).names(ctx)
 
 
 def _trigger(row: dict[str, Any]) -> Trigger:

@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import NotFound, nearest
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.monitors.store import objectives as store
 

@@ -1,9 +1,10 @@
 """Deciding about documents: what one changes, and what remains when a pipeline is removed."""
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
+from tidemill.core.kernel import Context
 from tidemill.core.wire import Page, content_hash, new_id
+from tidemill.jobs.service import JobQueue
 from tidemill.monitors import service as monitors
 from tidemill.pipelines import planning, references, store, watches
 from tidemill.pipelines.types import (
@@ -37,7 +38,7 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
     spec = body.spec
     _check(ctx, spec)
     _check_sources(spec)
-    store.hold(ctx.conn, f"pipeline {spec.name}")
+    store.advisory_lock(ctx.conn, f"pipeline {spec.name}")
     last = store.pipeline_by(ctx.conn, spec.name)
     known = last if last is not None and last.removed_at is None else None
     digest = spec_hash(spec)
@@ -67,7 +68,7 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
 
     Raises PipelineNotFound, and PipelineBusy while a run is on its way, unless `cancel` ends that too.
     """
-    store.hold(ctx.conn, f"pipeline {name}")
+    store.advisory_lock(ctx.conn, f"pipeline {name}")
     known = get(ctx, name)
     active = store.active_run(ctx.conn, known.id)
     if active is not None and not body.cancel:
@@ -80,7 +81,7 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
     store.remove(ctx.conn, gone)
     retired = watches.remove_gone(ctx, known.spec, None, _others(ctx, name))
     if active is not None:
-        ctx.kernel.jobs.cancel(ctx, active.job_id)
+        ctx.kernel.get(JobQueue).cancel(ctx, active.job_id)
     named = [t.name for t in monitors.list_triggers(ctx).items if t.pipeline == name]
     cancelled = active.ref if active is not None else None
     events.emit(ctx, "pipeline.removed", known.id, {"pipeline": known.ref, "retired": retired, "cancelled": cancelled})

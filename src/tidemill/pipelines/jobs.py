@@ -7,11 +7,13 @@ function. So a run goes on after a crash, and after an upgrade whose code would 
 from typing import Any
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.types import ENDED, Job, JobKind
+from tidemill.core.kernel import Context
 from tidemill.core.wire import content_hash, utc_now
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import ENDED, Job
 from tidemill.monitors import service as monitors
 from tidemill.monitors.types import FiringNotFound, FiringSettle
 from tidemill.pipelines import store
@@ -33,13 +35,13 @@ _UNHAPPY: dict[str, RunState] = {
 def turn_loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Do every step of a run that is not done yet."""
     run_id = args["run_id"]
-    with job.work() as ctx:
+    with job.write() as ctx:
         run, spec, _ = _read(ctx, run_id)
         started = {"started_at": ctx.now} if run.started_at is None else {}
         store.update_run(ctx.conn, run_id, state="running", summary="", error=None, finished_at=None, **started)
     while True:
         job.check_cancelled()
-        with job.kernel.look(job.actor) as ctx:
+        with job.kernel.read(job.actor) as ctx:
             run, spec, steps = _read(ctx, run_id)
         step = next((s for s in steps if not s.done), None)
         if step is None:
@@ -74,13 +76,13 @@ def _do(turn: Turn) -> None:
             f"This version of Tidemill knows no step of the kind {step.kind!r}.",
             hint=f"Skip it, or start a new run: tidemill runs skip {turn.run_ref} {step.name} --reason …",
         )
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         now = store.step_by_id(ctx.conn, step.id)
         if now.done:  # skipped while we looked away
             return
         begun = {} if now.started_at is not None else {"started_at": ctx.now}
         store.update_step(ctx.conn, step.id, state="running", error=None, finished_at=None, **begun)
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         key = key_of(step.kind, kind.reads(ctx, turn))
         store.update_step(ctx.conn, step.id, key=key)
         assert turn.run is not None
@@ -91,7 +93,7 @@ def _do(turn: Turn) -> None:
             _close(ctx, step, "cached", Outcome(before.outputs, before.note), cached_from=ref)
             return
     outcome = kind.do(turn)
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         _close(ctx, step, "unchanged" if outcome.unchanged else "succeeded", outcome)
         if step.kind == "release":
             store.update_run(ctx.conn, step.run_id, release=outcome.outputs["ref"])
@@ -176,9 +178,9 @@ def _end_step(ctx: Context, step: RunStep, job: Job, state: StepState) -> None:
     if step.job_id is None:
         return
     try:
-        child = ctx.kernel.jobs.get(ctx, step.job_id)
+        child = ctx.kernel.get(JobQueue).get(ctx, step.job_id)
         if child.state not in ENDED:
-            ctx.kernel.jobs.cancel(ctx, step.job_id)
+            ctx.kernel.get(JobQueue).cancel(ctx, step.job_id)
     except TidemillError as error_of_child:
         events.emit(ctx, "pipeline_run.child_left", step.run_id, {"job": step.job_id, "error": str(error_of_child)})
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError
+from tidemill.core.kernel import Context
 from tidemill.pipelines import store
 from tidemill.pipelines.jobs import key_of
 from tidemill.pipelines.steps import table

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, nearest
+from tidemill.core.kernel import Context
 from tidemill.data import service as data
 from tidemill.deployments import service as deployments
 from tidemill.pipelines import store

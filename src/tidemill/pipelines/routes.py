@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.pipelines import service
 from tidemill.pipelines.types import (
@@ -27,21 +27,21 @@ router = APIRouter(prefix="/api", tags=["pipelines"])
 
 
 @router.post("/pipelines/plan", openapi_extra=role("developer"))
-def plan(body: PipelineApply, door: Entry) -> Plan:
+def plan(body: PipelineApply, request: RequestContext) -> Plan:
     """What applying a document would change. Changes nothing."""
-    return door.look(service.plan, body)
+    return request.read(service.plan, body)
 
 
 @router.post("/pipelines", openapi_extra=role("developer"))
-def apply(body: PipelineApply, door: Entry) -> Applied:
+def apply(body: PipelineApply, request: RequestContext) -> Applied:
     """Apply a document. Applying it again changes nothing."""
-    return door.work(service.apply, body)
+    return request.write(service.apply, body)
 
 
 @router.get("/pipelines", openapi_extra=role("viewer"))
-def listing(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Pipeline]:
+def listing(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Pipeline]:
     """Every pipeline as it was applied last, by name."""
-    return door.look(service.listing, cursor=cursor, limit=limit)
+    return request.read(service.listing, cursor=cursor, limit=limit)
 
 
 @router.get("/pipeline-schema", openapi_extra=role("viewer"))
@@ -51,50 +51,54 @@ def schema() -> dict[str, Any]:
 
 
 @router.get("/pipelines/{ref}", openapi_extra=role("viewer"))
-def get(ref: str, door: Entry) -> Pipeline:
+def get(ref: str, request: RequestContext) -> Pipeline:
     """One pipeline: `name`, or `name@2` as it was then."""
-    return door.look(service.get, ref)
+    return request.read(service.get, ref)
 
 
 @router.post("/pipelines/{name}/remove", openapi_extra=role("developer"))
-def remove(name: str, body: PipelineRemove, door: Entry) -> PipelineRemoved:
+def remove(name: str, body: PipelineRemove, request: RequestContext) -> PipelineRemoved:
     """Start no run any more and watch nothing for it; its documents and runs stay readable."""
-    return door.work(service.remove, name, body)
+    return request.write(service.remove, name, body)
 
 
 @router.post("/pipeline-runs", status_code=201, openapi_extra=role("developer"))
-def start(body: RunStart, door: Entry) -> RunDetail:
+def start(body: RunStart, request: RequestContext) -> RunDetail:
     """Turn the loop once; the run that is on its way already is the answer."""
-    return door.work(service.start, body)
+    return request.write(service.start, body)
 
 
 @router.get("/pipeline-runs", openapi_extra=role("viewer"))
 def list_runs(
-    door: Entry, pipeline: str | None = None, state: RunState | None = None, cursor: Cursor = None, limit: Limit = 50
+    request: RequestContext,
+    pipeline: str | None = None,
+    state: RunState | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Page[Run]:
     """Runs, newest first."""
-    return door.look(service.list_runs, pipeline=pipeline, state=state, cursor=cursor, limit=limit)
+    return request.read(service.list_runs, pipeline=pipeline, state=state, cursor=cursor, limit=limit)
 
 
 @router.get("/pipeline-runs/{ref}", openapi_extra=role("viewer"))
-def get_run(ref: str, door: Entry) -> RunDetail:
+def get_run(ref: str, request: RequestContext) -> RunDetail:
     """One run with its steps: an id, `name#3`, or `name` for its newest."""
-    return door.look(service.get_run, ref)
+    return request.read(service.get_run, ref)
 
 
 @router.post("/pipeline-runs/{ref}/cancel", openapi_extra=role("developer"))
-def cancel(ref: str, door: Entry) -> RunDetail:
+def cancel(ref: str, request: RequestContext) -> RunDetail:
     """End a run and what it waits for."""
-    return door.work(service.cancel, ref)
+    return request.write(service.cancel, ref)
 
 
 @router.post("/pipeline-runs/{ref}/skip", openapi_extra=role("developer"))
-def skip(ref: str, body: StepSkip, door: Entry) -> RunDetail:
+def skip(ref: str, body: StepSkip, request: RequestContext) -> RunDetail:
     """Leave a step out, with a reason."""
-    return door.work(service.skip, ref, body)
+    return request.write(service.skip, ref, body)
 
 
 @router.post("/pipeline-runs/{ref}/retry", openapi_extra=role("developer"))
-def retry(ref: str, body: RunRetry, door: Entry) -> RunDetail:
+def retry(ref: str, body: RunRetry, request: RequestContext) -> RunDetail:
     """Let a run that did not succeed go on."""
-    return door.work(service.retry, ref, body)
+    return request.write(service.retry, ref, body)

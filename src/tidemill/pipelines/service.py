@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import TidemillError, nearest
-from tidemill.core.facts import Event
+from tidemill.core.event_types import Event
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
+from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import store
 from tidemill.pipelines.applying import apply, get, listing, names, plan, remove, seen, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
@@ -48,13 +49,13 @@ def start(ctx: Context, body: RunStart) -> RunDetail:
 
 
 def _start(ctx: Context, pipeline: Pipeline, cause: Cause, *, fresh: bool = False) -> RunDetail:
-    store.hold(ctx.conn, f"pipeline {pipeline.name}")
+    store.advisory_lock(ctx.conn, f"pipeline {pipeline.name}")
     active = store.active_run(ctx.conn, pipeline.id)
     if active is not None:
         return _join(ctx, pipeline, active, cause)
     before = store.newest_run(ctx.conn, pipeline.id)
     run_id = new_id("plr")
-    job = ctx.kernel.jobs.submit(ctx, RUN_JOB, {"run_id": run_id}, subject=run_id)
+    job = ctx.kernel.get(JobQueue).submit(ctx, RUN_JOB, {"run_id": run_id}, subject=run_id)
     run = Run(
         id=run_id,
         pipeline_id=pipeline.id,
@@ -153,7 +154,7 @@ def cancel(ctx: Context, ref: str) -> RunDetail:
     run = _run(ctx, ref)
     if run.state in RUN_ENDED:
         raise RunEnded(f"{run.ref} has already ended: {run.state}.")
-    ctx.kernel.jobs.cancel(ctx, run.job_id)
+    ctx.kernel.get(JobQueue).cancel(ctx, run.job_id)
     return get_run(ctx, run.id)
 
 
@@ -206,7 +207,7 @@ def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
     active = store.active_run(ctx.conn, run.pipeline_id)
     if active is not None:
         raise PipelineBusy(f"{active.ref} is on its way.", hint=f"Wait for it, or: tidemill runs cancel {active.ref}")
-    ctx.kernel.jobs.retry(ctx, run.job_id)
+    ctx.kernel.get(JobQueue).retry(ctx, run.job_id)
     first = _step(ctx, run, body.step) if body.step is not None else None
     for step in store.steps_of(ctx.conn, run.id):
         if first is not None and step.position >= first.position:
@@ -240,13 +241,13 @@ def _take_up(ctx: Context, step: RunStep) -> None:
     store.update_step(ctx.conn, step.id, **_CLEARED, attempt=step.attempt + 1)
     if step.job_id is None:
         return
-    job = ctx.kernel.jobs.get(ctx, step.job_id)
+    job = ctx.kernel.get(JobQueue).get(ctx, step.job_id)
     if job.state in ("failed", "cancelled"):
         resume = table.KINDS[step.kind].resume
         if resume is not None:
             resume(ctx, job)
         else:
-            ctx.kernel.jobs.retry(ctx, job.id)
+            ctx.kernel.get(JobQueue).retry(ctx, job.id)
 
 
 # ---------------------------------------------------------------------- facts of other features
@@ -260,7 +261,7 @@ def approval_decided(ctx: Context, event: Event) -> None:
 
 def _nudge(ctx: Context, run: Run) -> None:
     try:
-        ctx.kernel.jobs.signal(ctx, run.job_id, APPROVAL_TOPIC)
+        ctx.kernel.get(JobQueue).signal(ctx, run.job_id, APPROVAL_TOPIC)
     except TidemillError as error:  # it ended in this very moment: then it needs no nudge
         events.emit(ctx, "pipeline_run.not_reached", run.id, {"run": run.ref, "error": error.message})
 

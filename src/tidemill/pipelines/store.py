@@ -4,10 +4,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.pipelines.types import RUN_ENDED, Pipeline, PipelineSpec, Run, RunStep
 
-__all__ = ["hold"]
+__all__ = ["advisory_lock"]
 
 pipelines = sa.Table(
     "pipelines",

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tidemill.core.context import Context
 from tidemill.core.errors import NotFound, TidemillError
+from tidemill.core.kernel import Context
 from tidemill.monitors import service as monitors
 from tidemill.monitors.types import DriftMonitorCreate, KpiPut, SloPut, TriggerPut
 from tidemill.pipelines.types import KpiSection, PipelineSpec, SloSection, TriggerSection

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.prompts import service
 from tidemill.prompts.types import (
@@ -20,50 +20,50 @@ router = APIRouter(prefix="/api/prompts", tags=["prompts"])
 
 
 @router.post("", status_code=201, openapi_extra=role("developer"))
-def create(body: PromptCreate, door: Entry) -> PromptVersion:
+def create(body: PromptCreate, request: RequestContext) -> PromptVersion:
     """Save a new version."""
-    return door.work(service.create, body)
+    return request.write(service.create, body)
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Prompt]:
+def listing(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Prompt]:
     """Every prompt with its newest version, by name."""
-    return door.look(service.listing, cursor=cursor, limit=limit)
+    return request.read(service.listing, cursor=cursor, limit=limit)
 
 
 @router.get("/{ref}", openapi_extra=role("viewer"))
-def get(ref: str, door: Entry) -> PromptVersion:
+def get(ref: str, request: RequestContext) -> PromptVersion:
     """One version: `name`, `name@3`, `name@label` or an id."""
-    return door.look(service.get, ref)
+    return request.read(service.get, ref)
 
 
 @router.get("/{name}/versions", openapi_extra=role("viewer"))
-def history(name: str, door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[PromptVersion]:
+def history(name: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[PromptVersion]:
     """The versions of one prompt, newest first."""
-    return door.look(service.history, name, cursor=cursor, limit=limit)
+    return request.read(service.history, name, cursor=cursor, limit=limit)
 
 
 @router.put("/{name}/labels/{label}", openapi_extra=role("developer"))
-def move_label(name: str, label: str, body: LabelMove, door: Entry) -> LabelChange:
+def move_label(name: str, label: str, body: LabelMove, request: RequestContext) -> LabelChange:
     """Put a label on a version."""
-    return door.work(service.move_label, name, label, body)
+    return request.write(service.move_label, name, label, body)
 
 
 @router.get("/{name}/labels", openapi_extra=role("viewer"))
 def label_history(
-    name: str, door: Entry, label: str | None = None, cursor: Cursor = None, limit: Limit = 50
+    name: str, request: RequestContext, label: str | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[LabelChange]:
     """Where labels stood, newest first."""
-    return door.look(service.label_history, name, label, cursor=cursor, limit=limit)
+    return request.read(service.label_history, name, label, cursor=cursor, limit=limit)
 
 
 @router.post("/{ref}/render", openapi_extra=role("viewer"))
-def render(ref: str, body: RenderRequest, door: Entry) -> Rendered:
+def render(ref: str, body: RenderRequest, request: RequestContext) -> Rendered:
     """The prompt with its variables filled in."""
-    return door.look(service.render, ref, body.variables)
+    return request.read(service.render, ref, body.variables)
 
 
 @router.get("/{name}/diff", openapi_extra=role("viewer"))
-def diff(name: str, before: str, after: str, door: Entry) -> PromptDiff:
+def diff(name: str, before: str, after: str, request: RequestContext) -> PromptDiff:
     """How one version or label differs from another."""
-    return door.look(service.diff, name, before, after)
+    return request.read(service.diff, name, before, after)

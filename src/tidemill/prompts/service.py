@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.prompts import store, template
@@ -61,7 +61,7 @@ def create(ctx: Context, body: PromptCreate) -> PromptVersion:
     for label in dict.fromkeys(body.labels):
         _check_label(label)
         _move(ctx, version, label, body.note)
-    node = lineage.Node(
+    node = lineage.LineageNode(
         id=version.id,
         kind="prompt_version",
         label=f"{version.name}@{version.number}",

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.prompts.types import LabelChange, PromptVersion
 
 versions = sa.Table(
@@ -51,7 +51,7 @@ label_changes = sa.Table(
 
 def lock(conn: sa.Connection, what: str) -> None:
     """Let nobody else number, name or ask for the same thing until the transaction ends."""
-    hold(conn, what)
+    advisory_lock(conn, what)
 
 
 def insert_version(conn: sa.Connection, version: PromptVersion) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.wire import Page, new_id
 from tidemill.registry import store
 from tidemill.registry.lookup import get_model, version_of

@@ -1,7 +1,7 @@
 """What a reference to a model or a version means."""
 
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
+from tidemill.core.kernel import Context
 from tidemill.registry import store
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.types import LATEST, InvalidModelReference, Model, ModelNotFound, ModelVersion

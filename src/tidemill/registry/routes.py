@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Name, Page
 from tidemill.registry import service
 from tidemill.registry.types import (
@@ -22,84 +22,84 @@ router = APIRouter(prefix="/api", tags=["models"])
 
 
 @router.post("/model-versions", status_code=201, openapi_extra=role("developer"))
-def add_version(body: VersionCreate, door: Entry) -> ModelVersion:
+def add_version(body: VersionCreate, request: RequestContext) -> ModelVersion:
     """Register uploaded files as a new version. The same files again give the version that is there."""
-    return door.work_after(service.inspect_blobs, service.add_version, body)
+    return request.write_after(service.inspect_blobs, service.add_version, body)
 
 
 @router.get("/model-versions/{ref}", openapi_extra=role("viewer"))
-def get_version(ref: str, door: Entry) -> ModelVersion:
+def get_version(ref: str, request: RequestContext) -> ModelVersion:
     """One version: `name`, `name@3`, `name@alias` or an id."""
-    return door.look(service.get_version, ref)
+    return request.read(service.get_version, ref)
 
 
 @router.delete("/model-versions/{ref}", status_code=204, openapi_extra=role("admin"))
-def delete_version(ref: str, door: Entry) -> None:
+def delete_version(ref: str, request: RequestContext) -> None:
     """Forget a version that nothing refers to."""
-    door.work(service.delete_version, ref)
+    request.write(service.delete_version, ref)
 
 
 @router.get("/model-versions/{ref}/card", openapi_extra=role("viewer"))
-def card(ref: str, door: Entry) -> ModelCard:
+def card(ref: str, request: RequestContext) -> ModelCard:
     """The model card as a Markdown file."""
-    return door.look(service.card, ref)
+    return request.read(service.card, ref)
 
 
 @router.get("/model-versions/{ref}/evidence", openapi_extra=role("viewer"))
-def evidence(ref: str, door: Entry) -> EvidenceList:
+def evidence(ref: str, request: RequestContext) -> EvidenceList:
     """Why a version may be served, or why not."""
-    return door.look(service.evidence, ref)
+    return request.read(service.evidence, ref)
 
 
 @router.get("/model-versions/{ref}/chat-template", openapi_extra=role("viewer"))
-def chat_template(ref: str, door: Entry) -> ChatTemplate:
+def chat_template(ref: str, request: RequestContext) -> ChatTemplate:
     """The chat template that a version carries."""
-    return door.look(service.chat_template, ref)
+    return request.read(service.chat_template, ref)
 
 
 @router.get("/models", openapi_extra=role("viewer"))
-def list_models(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Model]:
+def list_models(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Model]:
     """Every model, by name."""
-    return door.look(service.list_models, cursor=cursor, limit=limit)
+    return request.read(service.list_models, cursor=cursor, limit=limit)
 
 
 @router.get("/models/{name}", openapi_extra=role("viewer"))
-def get_model(name: str, door: Entry) -> Model:
+def get_model(name: str, request: RequestContext) -> Model:
     """One model."""
-    return door.look(service.get_model, name)
+    return request.read(service.get_model, name)
 
 
 @router.get("/models/{name}/versions", openapi_extra=role("viewer"))
-def list_versions(name: str, door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelVersion]:
+def list_versions(name: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelVersion]:
     """The versions of one model, newest first."""
-    return door.look(service.list_versions, name, cursor=cursor, limit=limit)
+    return request.read(service.list_versions, name, cursor=cursor, limit=limit)
 
 
 @router.get("/models/{name}/aliases", openapi_extra=role("viewer"))
-def list_aliases(name: str, door: Entry) -> Page[AliasChange]:
+def list_aliases(name: str, request: RequestContext) -> Page[AliasChange]:
     """Where the aliases of a model point now."""
-    return door.look(service.list_aliases, name)
+    return request.read(service.list_aliases, name)
 
 
 @router.get("/models/{name}/aliases/{alias}", openapi_extra=role("viewer"))
-def alias_history(name: str, alias: str, door: Entry) -> AliasHistory:
+def alias_history(name: str, alias: str, request: RequestContext) -> AliasHistory:
     """Every move of an alias, newest first."""
-    return door.look(service.alias_history, name, alias)
+    return request.read(service.alias_history, name, alias)
 
 
 @router.put("/models/{name}/aliases/{alias}", openapi_extra=role("developer"))
-def move_alias(name: str, alias: Name, body: AliasMove, door: Entry) -> AliasChange:
+def move_alias(name: str, alias: Name, body: AliasMove, request: RequestContext) -> AliasChange:
     """Point an alias at a version."""
-    return door.work(service.move_alias, name, alias, body)
+    return request.write(service.move_alias, name, alias, body)
 
 
 @router.post("/models/{name}/aliases/{alias}/removal", openapi_extra=role("developer"))
-def remove_alias(name: str, alias: str, body: AliasRemove, door: Entry) -> AliasChange:
+def remove_alias(name: str, alias: str, body: AliasRemove, request: RequestContext) -> AliasChange:
     """Take an alias away; its history stays."""
-    return door.work(service.remove_alias, name, alias, body)
+    return request.write(service.remove_alias, name, alias, body)
 
 
 @router.get("/models/{name}/aliases/{alias}/version", openapi_extra=role("viewer"))
-def alias_at(name: str, alias: str, door: Entry, at: Instant | None = None) -> ModelVersion:
+def alias_at(name: str, alias: str, request: RequestContext, at: Instant | None = None) -> ModelVersion:
     """The version that an alias names now, or named at the moment `at`."""
-    return door.look(service.alias_at, name, alias, at)
+    return request.read(service.alias_at, name, alias, at)

@@ -1,8 +1,7 @@
 """Deciding about models: what a version is, where an alias points, what may be served and what may go."""
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.registry import cards, files, store
@@ -242,7 +241,7 @@ def _unchanged(same: ModelVersion, body: VersionCreate, parents: list[Parent]) -
 
 
 def _record(ctx: Context, version: ModelVersion) -> None:
-    node = lineage.Node(
+    node = lineage.LineageNode(
         id=version.id,
         kind="model_version",
         label=version.ref,

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.registry.types import AliasChange, Evidence, Model, ModelVersion
 
 models = sa.Table(
@@ -84,7 +84,7 @@ def insert_model(conn: sa.Connection, model: Model) -> None:
 
 def lock_model(conn: sa.Connection, name: str) -> None:
     """Let nobody else make the model, add versions or move its aliases until the transaction ends."""
-    hold(conn, f"model {name}")
+    advisory_lock(conn, f"model {name}")
 
 
 def model_by_name(conn: sa.Connection, name: str) -> Model | None:

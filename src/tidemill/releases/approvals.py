@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.releases import store
@@ -219,5 +219,5 @@ def _record(ctx: Context, approval: Approval) -> None:
     }
     label = f"{approval.environment}: {approval.state}"
     parents = [(approval.release_id, "decides_on"), *((r, "with_verdict") for r in approval.gate_results)]
-    lineage.record(ctx, lineage.Node(id=approval.id, kind="approval", label=label, facts=facts), parents)
+    lineage.record(ctx, lineage.LineageNode(id=approval.id, kind="approval", label=label, facts=facts), parents)
     events.emit(ctx, f"approval.{approval.state}", approval.release_id, {"approval": approval.id, **facts})

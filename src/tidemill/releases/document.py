@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core.facts import Event, Graph
+from tidemill.core.event_types import Event
+from tidemill.core.lineage_types import LineageGraph
 from tidemill.evals.types import EvalRun, MetricVerdict
 from tidemill.registry.types import Evidence
 from tidemill.releases.types import Approval, Clearance, FrozenModel, Gate, GateResult, Release
@@ -21,7 +22,7 @@ class Facts:
     runs: dict[str, EvalRun]
     approvals: list[Approval]
     model_evidence: list[Evidence]
-    lineage: Graph | None
+    lineage: LineageGraph | None
     clearances: list[Clearance]
     history: list[Event]
     """What became of it where it was rolled out, newest first."""
@@ -174,7 +175,7 @@ def _approval(approval: Approval) -> str:
     return f"### {approval.environment}: {approval.state} (`{approval.id}`)\n\n{_pairs(rows)}"
 
 
-def _lineage(graph: Graph | None) -> str:
+def _lineage(graph: LineageGraph | None) -> str:
     if graph is None:
         return "None recorded."
     labels = {n.id: f"{n.kind.replace('_', ' ')} {n.label}" for n in graph.nodes}

@@ -1,8 +1,8 @@
 """Gates: terms that are declared before the evaluation, and the verdict they give on a release."""
 
 from tidemill.core import events, lineage
-from tidemill.core.context import SYSTEM, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import SYSTEM
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.evals import service as evals
@@ -80,7 +80,7 @@ def draft_verdict(kernel: Kernel, body: GateEvaluate) -> Comparison:
 
     Raises what `evaluate_gate` raises.
     """
-    with kernel.look(SYSTEM) as ctx:
+    with kernel.read(SYSTEM) as ctx:
         release, gate = get_release(ctx, body.release), get_gate(ctx, body.gate)
         spec = _question(ctx, body, release, gate)
     return evals.draft(kernel, spec)
@@ -222,10 +222,10 @@ def _repeated(ctx: Context, release: Release, gate: Gate) -> list[str]:
 
 
 def _record(ctx: Context, gate: Gate, result: GateResult) -> None:
-    node = lineage.Node(id=gate.id, kind="gate", label=gate.ref, facts={"hash": gate.hash})
+    node = lineage.LineageNode(id=gate.id, kind="gate", label=gate.ref, facts={"hash": gate.hash})
     lineage.record(ctx, node, [(gate.eval_set, "judges_on")])
     facts = {"verdict": result.verdict, "summary": result.summary, "gate_hash": result.gate_hash}
     parents = [(result.release_id, "judges"), (gate.id, "by_gate"), (result.comparison_id, "on_evidence")]
     label = f"{result.gate}: {result.verdict}"
-    lineage.record(ctx, lineage.Node(id=result.id, kind="gate_result", label=label, facts=facts), parents)
+    lineage.record(ctx, lineage.LineageNode(id=result.id, kind="gate_result", label=label, facts=facts), parents)
     events.emit(ctx, "gate.evaluated", result.release_id, {"gate": result.gate, "result": result.id, **facts})

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
+from tidemill.core.kernel import Context
 from tidemill.releases import store
 from tidemill.releases.types import Gate, GateNotFound, Release, ReleaseNotFound
 

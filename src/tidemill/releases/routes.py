@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.releases import service
 from tidemill.releases.types import (
@@ -24,96 +24,98 @@ router = APIRouter(prefix="/api", tags=["releases"])
 
 
 @router.post("/releases", status_code=201, openapi_extra=role("developer"))
-def create_release(body: ReleaseCreate, door: Entry) -> Release:
+def create_release(body: ReleaseCreate, request: RequestContext) -> Release:
     """Freeze a release. The same content gives the release that is there."""
-    return door.work(service.create_release, body)
+    return request.write(service.create_release, body)
 
 
 @router.get("/releases", openapi_extra=role("viewer"))
-def list_releases(door: Entry, name: str | None = None, cursor: Cursor = None, limit: Limit = 50) -> Page[Release]:
+def list_releases(
+    request: RequestContext, name: str | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Release]:
     """Releases, newest first."""
-    return door.look(service.list_releases, name=name, cursor=cursor, limit=limit)
+    return request.read(service.list_releases, name=name, cursor=cursor, limit=limit)
 
 
 @router.get("/releases/{ref}", openapi_extra=role("viewer"))
-def get_release(ref: str, door: Entry) -> Release:
+def get_release(ref: str, request: RequestContext) -> Release:
     """One release: `name`, `name@3` or an id."""
-    return door.look(service.get_release, ref)
+    return request.read(service.get_release, ref)
 
 
 @router.get("/releases/{ref}/diff", openapi_extra=role("viewer"))
-def diff(ref: str, after: str, door: Entry) -> ReleaseDiff:
+def diff(ref: str, after: str, request: RequestContext) -> ReleaseDiff:
     """What differs between this release and another."""
-    return door.look(service.diff, ref, after)
+    return request.read(service.diff, ref, after)
 
 
 @router.get("/releases/{ref}/evidence", openapi_extra=role("viewer"))
-def evidence(ref: str, door: Entry) -> EvidencePage:
+def evidence(ref: str, request: RequestContext) -> EvidencePage:
     """Everything known about a release, as Markdown."""
-    return door.look(service.evidence, ref)
+    return request.read(service.evidence, ref)
 
 
 @router.get("/releases/{ref}/verdicts", openapi_extra=role("viewer"))
-def verdicts(ref: str, door: Entry) -> Page[GateResult]:
+def verdicts(ref: str, request: RequestContext) -> Page[GateResult]:
     """Every gate's verdict on a release, newest first."""
-    return door.look(service.results_of, ref)
+    return request.read(service.results_of, ref)
 
 
 @router.get("/releases/{ref}/clearance/{environment}", openapi_extra=role("viewer"))
-def clearance(ref: str, environment: str, door: Entry) -> Clearance:
+def clearance(ref: str, environment: str, request: RequestContext) -> Clearance:
     """Whether a release may go to an environment, and if not, why not."""
-    return door.look(service.clearance, ref, environment)
+    return request.read(service.clearance, ref, environment)
 
 
 @router.post("/gates", status_code=201, openapi_extra=role("developer"))
-def declare_gate(body: GateCreate, door: Entry) -> Gate:
+def declare_gate(body: GateCreate, request: RequestContext) -> Gate:
     """Declare a gate before its evaluation."""
-    return door.work(service.declare_gate, body)
+    return request.write(service.declare_gate, body)
 
 
 @router.get("/gates", openapi_extra=role("viewer"))
-def list_gates(door: Entry, cursor: Cursor = None, limit: Limit = 50) -> Page[Gate]:
+def list_gates(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Gate]:
     """Gates, newest first."""
-    return door.look(service.list_gates, cursor=cursor, limit=limit)
+    return request.read(service.list_gates, cursor=cursor, limit=limit)
 
 
 @router.get("/gates/{ref}", openapi_extra=role("viewer"))
-def get_gate(ref: str, door: Entry) -> Gate:
+def get_gate(ref: str, request: RequestContext) -> Gate:
     """One gate: `name`, `name@3` or an id."""
-    return door.look(service.get_gate, ref)
+    return request.read(service.get_gate, ref)
 
 
 @router.post("/gate-results", status_code=201, openapi_extra=role("developer"))
-def evaluate_gate(body: GateEvaluate, door: Entry) -> GateResult:
+def evaluate_gate(body: GateEvaluate, request: RequestContext) -> GateResult:
     """Judge a release by a gate on two finished eval runs."""
-    return door.work_after(service.draft_verdict, service.evaluate_gate, body)
+    return request.write_after(service.draft_verdict, service.evaluate_gate, body)
 
 
 @router.post("/approvals", status_code=201, openapi_extra=role("developer"))
-def request_approval(body: ApprovalRequest, door: Entry) -> Approval:
+def request_approval(body: ApprovalRequest, request: RequestContext) -> Approval:
     """Ask that a release may go to an environment."""
-    return door.work(service.request_approval, body)
+    return request.write(service.request_approval, body)
 
 
 @router.get("/approvals", openapi_extra=role("viewer"))
 def list_approvals(
-    door: Entry,
+    request: RequestContext,
     release: str | None = None,
     environment: str | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Approval]:
     """Approvals as they stand now, newest first."""
-    return door.look(service.list_approvals, release=release, environment=environment, cursor=cursor, limit=limit)
+    return request.read(service.list_approvals, release=release, environment=environment, cursor=cursor, limit=limit)
 
 
 @router.get("/approvals/{approval_id}", openapi_extra=role("viewer"))
-def get_approval(approval_id: str, door: Entry) -> Approval:
+def get_approval(approval_id: str, request: RequestContext) -> Approval:
     """One approval."""
-    return door.look(service.get_approval, approval_id)
+    return request.read(service.get_approval, approval_id)
 
 
 @router.post("/approvals/{approval_id}/decision", openapi_extra=role("approver"))
-def decide_approval(approval_id: str, body: ApprovalDecision, door: Entry) -> Approval:
+def decide_approval(approval_id: str, body: ApprovalDecision, request: RequestContext) -> Approval:
     """Approve or reject, by another person than the requester."""
-    return door.work(service.decide_approval, approval_id, body)
+    return request.write(service.decide_approval, approval_id, body)

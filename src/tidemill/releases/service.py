@@ -1,7 +1,7 @@
 """Deciding about releases: what is frozen, what differs, and what is known about it."""
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.evals import service as evals
@@ -74,7 +74,7 @@ def create_release(ctx: Context, body: ReleaseCreate) -> Release:
         created_by=ctx.actor.name,
     )
     store.insert_release(ctx.conn, release)
-    node = lineage.Node(id=release.id, kind="release", label=release.ref, facts={"content_hash": digest})
+    node = lineage.LineageNode(id=release.id, kind="release", label=release.ref, facts={"content_hash": digest})
     parents = [(frozen.model.version_id, "serves")]
     if frozen.adapter is not None:
         parents.append((frozen.adapter.version_id, "adapts_with"))

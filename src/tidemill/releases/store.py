@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.releases.types import Approval, Gate, GateResult, Release
 
 releases = sa.Table(
@@ -85,7 +85,7 @@ _FACTS = ("id", "name", "number", "hash", "declared_at", "declared_by", "used")
 
 def lock(conn: sa.Connection, what: str) -> None:
     """Let nobody else number or ask for the same thing until the transaction ends."""
-    hold(conn, what)
+    advisory_lock(conn, what)
 
 
 def insert_release(conn: sa.Connection, release: Release) -> None:

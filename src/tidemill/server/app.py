@@ -13,10 +13,6 @@ from tidemill.access.service import KeyRing
 from tidemill.core.blobs import open_blobs
 from tidemill.core.db import Database
 from tidemill.core.http import Asgi
-from tidemill.core.jobs import routes as jobs
-from tidemill.core.jobs.compute import LocalCompute
-from tidemill.core.jobs.service import Jobs
-from tidemill.core.jobs.types import JobFunction, JobKind
 from tidemill.core.kernel import Kernel, Listener
 from tidemill.core.settings import Settings
 from tidemill.core.vault import open_vault
@@ -39,6 +35,10 @@ from tidemill.gateway.door import Gateway
 from tidemill.gateway.types import Environments
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
+from tidemill.jobs import routes as jobs
+from tidemill.jobs.compute import LocalCompute
+from tidemill.jobs.kinds import JobFunction, JobKind
+from tidemill.jobs.service import JobQueue
 from tidemill.monitors import routes as monitors
 from tidemill.monitors import service as monitor_service
 from tidemill.monitors.drift import routes as drift
@@ -125,22 +125,21 @@ def build_kernel(settings: Settings) -> Kernel:
         settings=settings,
         db=db,
         blobs=open_blobs(settings),
-        jobs=Jobs(db, JOBS),
-        compute=LocalCompute(settings.home / "work"),
         listeners=LISTENERS,
     )
-    kernel.provide(open_vault(settings))
+    kernel.register(JobQueue(db, LocalCompute(settings.home / "work"), JOBS))
+    kernel.register(open_vault(settings))
     monitor_service.seal_secrets(kernel)
     store = TraceStore(settings, db)
-    kernel.provide(store)
-    kernel.provide(Pipelines(pipeline_service.names))
-    kernel.provide(Environments(deployment_service.environment_names))
-    kernel.provide(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
+    kernel.register(store)
+    kernel.register(Pipelines(pipeline_service.names))
+    kernel.register(Environments(deployment_service.environment_names))
+    kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
     masker, book = Masker(kernel), PriceBook(kernel)
-    kernel.provide(masker)
-    kernel.provide(book)
+    kernel.register(masker)
+    kernel.register(book)
     # Masked before it is cut: half a card number would not be recognised.
-    kernel.provide(TraceWriter(store, [masker.apply, book.price, Cutter(settings.trace_max_value_bytes)]))
+    kernel.register(TraceWriter(store, [masker.apply, book.price, Cutter(settings.trace_max_value_bytes)]))
     return kernel
 
 
@@ -182,11 +181,11 @@ class JobWorkers:
 
     async def start(self) -> None:
         """Take up what a dead process left, then what is submitted."""
-        await to_thread.run_sync(self.kernel.jobs.start, self.kernel)
+        await to_thread.run_sync(self.kernel.get(JobQueue).start, self.kernel)
 
     async def stop(self) -> None:
         """Leave every job at its next step; it goes on at the next start."""
-        await to_thread.run_sync(self.kernel.jobs.stop)
+        await to_thread.run_sync(self.kernel.get(JobQueue).stop)
 
 
 @dataclass
@@ -227,9 +226,9 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
-    books = Bookkeeper(kernel.part(TraceWriter), settings.gateway_patience_seconds)
+    books = Bookkeeper(kernel.get(TraceWriter), settings.gateway_patience_seconds)
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
-    intake = Intake(api.state.keys, kernel.part(TraceWriter))
+    intake = Intake(api.state.keys, kernel.get(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
     services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor), Retention(kernel)]
     return Application(

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 
 from tidemill.core.blobs import Blob
-from tidemill.core.web import Entry, role
+from tidemill.core.web import RequestContext, role
 
 router = APIRouter(prefix="/api/blobs", tags=["blobs"])
 
 
 @router.post("", status_code=201, openapi_extra=role("developer"))
-async def put(request: Request, door: Entry) -> Blob:
+async def put(upload: Request, request: RequestContext) -> Blob:
     """Store the raw body under its content hash."""
-    stream = request.stream()
+    stream = upload.stream()
 
     async def following() -> bytes | None:
         return await anext(stream, None)
@@ -26,11 +26,11 @@ async def put(request: Request, door: Entry) -> Blob:
         while (chunk := anyio.from_thread.run(following)) is not None:
             yield chunk
 
-    limit = door.kernel.settings.max_blob_bytes
-    return await anyio.to_thread.run_sync(door.kernel.blobs.put_stream, chunks(), limit)
+    limit = request.kernel.settings.max_blob_bytes
+    return await anyio.to_thread.run_sync(request.kernel.blobs.put_stream, chunks(), limit)
 
 
 @router.get("/{digest}", openapi_extra=role("developer"), response_class=FileResponse)
-def get(digest: str, door: Entry) -> FileResponse:
+def get(digest: str, request: RequestContext) -> FileResponse:
     """The bytes under a hash. Not for viewers: a source file is here as it was before personal data was masked."""
-    return FileResponse(door.kernel.blobs.path(digest), media_type="application/octet-stream")
+    return FileResponse(request.kernel.blobs.path(digest), media_type="application/octet-stream")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from tidemill import __version__
-from tidemill.core.web import Entry, role
+from tidemill.core.web import RequestContext, role
 from tidemill.core.wire import Value
 
 router = APIRouter(prefix="/api", tags=["server"])
@@ -19,9 +19,9 @@ class Health(Value):
 
 
 @router.get("/health", openapi_extra=role("viewer"))
-def health(door: Entry) -> Health:
+def health(request: RequestContext) -> Health:
     """Version, database and schema."""
-    kernel = door.kernel
+    kernel = request.kernel
     return Health(
         version=__version__,
         database=kernel.db.url.get_backend_name(),

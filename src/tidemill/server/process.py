@@ -17,7 +17,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from tidemill.access.service import ensure_admin
-from tidemill.core import presence
+from tidemill.core import server_lock
 from tidemill.core.errors import Conflict, Failed
 from tidemill.core.settings import Settings
 from tidemill.server.app import Application, build
@@ -44,7 +44,7 @@ def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Start
 
     Raises HomeInUse, PortInUse.
     """
-    with presence.claim(settings.home):
+    with server_lock.acquire(settings.home):
         port = _free_port(settings.host, settings.port)
         _log_to_file(settings)
         asyncio.run(_serve(settings, port, ephemeral, started))
@@ -64,7 +64,7 @@ async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callab
     try:
         await application.start(listener)
         _spare_the_collector()
-        presence.announce(settings.home, presence.Presence(url=url, pid=os.getpid(), token=token))
+        server_lock.publish(settings.home, server_lock.ServerAddress(url=url, pid=os.getpid(), token=token))
         started(Started(url=url, admin_key=admin_key))
         ends = [asyncio.create_task(listener.ended()), asyncio.create_task(stop.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tidemill.access.service import require
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.errors import ErrorReply, Failed, MethodNotAllowed, TidemillError
 from tidemill.core.http import LOCAL_SCOPE
 from tidemill.traces import otlp

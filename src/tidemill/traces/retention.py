@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.traces.service import spans
@@ -44,10 +44,10 @@ class Retention:
 
     def look(self) -> None:
         """Remove what is too old."""
-        store = self._kernel.part(TraceStore)
-        with self._kernel.look(SYSTEM) as ctx:
+        store = self._kernel.get(TraceStore)
+        with self._kernel.read(SYSTEM) as ctx:
             first, now = spans.oldest_kept(ctx), ctx.now
         if first is not None and any(day < first for day in store.days.listing()):
-            with self._kernel.work(SYSTEM) as ctx:
+            with self._kernel.write(SYSTEM) as ctx:
                 spans.prune(ctx)
         store.forget_minutes((now - MINUTES_KEPT).date())

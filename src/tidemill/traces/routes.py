@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.traces import service
 from tidemill.traces.types import (
@@ -37,10 +37,10 @@ Until = Annotated[Instant | None, Query(description="Before this time.")]
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(door: Entry, asked: Annotated[TraceListing, Query()]) -> Page[TraceSummary]:
+def listing(request: RequestContext, asked: Annotated[TraceListing, Query()]) -> Page[TraceSummary]:
     """Traces, newest first."""
     where = _where(asked)
-    return door.look(service.list_traces, where, text=asked.text, cursor=asked.cursor, limit=asked.limit)
+    return request.read(service.list_traces, where, text=asked.text, cursor=asked.cursor, limit=asked.limit)
 
 
 def _where(asked: TraceListing) -> TraceFilter:
@@ -48,14 +48,14 @@ def _where(asked: TraceListing) -> TraceFilter:
 
 
 @router.get("/search", openapi_extra=role("viewer"))
-def search(door: Entry, asked: Annotated[TraceSearch, Query()]) -> Page[SpanDetail]:
+def search(request: RequestContext, asked: Annotated[TraceSearch, Query()]) -> Page[SpanDetail]:
     """Spans with all words of `text`, the latest stored first."""
-    return door.look(service.search, asked.text, _where(asked), cursor=asked.cursor, limit=asked.limit)
+    return request.read(service.search, asked.text, _where(asked), cursor=asked.cursor, limit=asked.limit)
 
 
 @router.get("/series", openapi_extra=role("viewer"))
 def series(
-    door: Entry,
+    request: RequestContext,
     since: Annotated[Instant, Query(description="From this time on, rounded down to a step.")],
     until: Until = None,
     grain: Annotated[Grain, Query(description="Length of a step.")] = "hour",
@@ -65,12 +65,12 @@ def series(
     top: Annotated[int, Query(ge=1, le=500, description="So many of the busiest keys.")] = 20,
 ) -> list[SeriesPoint]:
     """Requests, errors, tokens, cost and latency over time."""
-    return door.look(service.series, since=since, until=until, grain=grain, by=by, key=key, measure=measure, top=top)
+    return request.read(service.series, since=since, until=until, grain=grain, by=by, key=key, measure=measure, top=top)
 
 
 @router.get("/sessions", openapi_extra=role("viewer"))
 def sessions(
-    door: Entry,
+    request: RequestContext,
     since: Since = None,
     until: Until = None,
     user: str | None = None,
@@ -79,61 +79,61 @@ def sessions(
 ) -> Page[SessionSummary]:
     """Sessions, the latest active first."""
     where = TraceFilter(since=since, until=until, user=user)
-    return door.look(service.sessions, where, cursor=cursor, limit=limit)
+    return request.read(service.sessions, where, cursor=cursor, limit=limit)
 
 
 @router.get("/users", openapi_extra=role("viewer"))
-def users(door: Entry, since: Since = None, until: Until = None, limit: Limit = 50) -> Page[UserSummary]:
+def users(request: RequestContext, since: Since = None, until: Until = None, limit: Limit = 50) -> Page[UserSummary]:
     """Users with the most requests first."""
-    return door.look(service.users, since=since, until=until, limit=limit)
+    return request.read(service.users, since=since, until=until, limit=limit)
 
 
 @router.get("/callers", openapi_extra=role("viewer"))
 def callers(
-    door: Entry,
+    request: RequestContext,
     release_id: str | None = None,
     model: str | None = None,
     deployment_id: str | None = None,
     since: Since = None,
 ) -> list[Caller]:
     """Who called a release, a model or a deployment, the busiest first."""
-    return door.look(service.callers, release_id=release_id, model=model, deployment_id=deployment_id, since=since)
+    return request.read(service.callers, release_id=release_id, model=model, deployment_id=deployment_id, since=since)
 
 
 @router.get("/tail", openapi_extra=role("viewer"))
 def tail(
-    door: Entry,
+    request: RequestContext,
     after: Annotated[
         str | None, Query(description="`position` of the page before; none begins with the oldest.")
     ] = None,
     limit: Limit = 100,
 ) -> TailPage:
     """Spans in the order they were stored."""
-    return door.look(service.tail, after=after, limit=limit)
+    return request.read(service.tail, after=after, limit=limit)
 
 
 @router.get("/days", openapi_extra=role("viewer"))
-def days(door: Entry) -> list[DayUse]:
+def days(request: RequestContext) -> list[DayUse]:
     """The days that are kept and what they take up, newest first."""
-    return door.look(service.days)
+    return request.read(service.days)
 
 
 @router.get("/writer", openapi_extra=role("viewer"))
-def writer(door: Entry) -> WriterState:
+def writer(request: RequestContext) -> WriterState:
     """How the storing of spans is doing."""
-    return door.look(service.writer_state)
+    return request.read(service.writer_state)
 
 
 @router.post("/prune", openapi_extra=role("admin"))
-def prune(body: Prune, door: Entry) -> Pruned:
+def prune(body: Prune, request: RequestContext) -> Pruned:
     """Remove old days."""
-    return door.work(service.prune, date.fromisoformat(body.before) if body.before else None)
+    return request.write(service.prune, date.fromisoformat(body.before) if body.before else None)
 
 
 @router.get("/responses/{response_id}", openapi_extra=role("viewer"))
-def response(response_id: str, door: Entry) -> SpanDetail:
+def response(response_id: str, request: RequestContext) -> SpanDetail:
     """The span of a reply, such as `chatcmpl-…`."""
-    found = door.look(service.find_response, response_id)
+    found = request.read(service.find_response, response_id)
     if found is None:
         raise SpanNotFound(
             f"No span has the response id {response_id!r}.", hint="It may be older than the days that are kept."
@@ -144,15 +144,15 @@ def response(response_id: str, door: Entry) -> SpanDetail:
 @router.get("/{trace_id}", openapi_extra=role("viewer"))
 def tree(
     trace_id: str,
-    door: Entry,
+    request: RequestContext,
     payload: Annotated[bool, Query(description="With inputs, outputs and attributes.")] = False,
     limit: Annotated[int, Query(ge=1, le=20_000, description="How many spans at most.")] = 2000,
 ) -> TraceTree:
     """One trace as a tree."""
-    return door.look(service.get_trace, trace_id, payload=payload, limit=limit)
+    return request.read(service.get_trace, trace_id, payload=payload, limit=limit)
 
 
 @router.get("/{trace_id}/spans/{span_id}", openapi_extra=role("viewer"))
-def span(trace_id: str, span_id: str, door: Entry) -> SpanDetail:
+def span(trace_id: str, span_id: str, request: RequestContext) -> SpanDetail:
     """One span with what went in and out."""
-    return door.look(service.get_span, trace_id, span_id)
+    return request.read(service.get_span, trace_id, span_id)

@@ -1,6 +1,6 @@
 """The one writer of spans: many requests in one commit, and nobody is told «stored» before it is.
 
-    writer = kernel.part(TraceWriter)
+    writer = kernel.get(TraceWriter)
     await writer.submit(records)     # on an event loop: returns once committed
     writer.write(records)            # from a thread
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.context import Context
 from tidemill.core.engine import GROUP, Engine
-from tidemill.core.jobs.compute import Resources
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
+from tidemill.jobs.compute import Resources
+from tidemill.jobs.context import JobContext
 from tidemill.registry import service as registry
 from tidemill.registry.types import Kind, ModelVersion, ParentRef, ParityEvidence, VersionCreate
 from tidemill.tuning import answers, parity, replay, service, store
@@ -81,13 +80,13 @@ class Chain:
         if path.is_dir():
             facts = {"run": self.run.id, "spec": self.run.spec.model_dump(mode="json")}
             write_json(path / PROVENANCE, facts)
-        with self.kernel.look(self.job.actor) as ctx:
+        with self.kernel.read(self.job.actor) as ctx:
             licence = registry.get_version(ctx, self.run.base_version_id).licence
         # Both before the transaction: others must write meanwhile.
         files = registry.ingest_folder(self.kernel, path)
         body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
         found = registry.inspect_blobs(self.kernel, body)
-        with self.job.work() as ctx:
+        with self.job.write() as ctx:
             version = registry.add_version(ctx, body, found)
             output = Output(kind=name, version_id=version.id, ref=version.ref, servable=version.servable)
             store.put_output(ctx.conn, self.run.id, output)
@@ -95,7 +94,7 @@ class Chain:
 
     def restore(self) -> dict[str, bool]:
         """Bring into an empty work folder what a proof needs: the trained weights and the trainer's record."""
-        with self.kernel.look(self.job.actor) as ctx:
+        with self.kernel.read(self.job.actor) as ctx:
             record_hash = store.record_hash(ctx.conn, self.run.id)
             trained = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
         kept = registry.materialise(self.kernel, trained)
@@ -194,7 +193,7 @@ class Chain:
             self.job.step(f"register {name}", self._register_from, name, "quantised", self.gguf(form), "gguf:f16")
 
     def _register_from(self, name: str, kind: Kind, path: Path, before: str) -> dict[str, str]:
-        with self.job.work() as ctx:
+        with self.job.write() as ctx:
             parent = self._output(ctx, before)
         relations = {"merged": "merged_from", "gguf:f16": "converted_from"}
         parents = [ParentRef(version=parent.id, relation=relations.get(name, "quantised_from"))]
@@ -239,7 +238,7 @@ class Chain:
         proof = answers.read(self.folder / "proof.jsonl")
         questions = [Question(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
         record = [Reply(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
-        with self.job.work() as ctx:
+        with self.job.write() as ctx:
             made = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
         # Labels are right or wrong; prose is more or less good.
         exact = all(r.get("exact", False) for r in proof)
@@ -250,7 +249,7 @@ class Chain:
                 parity.judge(name, questions, record, replies, self.run.spec.proof, exact=exact, version_id=version)
             )
         report = parity.report(hops, self.run.spec.proof)
-        with self.job.work() as ctx:
+        with self.job.write() as ctx:
             store.lock(ctx.conn, f"tuning run {self.run.id}")  # two jobs may add to one run's report
             self._mark(ctx, report, wanted)
             self._store(ctx, report)

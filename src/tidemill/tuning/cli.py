@@ -7,8 +7,8 @@ import typer
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest
-from tidemill.core.jobs.cli import follow
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, size, terminal
+from tidemill.jobs.cli import follow
 from tidemill.tuning import spec_file
 from tidemill.tuning.recipes import RECIPES
 from tidemill.tuning.sdk import Tuning

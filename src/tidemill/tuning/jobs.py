@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.types import JobKind, JobProcessFailed
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.types import JobProcessFailed
 from tidemill.registry import service as registry
 from tidemill.tuning import books, chain, checkpoints, materials, service, store
 from tidemill.tuning.chain import python_process, write_spec
@@ -28,14 +29,14 @@ def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     if run.spec.then:
         _prove(job, made, list(run.spec.then))
     job.step("tidy", made.tidy)
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
 
 
 def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Make more files of a finished run, each with its proof."""
-    with job.work() as ctx:
+    with job.write() as ctx:
         run = service.get(ctx, args["run_id"])
     # Not the run's own folder: the run itself or another job like this one may be at work there.
     folder = materials.folder_of(job.kernel, job.id)
@@ -44,7 +45,7 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     job.step("restore", made.restore)
     _prove(job, made, list(args["to"]))
     job.step("tidy", made.remove)
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
 
@@ -63,7 +64,7 @@ def _prove(job: JobContext, made: chain.Chain, forms: list[str]) -> None:
 
 
 def _begin(job: JobContext, run_id: str) -> TuningRun:
-    with job.work() as ctx:
+    with job.write() as ctx:
         run = service.get(ctx, run_id)
         if run.state != "running":
             store.update(ctx.conn, run_id, state="running", error=None, finished_at=None)
@@ -74,46 +75,46 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
     """The base as safetensors: found in the registry, or made from its GGUF file and registered."""
 
     def look() -> dict[str, str] | None:
-        with job.work() as ctx:
+        with job.write() as ctx:
             found = materials.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
             return {"id": found.id} if found is not None else None
 
     found: dict[str, str] | None = job.step("find the base", look)
     if found is None:
         job.progress(message="reading the base model")
-        with job.kernel.look(job.actor) as ctx:
+        with job.kernel.read(job.actor) as ctx:
             source = registry.weights_path(job.kernel, registry.get_version(ctx, run.base_version_id))
         target = folder / "base"
         task = {"do": "dequantise", "source": str(source), "target": str(target)}
         spec = write_spec(folder / "dequantise.json", {"tasks": [task]})
         python_process(job, "dequantise", "tidemill.tuning.compress", spec)
         found = job.step("register the base", _register_base, job, run, target)
-    with job.work() as ctx:
+    with job.write() as ctx:
         version = registry.get_version(ctx, found["id"])
     return {"id": version.id, "folder": str(registry.materialise(job.kernel, version))}
 
 
 def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, str]:
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         base = registry.get_version(ctx, run.base_version_id)
     # Both before the transaction: others must write meanwhile.
     body = materials.trainable_form(base, registry.ingest_folder(job.kernel, target))
     found = registry.inspect_blobs(job.kernel, body)
-    with job.work() as ctx:
+    with job.write() as ctx:
         return {"id": registry.add_version(ctx, body, found).id}
 
 
 def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         estimate = materials.prepare(ctx, run, Path(base), folder)
-    with job.work() as ctx:
+    with job.write() as ctx:
         store.update(ctx.conn, run.id, estimate=estimate.model_dump(mode="json"))
     return {"bytes": estimate.bytes}
 
 
 def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) -> None:
     """Run the training process to its end; a killed one goes on from its checkpoint as long as it gets further."""
-    with job.work() as ctx:
+    with job.write() as ctx:
         name = registry.get_version(ctx, base["id"]).ref
     write_spec(
         folder / "spec.json",
@@ -165,7 +166,7 @@ class _Books:
         new = books.read(self.folder / "progress.jsonl", after=self.seen)
         if not new:
             return
-        with self.job.work() as ctx:
+        with self.job.write() as ctx:
             store.add_steps(ctx.conn, self.run.id, new)
             if self.total:
                 store.update(ctx.conn, self.run.id, total_steps=self.total)
@@ -182,7 +183,7 @@ def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
     """Store the summary and the trainer's own answers, which every later proof is measured against."""
     summary = TrainingSummary.model_validate(read_json(folder / "summary.json"))
     record_hash = chain.keep_record(job.kernel, folder)
-    with job.work() as ctx:
+    with job.write() as ctx:
         store.add_steps(ctx.conn, run.id, books.read(folder / "progress.jsonl"))
         store.update(
             ctx.conn,

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.context import Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.data import service as data
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry

@@ -4,9 +4,9 @@ import builtins
 from collections.abc import Callable
 
 from tidemill.core.http import Http
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import Job
 from tidemill.core.wire import Page
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import Job
 from tidemill.tuning.types import CompressSubmit, Form, RunState, StepPage, TuneSubmit, TuningRun
 
 

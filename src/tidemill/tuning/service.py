@@ -4,11 +4,12 @@ import importlib.util
 from typing import Any
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
-from tidemill.core.jobs.types import Job
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import Job
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
 from tidemill.registry.types import ModelVersion
@@ -57,7 +58,7 @@ def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
         body.model_dump(exclude={"key"}) | {"name": body.name or f"{base.model}-{dataset.dataset}"[:63]}
     )
     run_id = new_id("tr")
-    job = ctx.kernel.jobs.submit(ctx, RUN_JOB, {"run_id": run_id}, subject=run_id)
+    job = ctx.kernel.get(JobQueue).submit(ctx, RUN_JOB, {"run_id": run_id}, subject=run_id)
     assert spec.name is not None
     run = TuningRun(
         id=run_id,
@@ -83,7 +84,7 @@ def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
     parents = [(base.id, "tuned_from"), (dataset.id, "trained_on")]
     parents += [(prompt.id, "trained_with")] if prompt is not None else []
     facts = {"method": spec.method, "seed": spec.training.seed}
-    lineage.record(ctx, lineage.Node(id=run.id, kind="tuning_run", label=run.name, facts=facts), parents)
+    lineage.record(ctx, lineage.LineageNode(id=run.id, kind="tuning_run", label=run.name, facts=facts), parents)
     events.emit(ctx, "tuning.submitted", run.id, {"model": base.ref, "dataset": dataset.ref, "name": run.name})
     return run
 
@@ -137,7 +138,7 @@ def steps(ctx: Context, run_id: str, *, after: int, limit: int) -> StepPage:
 def cancel(ctx: Context, run_id: str) -> TuningRun:
     """Ask for the end of a run; its checkpoints stay. Raises JobEnded."""
     run = get(ctx, run_id)
-    ctx.kernel.jobs.cancel(ctx, run.job_id)
+    ctx.kernel.get(JobQueue).cancel(ctx, run.job_id)
     return get(ctx, run_id)
 
 
@@ -146,7 +147,7 @@ def resume(ctx: Context, run_id: str) -> TuningRun:
     run = get(ctx, run_id)
     if run.state not in ("failed", "cancelled"):
         raise RunNotResumable(f"The run {run_id} is {run.state}.", hint="Only a failed or cancelled run can go on.")
-    ctx.kernel.jobs.retry(ctx, run.job_id)
+    ctx.kernel.get(JobQueue).retry(ctx, run.job_id)
     store.update(ctx.conn, run_id, state="queued", error=None, finished_at=None)
     events.emit(ctx, "tuning.resumed", run_id, {})
     return get(ctx, run_id)
@@ -157,7 +158,7 @@ def compress(ctx: Context, body: CompressSubmit) -> Job:
     version = registry.get_version(ctx, body.version)
     run = run_of(ctx, version)
     args: dict[str, Any] = {"run_id": run.id, "to": list(dict.fromkeys(body.to))}
-    return ctx.kernel.jobs.submit(ctx, COMPRESS_JOB, args, subject=run.id, key=body.key)
+    return ctx.kernel.get(JobQueue).submit(ctx, COMPRESS_JOB, args, subject=run.id, key=body.key)
 
 
 def run_of(ctx: Context, version: ModelVersion) -> TuningRun:

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.tuning.types import Output, StepRecord, TuningRun
 
 runs = sa.Table(
@@ -58,7 +58,7 @@ _DERIVED = {"last_step", "outputs"}
 
 def lock(conn: sa.Connection, what: str) -> None:
     """Let nobody else number, name or ask for the same thing until the transaction ends."""
-    hold(conn, what)
+    advisory_lock(conn, what)
 
 
 def insert(conn: sa.Connection, run: TuningRun, key: str | None) -> None:

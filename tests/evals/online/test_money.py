@@ -11,7 +11,7 @@ from tests.traces.answers import answer, store, trace_id
 from tidemill.cli import app
 from tidemill.client import Client
 from tidemill.core import events
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.evals import scorers
 from tidemill.evals.online import service
@@ -63,10 +63,10 @@ def test_it_stops_when_the_days_money_is_spent_and_leaves_no_gap(
     work_off(kernel, worker)
     work_off(kernel, OnlineEvaluation(kernel))  # another start of the server
     assert now(kernel) == first
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert len(events.listing(ctx.conn, kind="online_evaluator.money_spent")) == 1
 
-    with kernel.work(OWNER) as ctx:  # a day later
+    with kernel.write(OWNER) as ctx:  # a day later
         yesterday = (ctx.now - timedelta(days=1)).date().isoformat()
         ended = ctx.now - timedelta(seconds=1)
         service.store.update(ctx.conn, first.model_copy(update={"day": yesterday, "resumes_at": ended}))
@@ -82,11 +82,11 @@ def test_with_more_money_it_goes_on_at_once(kernel: Kernel) -> None:
     store(kernel, *(answer(n) for n in range(9)))
     work_off(kernel)
     assert now(kernel).counts.scored == 2
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.change(ctx, "valid", OnlineChange(usd_per_day=0.5)).resumes_at is None
     work_off(kernel)
     assert (now(kernel).counts.scored, now(kernel).counts.seen) == (5, 5)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.change(ctx, "valid", OnlineChange(usd_per_day=50))
     work_off(kernel)
     assert (now(kernel).counts.scored, now(kernel).resumes_at) == (9, None)
@@ -104,10 +104,10 @@ def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> 
     made = create(kernel, usd_per_day=1)
     store(kernel, answer(1))
     work_off(kernel)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         spans = [(span, None) for span in traces.tail(ctx).spans]
     lost = judge(made, Paid(), spans, service.budget_left(made, ""))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.keep_page(ctx, made.id, "elsewhere", "on", lost) is False
     assert (now(kernel).spent_today, now(kernel).counts.scored) == (pytest.approx(0.2), 1)
 

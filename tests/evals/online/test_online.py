@@ -7,7 +7,7 @@ import pytest
 
 from tests.traces.answers import answer, store, trace_id
 from tidemill.core import lineage
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.evals.online import service
@@ -30,18 +30,18 @@ VALID = {"scorer": "json_schema", "name": "valid", "config": {"json_schema": SCH
 
 
 def create(kernel: Kernel, name: str = "valid", scorer: Any = None, **more: Any) -> OnlineEvaluator:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         body = {"name": name, "scorer": scorer or VALID, "share": 1.0} | more
         return service.create(ctx, OnlineCreate.model_validate(body))
 
 
 def now(kernel: Kernel, name: str = "valid") -> OnlineEvaluator:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return service.get(ctx, name)
 
 
 def scores(kernel: Kernel, **wanted: Any) -> list[Score]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return traces.list_scores(ctx, **wanted)
 
 
@@ -93,7 +93,7 @@ def test_the_days_budget_is_kept_and_said(kernel: Kernel) -> None:
     work_off(kernel)
     first = now(kernel)
     assert (first.counts.scored, first.counts.over_budget, first.judged_today) == (5, 3, 5)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.change(ctx, "valid", OnlineChange(per_day=6))
     store(kernel, answer(20), answer(21))
     work_off(kernel)
@@ -112,22 +112,22 @@ def test_a_filter_leaves_the_rest_alone(kernel: Kernel) -> None:
 def test_another_process_that_read_the_same_page_writes_nothing(kernel: Kernel) -> None:
     made = create(kernel)
     store(kernel, answer(1))
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         here = service.store.position(ctx.conn, made.id)
     work_off(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.keep_page(ctx, made.id, here, "elsewhere", Turn([], made.counts, 0)) is False
     assert (len(scores(kernel)), now(kernel).counts.seen) == (1, 1)
 
 
 def test_paused_it_waits_and_then_goes_on_where_it_stopped(kernel: Kernel) -> None:
     create(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.change(ctx, "valid", OnlineChange(state="paused")).state == "paused"
     store(kernel, answer(1))
     work_off(kernel)
     assert scores(kernel) == []
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.change(ctx, "valid", OnlineChange(state="active"))
     work_off(kernel)
     assert len(scores(kernel)) == 1
@@ -138,7 +138,7 @@ def test_from_the_start_it_scores_what_is_there(kernel: Kernel) -> None:
     create(kernel, from_start=True)
     work_off(kernel)
     assert len(scores(kernel)) == 2
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.delete(ctx, "valid")
     assert len(scores(kernel)) == 2
     with pytest.raises(OnlineNotFound):
@@ -158,7 +158,7 @@ def test_a_scorer_that_needs_an_expected_answer_is_refused_or_waits_for_correcti
     assert scores(kernel) == []
 
     def correct(number: int, said: Any, **more: Any) -> None:
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             traces.give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", correction=said, **more))
 
     correct(1, "HUM")
@@ -185,7 +185,7 @@ def test_what_cannot_run_is_refused_at_once(kernel: Kernel) -> None:
     create(kernel)
     with pytest.raises(OnlineExists):
         create(kernel)
-    with kernel.look(OWNER) as ctx, pytest.raises(OnlineNotFound) as caught:
+    with kernel.read(OWNER) as ctx, pytest.raises(OnlineNotFound) as caught:
         service.get(ctx, "valit")
     assert "valid" in str(caught.value.hint)
 
@@ -242,7 +242,7 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
 def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
     gone = create(kernel, "gone")
     create(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         scorer = gone.spec.scorer.model_copy(update={"scorer": "of-a-package-that-was-removed"})
         service.store.update(
             ctx.conn, gone.model_copy(update={"spec": gone.spec.model_copy(update={"scorer": scorer})})
@@ -254,11 +254,11 @@ def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
 
 
 def test_a_release_is_named_or_refused(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
-        lineage.record(ctx, lineage.Node(id="rel_two", kind="release", label="hello@2"))
+    with kernel.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id="rel_two", kind="release", label="hello@2"))
     made = create(kernel, filter={"release_id": "hello@2"})
     assert (made.release, made.spec.filter.release_id) == ("hello@2", "rel_two")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert [one.release for one in service.listing(ctx).items] == ["hello@2"]
     with pytest.raises(ReleaseUnknown, match="hello@3"):
         create(kernel, "other", filter={"release_id": "hello@3"})

@@ -10,12 +10,12 @@ import pytest
 
 from tests.releases.makers import make_release
 from tests.traces import answers
-from tidemill.core.context import OWNER
-from tidemill.core.jobs.types import JobKind
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.deployments import service as deployments
 from tidemill.deployments.types import DeploymentCreate
+from tidemill.jobs.kinds import JobKind
 from tidemill.monitors.drift import service, store
 from tidemill.monitors.drift.embedding import Embedder
 from tidemill.monitors.drift.types import (
@@ -82,7 +82,7 @@ def spec(**changes: object) -> DriftMonitorCreate:
 
 def watch(kernel: Kernel, **changes: object) -> DriftMonitor:
     """Make a monitor."""
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return service.create_monitor(ctx, spec(**changes))
 
 
@@ -110,7 +110,7 @@ def test_a_new_topic_is_found_and_shown(kernel: Kernel) -> None:
     assert "who" in grown.terms
     assert grown.examples[0].text.startswith("Who ")
     assert grown.largest_user_share is not None
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.latest_report(ctx, "questions") == report
         assert service.get_report(ctx, report.id) == report
         assert service.list_reports(ctx, "questions").items == [report]
@@ -128,7 +128,7 @@ def test_each_text_is_embedded_once(kernel: Kernel, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("tidemill.monitors.drift.embedding.Model", refuse)
     assert (Embedder(kernel, OWNER)([place(2)]) == first[1]).all()
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert store.forget_vectors(ctx.conn, utc_now() + timedelta(days=1)) == 2
 
 
@@ -153,7 +153,7 @@ def test_without_any_traffic_the_answer_is_inconclusive(local: Kernel) -> None:
 def test_old_scores_foretell_the_quality_of_the_new_mix(local: Kernel) -> None:
     ask(local, range(60), 24)
     ask(local, range(60, 120), 23, question=person)
-    with local.work(OWNER) as ctx:
+    with local.write(OWNER) as ctx:
         for number in range(120):
             body = ScoreCreate(trace_id=answers.trace_id(number), name="right", score=float(number < 60))
             scores.record(ctx, body)
@@ -170,7 +170,7 @@ def test_old_scores_foretell_the_quality_of_the_new_mix(local: Kernel) -> None:
 def test_scores_are_compared_when_both_sides_have_them(kernel: Kernel) -> None:
     ask(kernel, range(60), 24)
     ask(kernel, range(100, 160), 1)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         for number in [*range(60), *range(100, 160)]:
             value = float(number % 4 > 0) if number < 60 else float(number % 4 == 0)
             scores.record(ctx, ScoreCreate(trace_id=answers.trace_id(number), name="right", score=value))
@@ -193,7 +193,7 @@ def test_the_window_begins_where_the_reference_ends(local: Kernel) -> None:
 def test_the_newest_spans_of_a_time(kernel: Kernel) -> None:
     ask(kernel, range(10), 30)
     ask(kernel, range(10, 20), 1)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         end = utc_now()
         found = traces.spans_between(ctx, end - timedelta(days=3), end, TraceFilter(), limit=12, newest=True)
     assert [s.response_id for s in found] == [f"chatcmpl-{n}" for n in range(8, 20)]
@@ -203,7 +203,7 @@ def test_a_monitor_is_named_once_and_found_by_near_names(kernel: Kernel) -> None
     made = watch(kernel)
     with pytest.raises(DriftMonitorExists):
         watch(kernel)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         assert service.get_monitor(ctx, made.id) == made
         assert service.list_monitors(ctx).items == [made]
         with pytest.raises(DriftMonitorNotFound, match="question"):
@@ -216,10 +216,10 @@ def test_a_monitor_is_named_once_and_found_by_near_names(kernel: Kernel) -> None
 
 def test_a_monitor_is_due_until_it_was_checked(kernel: Kernel) -> None:
     monitor = watch(kernel)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.due(ctx) == [monitor]
     service.check(kernel, OWNER, monitor)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.due(ctx) == []
 
 
@@ -247,7 +247,7 @@ def test_a_period_goes_forwards() -> None:
 
 
 def test_the_first_traffic_since_the_deployment_is_the_reference(local: Kernel, tmp_path: Path) -> None:
-    with local.work(OWNER) as ctx:
+    with local.write(OWNER) as ctx:
         release = make_release(ctx, tmp_path)
         order = deployments.deploy(ctx, DeploymentCreate(release=release.ref, environment="dev"))
         deployments.go_live(ctx, order.id)
@@ -280,5 +280,5 @@ def test_odd_texts_do_no_harm(kernel: Kernel) -> None:
     assert {t.rows_window for t in report.tests if t.field == "inputs"} == {60}
     label = next(t for t in report.tests if t.name == "outputs.label")
     assert all(len(name) <= 60 and "\x00" not in name for name in label.window)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.get_report(ctx, report.id).tests == report.tests

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 from tests.monitors.drift.test_checks import ask, person, place
 from tidemill.cli import app
 from tidemill.core.http import Http, InProcessTransport
-from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetNotFound, SplitNotFound
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.service import JobQueue
 from tidemill.monitors.drift.sdk import Drift
 from tidemill.server.app import build
 
@@ -32,13 +33,13 @@ class Desk:
 @pytest.fixture
 def desk(home: Path) -> Iterator[Desk]:
     application = build(Settings(home=home))
-    application.kernel.jobs.start(application.kernel)
+    application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
         yield Desk(http, application.kernel)
     finally:
         http.close()
-        application.kernel.jobs.stop()
+        application.kernel.get(JobQueue).stop()
         application.kernel.close()
 
 

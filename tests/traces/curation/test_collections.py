@@ -8,11 +8,12 @@ import pytest
 
 from tests.traces.answers import answer, label, store, trace_id
 from tidemill.core import lineage
-from tidemill.core.context import OWNER
-from tidemill.core.jobs.types import Job
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import Job
 from tidemill.traces.curation import service
 from tidemill.traces.scores.service import give_feedback
 from tidemill.traces.types import (
@@ -37,9 +38,9 @@ QUESTIONS = [
 @pytest.fixture
 def working(kernel: Kernel) -> Iterator[Kernel]:
     """A kernel that runs jobs."""
-    kernel.jobs.start(kernel)
+    kernel.get(JobQueue).start(kernel)
     yield kernel
-    kernel.jobs.stop()
+    kernel.get(JobQueue).stop()
 
 
 def collect(kernel: Kernel, **choice: Any) -> Collection:
@@ -51,8 +52,8 @@ def ended(kernel: Kernel, collection: Collection) -> Job:
     assert collection.job_id is not None
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        with kernel.look(OWNER) as ctx:
-            job = kernel.jobs.get(ctx, collection.job_id)
+        with kernel.read(OWNER) as ctx:
+            job = kernel.get(JobQueue).get(ctx, collection.job_id)
         if job.ended:
             return job
         time.sleep(0.05)
@@ -62,7 +63,7 @@ def ended(kernel: Kernel, collection: Collection) -> Job:
 def made(kernel: Kernel, collection: Collection) -> DatasetVersion:
     job = ended(kernel, collection)
     assert job.state == "succeeded", job.error
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return data.get_version(ctx, collection.version_id)
 
 
@@ -72,7 +73,7 @@ def labels(kernel: Kernel, version: DatasetVersion) -> dict[str, str]:
 
 
 def give(kernel: Kernel, number: int, **said: Any) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", **said))
 
 
@@ -82,14 +83,14 @@ def fill(kernel: Kernel) -> None:
 
 def test_one_answer_becomes_an_item_in_one_call_with_its_lineage(working: Kernel) -> None:
     fill(working)
-    with working.work(OWNER) as ctx:
-        lineage.record(ctx, lineage.Node(id="rel_one", kind="release", label="hello@1"))
+    with working.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id="rel_one", kind="release", label="hello@1"))
     give(working, 1, thumbs="down", correction={"type": "HUM"})
     collection = collect(working, response_ids=["chatcmpl-1"])
     version = made(working, collection)
     assert (version.ref, [s.name for s in version.splits]) == ("live@1", ["train"])
     assert labels(working, version) == {QUESTIONS[1]: "HUM"}
-    with working.look(OWNER) as ctx:
+    with working.read(OWNER) as ctx:
         graph = lineage.walk(ctx.conn, version.id, "up")
         assert graph is not None
         assert {n.kind for n in graph.nodes} == {"dataset_version", "file", "trace_collection", "release"}
@@ -119,7 +120,7 @@ def test_rows_go_behind_those_of_an_imported_dataset(working: Kernel) -> None:
     digest = working.blobs.put_bytes(old).hash
     imported = {"name": "live", "sources": [{"name": "q.csv", "hash": digest}], "row_schema": "classification"}
     mapping = {"fields": {"text": "question", "label": "kind"}}
-    with working.work(OWNER) as ctx:
+    with working.write(OWNER) as ctx:
         job = data.import_(ctx, data.ImportCreate.model_validate(imported | {"mapping": mapping})).job
     assert job is not None
     collection = Collection.model_construct(job_id=job.id, version_id=job.subject)
@@ -146,7 +147,7 @@ def test_a_filter_takes_what_was_judged_and_caps_each_user(kernel: Kernel) -> No
     assert (judged.rows, judged.quarantined) == (4, {"disliked": 1})
     liked = collect(kernel, filter=by_release, only="liked", cap_per_user=1, append=False)
     assert (liked.rows, liked.quarantined) == (3, {"over_cap": 1})
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         kept = service.collection_items(ctx, liked.id, quarantined=False).items
         apart = service.collection_items(ctx, liked.id, quarantined=True).items
     assert sorted(str(i.user) for i in kept) == ["mallory", "user-0", "user-1"]
@@ -165,18 +166,18 @@ def test_what_makes_no_row_is_said_at_once(kernel: Kernel) -> None:
         collect(kernel, response_ids=["chatcmpl-0"], only="corrected")
     with pytest.raises(NothingToCollect, match="there are none"):
         collect(kernel, filter={"model": "nobody"})
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.list_collections(ctx).items == []
 
 
 def test_items_added_quickly_after_each_other_are_all_there(kernel: Kernel) -> None:
     fill(kernel)
     collections = [collect(kernel, response_ids=[f"chatcmpl-{n}"]) for n in range(4)]
-    kernel.jobs.start(kernel)
+    kernel.get(JobQueue).start(kernel)
     try:
         versions = [made(kernel, collection) for collection in collections]
     finally:
-        kernel.jobs.stop()
+        kernel.get(JobQueue).stop()
     assert labels(kernel, versions[-1]) == dict.fromkeys(QUESTIONS[:4], "LOC")
 
 

@@ -11,9 +11,10 @@ from tests.traces.curation.test_collections import made
 from tests.traces.makers import NOON, SECOND, call, context, differences, record, traffic, write
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import ConfirmationMissing, Forbidden
 from tidemill.core.kernel import Kernel
+from tidemill.jobs.service import JobQueue
 from tidemill.traces import service
 from tidemill.traces.curation import service as curation
 from tidemill.traces.erasure import service as erasure
@@ -28,8 +29,8 @@ SECRET = "Zanzibarquark"
 def whole(kernel: Kernel) -> bytes:
     """Every byte of the days' files with their log, of the tables' and indexes' files, and of the opened blocks."""
     found = []
-    for day in kernel.part(TraceStore).days.listing():
-        with kernel.part(TraceStore).days.look(day) as look:
+    for day in kernel.get(TraceStore).days.listing():
+        with kernel.get(TraceStore).days.look(day) as look:
             assert look is not None
             blocks = [row[0] for row in look.rows("SELECT data FROM blocks")]
         found += [zstandard.ZstdDecompressor().decompress(data) for data in blocks]
@@ -59,7 +60,7 @@ def test_nothing_of_a_user_is_left_and_the_sums_are_those_of_the_others(kernel: 
     there = whole(kernel)
     assert all(text in there for text in (b"session of ada", f"my secret is {SECRET}1".encode(), b"chatcmpl-3"))
 
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         before = erasure.footprint(ctx, "ada")
     done = erasure.erase(kernel, OWNER, "ada")
 
@@ -70,7 +71,7 @@ def test_nothing_of_a_user_is_left_and_the_sums_are_those_of_the_others(kernel: 
     for gone in (b"ada", b"Zanzibarquark1", b"Zanzibarquark3", b"zanzibarquark1", b"chatcmpl-1", b"chatcmpl-3"):
         assert gone not in left
     assert b"session of bob" in left
-    assert differences(kernel.part(TraceStore)) == []
+    assert differences(kernel.get(TraceStore)) == []
     ctx = context(kernel)
     for number in (1, 3):
         with pytest.raises(TraceNotFound):
@@ -90,12 +91,12 @@ def test_who_reads_on_misses_nothing_and_the_user_may_come_back(kernel: Kernel) 
     for _ in range(2):  # again changes nothing
         erasure.erase(kernel, OWNER, "ada")
         assert service.tail(context(kernel), after=seen).spans == []
-        assert differences(kernel.part(TraceStore)) == []
+        assert differences(kernel.get(TraceStore)) == []
     write(kernel, *theirs(4, "ada", NOON))
     assert [span.trace_id for span in service.tail(context(kernel), after=seen).spans] == [f"{4:032x}"] * 2
     assert [trace.user for trace in service.list_traces(context(kernel)).items] == ["ada", "bob"]
     assert erasure.erase(kernel, OWNER, "ada").spans == 2
-    assert differences(kernel.part(TraceStore)) == []
+    assert differences(kernel.get(TraceStore)) == []
     assert [trace.user for trace in service.list_traces(context(kernel)).items] == ["bob"]
 
 
@@ -105,19 +106,19 @@ def test_the_applications_own_report_of_a_reply_goes_too(kernel: Kernel) -> None
     write(kernel, gateway, twin, *other)
     assert erasure.erase(kernel, OWNER, "ada").traces == 2
     assert [trace.user for trace in service.list_traces(context(kernel)).items] == ["bob"]
-    assert differences(kernel.part(TraceStore)) == []
+    assert differences(kernel.get(TraceStore)) == []
 
 
 def test_scores_and_collected_rows_go_and_what_was_made_of_them_is_named(kernel: Kernel) -> None:
-    kernel.jobs.start(kernel)
+    kernel.get(JobQueue).start(kernel)
     try:
         users = ["ada", "bob", "ada", "cyd"]
         write(kernel, *(answer(n, f"Where is town {n}?", label("LOC"), user=user) for n, user in enumerate(users)))
         for number in range(4):
             said = Feedback(response_id=f"chatcmpl-{number}", thumbs="up", comment="well", user=users[number])
-            with kernel.work(OWNER) as ctx:
+            with kernel.write(OWNER) as ctx:
                 scores.give_feedback(ctx, said)
-        with kernel.work(OWNER) as ctx:
+        with kernel.write(OWNER) as ctx:
             scores.give_feedback(ctx, Feedback(response_id="chatcmpl-1", thumbs="down", user="ada"))
             scores.give_feedback(ctx, Feedback(response_id="chatcmpl-0", thumbs="down"))
         spec = {"dataset": "live", "row_schema": "classification", "recipe": {"steps": []}}
@@ -127,7 +128,7 @@ def test_scores_and_collected_rows_go_and_what_was_made_of_them_is_named(kernel:
         done = erasure.erase(kernel, OWNER, "ada")
         assert (done.traces, done.scores, done.answers) == (2, 4, 2)
         assert (done.datasets, done.models) == (["live@1"], [])
-        with kernel.look(OWNER) as ctx:
+        with kernel.read(OWNER) as ctx:
             assert {s.user for s in scores.list_scores(ctx)} == {"bob", "cyd"}
             held = curation.collection_items(ctx, first.id).items
         assert [(item.user, item.reason) for item in held if item.trace_id == ""] == [(None, "erased")] * 2
@@ -139,12 +140,12 @@ def test_scores_and_collected_rows_go_and_what_was_made_of_them_is_named(kernel:
         assert made(kernel, second).rows == 3
         again = erasure.erase(kernel, OWNER, "ada")
         assert (again.traces, again.scores, again.answers, again.datasets) == (0, 0, 0, [])
-        with kernel.look(OWNER) as ctx:
+        with kernel.read(OWNER) as ctx:
             records = erasure.listing(ctx, user="ada").items
         assert [one.id for one in records] == [again.id, done.id]
         assert "ada" not in records[1].model_dump_json()
     finally:
-        kernel.jobs.stop()
+        kernel.get(JobQueue).stop()
 
 
 def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
@@ -156,10 +157,10 @@ def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
         patch.setattr(rewrite, lambda *_: (_ for _ in ()).throw(OSError("the power fails")))
         with pytest.raises(OSError, match="power"):
             erasure.erase(kernel, OWNER, "ada")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert erasure.listing(ctx).items[0].finished_at is None
     erasure.erase(kernel, OWNER, "ada")
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert all(one.finished_at for one in erasure.listing(ctx).items)
     assert b"ada" not in whole(kernel)
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.context import OWNER
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError, Unavailable
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
@@ -50,12 +50,12 @@ def record(**more: Any) -> SpanRecord:
 
 
 def add(kernel: Kernel, **rule: Any) -> str:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return service.create(ctx, MaskingRuleCreate(**rule)).id
 
 
 def masked(kernel: Kernel, made: SpanRecord) -> SpanRecord:
-    kernel.part(Masker).apply([made])
+    kernel.get(Masker).apply([made])
     return made
 
 
@@ -98,7 +98,7 @@ def test_a_rule_holds_at_once_and_until_it_is_removed(kernel: Kernel) -> None:
     assert masked(kernel, record()).user == MAIL
     rule = add(kernel, kinds=["email"])
     assert masked(kernel, record()).user != MAIL
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.remove(ctx, rule)
         with pytest.raises(MaskingRuleNotFound):
             service.remove(ctx, rule)
@@ -107,8 +107,8 @@ def test_a_rule_holds_at_once_and_until_it_is_removed(kernel: Kernel) -> None:
 
 def test_what_is_stored_is_masked(kernel: Kernel) -> None:
     add(kernel, kinds=["email"])
-    kernel.part(TraceWriter).write([record()])
-    with kernel.look(OWNER) as ctx:
+    kernel.get(TraceWriter).write([record()])
+    with kernel.read(OWNER) as ctx:
         (span,) = traces.spans_between(ctx, utc_now().replace(hour=0), utc_now(), TraceFilter())
     assert MAIL not in span.model_dump_json()
     assert "[EMAIL]" in span.model_dump_json()
@@ -126,7 +126,7 @@ def test_without_contents_names_and_figures_stay(home: Path) -> None:
 def test_the_setting_masks_without_any_rule(home: Path) -> None:
     kernel = build_kernel(Settings(home=home, trace_mask="email, secret"))
     assert masked(kernel, record()).payload.output["to"] == ["[EMAIL]"]
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.state(ctx).always == ["secret", "email"]
     kernel.close()
     assert kinds_of("all") == kinds_of("phone,ip,card,iban,email,secret")
@@ -195,5 +195,5 @@ def test_the_command_line_and_the_sdk(home: Path) -> None:
 
 
 def test_trying_changes_nothing(kernel: Kernel) -> None:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.attempt(ctx, MaskingTry(text=MAIL)).changed is False

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from tidemill.cli import app
 from tidemill.client import Client
-from tidemill.core.context import OWNER, Context
+from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.traces.prices import service
 from tidemill.traces.prices.book import ENGINE_SECONDS, PriceBook
 from tidemill.traces.prices.price_list import PriceList, Tokens
@@ -39,12 +39,12 @@ def call(model: str = "gpt-4o", provider: str | None = "openai", **more: object)
 
 
 def priced(kernel: Kernel, record: SpanRecord) -> tuple[float | None, str | None, str | None]:
-    kernel.part(PriceBook).price([record])
+    kernel.get(PriceBook).price([record])
     return record.cost_usd, record.cost_source, record.price_version
 
 
 def rule(kernel: Kernel, model: str, **more: object) -> str:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         return service.create(ctx, PriceCreate.model_validate({"model": model, "since": NOW, **more})).id
 
 
@@ -85,7 +85,7 @@ def test_the_most_particular_rule_holds(kernel: Kernel) -> None:
     assert priced(kernel, call("gpt-5"))[0] == 2.0
     assert priced(kernel, call("gpt-4o", "azure.ai.openai"))[0] == 4.0
     assert priced(kernel, call("gpt-4o"))[::2] == (5.0, newest)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         service.end(ctx, newest)
     late = call("gpt-4o")
     late.start_ns += 3600 * 10**9

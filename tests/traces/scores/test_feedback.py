@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.traces.answers import SECOND, answer, store, trace_id
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.masking.service import create as create_rule
@@ -26,12 +26,12 @@ from tidemill.traces.types.masking import MaskingRuleCreate
 
 
 def give(kernel: Kernel, actor: Actor = OWNER, **said: object) -> Score:
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         return service.give_feedback(ctx, Feedback.model_validate(said))
 
 
 def found(kernel: Kernel, **wanted: object) -> list[Score]:
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         return service.list_scores(ctx, **wanted)
 
 
@@ -43,7 +43,7 @@ def test_thumbs_on_a_response_carry_what_the_call_was(kernel: Kernel) -> None:
     assert (score.release_id, score.environment, score.deployment_id) == ("rel_one", "prod", "dep_1")
     assert (score.model, score.user, score.session) == ("hello", "ada", "s1")
     assert score.correction == {"type": "HUM"}
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert service.get_score(ctx, score.id) == score
 
 
@@ -151,7 +151,7 @@ def test_each_item_of_a_bulk_is_answered_apart(kernel: Kernel) -> None:
 
 def test_code_and_models_record_scores_of_their_own(kernel: Kernel) -> None:
     store(kernel, answer(1))
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         made = service.record(
             ctx,
             ScoreCreate(response_id="chatcmpl-1", name="helpful", score=0.7, source="model", scorer="judge-1"),
@@ -177,7 +177,7 @@ def test_scores_are_listed_by_what_the_answer_was(kernel: Kernel) -> None:
     assert ids(release_id="rel_two") == ids(environment="qa") == ["2f"]
     assert ids(name="tone") == ids(corrected=True) == ["1t"]
     assert ids(user="ada") == ["3f"]
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         assert ids(since=ctx.now - timedelta(days=1), name="feedback") == ["1f", "2f", "3f"]
         assert ids(until=ctx.now - timedelta(days=1)) == ["9f"]
         first = service.page_of_scores(ctx, ScoreFilter(), limit=2)
@@ -197,7 +197,7 @@ def test_a_kpi_over_time_by_release(kernel: Kernel) -> None:
     ):
         store(kernel, answer(number, start_ns=base + offset, release_id=release))
         give(kernel, response_id=f"chatcmpl-{number}", thumbs=thumbs, label="slow" if thumbs == "down" else None)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         points = service.score_series(ctx, ScoreFilter(name="feedback")).points
         whole = service.score_series(ctx, ScoreFilter(), by="none", bucket=timedelta(days=365 * 100)).points
     assert [(p.key, p.count, p.labels) for p in points] == [
@@ -215,11 +215,11 @@ def test_a_score_is_taken_back_by_who_gave_it_or_a_developer(kernel: Kernel) -> 
     store(kernel, answer(1))
     ann, bob = (Actor(id=n, name=n, roles=frozenset({"annotator"})) for n in ("ann", "bob"))
     score = give(kernel, ann, response_id="chatcmpl-1", thumbs="up")
-    with kernel.work(bob) as ctx, pytest.raises(FeedbackRefused):
+    with kernel.write(bob) as ctx, pytest.raises(FeedbackRefused):
         service.delete_score(ctx, score.id)
-    with kernel.work(ann) as ctx:
+    with kernel.write(ann) as ctx:
         service.delete_score(ctx, score.id)
-    with kernel.look(OWNER) as ctx, pytest.raises(ScoreNotFound):
+    with kernel.read(OWNER) as ctx, pytest.raises(ScoreNotFound):
         service.get_score(ctx, score.id)
 
 
@@ -241,10 +241,10 @@ def test_two_requests_at_once_leave_one_score(kernel: Kernel) -> None:
 
 
 def test_masking_rules_hold_for_feedback_too(kernel: Kernel) -> None:
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         create_rule(ctx, MaskingRuleCreate(kinds=["email"]))
         create_rule(ctx, MaskingRuleCreate(keys=["ssn"]))
-    kernel.part(Masker).forget()
+    kernel.get(Masker).forget()
     store(kernel, answer(1, user="ada@example.org"))
     said = {"comment": "write to ada@example.org", "correction": {"type": "bob@example.org", "ssn": "1"}}
     score = give(kernel, response_id="chatcmpl-1", user="ada@example.org", **said)

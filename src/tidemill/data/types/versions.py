@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tidemill.core.jobs.types import Job
 from tidemill.core.wire import Body, Instant, Name, Value
 from tidemill.data.types.recipe import FileFormat, Recipe, RowSchema, SplitSpec
+from tidemill.jobs.types import Job
 
 
 class Catalogue(Value):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from anyio import to_thread
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -98,11 +98,11 @@ class Controller:
     def tick(self) -> bool:
         """Look at every open rollout once; True when something moved."""
         now = utc_now()
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             found = [r for r in service.open_ones(ctx) if r.began_at is not None]
             due = any(r.ended_at is None and r.sunset <= now for r in retirements.standing(ctx))
         if due:
-            with self._kernel.work(SYSTEM) as ctx:
+            with self._kernel.write(SYSTEM) as ctx:
                 retirements.end_due(ctx, now)
         self._cases = {r.id: case for r in found if (case := self._cases.get(r.id)) is not None}
         moved = [self._look_at(rollout) for rollout in found]
@@ -112,7 +112,7 @@ class Controller:
         case = self._cases.get(rollout.id)
         if case is None:
             case = self._cases[rollout.id] = self._open(rollout)
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             for answer in case.observations.answers(ctx):
                 case.watch.answer(answer)
             for verdict in case.observations.verdicts(ctx):
@@ -122,7 +122,7 @@ class Controller:
         decision = decisions.decide(rollout, evidence, evidence.at)
         if decision.action == "stay" and not self._worth_keeping(case, evidence):
             return False
-        with self._kernel.work(SYSTEM) as ctx:
+        with self._kernel.write(SYSTEM) as ctx:
             after = service.advance(ctx, rollout, decision, evidence)
         case.kept, case.kept_at = evidence, time.monotonic()
         if decision.action != "stay":
@@ -132,7 +132,7 @@ class Controller:
     def _open(self, rollout: Rollout) -> _Case:
         terms = next((step.shadow for step in rollout.steps if isinstance(step, ShadowStep)), None)
         mirrored = Pairs(rollout, scorer_of(self._kernel.plugins, terms)) if terms is not None else None
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             kept = store.evidence_of(ctx.conn, rollout.id)
             if mirrored is not None:
                 for pair in service.all_pairs(ctx, rollout.id):
@@ -168,7 +168,7 @@ class Controller:
         if not found or case.pairs is None:
             return
         judged = case.pairs.judge(self._kernel, utc_now(), found)
-        with self._kernel.work(SYSTEM) as ctx:
+        with self._kernel.write(SYSTEM) as ctx:
             service.keep_pairs(ctx, judged)
         for pair in judged:
             case.pairs.add(pair)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.deployments.rollouts.types import Rollout
 from tidemill.traces import service as traces
 from tidemill.traces.types import Span, TraceFilter

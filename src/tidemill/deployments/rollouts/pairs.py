@@ -94,7 +94,7 @@ class Pairs:
         verdicts = [verdict_of(self._scorer, one) for one in found]
         records = [_span(self._rollout, one) for one in found]
         if records:
-            kernel.part(TraceWriter).write(records)
+            kernel.get(TraceWriter).write(records)
         return [_pair(self._rollout, now, *made) for made in zip(found, records, verdicts, strict=True)]
 
     def add(self, pair: ShadowPair) -> None:

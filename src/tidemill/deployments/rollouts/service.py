@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tidemill.core import db, events, lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.deployments import orders
@@ -48,7 +48,7 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
     """
     orders.environment_before(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
-    db.hold(ctx.conn, f"rollout {body.environment}/{release.name}")
+    db.advisory_lock(ctx.conn, f"rollout {body.environment}/{release.name}")
     refuse_while_open(ctx, body.environment, release.name)
     retirements.refuse_when_gone(ctx, body.environment, release.name)
     live = [d for d in deployments.active(ctx.conn, body.environment, release.name) if d.state == "live"]
@@ -74,7 +74,7 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
     orders.place(ctx, deployment)
     rollout = _ordered(ctx, body, deployment, baseline, steps)
     store.insert(ctx.conn, rollout)
-    node = lineage.Node(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
+    node = lineage.LineageNode(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
     parents = [(deployment.id, "rolls_out")] + ([(baseline.id, "compares_with")] if baseline else [])
     lineage.record(ctx, node, parents)
     return _move(ctx, rollout, "ordered", rollout.reason or "")
@@ -210,7 +210,7 @@ def fail(ctx: Context, rollout_id: str, reason: str) -> None:
 
 def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: Evidence) -> Rollout:
     """Do what the analysis decided, unless the rollout has moved since it was `seen`; keep the evidence."""
-    db.hold(ctx.conn, f"rollout {seen.environment}/{seen.name}")
+    db.advisory_lock(ctx.conn, f"rollout {seen.environment}/{seen.name}")
     rollout = get(ctx, seen.id)
     if rollout.state not in OPEN:
         return rollout
@@ -283,7 +283,7 @@ def forget_pairs(ctx: Context, calls: Sequence[str]) -> int:
 
 def _open(ctx: Context, rollout_id: str) -> Rollout:
     found = get(ctx, rollout_id)
-    db.hold(ctx.conn, f"rollout {found.environment}/{found.name}")
+    db.advisory_lock(ctx.conn, f"rollout {found.environment}/{found.name}")
     rollout = get(ctx, found.id)
     if rollout.state not in OPEN:
         raise RolloutEnded(f"The rollout of {rollout.release} has ended: {rollout.state}.", hint="Start another one.")

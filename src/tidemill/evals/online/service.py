@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Context
 from tidemill.core.errors import nearest
-from tidemill.core.facts import Event
-from tidemill.core.kernel import Listener
+from tidemill.core.event_types import Event
+from tidemill.core.kernel import Context, Listener
 from tidemill.core.wire import Page, new_id
 from tidemill.evals.online import store
 from tidemill.evals.online.judging import Left, Turn

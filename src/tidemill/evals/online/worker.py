@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from anyio import to_thread
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
@@ -72,7 +72,7 @@ class OnlineEvaluation:
 
     def round(self) -> bool:
         """One page for every active evaluator; whether any of them has more to read."""
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             now = utc_now()
             found = [e for e in store.listing(ctx.conn) if e.state == "active"]
             active = [e for e in found if e.resumes_at is None or e.resumes_at <= now]
@@ -86,7 +86,7 @@ class OnlineEvaluation:
         except (PluginMissing, ScorerInvalid) as error:
             if evaluator.last_error != error.message:
                 log.error("%s cannot go on: %s", evaluator.author, error.message)
-                with self._kernel.work(SYSTEM) as ctx:
+                with self._kernel.write(SYSTEM) as ctx:
                     service.note_error(ctx, evaluator.id, error.message)
             return False
 
@@ -96,7 +96,7 @@ class OnlineEvaluation:
         return self._scorers[evaluator.id]
 
     def _page(self, evaluator: OnlineEvaluator) -> bool:
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             written = store.position(ctx.conn, evaluator.id)
             known = self._ahead.get(evaluator.id)
             begin, marked = (known[1], known[2]) if known and known[0] == written else (written, time.monotonic())
@@ -111,7 +111,7 @@ class OnlineEvaluation:
         turn = judge(evaluator, self._scorer(evaluator), pairs, left)
         stopped = turn.seen < len(pairs)
         after = self._position_behind(begin, turn.seen, wanted) if stopped else page.position
-        with self._kernel.work(SYSTEM) as ctx:
+        with self._kernel.write(SYSTEM) as ctx:
             kept = service.keep_page(ctx, evaluator.id, written, after, turn, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
         return (page.more or not kept) and not stopped
@@ -120,11 +120,11 @@ class OnlineEvaluation:
         """The tail's position behind the first so many spans: there it goes on the next day."""
         if count == 0:
             return begin
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             return traces.tail(ctx, after=begin or None, limit=count, where=wanted).position
 
     def _corrections(self, evaluator: OnlineEvaluator) -> bool:
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             queue = store.waiting(ctx.conn, evaluator.id, PAGE)
             pairs, places = [], []
             for place, entry in enumerate(queue):
@@ -138,6 +138,6 @@ class OnlineEvaluation:
         turn = judge(evaluator, self._scorer(evaluator), pairs, left)
         stopped = turn.seen < len(pairs)
         done = queue[: places[turn.seen]] if stopped else queue
-        with self._kernel.work(SYSTEM) as ctx:
+        with self._kernel.write(SYSTEM) as ctx:
             service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], turn, stopped=stopped)
         return len(queue) == PAGE and not stopped

@@ -11,7 +11,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.core.context import Actor
+from tidemill.core.actors import Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.monitors.drift import minilm, store
@@ -72,7 +72,7 @@ class Embedder:
         texts = [text[:LONGEST] for text in texts]
         hashes = [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest() for text in texts]
         wanted = dict(zip(hashes, texts, strict=True))
-        with self.kernel.look(self.actor) as ctx:
+        with self.kernel.read(self.actor) as ctx:
             known = store.known_vectors(ctx.conn, minilm.MODEL_NAME, list(wanted))
         self._note_use(list(known))
         missing = sorted((h for h in wanted if h not in known), key=lambda h: (len(wanted[h]), h))
@@ -93,7 +93,7 @@ class Embedder:
                 # Half precision: the error of a cosine is below 0.001, and the database is half as large.
                 rounded = model.vectors([texts[h] for h in batch]).astype("<f2")
                 part |= {h: row.tobytes() for h, row in zip(batch, rounded, strict=True)}
-            with self.kernel.work(self.actor) as ctx:
+            with self.kernel.write(self.actor) as ctx:
                 store.keep_vectors(ctx.conn, minilm.MODEL_NAME, part, ctx.now)
             made |= part
             self.progress(len(made), len(missing))
@@ -101,6 +101,6 @@ class Embedder:
 
     def _note_use(self, hashes: Sequence[str]) -> None:
         now = utc_now()
-        with self.kernel.work(self.actor) as ctx:
+        with self.kernel.write(self.actor) as ctx:
             store.touch_vectors(ctx.conn, minilm.MODEL_NAME, hashes, now, unless_since=now - _FRESH)
             store.forget_vectors(ctx.conn, now - KEPT_FOR)

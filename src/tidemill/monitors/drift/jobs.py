@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from tidemill.core.jobs.context import JobContext
+from tidemill.jobs.context import JobContext
 from tidemill.monitors.drift import service
 
 
 def run_check(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Check a monitor once. After a crash it goes on with the texts that are embedded already."""
-    with job.kernel.look(job.actor) as ctx:
+    with job.kernel.read(job.actor) as ctx:
         monitor = service.get_monitor(ctx, args["monitor_id"])
 
     def told(done: int, total: int) -> None:

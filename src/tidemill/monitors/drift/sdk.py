@@ -3,8 +3,8 @@
 from typing import Any
 
 from tidemill.core.http import Http
-from tidemill.core.jobs.types import Job
 from tidemill.core.wire import Page
+from tidemill.jobs.types import Job
 from tidemill.monitors.drift.types import DriftMonitor, DriftMonitorCreate, DriftReport
 
 

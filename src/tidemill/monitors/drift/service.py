@@ -6,14 +6,15 @@ from datetime import timedelta
 from threadpoolctl import threadpool_limits
 
 from tidemill.core import events
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
 from tidemill.core.errors import nearest
-from tidemill.core.jobs.types import Job
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import SplitNotFound
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import Job
 from tidemill.monitors.drift import sources, store
 from tidemill.monitors.drift.analysis import Findings, compare
 from tidemill.monitors.drift.embedding import Embedder, Progress, silent
@@ -139,7 +140,7 @@ def check(
     `job_id` the report is that job's: doing the job again gives the same report.
     """
     began = time.monotonic()
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         done = store.report_by(ctx.conn, job_id=job_id) if job_id is not None else None
         if done is not None:
             return done
@@ -147,7 +148,7 @@ def check(
     # One thread for the linear algebra: two that wait for each other beside a busy engine are five times slower.
     with threadpool_limits(limits=1, user_api="blas"):
         findings = compare(monitor, reference, window, Embedder(kernel, actor, progress))
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         report = _report(ctx, monitor, reference, window, findings, time.monotonic() - began)
         store.insert_report(ctx.conn, report, job_id)
         facts = {"report_id": report.id, "monitor": monitor.name, "verdict": report.verdict, "summary": report.summary}
@@ -188,7 +189,7 @@ def _report(
 def submit_check(ctx: Context, ref: str) -> Job:
     """Ask for a check that survives a crash. Raises DriftMonitorNotFound."""
     monitor = get_monitor(ctx, ref)
-    return ctx.kernel.jobs.submit(ctx, CHECK_JOB, {"monitor_id": monitor.id}, subject=monitor.id)
+    return ctx.kernel.get(JobQueue).submit(ctx, CHECK_JOB, {"monitor_id": monitor.id}, subject=monitor.id)
 
 
 def latest_report(ctx: Context, ref: str) -> DriftReport | None:

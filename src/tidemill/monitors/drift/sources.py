@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.deployments import service as deployments

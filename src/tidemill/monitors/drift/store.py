@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata
 from tidemill.monitors.drift.types import DriftMonitor, DriftReport
 
 monitors = sa.Table(
@@ -51,7 +51,7 @@ _OWN = {"id", "name", "created_by", "created_at"}
 
 def lock(conn: sa.Connection, what: str) -> None:
     """Let nobody else name or check the same thing until the transaction ends."""
-    hold(conn, what)
+    advisory_lock(conn, what)
 
 
 def insert_monitor(conn: sa.Connection, monitor: DriftMonitor) -> None:

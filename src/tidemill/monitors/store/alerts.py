@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.monitors.types import Alert, AlertState
 
 alerts = sa.Table(
@@ -33,7 +33,7 @@ alerts = sa.Table(
 
 def lock(conn: sa.Connection, standing: str) -> None:
     """Let nobody else open or resolve an alert of this cause until the transaction ends."""
-    hold(conn, f"alert {standing}")
+    advisory_lock(conn, f"alert {standing}")
 
 
 def insert(conn: sa.Connection, alert: Alert, standing: str) -> None:

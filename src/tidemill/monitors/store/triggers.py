@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, hold, metadata, row_values
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.monitors.types import Firing, TrafficWindow
 
 triggers = sa.Table(
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 def lock(conn: sa.Connection, name: str) -> None:
     """Let nobody else decide about this trigger until the transaction ends."""
-    hold(conn, f"trigger {name}")
+    advisory_lock(conn, f"trigger {name}")
 
 
 def put(conn: sa.Connection, row: Row) -> None:

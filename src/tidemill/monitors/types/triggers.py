@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tidemill.core.context import Context
 from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
 
 MONTH_MINUTES = 31 * 24 * 60
 
@@ -111,7 +113,7 @@ class Trigger(Value):
 class Pipelines:
     """The pipelines there are, which monitors do not know of themselves. A part of the kernel."""
 
-    names: Callable[[Context], list[str]]
+    names: Callable[["Context"], list[str]]
 
 
 class Key(Value):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion, ImportCreate, SourceRef
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
@@ -71,6 +71,6 @@ def do_data(turn: Turn) -> Outcome:
     if section.sources:
         job = turn.child(submit)
         made += [str(job.result["version_id"])] if job is not None and isinstance(job.result, dict) else []
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         version = data.get_version(ctx, made[0] if made else section.dataset)
     return Outcome(version_outputs(version), told(version))

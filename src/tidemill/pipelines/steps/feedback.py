@@ -12,8 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.core import lineage
-from tidemill.core.context import Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.data import service as data
 from tidemill.data.types import (
     DatasetVersion,
@@ -65,7 +64,7 @@ def do_feedback(turn: Turn) -> Outcome:
     section, wanted = _sections(turn)
     if turn.row.job_id is not None:  # taken up again after a crash
         return _collected(turn, turn.row.outputs)
-    with turn.kernel.look(turn.at.actor) as ctx:
+    with turn.kernel.read(turn.at.actor) as ctx:
         before = store.last_outputs(ctx.conn, str(turn.pipeline_id), "feedback")
         version = data.get_version(ctx, turn.of("data")["version_id"])
         judged = _judged(ctx, turn, wanted)
@@ -91,7 +90,7 @@ def do_feedback(turn: Turn) -> Outcome:
         return Outcome({"version_id": None, "mark": mark, "new": new}, f"{new} new judgements, and no row in them")
     quarantined = sum(made.quarantined.values())
     outputs = {"collection_id": made.id, "mark": mark, "new": new, "rows": made.rows, "quarantined": quarantined}
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         store.update_step(ctx.conn, turn.row.id, outputs=outputs)
     if made.job_id is not None:
         return _collected(turn, outputs, made.job_id)
@@ -162,7 +161,7 @@ def do_join(turn: Turn) -> Outcome:
     """Put the feedback's rows beside the declared ones that are trained on, in a dataset of its own."""
     _, wanted = _sections(turn)
     feedback_id = turn.of("feedback").get("version_id")
-    with turn.kernel.look(turn.at.actor) as ctx:
+    with turn.kernel.read(turn.at.actor) as ctx:
         declared = data.get_version(ctx, turn.of("data")["version_id"])
         feedback = data.get_version(ctx, feedback_id) if feedback_id is not None else None
     if feedback is None:
@@ -171,14 +170,14 @@ def do_join(turn: Turn) -> Outcome:
     body, counts = None, dict[str, int]()
     if turn.row.job_id is None:
         kept, counts = _kept(turn, wanted, declared, feedback)
-        with turn.at.work() as ctx:
+        with turn.at.write() as ctx:
             store.update_step(ctx.conn, turn.row.id, outputs=counts)
         if not kept:
             return Outcome(version_outputs(declared) | counts, f"{declared.ref} as it is: {_left_out(counts)}")
         body = _join(turn, declared, kept)
     counts = counts or {k: v for k, v in turn.row.outputs.items() if isinstance(v, int)}
     version_id = _imported(turn, body)
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         version = data.get_version(ctx, version_id)
         node = lineage.find(ctx.conn, "dataset_version", version.id)
         assert node is not None
@@ -248,7 +247,7 @@ def text_of(schema: RowSchema, row: dict[str, Any]) -> str:
 def _measured(turn: Turn) -> Sequence[str]:
     """What the document's eval sets ask."""
     asked: list[str] = []
-    with turn.kernel.look(turn.at.actor) as ctx:
+    with turn.kernel.read(turn.at.actor) as ctx:
         for section in turn.spec.evals:
             items = evals.set_items(ctx, turn.of(f"eval-set/{section.name}")["set_id"], limit=10**9).items
             asked += [next((m.content for m in reversed(i.messages) if m.role == "user"), "") for i in items]
@@ -271,7 +270,7 @@ def _join(turn: Turn, declared: DatasetVersion, kept: list[dict[str, Any]]) -> I
     total = sum(s.rows for s in splits)
     ratios = {s.name: s.rows / total for s in splits}
     sources = [SourceRef(name=f"{declared.ref}-{s.name}.parquet", hash=s.hash) for s in splits]
-    with turn.kernel.look(turn.at.actor) as ctx:
+    with turn.kernel.read(turn.at.actor) as ctx:
         ref = data.get_version(ctx, turn.of("feedback")["version_id"]).ref
     return ImportCreate(
         name=wanted.into or _name(section.dataset, "live"),

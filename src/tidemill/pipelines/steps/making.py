@@ -3,7 +3,7 @@
 from typing import Any
 
 from tidemill.core import lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
 from tidemill.pipelines.types import PromptSection, StepFailed
 from tidemill.prompts import service as prompts
@@ -32,7 +32,7 @@ def reads_prompt(ctx: Context, facts: Facts) -> Reads:
 def do_prompt(turn: Turn) -> Outcome:
     """Save the prompt; the newest version if it says the same already."""
     wanted = turn.spec.prompt
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         if not isinstance(wanted, PromptSection):
             version = prompts.get(ctx, str(wanted))
         else:
@@ -56,7 +56,7 @@ def reads_base(ctx: Context, facts: Facts) -> Reads:
 
 def do_base(turn: Turn) -> Outcome:
     """Find the base model."""
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         version = registry.get_version(ctx, str(turn.spec.model))
     return Outcome({"version_id": version.id, "ref": version.ref}, version.ref)
 
@@ -87,7 +87,7 @@ def do_tune(turn: Turn) -> Outcome:
 
     job = turn.child(submit)
     assert job is not None
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         run = tuning.get(ctx, str(job.subject))
     served = f"{wanted.serve or wanted.then[-1]}"
     output = next((o for o in run.outputs if o.kind == served), None)
@@ -109,7 +109,7 @@ def reads_parity(ctx: Context, facts: Facts) -> Reads:
 
 def do_parity(turn: Turn) -> Outcome:
     """Read the proof that every form answers as the trainer did. The tuning has failed already when one does not."""
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         run = tuning.get(ctx, turn.of("tune")["run_id"])
     report = run.parity
     if report is None or not report.passed:
@@ -140,11 +140,11 @@ def reads_release(ctx: Context, facts: Facts) -> Reads:
 def do_release(turn: Turn) -> Outcome:
     """Freeze the candidate, and note that this run has made it."""
     made_by = turn.of("tune" if turn.spec.tuning is not None else "base")
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         release = releases.create_release(ctx, _release(turn, str(made_by["version_id"])))
         node = lineage.find(ctx.conn, "release", release.id)
         assert turn.run is not None
         assert node is not None
-        lineage.record(ctx, lineage.Node(id=turn.run.id, kind="pipeline_run", label=turn.run.ref))
+        lineage.record(ctx, lineage.LineageNode(id=turn.run.id, kind="pipeline_run", label=turn.run.ref))
         lineage.record(ctx, node, [(turn.run.id, "made_by")])
     return Outcome({"release_id": release.id, "ref": release.ref}, f"{release.ref} {release.content_hash[:19]}…")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.deployments import service as deployments
 from tidemill.evals import service as evals
 from tidemill.evals.types import (
@@ -42,7 +42,7 @@ def do_set(turn: Turn) -> Outcome:
     """Make the eval set; the same rows are the set that is there."""
     body = _set(turn)
     gathered = evals.gather(turn.kernel, body)  # before the transaction: others must write meanwhile
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         made = evals.create_set(ctx, body, gathered)
     return Outcome({"set_id": made.id, "ref": made.ref}, f"{made.ref}: {made.items} items in {made.clusters} clusters")
 
@@ -63,7 +63,7 @@ def reads_gate(ctx: Context, facts: Facts) -> Reads:
 
 def do_gate(turn: Turn) -> Outcome:
     """Declare the gate."""
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         gate = releases.declare_gate(ctx, _gate(turn))
     outputs = {"gate_id": gate.id, "ref": gate.ref, "declared_at": gate.declared_at.isoformat()}
     return Outcome(outputs, f"{gate.ref} declared {gate.declared_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -101,7 +101,7 @@ def _measure(turn: Turn, wanted: EvalSection, target: Target, who: str) -> Outco
 
     job = turn.child(submit)
     assert job is not None
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         run = evals.get_run(ctx, str(job.subject))
     means = {m.name: m.mean for m in run.figures.metrics} if run.figures is not None else {}
     return Outcome({"run_id": run.id, "means": means}, _told(run, who))
@@ -207,7 +207,7 @@ def reads_baseline(ctx: Context, facts: Facts) -> Reads:
 
 def do_baseline(turn: Turn) -> Outcome:
     """Ask what the candidate is compared with."""
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         against = _against(ctx, turn)
         if against == BASE_MODEL:
             against = _base_release(ctx, turn)
@@ -247,7 +247,7 @@ def do_judge(turn: Turn) -> Outcome:
         candidate_run=turn.of(f"evaluate/{turn.gate.eval}")["run_id"],
     )
     drafted = releases.draft_verdict(turn.kernel, body)
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         result = releases.evaluate_gate(ctx, body, drafted)
         _keep_verdict(ctx, turn, result)
     if result.verdict != "pass":

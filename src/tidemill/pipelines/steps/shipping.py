@@ -1,6 +1,6 @@
 """Steps that bring a release to people: ask a person, deploy, environment by environment."""
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.deployments import service as deployments
 from tidemill.deployments.types import OPEN, Deployment, DeploymentCreate, Rollout, RolloutCreate
 from tidemill.pipelines import store
@@ -24,14 +24,14 @@ def reads_world(ctx: Context, facts: Facts) -> Reads:
 def do_approve(turn: Turn) -> Outcome:
     """Ask for approval and wait for it, for days if need be. Raises ApprovalRejected."""
     release = turn.of("release")
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         served = _served(ctx, turn)
         known = releases.clearance(ctx, release["release_id"], turn.subject).approval
     if served is not None:
         return Outcome({}, f"{turn.subject} serves {served.release} already", unchanged=True)
     if known is not None and known.state == "approved":
         return Outcome({"approval_id": known.id}, _decided(known), unchanged=turn.begins)
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         asked = _asked(ctx, turn)
     turn.waiting(f"{asked.id} waits for a person to let {asked.release} go to {asked.environment}")
     decided = turn.at.wait_until(APPROVAL_TOPIC, lambda: _look(turn, asked.id))
@@ -60,7 +60,7 @@ def _asked(ctx: Context, turn: Turn) -> Approval:
 
 
 def _look(turn: Turn, approval_id: str) -> Approval | None:
-    with turn.kernel.look(turn.at.actor) as ctx:
+    with turn.kernel.read(turn.at.actor) as ctx:
         found = releases.get_approval(ctx, approval_id)
     return found if found.state != "pending" else None
 
@@ -80,7 +80,7 @@ def _served(ctx: Context, turn: Turn) -> Deployment | None:
 def do_deploy(turn: Turn) -> Outcome:
     """Serve the release in the environment and wait until it answers."""
     wanted = turn.environment
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         served = _served(ctx, turn)
         if served is not None and served.replicas == wanted.replicas:
             note = f"{turn.subject} serves {served.release} already"
@@ -100,7 +100,7 @@ def do_deploy(turn: Turn) -> Outcome:
     turn.tell(f"{ordered.release} starts in {turn.subject}")
 
     def look() -> Deployment | None:
-        with turn.kernel.look(turn.at.actor) as ctx:
+        with turn.kernel.read(turn.at.actor) as ctx:
             found = deployments.get(ctx, ordered.id)
         return found if found.state != "starting" else None
 
@@ -116,7 +116,7 @@ def do_deploy(turn: Turn) -> Outcome:
 def do_rollout(turn: Turn) -> Outcome:
     """Move the environment to the release step by step, as the analysis of live answers allows. Raises RolledBack."""
     release = turn.of("release")
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         served = _served(ctx, turn)
         if served is not None:
             note = f"{turn.subject} serves {served.release} already"
@@ -185,7 +185,7 @@ class _Rollout:
 
     def look(self) -> Rollout | None:
         """The rollout once it has ended."""
-        with self.turn.kernel.look(self.turn.at.actor) as ctx:
+        with self.turn.kernel.read(self.turn.at.actor) as ctx:
             found = deployments.get_rollout(ctx, self.rollout_id)
         if found.ended_at is not None or found.state in ("promoted", "finished"):
             return found

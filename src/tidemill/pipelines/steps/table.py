@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tidemill.core.context import Context
-from tidemill.core.jobs.types import Job
+from tidemill.core.kernel import Context
+from tidemill.jobs.types import Job
 from tidemill.pipelines.steps import data, feedback, making, measuring, shipping, watching
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
 from tidemill.pipelines.types import PipelineSpec

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import of_body
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.types import Job
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.types import Job
 from tidemill.pipelines import store
 from tidemill.pipelines.types import (
     EnvironmentSection,
@@ -138,7 +137,7 @@ class Turn(Facts):
         `submit` returns the job's id, or None when there is nothing to do. The job and the note of it are one
         transaction, so a crash neither loses nor doubles it. Raises what the job failed with.
         """
-        with self.at.work() as ctx:
+        with self.at.write() as ctx:
             job_id = store.step_by_id(ctx.conn, self.row.id).job_id
             if job_id is None:
                 job_id = submit(ctx)
@@ -167,13 +166,13 @@ class Turn(Facts):
     def tell(self, text: str) -> None:
         """Say how far the step has come."""
         self.at.progress(message=f"{self.name}: {text}")
-        with self.at.work() as ctx:
+        with self.at.write() as ctx:
             store.update_step(ctx.conn, self.row.id, progress=text)
 
     def waiting(self, text: str) -> None:
         """Say that the step waits for a person."""
         self.at.progress(message=f"{self.name}: {text}")
-        with self.at.work() as ctx:
+        with self.at.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="waiting", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="waiting", summary=text)
             events.emit(ctx, "pipeline_run.waiting", self.row.run_id, {"run": self.run_ref, "for": text})
@@ -184,7 +183,7 @@ class Turn(Facts):
 
     def going(self, text: str | None) -> None:
         """Say how far it has come, and that it waits for nobody."""
-        with self.at.work() as ctx:
+        with self.at.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="running", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="running", summary="")
 

@@ -10,7 +10,7 @@ def do_watch(turn: Turn) -> Outcome:
 
     Declared by the document as it is now: a run of an earlier one must not bring back what was taken out since.
     """
-    with turn.at.work() as ctx:
+    with turn.at.write() as ctx:
         newest = store.pipeline_by(ctx.conn, turn.spec.name)
         if newest is None or newest.removed_at is not None:
             return Outcome({}, "the pipeline was removed, so nothing is watched", unchanged=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.traces.scores import store as scores
 from tidemill.traces.scores.targets import by_release_id, known_user, spans_of
 from tidemill.traces.store import TraceStore, replies, trees
@@ -58,7 +58,7 @@ def pick(ctx: Context, spec: ToDataset) -> list[Picked]:
 
 
 def _by_response(ctx: Context, ids: Iterable[str]) -> list[SpanDetail]:
-    store = ctx.kernel.part(TraceStore)
+    store = ctx.kernel.get(TraceStore)
     wanted = list(dict.fromkeys(ids))
     found = replies.found(store, wanted, payload=True)
     _check([ref for ref in wanted if ref not in found], "response ids")
@@ -76,7 +76,7 @@ def _check(lacking: Sequence[str], what: str) -> None:
 
 
 def _by_trace(ctx: Context, ids: Sequence[str]) -> list[Picked]:
-    store = ctx.kernel.part(TraceStore)
+    store = ctx.kernel.get(TraceStore)
     found = {trace_id: answer_span(spans_of(store, trace_id, payload=True)) for trace_id in ids}
     _check([trace_id for trace_id, span in found.items() if span is None], "traces")
     return _with_scores(ctx, [span for span in found.values() if span is not None], whole=set(ids))
@@ -94,7 +94,7 @@ def answer_span(spans: Sequence[SpanDetail]) -> SpanDetail | None:
 
 
 def _by_filter(ctx: Context, spec: ToDataset, wanted: TraceFilter) -> list[Picked]:
-    store = ctx.kernel.part(TraceStore)
+    store = ctx.kernel.get(TraceStore)
     since = wanted.since or (wanted.until or ctx.now) - WINDOW
     spans = trees.between(store, model_calls(wanted, since=since), limit=spec.limit, payload=True, spread=True)
     return _with_scores(ctx, [known_user(store, span) for span in spans], whole=set())
@@ -132,7 +132,7 @@ def _draw(trace_id: str, span_id: str | None) -> bytes:
 
 
 def _judged(ctx: Context, trace_id: str, span_id: str | None) -> SpanDetail | None:
-    store = ctx.kernel.part(TraceStore)
+    store = ctx.kernel.get(TraceStore)
     if span_id is None:
         return answer_span(spans_of(store, trace_id, payload=True))
     span = trees.span(store, bytes.fromhex(trace_id), bytes.fromhex(span_id))

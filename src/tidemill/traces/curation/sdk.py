@@ -4,9 +4,9 @@ from typing import Any
 
 from tidemill.core.errors import of_body
 from tidemill.core.http import Http
-from tidemill.core.jobs.sdk import Jobs
 from tidemill.core.wire import Page
 from tidemill.data.types import DatasetVersion, RowSchema
+from tidemill.jobs.sdk import Jobs
 from tidemill.traces.types.curation import Collection, CollectionItem, ToDataset
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Actor, Context
-from tidemill.core.db import hold
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import Actor
+from tidemill.core.db import advisory_lock
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.data import service as data
@@ -20,6 +20,7 @@ from tidemill.data.types import (
     SourceRef,
     SplitSpec,
 )
+from tidemill.jobs.service import JobQueue
 from tidemill.traces.curation import store
 from tidemill.traces.curation.picking import Picked, pick
 from tidemill.traces.curation.rows import FIELDS, Made, capped, make, opinion
@@ -60,13 +61,13 @@ def to_dataset(kernel: Kernel, actor: Actor, spec: ToDataset) -> Collection:
     The answers are read and the file is stored before the transaction that writes the collection, since thousands of
     them may take a second. Raises AnswersUnknown, NothingToCollect, AppendRefused, SchemaConflict.
     """
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         draft = collect(ctx, spec)
     collection_id = new_id("tcol")
     name = f"traces-{collection_id}.jsonl"
     source = SourceRef(name=name, hash=kernel.blobs.put_bytes(draft.rows).hash)
     seen = data.look_into(kernel, _body(spec, [source], timed=True))
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         return keep(ctx, collection_id, draft, source, seen)
 
 
@@ -93,7 +94,7 @@ def keep(ctx: Context, collection_id: str, draft: Draft, source: SourceRef, seen
     """Write the collection whose rows are the file `source`, and ask for the dataset version."""
     spec = draft.spec
     # One after the other: what is added builds on what was added before, whether its version is made yet or not.
-    hold(ctx.conn, f"collections of {spec.dataset}")
+    advisory_lock(ctx.conn, f"collections of {spec.dataset}")
     _enter(ctx, collection_id, source, draft)
     behind, timed = _behind(ctx, spec)
     body = _body(spec, [source, *behind], timed=timed)
@@ -152,9 +153,9 @@ def _enter(ctx: Context, collection_id: str, source: SourceRef, draft: Draft) ->
         "last": max(span.start for span in kept).isoformat(),
     }
     label = f"{len(kept)} answers for {draft.spec.dataset}"
-    node = lineage.Node(id=collection_id, kind="trace_collection", label=label, facts=facts)
+    node = lineage.LineageNode(id=collection_id, kind="trace_collection", label=label, facts=facts)
     lineage.record(ctx, node, [(ref, "answered_by") for ref in known])
-    file = lineage.Node(id=source.hash, kind="file", label=source.name, facts={"rows": len(kept)})
+    file = lineage.LineageNode(id=source.hash, kind="file", label=source.name, facts={"rows": len(kept)})
     lineage.record(ctx, file, [(collection_id, "collected_from")])
 
 
@@ -206,7 +207,7 @@ def _newest(ctx: Context, name: str) -> DatasetVersion | None:
 def _failed(ctx: Context, collection: Collection) -> bool:
     if collection.job_id is None:
         return False
-    return ctx.kernel.jobs.get(ctx, collection.job_id).state in ("failed", "cancelled")
+    return ctx.kernel.get(JobQueue).get(ctx, collection.job_id).state in ("failed", "cancelled")
 
 
 def _check_split(spec: ToDataset, what: str, there: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.traces.erasure import service
 from tidemill.traces.types.erasure import Erasure, Footprint
@@ -11,18 +11,20 @@ router = APIRouter(prefix="/api/traces", tags=["traces"])
 
 
 @router.get("/users/{user:path}/footprint", openapi_extra=role("admin"))
-def footprint(user: str, door: Entry) -> Footprint:
+def footprint(user: str, request: RequestContext) -> Footprint:
     """What is kept of a user, and what was made of it."""
-    return door.look(service.footprint, user)
+    return request.read(service.footprint, user)
 
 
 @router.delete("/users/{user:path}", openapi_extra=role("admin"))
-def erase(user: str, door: Entry) -> Erasure:
+def erase(user: str, request: RequestContext) -> Erasure:
     """Erase a user's traces, scores, and rows on their way into datasets. It cannot be undone."""
-    return service.erase(door.kernel, door.actor, user)
+    return service.erase(request.kernel, request.actor, user)
 
 
 @router.get("/erasures", openapi_extra=role("admin"))
-def listing(door: Entry, user: str | None = None, cursor: Cursor = None, limit: Limit = 50) -> Page[Erasure]:
+def listing(
+    request: RequestContext, user: str | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Erasure]:
     """Records of erasures, newest first."""
-    return door.look(service.listing, user=user, cursor=cursor, limit=limit)
+    return request.read(service.listing, user=user, cursor=cursor, limit=limit)

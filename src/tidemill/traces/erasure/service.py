@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from tidemill.core import events, lineage
-from tidemill.core.context import Actor, Context
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import Actor
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.traces.erasure import store
@@ -40,8 +40,8 @@ def footprint(ctx: Context, user: str) -> Footprint:
 
 def _find(ctx: Context, user: str) -> _Found:
     """A user whose name is masked is stored under another one, which the same salt gives again."""
-    names = sorted({user, ctx.kernel.part(Masker).for_work(ctx).identity(user)})
-    held = ctx.kernel.part(TraceStore)
+    names = sorted({user, ctx.kernel.get(Masker).for_work(ctx).identity(user)})
+    held = ctx.kernel.get(TraceStore)
     traces = days.traces_of(held, names)
     return _Found(names, traces, sorted(days.replies_of(held, traces)), days.count(held, traces))
 
@@ -54,7 +54,7 @@ def _footprint(ctx: Context, found: _Found) -> Footprint:
         spans=sum(found.spans.values()),
         scores=store.count_scores(ctx.conn, found.names, found.ids),
         answers=len(answers),
-        copies=ctx.kernel.part(Copies).count(ctx, found.replies),
+        copies=ctx.kernel.get(Copies).count(ctx, found.replies),
         days=[day.isoformat() for day in sorted(found.spans)],
         datasets=datasets,
         models=models,
@@ -88,17 +88,17 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
     Scores and rows go first, in one transaction with the record; then each day of traces. Dataset versions and models
     stay as they are and are named. Raises TracesUnavailable when somebody reads a day for long.
     """
-    held = kernel.part(TraceStore)
-    with kernel.look(actor) as ctx:
+    held = kernel.get(TraceStore)
+    with kernel.read(actor) as ctx:
         found = _find(ctx, user)
         files = _files(ctx, found)
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         erasure, broken_off = _erase_rows(ctx, user, found, files)
     spans = 0
     for day in sorted({*found.spans, *broken_off}):
         spans += days.erase(held, day, found.traces)
     store.empty_log(kernel.db)
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         store.finish(ctx.conn, user, spans, ctx.now, erasure.id)
         counts = {"traces": erasure.traces, "spans": spans, "scores": erasure.scores}
         counts |= {"answers": erasure.answers, "copies": erasure.copies}
@@ -127,7 +127,7 @@ def _erase_rows(ctx: Context, user: str, found: _Found, files: dict[str, str | N
     store.erase_answers(ctx.conn, store.answers(ctx.conn, found.names, found.ids))
     for collection_id, file in files.items():
         _leave_out(ctx, collection_id, file)
-    ctx.kernel.part(Copies).forget(ctx, found.replies)
+    ctx.kernel.get(Copies).forget(ctx, found.replies)
     store.forget_filter(ctx.conn, found.names)
     store.delete_scores(ctx.conn, found.names, found.ids)
     before = store.page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)
@@ -147,7 +147,7 @@ def _leave_out(ctx: Context, collection_id: str, file: str | None) -> None:
     """The next version of the dataset takes the collection's file without the lines that were erased."""
     name = f"traces-{collection_id}.jsonl"
     if file is not None:
-        lineage.record(ctx, lineage.Node(id=file, kind="file", label=name), [(collection_id, "collected_from")])
+        lineage.record(ctx, lineage.LineageNode(id=file, kind="file", label=name), [(collection_id, "collected_from")])
     store.replace_source(ctx.conn, store.file_of(ctx.conn, collection_id)[0], name, file)
 
 

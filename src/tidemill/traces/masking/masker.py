@@ -3,9 +3,9 @@
 import secrets
 from collections.abc import Sequence
 
-from tidemill.core.context import SYSTEM, Context
-from tidemill.core.db import hold
-from tidemill.core.kernel import Kernel
+from tidemill.core.actors import SYSTEM
+from tidemill.core.db import advisory_lock
+from tidemill.core.kernel import Context, Kernel
 from tidemill.data import service as data
 from tidemill.data.types import PII_KINDS, PiiKind
 from tidemill.traces.kept import Kept
@@ -57,7 +57,7 @@ class Masker:
         return mask_of(self.always, store.every(ctx.conn), content=True, salt=store.salt(ctx.conn, "pseudonyms") or "")
 
     def _load(self) -> Mask:
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             rules, salt = store.every(ctx.conn), store.salt(ctx.conn, "pseudonyms")
         if salt is None and (rules or self.always):
             salt = self._make_salt()
@@ -65,8 +65,8 @@ class Masker:
 
     def _make_salt(self) -> str:
         """Pseudonyms of one database agree, and nobody outside can make them from a list of addresses."""
-        with self._kernel.work(SYSTEM) as ctx:
-            hold(ctx.conn, "trace salt")
+        with self._kernel.write(SYSTEM) as ctx:
+            advisory_lock(ctx.conn, "trace salt")
             found = store.salt(ctx.conn, "pseudonyms")
             if found is None:
                 found = secrets.token_hex(32)

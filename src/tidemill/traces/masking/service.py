@@ -1,7 +1,7 @@
 """Deciding about masking: which rules stand, and what they would make of a text."""
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.traces.masking import store
 from tidemill.traces.masking.mask import compiled
@@ -18,7 +18,7 @@ from tidemill.traces.types.masking import (
 
 def state(ctx: Context) -> Masking:
     """All that is taken out of spans now."""
-    masker = ctx.kernel.part(Masker)
+    masker = ctx.kernel.get(Masker)
     return Masking(content=masker.content, always=list(masker.always), rules=store.every(ctx.conn))
 
 
@@ -30,7 +30,7 @@ def create(ctx: Context, body: MaskingRuleCreate) -> MaskingRule:
     store.insert(ctx.conn, rule)
     facts = {"kinds": rule.kinds, "pattern": rule.pattern, "keys": rule.keys}
     events.emit(ctx, "masking.added", rule.id, facts)
-    ctx.once_committed(ctx.kernel.part(Masker).forget)
+    ctx.once_committed(ctx.kernel.get(Masker).forget)
     return rule
 
 
@@ -41,11 +41,11 @@ def remove(ctx: Context, rule_id: str) -> None:
         raise MaskingRuleNotFound(f"There is no masking rule {rule_id!r}.", hint="`tidemill masking list` shows them.")
     store.delete(ctx.conn, rule_id)
     events.emit(ctx, "masking.removed", rule.id, rule.model_dump(include={"kinds", "pattern", "keys"}))
-    ctx.once_committed(ctx.kernel.part(Masker).forget)
+    ctx.once_committed(ctx.kernel.get(Masker).forget)
 
 
 def attempt(ctx: Context, body: MaskingTry) -> Masked:
     """What the rules would make of a text."""
-    mask = mask_of(ctx.kernel.part(Masker).always, store.every(ctx.conn), content=True, salt="")
+    mask = mask_of(ctx.kernel.get(Masker).always, store.every(ctx.conn), content=True, salt="")
     text = mask.text(body.text)
     return Masked(text=text, changed=text != body.text)

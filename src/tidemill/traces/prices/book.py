@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from tidemill.core.context import SYSTEM
+from tidemill.core.actors import SYSTEM
 from tidemill.core.kernel import Kernel
 from tidemill.traces.kept import Kept
 from tidemill.traces.prices import store
@@ -66,7 +66,7 @@ class PriceBook:
         return (cost, "list", self._list.version) if cost is not None else None
 
     def _load(self) -> list[Price]:
-        with self._kernel.look(SYSTEM) as ctx:
+        with self._kernel.read(SYSTEM) as ctx:
             return in_order(store.every(ctx.conn))
 
 

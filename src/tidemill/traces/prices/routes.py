@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.traces.prices import service
 from tidemill.traces.types.prices import Price, PriceCreate, Quote, QuoteRequest
@@ -11,30 +11,30 @@ router = APIRouter(prefix="/api/prices", tags=["traces"])
 
 
 @router.post("", status_code=201, openapi_extra=role("developer"))
-def create(body: PriceCreate, door: Entry) -> Price:
+def create(body: PriceCreate, request: RequestContext) -> Price:
     """Say what calls of some models cost."""
-    return door.work(service.create, body)
+    return request.write(service.create, body)
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(door: Entry, ended: bool = False, cursor: Cursor = None, limit: Limit = 50) -> Page[Price]:
+def listing(request: RequestContext, ended: bool = False, cursor: Cursor = None, limit: Limit = 50) -> Page[Price]:
     """Price rules, newest first; with `ended` also those that hold no longer."""
-    return door.look(service.listing, ended=ended, cursor=cursor, limit=limit)
+    return request.read(service.listing, ended=ended, cursor=cursor, limit=limit)
 
 
 @router.post("/quote", openapi_extra=role("viewer"))
-def quote(body: QuoteRequest, door: Entry) -> Quote:
+def quote(body: QuoteRequest, request: RequestContext) -> Quote:
     """What a call would cost, by the rules or by the public price list."""
-    return door.look(service.quote, body)
+    return request.read(service.quote, body)
 
 
 @router.get("/{price_id}", openapi_extra=role("viewer"))
-def get(price_id: str, door: Entry) -> Price:
+def get(price_id: str, request: RequestContext) -> Price:
     """One price rule."""
-    return door.look(service.get, price_id)
+    return request.read(service.get, price_id)
 
 
 @router.post("/{price_id}/end", openapi_extra=role("developer"))
-def end(price_id: str, door: Entry) -> Price:
+def end(price_id: str, request: RequestContext) -> Price:
     """Let a price rule hold no longer."""
-    return door.work(service.end, price_id)
+    return request.write(service.end, price_id)

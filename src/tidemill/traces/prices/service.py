@@ -1,7 +1,7 @@
 """Deciding about prices: a rule is made and ended, never edited, so that a stored cost can be explained for good."""
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.traces.prices import store
@@ -17,7 +17,7 @@ def create(ctx: Context, body: PriceCreate) -> Price:
     store.insert(ctx.conn, price)
     facts = {"model": price.model, "provider": price.provider}
     events.emit(ctx, "price.created", price.id, facts)
-    ctx.once_committed(ctx.kernel.part(PriceBook).forget)
+    ctx.once_committed(ctx.kernel.get(PriceBook).forget)
     return price
 
 
@@ -28,7 +28,7 @@ def end(ctx: Context, price_id: str) -> Price:
         raise PriceEnded(f"The price of {price.model} ended at {price.until:%Y-%m-%d %H:%M} UTC already.")
     store.end(ctx.conn, price.id, ctx.now)
     events.emit(ctx, "price.ended", price.id, {"model": price.model})
-    ctx.once_committed(ctx.kernel.part(PriceBook).forget)
+    ctx.once_committed(ctx.kernel.get(PriceBook).forget)
     return price.model_copy(update={"until": ctx.now})
 
 
@@ -49,6 +49,6 @@ def quote(ctx: Context, body: QuoteRequest) -> Quote:
     """What a call would cost, and who says so."""
     tokens = Tokens(body.input_tokens, body.output_tokens, min(body.cached_tokens, body.input_tokens))
     at_ns = int((body.at or ctx.now).timestamp() * 1e9)
-    found = ctx.kernel.part(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
+    found = ctx.kernel.get(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
     cost, source, version = found if found is not None else (None, None, None)
     return Quote(cost_usd=cost, source=source, version=version)

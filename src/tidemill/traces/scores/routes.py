@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tidemill.core.web import Cursor, Entry, Limit, role
+from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
 from tidemill.traces.scores import service
 from tidemill.traces.types.scores import (
@@ -37,44 +37,44 @@ class SeriesQuery(ScoreFilter):
 
 
 @router.post("/feedback", status_code=201, openapi_extra=role("viewer"))
-def give_feedback(body: Feedback, door: Entry) -> Score:
+def give_feedback(body: Feedback, request: RequestContext) -> Score:
     """Thumbs, a score, a label, a correction or a comment on an answer; by an annotator, or by who made the call."""
-    return door.work(service.give_feedback, body)
+    return request.write(service.give_feedback, body)
 
 
 @router.post("/feedback/bulk", openapi_extra=role("viewer"))
-def give_feedback_bulk(body: FeedbackBulk, door: Entry) -> BulkReply:
+def give_feedback_bulk(body: FeedbackBulk, request: RequestContext) -> BulkReply:
     """Up to 1,000 pieces of feedback; each is answered apart."""
-    return service.give_feedback_bulk(door.kernel, door.actor, body)
+    return service.give_feedback_bulk(request.kernel, request.actor, body)
 
 
 @router.post("/scores", status_code=201, openapi_extra=role("developer"))
-def record(body: ScoreCreate, door: Entry) -> Score:
+def record(body: ScoreCreate, request: RequestContext) -> Score:
     """What code or a model outside says about an answer."""
-    return door.work(service.record, body)
+    return request.write(service.record, body)
 
 
 @router.get("/scores", openapi_extra=role("viewer"))
-def listing(query: Annotated[ScoreQuery, Query()], door: Entry) -> Page[Score]:
+def listing(query: Annotated[ScoreQuery, Query()], request: RequestContext) -> Page[Score]:
     """Scores, newest first."""
     wanted = ScoreFilter.model_validate(query.model_dump(exclude={"cursor", "limit"}))
-    return door.look(service.page_of_scores, wanted, cursor=query.cursor, limit=query.limit)
+    return request.read(service.page_of_scores, wanted, cursor=query.cursor, limit=query.limit)
 
 
 @router.get("/scores/series", openapi_extra=role("viewer"))
-def series(query: Annotated[SeriesQuery, Query()], door: Entry) -> ScoreSeries:
+def series(query: Annotated[SeriesQuery, Query()], request: RequestContext) -> ScoreSeries:
     """Scores over time: counts, means and labels by release, environment, deployment, model or source."""
     wanted = ScoreFilter.model_validate(query.model_dump(exclude={"by", "bucket_seconds"}))
-    return door.look(service.score_series, wanted, by=query.by, bucket=timedelta(seconds=query.bucket_seconds))
+    return request.read(service.score_series, wanted, by=query.by, bucket=timedelta(seconds=query.bucket_seconds))
 
 
 @router.get("/scores/{score_id}", openapi_extra=role("viewer"))
-def get(score_id: str, door: Entry) -> Score:
+def get(score_id: str, request: RequestContext) -> Score:
     """One score."""
-    return door.look(service.get_score, score_id)
+    return request.read(service.get_score, score_id)
 
 
 @router.delete("/scores/{score_id}", openapi_extra=role("annotator"))
-def delete(score_id: str, door: Entry) -> Score:
+def delete(score_id: str, request: RequestContext) -> Score:
     """Take a score back."""
-    return door.work(service.delete_score, score_id)
+    return request.write(service.delete_score, score_id)

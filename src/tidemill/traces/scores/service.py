@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from tidemill.core import events
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
 from tidemill.core.errors import TidemillError, first_fault
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.traces.masking.mask import Mask
@@ -60,7 +60,7 @@ def give_feedback(ctx: Context, body: Feedback) -> Score:
     Masking rules take out of it what they take out of spans.
     Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
     """
-    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.part(Masker).for_work(ctx))
+    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.get(Masker).for_work(ctx))
     return keep(ctx, judged, verdict)
 
 
@@ -85,9 +85,9 @@ def give_feedback_bulk(kernel: Kernel, actor: Actor, body: FeedbackBulk) -> Bulk
     The calls are looked up before the transaction that writes, which is short.
     """
     answers: dict[int, BulkItem] = {}
-    with kernel.look(actor) as ctx:
+    with kernel.read(actor) as ctx:
         said = _read(ctx, body, answers)
-    with kernel.work(actor) as ctx:
+    with kernel.write(actor) as ctx:
         kept = keep_all(ctx, list(said.values()))
     answers |= {place: BulkItem(score=score, error=None) for place, score in zip(said, kept, strict=True)}
     items = [answers[place] for place in range(len(body.items))]
@@ -102,7 +102,7 @@ def _read(ctx: Context, body: FeedbackBulk, answers: dict[int, BulkItem]) -> dic
             items[place] = Feedback.model_validate(item)
         except ValidationError as error:
             answers[place] = BulkItem(score=None, error=_invalid(error).body())
-    mask = ctx.kernel.part(Masker).for_work(ctx)
+    mask = ctx.kernel.get(Masker).for_work(ctx)
     said: dict[int, tuple[Judged, Verdict]] = {}
     for (place, read), judged in zip(items.items(), find_all(ctx, list(items.values())), strict=True):
         try:

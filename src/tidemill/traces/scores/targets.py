@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from tidemill.core import lineage
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.traces.store import TraceStore, replies, trees
 from tidemill.traces.types import Span, SpanDetail, TraceFilter
 from tidemill.traces.types.scores import ReleaseUnknown, ScoreFilter, Target, TargetUnknown
@@ -62,7 +62,7 @@ def find(ctx: Context, target: Target) -> Judged:
 
 def find_all(ctx: Context, targets: Sequence[Target]) -> list[Judged | TargetUnknown]:
     """What is judged by each, or that it is not known; response ids are looked up together."""
-    store = ctx.kernel.part(TraceStore)
+    store = ctx.kernel.get(TraceStore)
     ids = [target.response_id for target in targets if target.response_id is not None]
     answered = replies.found(store, ids, payload=False) if ids else {}
     found: list[Judged | TargetUnknown] = []

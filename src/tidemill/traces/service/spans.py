@@ -1,6 +1,6 @@
 """Questions to the traces, and what is done with them.
 
-Spans come in through `ctx.kernel.part(TraceWriter).submit(records)`; the answers come from the kernel's TraceStore.
+Spans come in through `ctx.kernel.get(TraceWriter).submit(records)`; the answers come from the kernel's TraceStore.
 """
 
 import binascii
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tidemill.core import events
-from tidemill.core.context import Context
+from tidemill.core.kernel import Context
 from tidemill.core.wire import Page
 from tidemill.traces.scores import store as scores
 from tidemill.traces.store import TraceStore, day_at, listing, minutes, replies, trees
@@ -49,7 +49,7 @@ SHORTEST = 6
 
 
 def _store(ctx: Context) -> TraceStore:
-    return ctx.kernel.part(TraceStore)
+    return ctx.kernel.get(TraceStore)
 
 
 def list_traces(
@@ -351,7 +351,7 @@ def minutes_touched(
 
 def writer_state(ctx: Context) -> WriterState:
     """How the storing of spans is doing."""
-    return ctx.kernel.part(TraceWriter).state
+    return ctx.kernel.get(TraceWriter).state
 
 
 def days(ctx: Context) -> list[DayUse]:

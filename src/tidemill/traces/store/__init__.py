@@ -23,7 +23,7 @@ DAYS_READ = 16
 
 
 class TraceStore:
-    """Where spans are. `kernel.part(TraceStore)`; other features ask through `traces.service`."""
+    """Where spans are. `kernel.get(TraceStore)`; other features ask through `traces.service`."""
 
     def __init__(self, settings: Settings, db: Database) -> None:
         self.settings = settings

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tidemill.core.context import Context
 from tidemill.core.wire import Instant, Value
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Copies:
     `count` says how many they keep of the replies with these ids, `forget` removes these and returns how many.
     """
 
-    count: Callable[[Context, Sequence[str]], int]
-    forget: Callable[[Context, Sequence[str]], int]
+    count: Callable[["Context", Sequence[str]], int]
+    forget: Callable[["Context", Sequence[str]], int]
 
 
 class Footprint(Value):

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.jobs.kinds import KINDS, ended, get, note, open_kernel, read, submit, until
+from tests.jobs.kinds import KINDS, ended, get, note, open_kernel, read, submit, until
 from tidemill.core import events
-from tidemill.core.context import OWNER, Actor
+from tidemill.core.actors import OWNER, Actor
 from tidemill.core.errors import Unavailable
-from tidemill.core.jobs import runner, store
-from tidemill.core.jobs.types import JobEnded, JobKeyReused, JobKindUnknown, JobNotEnded, JobNotFound
 from tidemill.core.kernel import Kernel
+from tidemill.jobs import runner, store
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import JobEnded, JobKeyReused, JobKindUnknown, JobNotEnded, JobNotFound
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def lines(kernel: Kernel, job_id: str) -> list[str]:
-    with kernel.look(OWNER) as ctx:
-        return [line.message for line in kernel.jobs.log(ctx, job_id).lines]
+    with kernel.read(OWNER) as ctx:
+        return [line.message for line in kernel.get(JobQueue).log(ctx, job_id).lines]
 
 
 def test_a_job_runs_its_steps_and_keeps_its_result(kernel: Kernel, path: Path) -> None:
@@ -61,8 +62,8 @@ def test_a_rolled_back_submission_never_runs(kernel: Kernel, path: Path) -> None
     made: list[str] = []
 
     def submit_and_fail() -> None:
-        with kernel.work(OWNER) as ctx:
-            made.append(kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)}).id)
+        with kernel.write(OWNER) as ctx:
+            made.append(kernel.get(JobQueue).submit(ctx, "test.steps", {"count": 1, "path": str(path)}).id)
             raise RuntimeError("changed my mind")
 
     with pytest.raises(RuntimeError, match="changed my mind"):
@@ -109,8 +110,8 @@ def test_a_failure_has_a_body_and_a_traceback_in_the_log_and_can_be_retried(
     assert any("Traceback" in line and "second" in line for line in lines(kernel, job.id))
 
     mended.touch()
-    with kernel.work(OWNER) as ctx:
-        assert kernel.jobs.retry(ctx, job.id).state == "queued"
+    with kernel.write(OWNER) as ctx:
+        assert kernel.get(JobQueue).retry(ctx, job.id).state == "queued"
     job = ended(kernel, job.id)
     assert (job.state, job.attempt, job.error) == ("succeeded", 2, None)
     assert job.result == {"second": "fine"}
@@ -119,8 +120,8 @@ def test_a_failure_has_a_body_and_a_traceback_in_the_log_and_can_be_retried(
 
 def test_only_a_failed_or_cancelled_job_can_be_retried(kernel: Kernel, path: Path) -> None:
     job = ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
-    with pytest.raises(JobNotEnded), kernel.work(OWNER) as ctx:
-        kernel.jobs.retry(ctx, job.id)
+    with pytest.raises(JobNotEnded), kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).retry(ctx, job.id)
 
 
 @pytest.mark.usefixtures("_no_looks")
@@ -128,20 +129,20 @@ def test_cancelling_a_running_job_lets_it_clean_up(kernel: Kernel, path: Path, t
     hook = tmp_path / "hook"
     job = submit(kernel, "test.loop", path=str(path), ended=str(hook))
     until(lambda: read(path) == ["begin"])
-    with kernel.work(OWNER) as ctx:
-        assert kernel.jobs.cancel(ctx, job.id).cancel_requested
+    with kernel.write(OWNER) as ctx:
+        assert kernel.get(JobQueue).cancel(ctx, job.id).cancel_requested
     assert ended(kernel, job.id).state == "cancelled"
     assert read(path) == ["begin", "clean"]
     assert read(hook) == [f"{job.id} cancelled"]
-    with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
-        kernel.jobs.cancel(ctx, job.id)
+    with pytest.raises(JobEnded), kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).cancel(ctx, job.id)
 
 
 def test_cancelling_a_job_that_never_ran_ends_it_at_once(idle: Kernel, tmp_path: Path) -> None:
     hook = tmp_path / "hook"
     job = submit(idle, "test.loop", path=str(tmp_path / "notes"), ended=str(hook))
-    with idle.work(OWNER) as ctx:
-        assert idle.jobs.cancel(ctx, job.id).state == "cancelled"
+    with idle.write(OWNER) as ctx:
+        assert idle.get(JobQueue).cancel(ctx, job.id).state == "cancelled"
     assert read(hook) == [f"{job.id} cancelled"]
 
 
@@ -158,13 +159,13 @@ def test_a_signal_wakes_a_waiting_job_which_gives_way_meanwhile(kernel: Kernel, 
     until(lambda: get(kernel, job.id).waiting_for == "approval")
     other = submit(kernel, "test.heavy", path=str(path))
     assert ended(kernel, other.id).state == "succeeded"  # although only one heavy job may run
-    with kernel.work(OWNER) as ctx:
-        kernel.jobs.signal(ctx, job.id, "approval", {"by": "ann"})
-        kernel.jobs.signal(ctx, job.id, "approval", "again")
+    with kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).signal(ctx, job.id, "approval", {"by": "ann"})
+        kernel.get(JobQueue).signal(ctx, job.id, "approval", "again")
     job = ended(kernel, job.id)
     assert job.result == {"first": {"by": "ann"}, "second": "again"}
-    with pytest.raises(JobEnded), kernel.work(OWNER) as ctx:
-        kernel.jobs.signal(ctx, job.id, "approval")
+    with pytest.raises(JobEnded), kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).signal(ctx, job.id, "approval")
 
 
 def test_waiting_ends_after_its_timeout(kernel: Kernel, path: Path) -> None:
@@ -175,8 +176,8 @@ def test_waiting_ends_after_its_timeout(kernel: Kernel, path: Path) -> None:
 def test_a_waiting_job_can_be_cancelled(kernel: Kernel, path: Path) -> None:
     job = submit(kernel, "test.wait", path=str(path))
     until(lambda: get(kernel, job.id).waiting_for is not None)
-    with kernel.work(OWNER) as ctx:
-        kernel.jobs.cancel(ctx, job.id)
+    with kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).cancel(ctx, job.id)
     job = ended(kernel, job.id)
     assert (job.state, job.waiting_for) == ("cancelled", None)
 
@@ -186,8 +187,8 @@ def test_a_job_that_waits_for_another_one_gives_way_to_it(kernel: Kernel, path: 
     job = submit(kernel, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
     until(lambda: get(kernel, job.id).waiting_for == "line")
     note(str(path), "go on")
-    with kernel.work(OWNER) as ctx:  # it would look by itself after an hour
-        kernel.jobs.signal(ctx, job.id, "line")
+    with kernel.write(OWNER) as ctx:  # it would look by itself after an hour
+        kernel.get(JobQueue).signal(ctx, job.id, "line")
     job = ended(kernel, job.id)
     assert job.result == {"child": "succeeded", "line": "go on"}
     assert job.waiting_for is None
@@ -202,8 +203,8 @@ def test_a_job_that_waits_for_a_failed_one_sees_how_it_ended(kernel: Kernel, pat
 def test_a_job_that_waits_for_another_one_can_be_cancelled(kernel: Kernel, path: Path) -> None:
     job = submit(kernel, "test.parent", path=str(path), child="test.loop", **{"with": {}})
     until(lambda: "begin" in read(path))
-    with kernel.work(OWNER) as ctx:
-        kernel.jobs.cancel(ctx, job.id)
+    with kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).cancel(ctx, job.id)
     assert ended(kernel, job.id).state == "cancelled"
 
 
@@ -224,14 +225,14 @@ def test_a_waiting_job_outlasts_a_database_that_goes_away(
 
     monkeypatch.setattr(store, "hear", away)
     for _ in range(3):
-        with kernel.work(OWNER) as ctx:
-            kernel.jobs.signal(ctx, job.id, "line")
+        with kernel.write(OWNER) as ctx:
+            kernel.get(JobQueue).signal(ctx, job.id, "line")
         seen = gone
         until(lambda seen=seen: gone > seen)
     assert get(kernel, job.id).state == "running"
     note(str(path), "go")
-    with contextlib.suppress(JobEnded), kernel.work(OWNER) as ctx:  # it may read the note before it is told
-        kernel.jobs.signal(ctx, job.id, "line")
+    with contextlib.suppress(JobEnded), kernel.write(OWNER) as ctx:  # it may read the note before it is told
+        kernel.get(JobQueue).signal(ctx, job.id, "line")
     assert ended(kernel, job.id).state == "succeeded"
 
 
@@ -248,25 +249,25 @@ def test_a_failing_hook_does_not_keep_the_job_from_ending(kernel: Kernel, path: 
 
 
 def test_stopping_suspends_jobs_and_the_next_start_goes_on(idle: Kernel, path: Path) -> None:
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     job = submit(idle, "test.steps", count=4, path=str(path), pause=0.3)
     until(lambda: "begin 1" in read(path))
-    assert idle.jobs.stop()
+    assert idle.get(JobQueue).stop()
     assert get(idle, job.id).state == "queued"
     before = read(path)
     assert before[-1].startswith("end")  # the step was finished, the next not begun
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).result == {"done": [0, 1, 2, 3]}
     assert sorted(read(path)) == sorted(f"{word} {n}" for n in range(4) for word in ("begin", "end"))
 
 
 def test_a_job_acts_as_who_submitted_it_and_leaves_facts(kernel: Kernel, path: Path) -> None:
     ann = Actor(id="per_ann", name="ann", roles=frozenset({"developer"}))
-    with kernel.work(ann) as ctx:
-        job = kernel.jobs.submit(ctx, "test.steps", {"count": 1, "path": str(path)}, subject="ds_1")
+    with kernel.write(ann) as ctx:
+        job = kernel.get(JobQueue).submit(ctx, "test.steps", {"count": 1, "path": str(path)}, subject="ds_1")
     assert (job.actor_id, job.actor_name, job.subject) == ("per_ann", "ann", "ds_1")
     ended(kernel, job.id)
-    with kernel.look(OWNER) as ctx:
+    with kernel.read(OWNER) as ctx:
         [fact] = events.listing(ctx.conn, subject=job.id)
     assert (fact.kind, fact.actor_id) == ("job.succeeded", "per_ann")
 
@@ -274,11 +275,11 @@ def test_a_job_acts_as_who_submitted_it_and_leaves_facts(kernel: Kernel, path: P
 def test_listing_filters_and_pages(idle: Kernel, path: Path) -> None:
     made = [submit(idle, "test.steps", count=1, path=str(path)) for _ in range(3)]
     other = submit(idle, "test.heavy", path=str(path))
-    with idle.look(OWNER) as ctx:
-        first = idle.jobs.list(ctx, kind="test.steps", state="queued", limit=2)
-        rest = idle.jobs.list(ctx, kind="test.steps", limit=2, cursor=first.next_cursor)
-        every = idle.jobs.list(ctx)
-        none = idle.jobs.list(ctx, subject="nothing")
+    with idle.read(OWNER) as ctx:
+        first = idle.get(JobQueue).list(ctx, kind="test.steps", state="queued", limit=2)
+        rest = idle.get(JobQueue).list(ctx, kind="test.steps", limit=2, cursor=first.next_cursor)
+        every = idle.get(JobQueue).list(ctx)
+        none = idle.get(JobQueue).list(ctx, subject="nothing")
     assert [j.id for j in first.items + rest.items] == [j.id for j in reversed(made)]
     assert rest.next_cursor is None
     assert every.items[0].id == other.id
@@ -288,10 +289,10 @@ def test_listing_filters_and_pages(idle: Kernel, path: Path) -> None:
 def test_one_process_runs_the_jobs_of_one_home(kernel: Kernel, tmp_path: Path) -> None:
     other = open_kernel(tmp_path / "other", None)
     with pytest.raises(Unavailable, match="another home"):
-        other.jobs.start(other)
-    assert not other.jobs.running
+        other.get(JobQueue).start(other)
+    assert not other.get(JobQueue).running
     other.close()
 
 
 def test_every_kind_of_the_tests_is_known(idle: Kernel) -> None:
-    assert set(idle.jobs.kinds) == set(KINDS)
+    assert set(idle.get(JobQueue).kinds) == set(KINDS)

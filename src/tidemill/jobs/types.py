@@ -1,17 +1,11 @@
 """The shapes of jobs, and what can go wrong with them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from tidemill.core.errors import Conflict, ErrorBody, Failed, Invalid, NotFound, Unavailable
 from tidemill.core.wire import Body, Instant, Value
-
-if TYPE_CHECKING:
-    from tidemill.core.context import Context
-    from tidemill.core.jobs.context import JobContext
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -166,20 +160,3 @@ class JobCancelled(JobInterrupted):
 
 class JobSuspended(JobInterrupted):
     """This process stops or has lost the job; it goes on from its last finished step elsewhere or later."""
-
-
-JobFunction = Callable[["JobContext", dict[str, Any]], dict[str, Any] | None]
-
-
-@dataclass(frozen=True)
-class JobKind:
-    """One entry in the table of jobs.
-
-    `run` does the work. A `heavy` job shares the machine with at most `jobs_concurrency - 1` others of its sort.
-    `ended` is called with the ended job in the transaction that ends it, also when it never ran: the place to
-    set the state of the row that the job was about.
-    """
-
-    run: JobFunction
-    heavy: bool = False
-    ended: "Callable[[Context, Job], None] | None" = None

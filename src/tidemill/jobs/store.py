@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tidemill.core.context import Actor
+from tidemill.core.actors import Actor
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.core.jobs.types import Job, JobState, LogLevel, LogLine
 from tidemill.core.wire import Value
+from tidemill.jobs.types import Job, JobState, LogLevel, LogLine
 
 jobs = sa.Table(
     "jobs",

@@ -1,17 +1,15 @@
-"""A job that this process runs, and the places that such jobs share."""
+"""A job that this process runs, and the slots that such jobs share."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from tidemill.core.jobs import store
-from tidemill.core.jobs.context import Notes
-from tidemill.core.jobs.durable import StepLog
-
-if TYPE_CHECKING:
-    from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Kernel
+from tidemill.jobs import store
+from tidemill.jobs.compute import Compute
+from tidemill.jobs.durable import StepLog
+from tidemill.jobs.log_buffer import LogBuffer
 
 
 @dataclass
@@ -22,23 +20,24 @@ class Running:
     executor: str
     heavy: bool
     log: StepLog
-    places: "Places"
+    slots: "Slots"
     stopping: threading.Event
-    kernel: "Kernel"
-    notes: Notes = field(default_factory=Notes)
-    nudge: threading.Event = field(default_factory=threading.Event)
+    kernel: Kernel
+    compute: Compute
+    log_buffer: LogBuffer = field(default_factory=LogBuffer)
+    wake_event: threading.Event = field(default_factory=threading.Event)
     """Set when there is something to look at: a signal, a request to end, the end of this process."""
 
     @contextmanager
-    def given_way(self) -> Iterator[None]:
+    def slot_released(self) -> Iterator[None]:
         """Let another job have this one's place meanwhile."""
-        self.places.leave(self.heavy)
+        self.slots.leave(self.heavy)
         try:
             yield
         except BaseException:
-            self.places.enter(self.heavy)  # on its way out: no reason to wait
+            self.slots.enter(self.heavy)  # on its way out: no reason to wait
             raise
-        self.places.enter(self.heavy, self.stopping)
+        self.slots.enter(self.heavy, self.stopping)
 
     def adopt_child(self, child: str) -> None:
         """Write down, before it starts, a process that must end when the job ends badly."""
@@ -48,7 +47,7 @@ class Running:
                 store.update(conn, self.claim.id, executor=self.executor, children=self.claim.children)
 
 
-class Places:
+class Slots:
     """How many more jobs of each sort may run."""
 
     def __init__(self, heavy: int, light: int) -> None:
@@ -56,7 +55,7 @@ class Places:
         self._changed = threading.Condition()
 
     def free(self, heavy: bool) -> int:
-        """Places left."""
+        """Slots left."""
         return self._free[heavy]
 
     def leave(self, heavy: bool) -> None:

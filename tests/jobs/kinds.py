@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tidemill.core.actors import OWNER
 from tidemill.core.blobs import open_blobs
-from tidemill.core.context import OWNER, Context
 from tidemill.core.db import Database
 from tidemill.core.errors import Conflict
-from tidemill.core.jobs.compute import LocalCompute
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.service import Jobs
-from tidemill.core.jobs.types import Job, JobKind
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.settings import Settings
+from tidemill.jobs.compute import LocalCompute
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import Job
 
 
 class Rotten(Conflict):
@@ -112,10 +113,12 @@ def parent(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     path = Path(args["path"])
 
     def submit_child() -> str:
-        with job.work() as ctx:
-            return job.kernel.jobs.submit(
-                ctx, args["child"], {"path": str(path), "mended": "/nowhere"} | args["with"]
-            ).id
+        with job.write() as ctx:
+            return (
+                job.kernel.get(JobQueue)
+                .submit(ctx, args["child"], {"path": str(path), "mended": "/nowhere"} | args["with"])
+                .id
+            )
 
     child = job.wait_job(job.step("submit", submit_child))
     line = job.wait_until("line", lambda: next((x for x in read(path) if x.startswith("go")), None), poll=3600.0)
@@ -154,25 +157,24 @@ KINDS: dict[str, Any] = {
 }
 
 
+ROOT = Path(__file__).parents[2]
+
+
 def open_kernel(home: Path, database_url: str | None) -> Kernel:
     """A kernel with the jobs of the tests."""
     settings = Settings(home=home, database_url=database_url)
     db = Database(settings.sql_url)
     db.migrate()
-    return Kernel(
-        settings=settings,
-        db=db,
-        blobs=open_blobs(settings),
-        jobs=Jobs(db, KINDS),
-        compute=LocalCompute(home / "work"),
-    )
+    kernel = Kernel(settings=settings, db=db, blobs=open_blobs(settings))
+    kernel.register(JobQueue(db, LocalCompute(home / "work"), KINDS))
+    return kernel
 
 
 def start_server(home: Path, database_url: str | None) -> "subprocess.Popen[bytes]":
     """A process that runs jobs, ready when this returns."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.core.jobs.kinds", str(home), database_url or ""],
+        [sys.executable, "-m", "tests.jobs.kinds", str(home), database_url or ""],
         stdout=subprocess.PIPE,
         env=environment,
     )
@@ -190,13 +192,13 @@ def kill(server: "subprocess.Popen[bytes]") -> None:
 
 
 def submit(kernel: Kernel, kind: str, key: str | None = None, **args: Any) -> Job:
-    with kernel.work(OWNER) as ctx:
-        return kernel.jobs.submit(ctx, kind, args, key=key)
+    with kernel.write(OWNER) as ctx:
+        return kernel.get(JobQueue).submit(ctx, kind, args, key=key)
 
 
 def get(kernel: Kernel, job_id: str) -> Job:
-    with kernel.look(OWNER) as ctx:
-        return kernel.jobs.get(ctx, job_id)
+    with kernel.read(OWNER) as ctx:
+        return kernel.get(JobQueue).get(ctx, job_id)
 
 
 def ended(kernel: Kernel, job_id: str, timeout: float = 120.0) -> Job:
@@ -218,6 +220,6 @@ def until(condition: Any, timeout: float = 120.0) -> None:
 
 if __name__ == "__main__":
     kernel = open_kernel(Path(sys.argv[1]), sys.argv[2] or None)
-    kernel.jobs.start(kernel)
+    kernel.get(JobQueue).start(kernel)
     print("ready", flush=True)
     time.sleep(600)

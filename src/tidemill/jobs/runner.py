@@ -14,25 +14,23 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.errors import ErrorBody, TidemillError
-from tidemill.core.jobs import store
-from tidemill.core.jobs.compute import ComputeMissing
-from tidemill.core.jobs.context import JobContext, failure_body, traceback_note
-from tidemill.core.jobs.durable import DbosLog, StepLog
-from tidemill.core.jobs.plain import bounded
-from tidemill.core.jobs.running import Places, Running
-from tidemill.core.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobKind, JobState, JobSuspended
-from tidemill.core.jobs.wrapper import process_stamp
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id, utc_now
-
-if TYPE_CHECKING:
-    from tidemill.core.kernel import Kernel
+from tidemill.jobs import store
+from tidemill.jobs.compute import Compute, ComputeMissing
+from tidemill.jobs.context import JobContext, failure_body, traceback_note
+from tidemill.jobs.durable import DbosLog, StepLog
+from tidemill.jobs.json_values import bounded
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.running import Running, Slots
+from tidemill.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobState, JobSuspended
+from tidemill.jobs.wrapper import process_stamp
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +54,9 @@ START_LIMIT = 25
 class Runner:
     """The jobs of this process."""
 
-    def __init__(self, kernel: "Kernel", kinds: Mapping[str, JobKind]) -> None:
+    def __init__(self, kernel: Kernel, compute: Compute, kinds: Mapping[str, JobKind]) -> None:
         self.kernel = kernel
+        self.compute = compute
         self.kinds = kinds
         self.worker = store.Worker(
             id=new_id("wrk"),
@@ -67,7 +66,7 @@ class Runner:
             beat=0,
         )
         self.log: StepLog = DbosLog(kernel.db, kernel.settings.home, self.worker.id)
-        self.places = Places(kernel.settings.jobs_concurrency, LIGHT_JOBS)
+        self.slots = Slots(kernel.settings.jobs_concurrency, LIGHT_JOBS)
         self.active: dict[str, Running] = {}
         self.stopping = threading.Event()
         self._wake = threading.Event()
@@ -100,7 +99,7 @@ class Runner:
         self.stopping.set()
         self._wake.set()
         for running in list(self.active.values()):
-            running.nudge.set()
+            running.wake_event.set()
         deadline = time.monotonic() + grace
         while self.active and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -128,7 +127,7 @@ class Runner:
                 if now >= due_search:
                     self._take_over()
                     due_search = now + SEARCH_SECONDS
-                self._nudge()
+                self._wake_waiting()
                 self._take(heavy=False)
                 self._take(heavy=True)
             except TidemillError as error:
@@ -174,7 +173,7 @@ class Runner:
             return False
         return time.monotonic() - since > DEAD_SECONDS
 
-    def _nudge(self) -> None:
+    def _wake_waiting(self) -> None:
         active = list(self.active.values())
         if not active:
             return
@@ -183,11 +182,11 @@ class Runner:
             asked |= store.signalled(conn, [running.claim.id for running in active])
         for running in active:
             if running.claim.id in asked:
-                running.nudge.set()
+                running.wake_event.set()
 
     def _take(self, heavy: bool) -> None:
         kinds = [name for name, kind in self.kinds.items() if kind.heavy == heavy]
-        free = self.places.free(heavy)
+        free = self.slots.free(heavy)
         if not kinds or free < 1:
             return
         with self.kernel.db.read() as conn:
@@ -197,9 +196,9 @@ class Runner:
             with self.kernel.db.begin() as conn:
                 claims = store.claim(conn, kinds, self.worker.id, free, utc_now())
             for claim in claims:
-                self.places.enter(heavy)
+                self.slots.enter(heavy)
                 self.active[claim.id] = Running(
-                    claim, self.worker.id, heavy, self.log, self.places, self.stopping, self.kernel
+                    claim, self.worker.id, heavy, self.log, self.slots, self.stopping, self.kernel, self.compute
                 )
         for claim in claims:
             self._begin(claim)
@@ -215,7 +214,7 @@ class Runner:
         with self._lock:
             running = self.active.pop(job_id, None)
         if running is not None:
-            self.places.leave(running.heavy)
+            self.slots.leave(running.heavy)
             self._wake.set()
 
     # ------------------------------------------------------------------ one job
@@ -249,7 +248,7 @@ class Runner:
         except Exception as error:
             if self.stopping.is_set():
                 raise JobSuspended("this process stops") from error
-            running.notes.add(traceback_note(claim.id, error))
+            running.log_buffer.add(traceback_note(claim.id, error))
             return "failed", None, failure_body(error, claim.id)
         return "succeeded", result, None
 
@@ -271,7 +270,7 @@ class Runner:
         job_id = running.claim.id
         with self.kernel.db.read() as conn:
             actor = store.actor(conn, job_id)
-        with self.kernel.work(actor) as ctx:
+        with self.kernel.write(actor) as ctx:
             values: dict[str, Any] = {
                 "state": state,
                 "result": result,
@@ -302,7 +301,7 @@ class Runner:
     def _end_children(self, running: Running) -> None:
         for child in running.claim.children:
             with suppress(ComputeMissing):
-                self.kernel.compute.cancel(child)
+                self.compute.cancel(child)
 
     # ------------------------------------------------------------------ notes
 
@@ -315,23 +314,23 @@ class Runner:
                     logger.warning("The notes of job %s wait: %s", running.claim.id, error)
 
     def _flush(self, running: Running) -> None:
-        progress, notes = running.notes.take()
+        progress, notes = running.log_buffer.take()
         if progress is None and not notes:
             return
-        running.notes.give_back(progress, notes)
+        running.log_buffer.give_back(progress, notes)
         with self.kernel.db.begin() as conn:
             _write(conn, running)
 
 
 def _write(conn: sa.Connection, running: Running) -> None:
-    progress, notes = running.notes.take()
+    progress, notes = running.log_buffer.take()
     try:
         store.add_lines(conn, notes)
         if progress is not None:
             values = {"progress": progress.model_dump(mode="json")}
             store.update(conn, running.claim.id, executor=running.executor, **values)
     except sa.exc.SQLAlchemyError:
-        running.notes.give_back(progress, notes)
+        running.log_buffer.give_back(progress, notes)
         raise
 
 

@@ -7,20 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.core.jobs.kinds import KINDS, get, note, read, submit, until
+from tests.jobs.kinds import KINDS, get, note, read, submit, until
 from tidemill.cli import app as commands
 from tidemill.core.http import Http, InProcessTransport
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import (
-    Job,
-    JobCancelledError,
-    JobEnded,
-    JobFailed,
-    JobNotFound,
-    JobWaitTimeout,
-)
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import Job, JobCancelledError, JobEnded, JobFailed, JobNotFound, JobWaitTimeout
 from tidemill.server import app as server
 
 
@@ -30,9 +24,9 @@ def application(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[server.
     for name, kind in KINDS.items():
         monkeypatch.setitem(server.JOBS, name, kind)
     made = server.build(Settings(home=home))
-    made.kernel.jobs.start(made.kernel)
+    made.kernel.get(JobQueue).start(made.kernel)
     yield made
-    made.kernel.jobs.stop()
+    made.kernel.get(JobQueue).stop()
     made.kernel.close()
 
 

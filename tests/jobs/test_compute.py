@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.core.jobs.kinds import until
-from tidemill.core.jobs import wrapper
-from tidemill.core.jobs.compute import ComputeInvalid, ComputeMissing, ComputeStatus, LocalCompute, Resources
+from tests.jobs.kinds import until
+from tidemill.jobs import wrapper
+from tidemill.jobs.compute import ComputeInvalid, ComputeMissing, ComputeStatus, LocalCompute, Resources
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_it_survives_its_submitter_and_is_found_by_another_process(compute: Loca
     go = tmp_path / "go"
     child = f"import os, sys, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint(42); sys.exit(5)"
     code = (
-        "import sys, time; from pathlib import Path; from tidemill.core.jobs.compute import LocalCompute\n"
+        "import sys, time; from pathlib import Path; from tidemill.jobs.compute import LocalCompute\n"
         f"c = LocalCompute(Path({str(compute.root)!r}))\n"
         f"s = c.submit('a', [sys.executable, '-c', {child!r}], Path({str(tmp_path)!r}))\n"
         "print(s.pid, flush=True); time.sleep(600)"

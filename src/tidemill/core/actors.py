@@ -1,16 +1,7 @@
-"""A unit of work: who acts, in which transaction, with what at hand."""
+"""Who acts: a person behind a key, or the system itself, and the roles that allow it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
-
-import sqlalchemy as sa
-
-from tidemill.core.wire import utc_now
-
-if TYPE_CHECKING:
-    from tidemill.core.kernel import Kernel
+from dataclasses import dataclass
+from typing import Literal
 
 Role = Literal["viewer", "annotator", "developer", "approver", "admin"]
 
@@ -44,18 +35,3 @@ SYSTEM = Actor(id="system", name="system", roles=frozenset({"admin"}))
 
 OWNER = Actor(id="owner", name="owner", roles=frozenset({"admin"}))
 """Whoever can read the home folder of a local installation."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """One unit of work. Everything done with it is committed together at the edge, or not at all."""
-
-    conn: sa.Connection
-    actor: Actor
-    kernel: "Kernel"
-    now: datetime = field(default_factory=utc_now)
-    after_commit: list[Callable[[], None]] = field(default_factory=list)
-
-    def once_committed(self, action: Callable[[], None]) -> None:
-        """Do `action` right after the transaction is committed; never when it is rolled back."""
-        self.after_commit.append(action)

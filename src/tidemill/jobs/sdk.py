@@ -5,16 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill.core.http import Http
-from tidemill.core.jobs.types import (
-    Job,
-    JobCancelledError,
-    JobFailed,
-    JobLog,
-    JobState,
-    JobWaitTimeout,
-    SignalSend,
-)
 from tidemill.core.wire import Page
+from tidemill.jobs.types import Job, JobCancelledError, JobFailed, JobLog, JobState, JobWaitTimeout, SignalSend
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two looks at a job: soon at first, for most are short."""

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.core.jobs.kinds import Rotten, ended, note, read, submit
-from tidemill.core.context import OWNER
-from tidemill.core.jobs.context import JobContext
-from tidemill.core.jobs.types import JobKind
+from tests.jobs.kinds import Rotten, ended, note, read, submit
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
+from tidemill.jobs.context import JobContext
+from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.service import JobQueue
 
 
 def _rotten() -> None:
@@ -33,8 +34,8 @@ def prove(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def kernel(idle: Kernel) -> Kernel:
-    idle.jobs.kinds["test.prove"] = JobKind(run=prove)
-    idle.jobs.start(idle)
+    idle.get(JobQueue).kinds["test.prove"] = JobKind(run=prove)
+    idle.get(JobQueue).start(idle)
     return idle
 
 
@@ -44,8 +45,8 @@ def test_a_retry_does_again_what_was_judged_and_nothing_before(kernel: Kernel, t
     assert job.error is not None
     assert job.error.code == "rotten"
     for _ in ("still rotten", "mended"):
-        with kernel.work(OWNER) as ctx:
-            kernel.jobs.retry(ctx, job.id)
+        with kernel.write(OWNER) as ctx:
+            kernel.get(JobQueue).retry(ctx, job.id)
         job = ended(kernel, job.id)
         mended.touch()
     assert (job.state, job.attempt, job.result) == ("succeeded", 3, {"after": "tidy"})

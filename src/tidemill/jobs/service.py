@@ -2,49 +2,40 @@
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tidemill.core import events
-from tidemill.core.context import Context
 from tidemill.core.db import Database
 from tidemill.core.errors import nearest
-from tidemill.core.jobs import store
-from tidemill.core.jobs.plain import plain
-from tidemill.core.jobs.runner import Runner
-from tidemill.core.jobs.types import (
-    Job,
-    JobEnded,
-    JobFunction,
-    JobKeyReused,
-    JobKind,
-    JobKindUnknown,
-    JobLog,
-    JobNotEnded,
-    JobNotFound,
-    JobState,
-)
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page, content_hash, new_id
-
-if TYPE_CHECKING:
-    from tidemill.core.kernel import Kernel
+from tidemill.jobs import store
+from tidemill.jobs.compute import Compute
+from tidemill.jobs.json_values import json_value
+from tidemill.jobs.kinds import JobFunction, JobKind
+from tidemill.jobs.runner import Runner
+from tidemill.jobs.types import Job, JobEnded, JobKeyReused, JobKindUnknown, JobLog, JobNotEnded, JobNotFound, JobState
 
 logger = logging.getLogger(__name__)
 
 
-class Jobs:
+class JobQueue:
     """The durable jobs of one Tidemill. Submitting works everywhere; running only after `start`."""
 
-    def __init__(self, db: Database, kinds: Mapping[str, JobKind | JobFunction] | None = None) -> None:
+    def __init__(
+        self, db: Database, compute: Compute, kinds: Mapping[str, JobKind | JobFunction] | None = None
+    ) -> None:
         self.db = db
+        self.compute = compute
         self.kinds = {
             name: kind if isinstance(kind, JobKind) else JobKind(run=kind) for name, kind in (kinds or {}).items()
         }
         self._runner: Runner | None = None
 
-    def start(self, kernel: "Kernel") -> None:
+    def start(self, kernel: Kernel) -> None:
         """Run jobs in this process: first those that a dead process left, then whatever is submitted."""
         if self._runner is None:
-            runner = Runner(kernel, self.kinds)
+            runner = Runner(kernel, self.compute, self.kinds)
             runner.start()
             self._runner = runner
 
@@ -92,7 +83,7 @@ class Jobs:
             kind=kind,
             state="queued",
             subject=subject,
-            args=plain(dict(args)),
+            args=json_value(dict(args)),
             key=key,
             attempt=1,
             progress=None,
@@ -192,7 +183,7 @@ class Jobs:
         if job.ended:
             raise JobEnded(f"The job {job_id} has ended ({job.state}), so a signal comes too late.")
         store.insert_signal(
-            ctx.conn, signal_id=new_id("sig"), job_id=job_id, topic=topic, payload=plain(payload), now=ctx.now
+            ctx.conn, signal_id=new_id("sig"), job_id=job_id, topic=topic, payload=json_value(payload), now=ctx.now
         )
         ctx.once_committed(self.wake)
 

@@ -20,7 +20,7 @@ class HomeInUse(Conflict):
     code = "home_in_use"
 
 
-class Presence(Value):
+class ServerAddress(Value):
     """Where the live server of a home listens. Only who can read the home folder can read the token."""
 
     url: str
@@ -32,12 +32,12 @@ def _lock_path(home: Path) -> Path:
     return home / "run" / "server.lock"
 
 
-def _note_path(home: Path) -> Path:
+def _address_path(home: Path) -> Path:
     return home / "run" / "server.json"
 
 
 @contextmanager
-def claim(home: Path) -> Iterator[None]:
+def acquire(home: Path) -> Iterator[None]:
     """Hold the home folder for this process. Raises HomeInUse while another one holds it.
 
     The lock is the operating system's: it ends with the process, however that ends.
@@ -54,11 +54,11 @@ def claim(home: Path) -> Iterator[None]:
                 f"Another server already works in {home}{where}.",
                 hint="Use that one, stop it, or set TIDEMILL_HOME to another folder.",
             )
-        _note_path(home).unlink(missing_ok=True)  # a killed server could not take its note away
+        _address_path(home).unlink(missing_ok=True)  # a killed server could not take its note away
         try:
             yield
         finally:
-            _note_path(home).unlink(missing_ok=True)
+            _address_path(home).unlink(missing_ok=True)
     finally:
         os.close(handle)
 
@@ -73,17 +73,17 @@ def _locked(handle: int) -> bool:
     return False
 
 
-def announce(home: Path, presence: Presence) -> None:
+def publish(home: Path, address: ServerAddress) -> None:
     """Write where this process listens; the file is readable by its owner only."""
-    path = _note_path(home)
+    path = _address_path(home)
     fresh = path.with_suffix(".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(presence.model_dump(), file)
+        json.dump(address.model_dump(), file)
     fresh.replace(path)
 
 
-def claimed(home: Path) -> bool:
+def is_held(home: Path) -> bool:
     """Whether a server holds `home`, also one that does not listen yet."""
     try:
         handle = os.open(_lock_path(home), os.O_RDWR | os.O_CLOEXEC)
@@ -99,13 +99,13 @@ def claimed(home: Path) -> bool:
         os.close(handle)
 
 
-def find(home: Path) -> Presence | None:
+def find(home: Path) -> ServerAddress | None:
     """The live server of `home`; None when there is none. A note left by a killed server does not count."""
-    return _read(home) if claimed(home) else None
+    return _read(home) if is_held(home) else None
 
 
-def _read(home: Path) -> Presence | None:
+def _read(home: Path) -> ServerAddress | None:
     try:
-        return Presence.model_validate_json(_note_path(home).read_bytes())
+        return ServerAddress.model_validate_json(_address_path(home).read_bytes())
     except (OSError, ValidationError):
         return None

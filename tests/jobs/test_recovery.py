@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.core.jobs.kinds import ended, get, kill, note, open_kernel, read, start_server, submit, until
-from tidemill.core.context import OWNER
-from tidemill.core.jobs import context, runner, store
-from tidemill.core.jobs.types import JobEnded
-from tidemill.core.jobs.wrapper import process_stamp
+from tests.jobs.kinds import ended, get, kill, note, open_kernel, read, start_server, submit, until
+from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
+from tidemill.jobs import context, runner, store
+from tidemill.jobs.service import JobQueue
+from tidemill.jobs.types import JobEnded
+from tidemill.jobs.wrapper import process_stamp
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_killed_job_goes_on_and_does_no_finished_step_twice(
         servers.append(start_server(home, url))
         until(lambda wanted=wanted: f"begin {wanted}" in read(path))
         kill(servers[-1])
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     job = ended(idle, job.id)
 
     assert job.state == "succeeded"
@@ -60,7 +61,7 @@ def test_a_killed_job_goes_on_and_does_no_finished_step_twice(
 def test_a_submitted_job_survives_the_death_of_its_submitter(idle: Kernel, path: Path) -> None:
     # `idle` never ran it: the row alone is the promise.
     job = submit(idle, "test.steps", count=1, path=str(path))
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).state == "succeeded"
 
 
@@ -79,12 +80,12 @@ def test_a_process_outlives_the_server_and_is_found_again(
     job = submit(idle, "test.process", argv=[sys.executable, "-c", code], workdir=str(tmp_path))
     until(lambda: read(path) == ["begin"])
     kill(servers[-1])
-    pid = idle.compute.status(f"{job.id}.child").pid
+    pid = idle.get(JobQueue).compute.status(f"{job.id}.child").pid
     assert pid is not None
     assert process_stamp(pid) is not None  # it runs on
 
-    idle.jobs.start(idle)
-    until(lambda: "19" in idle.compute.logs(f"{job.id}.child").text)
+    idle.get(JobQueue).start(idle)
+    until(lambda: "19" in idle.get(JobQueue).compute.logs(f"{job.id}.child").text)
     go.touch()
     job = ended(idle, job.id)
     assert job.state == "succeeded"
@@ -109,9 +110,9 @@ def test_a_process_that_ended_while_no_server_ran_is_found_with_its_exit_code(
     until(lambda: read(path) == ["begin"])
     kill(servers[-1])
     go.touch()
-    until(lambda: idle.compute.status(f"{job.id}.child").ended)
+    until(lambda: idle.get(JobQueue).compute.status(f"{job.id}.child").ended)
 
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     job = ended(idle, job.id)
     assert job.state == "failed"
     assert job.error is not None
@@ -129,13 +130,13 @@ def test_cancelling_a_job_whose_server_died_ends_its_process_at_the_next_start(
     job = submit(idle, "test.process", argv=[sys.executable, "-c", code], workdir=str(tmp_path))
     until(lambda: read(path) == ["begin"])
     kill(servers[-1])
-    with idle.work(OWNER) as ctx:
-        assert idle.jobs.cancel(ctx, job.id).cancel_requested
-    assert idle.compute.status(f"{job.id}.child").state == "running"
+    with idle.write(OWNER) as ctx:
+        assert idle.get(JobQueue).cancel(ctx, job.id).cancel_requested
+    assert idle.get(JobQueue).compute.status(f"{job.id}.child").state == "running"
 
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).state == "cancelled"
-    assert idle.compute.status(f"{job.id}.child").state == "cancelled"
+    assert idle.get(JobQueue).compute.status(f"{job.id}.child").state == "cancelled"
 
 
 def test_a_waiting_job_survives_and_hears_what_was_said_meanwhile(
@@ -144,15 +145,15 @@ def test_a_waiting_job_survives_and_hears_what_was_said_meanwhile(
     servers.append(start_server(home, url))
     job = submit(idle, "test.wait", path=str(path))
     until(lambda: get(idle, job.id).waiting_for == "approval")
-    with idle.work(OWNER) as ctx:
-        idle.jobs.signal(ctx, job.id, "approval", 1)
+    with idle.write(OWNER) as ctx:
+        idle.get(JobQueue).signal(ctx, job.id, "approval", 1)
     until(lambda: read(path) == ["got 1"])
     until(lambda: get(idle, job.id).waiting_for == "approval")  # so the step that wrote the line is recorded
     kill(servers[-1])
-    with idle.work(OWNER) as ctx:  # nobody listens
-        idle.jobs.signal(ctx, job.id, "approval", 2)
+    with idle.write(OWNER) as ctx:  # nobody listens
+        idle.get(JobQueue).signal(ctx, job.id, "approval", 2)
 
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).result == {"first": 1, "second": 2}
     assert read(path) == ["got 1"]
 
@@ -165,15 +166,15 @@ def test_a_job_that_waits_for_another_one_survives_both_being_killed(
     until(lambda: get(idle, job.id).waiting_for is not None)
     kill(servers[-1])
     child = get(idle, str(get(idle, job.id).waiting_for))
-    with idle.work(OWNER) as ctx:
-        idle.jobs.signal(ctx, child.id, "approval", 1)
-        idle.jobs.signal(ctx, child.id, "approval", 2)
-        idle.jobs.signal(ctx, job.id, "line")
+    with idle.write(OWNER) as ctx:
+        idle.get(JobQueue).signal(ctx, child.id, "approval", 1)
+        idle.get(JobQueue).signal(ctx, child.id, "approval", 2)
+        idle.get(JobQueue).signal(ctx, job.id, "line")
     note(str(path), "go")
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).result == {"child": "succeeded", "line": "go"}
-    with idle.look(OWNER) as ctx:
-        assert len(idle.jobs.list(ctx, kind="test.wait").items) == 1
+    with idle.read(OWNER) as ctx:
+        assert len(idle.get(JobQueue).list(ctx, kind="test.wait").items) == 1
 
 
 def test_a_living_server_takes_over_from_a_killed_one(
@@ -185,10 +186,10 @@ def test_a_living_server_takes_over_from_a_killed_one(
     until(lambda: len(holders(kernel)) == 2)
     kill(servers[-1])
     until(lambda: len(holders(kernel)) == 1)
-    with kernel.work(OWNER) as ctx:
+    with kernel.write(OWNER) as ctx:
         for job in jobs:
             with contextlib.suppress(JobEnded):  # the living server goes on meanwhile
-                kernel.jobs.cancel(ctx, job.id)
+                kernel.get(JobQueue).cancel(ctx, job.id)
     for job in jobs:
         assert ended(kernel, job.id).state in ("cancelled", "succeeded")
 
@@ -209,7 +210,7 @@ def test_a_server_on_another_machine_is_dead_when_its_heart_stands_still(
         store.register(conn, far, utc_now())
         assert [c.id for c in store.claim(conn, ["test.steps"], far.id, 1, utc_now())] == [job.id]
     begun = time.monotonic()
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).state == "succeeded"
     if url is not None:  # SQLite is on one machine, so there nothing is waited for
         assert time.monotonic() - begun > 0.5
@@ -223,7 +224,7 @@ def test_a_process_that_lost_its_job_leaves_it_at_the_next_step(kernel: Kernel, 
     with kernel.db.begin() as conn:
         conn.execute(store.jobs.update().where(store.jobs.c.id == job.id).values(executor="wrk_other"))
     gate.touch()
-    until(lambda: job.id not in kernel.jobs._runner.active)
+    until(lambda: job.id not in kernel.get(JobQueue)._runner.active)
     assert read(path) == ["begin 0", "end 0"]
     assert get(kernel, job.id).state == "running"  # the other's
 
@@ -232,7 +233,7 @@ def test_a_job_that_always_takes_the_server_down_is_given_up(idle: Kernel, path:
     job = submit(idle, "test.steps", count=1, path=str(path))
     with idle.db.begin() as conn:
         conn.execute(store.jobs.update().values(starts=runner.START_LIMIT))
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     job = ended(idle, job.id)
     assert job.error is not None
     assert job.error.code == "job_keeps_crashing"
@@ -244,11 +245,11 @@ def test_a_waiting_job_is_not_blamed_for_restarts(idle: Kernel, path: Path, monk
     monkeypatch.setattr(runner, "START_LIMIT", 2)
     job = submit(idle, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
     for _ in range(5):
-        idle.jobs.start(idle)
+        idle.get(JobQueue).start(idle)
         until(lambda: get(idle, job.id).waiting_for == "line")
-        idle.jobs.stop()
+        idle.get(JobQueue).stop()
     note(str(path), "go")
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     assert ended(idle, job.id).state == "succeeded"
 
 
@@ -259,7 +260,7 @@ def test_a_waiting_job_is_not_blamed_for_crashes_while_it_waited_calmly(
     monkeypatch.setattr(context, "JOB_POLL_SECONDS", 0.2)
     job = submit(kernel, "test.parent", path=str(path), child="test.wait", **{"with": {"timeout": None}})
     until(lambda: get(kernel, job.id).waiting_for is not None)
-    running = kernel.jobs._runner.active[job.id]
+    running = kernel.get(JobQueue)._runner.active[job.id]
     running.claim = running.claim.model_copy(update={"starts": 20})
     until(lambda: running.claim.starts == 1)
     with kernel.db.read() as conn:
@@ -268,11 +269,11 @@ def test_a_waiting_job_is_not_blamed_for_crashes_while_it_waited_calmly(
 
 def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.core.jobs.kinds import *\n"
-        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.jobs.start(kernel)\n"
+        "import sys; from pathlib import Path; from tests.jobs.kinds import *\n"
+        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.get(JobQueue).start(kernel)\n"
         "submit(kernel, 'test.steps', count=2, path=sys.argv[2], pause=600)\n"
         "until(lambda: read(Path(sys.argv[2])))\n"
-        "print(kernel.jobs.stop(grace=0.2), flush=True)"
+        "print(kernel.get(JobQueue).stop(grace=0.2), flush=True)"
     )
     root = str(Path(__file__).parents[3])
     run = subprocess.run(
@@ -281,9 +282,9 @@ def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Pat
     assert (run.returncode, run.stdout, run.stderr) == (0, "False\n", "")
 
     kernel = open_kernel(home, None)  # the job is taken up again, from the step that was interrupted
-    kernel.jobs.start(kernel)
+    kernel.get(JobQueue).start(kernel)
     until(lambda: read(path) == ["begin 0", "begin 0"])
-    assert not kernel.jobs.stop(grace=0.2)
+    assert not kernel.get(JobQueue).stop(grace=0.2)
     kernel.close()
 
 
@@ -292,10 +293,10 @@ def test_running_jobs_opens_no_connection_and_prints_nothing(home: Path, path: P
         "import sys; from pathlib import Path\n"
         "outward = ('socket.connect', 'socket.getaddrinfo')\n"
         "sys.addaudithook(lambda event, args: event in outward and print(event, args))\n"
-        "from tests.core.jobs.kinds import *\n"
-        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.jobs.start(kernel)\n"
+        "from tests.jobs.kinds import *\n"
+        "kernel = open_kernel(Path(sys.argv[1]), None); kernel.get(JobQueue).start(kernel)\n"
         "ended(kernel, submit(kernel, 'test.steps', count=2, path=sys.argv[2]).id)\n"
-        "kernel.jobs.stop(); kernel.close()"
+        "kernel.get(JobQueue).stop(); kernel.close()"
     )
     root = str(Path(__file__).parents[3])
     run = subprocess.run(

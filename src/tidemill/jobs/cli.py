@@ -7,9 +7,9 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tidemill.core.jobs.sdk import Jobs
-from tidemill.core.jobs.types import Job, JobState
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import Job, JobState
 
 app = typer.Typer(help="Work that goes on by itself: progress, logs, cancel, retry.", no_args_is_help=True)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from tidemill.core.jobs.types import RESULT_BYTES, JobResultTooLarge
+from tidemill.jobs.types import RESULT_BYTES, JobResultTooLarge
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """`value` as JSON sees it: models as dicts, tuples as lists, times as text, NaN and infinity as null."""
     return json.loads(to_json(value, inf_nan_mode="null"))
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.jobs.kinds import open_kernel
+from tests.jobs.kinds import open_kernel
 from tidemill.core.kernel import Kernel
+from tidemill.jobs.service import JobQueue
 
 
 @pytest.fixture
@@ -18,12 +19,12 @@ def idle(home: Path, url: str | None) -> Iterator[Kernel]:
     """A kernel that does not run jobs."""
     kernel = open_kernel(home, url)
     yield kernel
-    kernel.jobs.stop()
+    kernel.get(JobQueue).stop()
     kernel.close()
 
 
 @pytest.fixture
 def kernel(idle: Kernel) -> Kernel:
     """A kernel that runs jobs."""
-    idle.jobs.start(idle)
+    idle.get(JobQueue).start(idle)
     return idle

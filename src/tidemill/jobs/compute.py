@@ -24,8 +24,8 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from tidemill.core.errors import Invalid, NotFound, StorageFull, Unavailable
-from tidemill.core.jobs import wrapper
 from tidemill.core.wire import Instant, Value
+from tidemill.jobs import wrapper
 
 ComputeState = Literal["queued", "running", "succeeded", "failed", "cancelled", "lost"]
 

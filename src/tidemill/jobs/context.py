@@ -1,35 +1,33 @@
 """What a job's function has at hand: steps that are done once, progress, its log, cancellation, processes."""
 
 import logging
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from tidemill.core.context import Actor, Context
+from tidemill.core.actors import Actor
 from tidemill.core.errors import ErrorBody, TidemillError, Unavailable, rebuild
-from tidemill.core.jobs import store
-from tidemill.core.jobs.compute import ComputeStatus, Resources
-from tidemill.core.jobs.durable import AGAIN_FROM
-from tidemill.core.jobs.plain import bounded, plain
-from tidemill.core.jobs.types import (
+from tidemill.core.kernel import Context, Kernel
+from tidemill.core.wire import utc_now
+from tidemill.jobs import store
+from tidemill.jobs.compute import ComputeStatus, Resources
+from tidemill.jobs.durable import AGAIN_FROM
+from tidemill.jobs.json_values import bounded, json_value
+from tidemill.jobs.running import Running
+from tidemill.jobs.types import (
     Job,
     JobCancelled,
     JobFailed,
     JobInterrupted,
+    JobNotFound,
     JobProcessFailed,
     JobSuspended,
     LogLevel,
     Progress,
 )
-from tidemill.core.wire import utc_now
-
-if TYPE_CHECKING:
-    from tidemill.core.jobs.running import Running
-    from tidemill.core.kernel import Kernel
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ def failure_body(error: Exception, job_id: str) -> ErrorBody:
 class JobContext:
     """One run of a job. Its methods are for the thread that runs the job's function."""
 
-    def __init__(self, kernel: "Kernel", running: "Running", actor: Actor) -> None:
+    def __init__(self, kernel: Kernel, running: Running, actor: Actor) -> None:
         self.id = running.claim.id
         self.kernel = kernel
         self.actor = actor
@@ -116,14 +114,14 @@ class JobContext:
         **figures: Any,
     ) -> None:
         """Say how far the job has come. Cheap: it is written four times a second at most, the newest last."""
-        self._running.notes.progress = Progress(
-            done=done, total=total, message=message, figures=plain(figures), at=utc_now()
+        self._running.log_buffer.progress = Progress(
+            done=done, total=total, message=message, figures=json_value(figures), at=utc_now()
         )
 
     def log(self, message: str, *, level: LogLevel = "info", **data: Any) -> None:
         """Add a line to the job's log."""
-        self._running.notes.add(
-            store.Note(job_id=self.id, at=utc_now(), level=level, message=message, data=plain(data) or None)
+        self._running.log_buffer.add(
+            store.Note(job_id=self.id, at=utc_now(), level=level, message=message, data=json_value(data) or None)
         )
 
     def check_cancelled(self) -> None:
@@ -144,16 +142,16 @@ class JobContext:
         """Wait, but no longer than until the job is cancelled or suspended (which this raises)."""
         until = time.monotonic() + seconds
         while True:
-            self._running.nudge.clear()
+            self._running.wake_event.clear()
             self.check_cancelled()
             rest = until - time.monotonic()
-            if rest <= 0 or not self._running.nudge.wait(rest):
+            if rest <= 0 or not self._running.wake_event.wait(rest):
                 return
 
     @contextmanager
-    def work(self) -> Iterator[Context]:
+    def write(self) -> Iterator[Context]:
         """One writing unit of work as the job's actor: committed at the end, rolled back on any error."""
-        with self.kernel.work(self.actor) as ctx:
+        with self.kernel.write(self.actor) as ctx:
             yield ctx
 
     def wait_for(self, topic: str, timeout: float | None = None) -> Any:
@@ -166,12 +164,12 @@ class JobContext:
 
     def _await_signal(self, topic: str, until: float | None) -> Any:
         step = str(self._steps)
-        with self._running.given_way():
+        with self._running.slot_released():
             self._set_waiting(topic)
             try:
                 while True:
-                    self._running.nudge.clear()
-                    with self.work() as ctx:
+                    self._running.wake_event.clear()
+                    with self.write() as ctx:
                         taken = store.take_signal(ctx.conn, self.id, topic, step)
                     if taken is not None:
                         return taken[0]
@@ -179,7 +177,7 @@ class JobContext:
                     if rest <= 0:
                         return None
                     self.check_cancelled()
-                    self._running.nudge.wait(min(rest, 30.0))
+                    self._running.wake_event.wait(min(rest, 30.0))
             finally:
                 self._set_waiting(None)
 
@@ -193,20 +191,20 @@ class JobContext:
         found = look()
         if found is not None:
             return found
-        with self._running.given_way():
+        with self._running.slot_released():
             self._set_waiting(topic)
             try:
                 while (found := self._look_again(topic, look)) is None:
-                    if not self._running.nudge.wait(poll) and poll >= CALM_SECONDS:
+                    if not self._running.wake_event.wait(poll) and poll >= CALM_SECONDS:
                         self._count_starts_anew()
             finally:
                 self._wait_no_longer()
         return found
 
     def _look_again(self, topic: str, look: Callable[[], T | None]) -> T | None:
-        self._running.nudge.clear()
+        self._running.wake_event.clear()
         try:
-            with self.work() as ctx:
+            with self.write() as ctx:
                 store.hear(ctx.conn, self.id, topic)
             found = look()
             if found is None:
@@ -221,7 +219,7 @@ class JobContext:
         if self._running.claim.starts <= 1:
             return
         try:
-            with self.work() as ctx:
+            with self.write() as ctx:
                 store.update(ctx.conn, self.id, executor=self._running.executor, starts=1)
         except Unavailable as trouble:  # after the next wait, then
             logger.warning("The starts of job %s are not counted anew yet: %s", self.id, trouble)
@@ -241,8 +239,10 @@ class JobContext:
         """
 
         def look() -> Job | None:
-            with self.kernel.look(self.actor) as ctx:
-                job = self.kernel.jobs.get(ctx, job_id)
+            with self.kernel.read(self.actor) as ctx:
+                job = store.get(ctx.conn, job_id)
+            if job is None:
+                raise JobNotFound(f"There is no job {job_id!r}.", hint="`tidemill jobs list` shows all.")
             if watch is not None:
                 watch(job)
             return job if job.ended else None
@@ -250,7 +250,7 @@ class JobContext:
         return self.wait_until(job_id, look, poll=JOB_POLL_SECONDS)
 
     def _set_waiting(self, topic: str | None) -> None:
-        with self.work() as ctx:
+        with self.write() as ctx:
             store.update(ctx.conn, self.id, executor=self._running.executor, waiting_for=topic)
 
     def run_process(
@@ -264,7 +264,7 @@ class JobContext:
         watch: Callable[[str], None] | None = None,
         poll: float = 0.5,
     ) -> dict[str, Any]:
-        """Run a command through `kernel.compute`, as one step, and return its status.
+        """Run a command through the kernel's `Compute`, as one step, and return its status.
 
         The process survives this one: after a restart the step finds it again, at work or ended. `watch` is given its
         output as it comes, from the beginning again after a restart. Cancelling the job ends the process. One that
@@ -274,7 +274,7 @@ class JobContext:
         child = f"{self.id}.{name}" if self.attempt == 1 else f"{self.id}.{name}.{self.attempt}"
 
         def start() -> ComputeStatus:
-            return self.kernel.compute.submit(child, argv, workdir, env, resources)
+            return self._running.compute.submit(child, argv, workdir, env, resources)
 
         return dict(self.step(f"run {name}", self._follow, child, start, watch, poll))
 
@@ -289,9 +289,9 @@ class JobContext:
         status, offset, lost = start(), 0, 0
         while True:
             # The status first: what an ended process wrote is all there by then.
-            status = self.kernel.compute.status(child)
+            status = self._running.compute.status(child)
             while watch is not None:
-                chunk = self.kernel.compute.logs(child, offset)
+                chunk = self._running.compute.logs(child, offset)
                 if chunk.next_offset == offset:
                     break
                 watch(chunk.text)
@@ -315,12 +315,12 @@ class JobContext:
             self.sleep(seconds)
         except JobSuspended:
             if self.kernel.pause_processes:
-                self.kernel.compute.pause(child)
+                self._running.compute.pause(child)
             raise
 
     def _process_failed(self, child: str, status: ComputeStatus) -> JobProcessFailed:
         text, offset = "", 0
-        while (chunk := self.kernel.compute.logs(child, offset)).next_offset > offset:
+        while (chunk := self._running.compute.logs(child, offset)).next_offset > offset:
             text, offset = (text + chunk.text)[-4000:], chunk.next_offset
         last = text.strip().splitlines()[-20:]
         for line in last:
@@ -336,37 +336,10 @@ class JobContext:
         )
 
 
-class Notes:
-    """What a job has said and nobody has written down yet. Written by a thread of the runner."""
-
-    def __init__(self) -> None:
-        self.progress: Progress | None = None
-        self._lines: list[store.Note] = []
-        self._lock = threading.Lock()
-
-    def add(self, note: store.Note) -> None:
-        """Keep a line."""
-        with self._lock:
-            self._lines.append(note)
-
-    def take(self) -> tuple[Progress | None, list[store.Note]]:
-        """What is new since the last call."""
-        with self._lock:
-            progress, self.progress = self.progress, None
-            lines, self._lines = self._lines, []
-        return progress, lines
-
-    def give_back(self, progress: Progress | None, lines: list[store.Note]) -> None:
-        """Keep what could not be written."""
-        with self._lock:
-            self.progress = self.progress or progress
-            self._lines = lines + self._lines
-
-
 def traceback_note(job_id: str, error: Exception) -> store.Note:
     """The log line of a failure."""
     text = "".join(traceback.format_exception(error))
     return store.Note(job_id=job_id, at=utc_now(), level="error", message=text, data=None)
 
 
-__all__ = ["JobContext", "JobInterrupted", "Notes", "failure_body", "traceback_note"]
+__all__ = ["JobContext", "JobInterrupted", "failure_body", "traceback_note"]

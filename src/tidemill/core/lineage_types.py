@@ -1,4 +1,4 @@
-"""The values of lineage and of the audit log, apart from their tables so that a client need not load a database."""
+"""The values of the lineage graph, apart from their tables so that a client need not load a database."""
 
 from typing import Any
 
@@ -7,19 +7,7 @@ from pydantic import Field
 from tidemill.core.wire import Instant, Value
 
 
-class Event(Value):
-    """One fact."""
-
-    id: str
-    at: Instant
-    kind: str = Field(description="What happened, such as `prompt.created`.")
-    subject: str = Field(description="Id of the thing it happened to.")
-    actor_id: str
-    actor_name: str
-    data: dict[str, Any]
-
-
-class Node(Value):
+class LineageNode(Value):
     """One thing in the lineage."""
 
     id: str
@@ -30,7 +18,7 @@ class Node(Value):
     at: Instant | None = None
 
 
-class Edge(Value):
+class LineageEdge(Value):
     """`child` was made from `parent`."""
 
     child_id: str
@@ -38,9 +26,9 @@ class Edge(Value):
     relation: str = Field(description="Such as `trained_on`, `merged_from`, `served_by`.")
 
 
-class Graph(Value):
+class LineageGraph(Value):
     """A part of the lineage around one node."""
 
     root: str
-    nodes: list[Node]
-    edges: list[Edge]
+    nodes: list[LineageNode]
+    edges: list[LineageEdge]

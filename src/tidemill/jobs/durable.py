@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tidemill.core.db import Database
 from tidemill.core.errors import Unavailable
-from tidemill.core.jobs.types import JobStepsChanged, JobSuspended
+from tidemill.jobs.types import JobStepsChanged, JobSuspended
 
 APPLICATION = "tidemill"
 
