@@ -115,12 +115,13 @@ def _version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Show every column of a table, however wide.")] = False,
     _show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Give every command its terminal."""
-    ctx.obj = Terminal(connect=_connect, as_json=as_json)
+    ctx.obj = Terminal(connect=_connect, as_json=as_json, wide=wide)
 
 
 @app.command()
@@ -164,16 +165,19 @@ def demo(
         play.play(terminal(ctx), quick=quick, only=chapter)
 
 
-def _json_first(words: list[str]) -> list[str]:
-    """The words with `--json` in front, where the root command takes it, wherever it was typed before a `--`."""
+_ANYWHERE = ("--json", "--wide")
+"""Options of the root command that are taken wherever they are typed."""
+
+
+def _root_options_first(words: list[str]) -> list[str]:
+    """The words with the root command's options in front, wherever they were typed before a `--`."""
     end = words.index("--") if "--" in words else len(words)
-    if "--json" not in words[:end]:
-        return words
-    return ["--json", *(word for word in words[:end] if word != "--json"), *words[end:]]
+    given = [option for option in _ANYWHERE if option in words[:end]]
+    return [*given, *(word for word in words[:end] if word not in _ANYWHERE), *words[end:]]
 
 
 def main() -> None:
     """Run the command line."""
-    words = _json_first(sys.argv[1:])
+    words = _root_options_first(sys.argv[1:])
     with failing_plainly(lambda: words[:1] == ["--json"]):
         app(args=words)

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from tidemill.core.errors import ConfirmationMissing, FileRefused, TidemillError, ValueUnfit, first_fault
 from tidemill.core.http import Http
+from tidemill.core.table_layout import all_columns, fit_columns, table_lines
 from tidemill.core.wire import Page
 
 Column = tuple[str, str | Callable[[Any], Any]]
@@ -34,6 +35,8 @@ class Terminal:
 
     connect: Callable[[bool], Http]
     as_json: bool = False
+    wide: bool = False
+    """Whether tables show every column in full, however narrow the terminal is."""
     out: Console = field(default_factory=Console)
     err: Console = field(default_factory=lambda: Console(stderr=True))
 
@@ -86,11 +89,10 @@ class Terminal:
         *,
         empty: str,
         title: str | None = None,
-        shorten: str | None = None,
     ) -> None:
-        """Many values: as JSON, or as a table. `empty` says what to do when there are none.
+        """Many values: as JSON, or as a table with one line for each. `empty` says what to do when there are none.
 
-        `shorten` names the column whose text is cut so that each value stays on one line.
+        Columns stand in the order of their importance: on a narrow terminal the last are left out, and named below.
         """
         if self.as_json:
             self._json(found)
@@ -99,18 +101,29 @@ class Terminal:
         if not items:
             self.out.print(Text(empty, style="dim"))
             return
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for heading, source in columns:
-            # An id that is broken over two lines cannot be copied.
-            table.add_column(heading, overflow="fold", no_wrap="id" in (heading, source))
         rows = [[cell(_read(item, source)) for _, source in columns] for item in items]
-        if shorten is not None:
-            _shorten(rows, [heading for heading, _ in columns], shorten, self.out.width)
-        for row in rows:
-            table.add_row(*row)
-        self.out.print(table)
+        self._table([heading for heading, _ in columns], rows, title)
         if isinstance(found, Page) and found.next_cursor:
             self.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"))
+
+    def _table(self, headings: Sequence[str], rows: Sequence[Sequence[Text]], title: str | None) -> None:
+        width = self.table_width
+        layouts = all_columns(headings, rows) if width is None else fit_columns(headings, rows, width)
+        if title is not None:
+            self.out.print(Text(title, style="italic"))
+        for line in table_lines(headings, rows, layouts):
+            self.out.print(line, soft_wrap=True)
+        left_out = sorted(set(range(len(headings))) - {layout.index for layout in layouts})
+        if left_out:
+            names = ", ".join(headings[n] for n in left_out)
+            self.out.print(Text(f"Left out for want of room: {names}. --wide shows all.", style="dim"))
+
+    @property
+    def table_width(self) -> int | None:
+        """Characters for a table; None for as many as it takes: with --wide, and where no person reads along."""
+        if self.wide or (not self.out.is_terminal and "COLUMNS" not in self.out._environ):
+            return None
+        return self.out.width
 
     def paths(self, written: Sequence[Path]) -> None:
         """Files that a command has written: one a line, whole, or as a JSON list."""
@@ -134,15 +147,6 @@ def terminal(ctx: typer.Context) -> Terminal:
     if found is None:
         raise RuntimeError("the command was started without its terminal")
     return found
-
-
-def _shorten(rows: list[list[Text]], headings: list[str], which: str, width: int) -> None:
-    """Cut the cells of one column so that the rows fit into `width` characters."""
-    place = headings.index(which)
-    others = [max(len(heading), *(row[n].cell_len for row in rows)) for n, heading in enumerate(headings) if n != place]
-    room = max(width - sum(others) - 2 * len(others), len(which), 8)  # two blanks between columns
-    for row in rows:
-        row[place].truncate(room, overflow="ellipsis")
 
 
 def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:

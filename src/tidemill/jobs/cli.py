@@ -126,7 +126,7 @@ def list_(
     found = Jobs(term.http).list(kind=kind, state=wanted, subject=subject, cursor=cursor, limit=limit)
     empty = "No jobs yet. Imports, tunings and evaluations are jobs; the first may be: tidemill data import FILE"
     empty = "No job fits." if kind or state or subject else empty
-    term.table(found, _COLUMNS, empty=empty, shorten="progress")
+    term.table(found, _COLUMNS, empty=empty)
 
 
 @app.command()

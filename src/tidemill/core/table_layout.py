@@ -1,0 +1,129 @@
+"""Which columns of a table fit a terminal, and how wide each is.
+
+Ids, names, states and times stay whole. Text of several words is cut to one line. When that is not enough, the least
+important columns are left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+GAP = 2
+"""Blanks between two columns."""
+TEXT_MINIMUM = 16
+"""Characters that a column of text keeps; with less it says nothing."""
+LONGEST_WHOLE = 24
+"""A cell of several words is text, which may be cut, when it is longer than this. A time has 19 characters."""
+
+_KEPT_LONGEST = ("state", "status", "verdict")
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """One column that is shown: its place in the rows and its width in characters."""
+
+    index: int
+    width: int
+
+
+def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> list[ColumnLayout]:
+    """Choose columns and widths so that each row takes one line of `width` characters.
+
+    The first column always stays. Others are left out from the right; columns that say how a thing stands go last.
+    """
+    shown = list(range(len(headings)))
+    natural = [_natural_width(headings[n], [row[n] for row in rows]) for n in shown]
+    texts = {n for n in shown if any(_is_text(row[n]) for row in rows)}
+    minimum = [
+        min(natural[n], max(TEXT_MINIMUM, _longest_word(headings[n]))) if n in texts else natural[n] for n in shown
+    ]
+    while len(shown) > 1 and _total([minimum[n] for n in shown]) > width:
+        shown.remove(_least_important(headings, shown))
+    spare = width - _total([minimum[n] for n in shown])
+    layouts = []
+    growing = sorted((n for n in shown if n in texts), key=lambda n: natural[n])
+    extra = dict.fromkeys(shown, 0)
+    for left, n in zip(range(len(growing), 0, -1), growing, strict=True):
+        extra[n] = max(min(natural[n] - minimum[n], spare // left), 0)
+        spare -= extra[n]
+    for n in shown:
+        layouts.append(ColumnLayout(index=n, width=minimum[n] + extra[n]))
+    return layouts
+
+
+def all_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[ColumnLayout]:
+    """Every column as wide as its widest cell."""
+    return [
+        ColumnLayout(index=n, width=_natural_width(heading, [row[n] for row in rows]))
+        for n, heading in enumerate(headings)
+    ]
+
+
+def total_width(layouts: Sequence[ColumnLayout]) -> int:
+    """Characters of a row, with the gaps."""
+    return _total([layout.width for layout in layouts])
+
+
+def table_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[Text]], layouts: Sequence[ColumnLayout]
+) -> Iterator[Text]:
+    """The lines of a table. A heading of several words may take several lines, a row takes one."""
+    parts = [_heading_lines(headings[layout.index], layout.width) for layout in layouts]
+    for number in range(max(map(len, parts))):
+        cells = [Text(part[number] if number < len(part) else "", style="bold") for part in parts]
+        yield _joined(cells, layouts)
+    for row in rows:
+        yield _joined([one_line(row[layout.index], layout.width) for layout in layouts], layouts)
+
+
+def _heading_lines(heading: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in heading.split():
+        if lines and cell_len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines or [""]
+
+
+def _joined(cells: Sequence[Text], layouts: Sequence[ColumnLayout]) -> Text:
+    line = Text()
+    for cell, layout in zip(cells, layouts, strict=True):
+        line.append_text(cell)
+        line.append(" " * (layout.width - cell.cell_len + GAP))
+    line.rstrip()
+    return line
+
+
+def one_line(cell: Text, width: int) -> Text:
+    """The cell on one line of at most `width` characters; what is cut ends in an ellipsis."""
+    if any(character in cell.plain for character in "\n\r\t"):
+        cell = Text(" ".join(cell.plain.split()), style=cell.style)
+    else:
+        cell = cell.copy()
+    cell.truncate(width, overflow="ellipsis")
+    return cell
+
+
+def _natural_width(heading: str, cells: Sequence[Text]) -> int:
+    return max([_longest_word(heading), *(Text(" ".join(cell.plain.splitlines())).cell_len for cell in cells)])
+
+
+def _longest_word(heading: str) -> int:
+    return max((cell_len(word) for word in heading.split()), default=0)
+
+
+def _is_text(cell: Text) -> bool:
+    return cell.cell_len > LONGEST_WHOLE and len(cell.plain.split()) > 1
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _least_important(headings: Sequence[str], shown: Sequence[int]) -> int:
+    rest = list(shown[1:])
+    plain = [n for n in rest if headings[n] not in _KEPT_LONGEST]
+    return (plain or rest)[-1]
