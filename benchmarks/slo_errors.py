@@ -20,10 +20,8 @@ from scipy import special
 
 from tidemill.evals.service import wilson
 from tidemill.monitors.kpi import JUDGED_AT
-from tidemill.monitors.ppi import rectifier
 from tidemill.monitors.slo import PAIRS, SURE
-from tidemill.monitors.types import Rectifier
-from tidemill.traces.service import JudgedPairs
+from tidemill.stats.ppi import PairedSums, PpiShift, shift_bound
 
 WEEK, LEAST = 7 * 24 * 60, 20
 
@@ -43,7 +41,7 @@ def window_sums(values: np.ndarray, minutes: int) -> np.ndarray:
     return total[ends] - total[np.maximum(0, ends - minutes)]
 
 
-def look(calls: np.ndarray, bad: np.ndarray, goal: float, people: Rectifier | None = None) -> Looks:
+def look(calls: np.ndarray, bad: np.ndarray, goal: float, people: PpiShift | None = None) -> Looks:
     """What the rules say in every minute."""
     budget = 1 - goal
     shift, low, doubt = (people.shift, people.low, people.doubt) if people is not None else (0.0, 0.0, 0.0)
@@ -117,12 +115,12 @@ class Judge:
         """Share that it finds bad when so many are."""
         return np.asarray(share * self.hit + (1 - share) * self.slip)
 
-    def labels(self, rng: np.random.Generator, count: int, share: float) -> JudgedPairs:
+    def labels(self, rng: np.random.Generator, count: int, share: float) -> PairedSums:
         """People and it about a random sample, as passing or not."""
         people = rng.random(count) >= share
         model = rng.random(count) >= np.where(people, self.slip, self.hit)
         both, apart = float((people & model).sum()), float((people != model).sum())
-        return JudgedPairs(count, float(people.sum()), float(people.sum()), float(model.sum()), both, apart)
+        return PairedSums(count, float(people.sum()), float(people.sum()), float(model.sum()), both, apart)
 
 
 JUDGES = (Judge("fair", 0.95, 0.01), Judge("strict", 0.95, 0.3), Judge("lenient", 0.5, 0.01), Judge("coin", 0.5, 0.5))
@@ -137,7 +135,7 @@ def judges(rng: np.random.Generator, count: int) -> None:
         for goal, per_hour, labels in ((0.95, 20, 50), (0.95, 200, 200), (0.9, 200, 200)):
             alarms, delays = np.zeros(4), ([], [])
             for _ in range(count):
-                people = rectifier(judge.labels(rng, labels, 1 - goal))
+                people = shift_bound(judge.labels(rng, labels, 1 - goal))
                 scored = rng.poisson(per_hour / 60, WEEK)
                 bad = rng.binomial(scored, judge.found_bad(1 - goal))
                 found = [look(scored, bad, goal, people).tested, look(scored, bad, goal).tested]

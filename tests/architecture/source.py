@@ -21,7 +21,7 @@ LAYERS = (
     ("data", "prompts", "registry"),
     ("access",),
     ("jobs",),
-    ("core",),
+    ("core", "stats"),
 )
 """From the top down: a layer may import those below it, never its own neighbours or those above."""
 

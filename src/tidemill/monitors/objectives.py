@@ -1,12 +1,13 @@
 """Deciding about objectives: what is kept, and what a check of one opens or resolves."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from tidemill.core.actors import Actor
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
-from tidemill.monitors import alerts, ppi, sli, slo, triggers, watched
+from tidemill.monitors import alerts, sli, slo, triggers, watched
 from tidemill.monitors.lengths import span
 from tidemill.monitors.store import objectives as store
 from tidemill.monitors.types import (
@@ -21,6 +22,7 @@ from tidemill.monitors.types import (
     SloPut,
     SloStatus,
 )
+from tidemill.stats import ppi
 from tidemill.traces import service as traces
 
 QUIET_S = 300.0
@@ -91,8 +93,12 @@ def _people(ctx: Context, found: Slo) -> tuple[CorrectedShare | None, Rectifier 
         return None, None
     wanted = sli.score_filter(found, ctx.now - timedelta(seconds=found.window_s))
     total, passed = traces.count_passing(ctx, wanted, found.passing)
-    pairs = traces.judged_by_both(ctx, wanted, found.passing)
-    return ppi.corrected(total, passed, pairs), ppi.rectifier(pairs)
+    pairs = ppi.PairedSums(**asdict(traces.judged_by_both(ctx, wanted, found.passing)))
+    share, shift = ppi.corrected_share(total, passed, pairs), ppi.shift_bound(pairs)
+    return (
+        CorrectedShare.model_validate(asdict(share)) if share is not None else None,
+        Rectifier.model_validate(asdict(shift)) if shift is not None else None,
+    )
 
 
 def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.monitors.drift import classifier, clusters, descriptors, mmd, weighting, wording
-from tidemill.monitors.drift.permutations import Labellings, Numbers, labellings
+from tidemill.monitors.drift import clusters, descriptors, wording
 from tidemill.monitors.drift.rows import Row, Side
 from tidemill.monitors.drift.topics import LabelModel
 from tidemill.monitors.drift.types import (
@@ -22,6 +21,8 @@ from tidemill.monitors.drift.types import (
     QualityShift,
 )
 from tidemill.monitors.drift.verdicts import Measured, Method, corrected, judge
+from tidemill.stats import classifier, importance, mmd, two_sample
+from tidemill.stats.permutation import Floats, Labellings, draw_labellings
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts to unit vectors (texts, width)."""
@@ -72,7 +73,7 @@ class Comparison:
     def run(self) -> Findings:
         """Do all tests; verdicts come last, since they are corrected for each other."""
         if self._enough("rows", np.ones(len(self.rows), dtype=bool)):
-            self.labels = labellings(self.window, self.units, self.monitor.permutations, self.monitor.seed)
+            self.labels = draw_labellings(self.window, self.units, self.monitor.permutations, self.monitor.seed)
             for name in TEXT_FIELDS:
                 if name in self.monitor.fields:
                     self._texts(name)
@@ -148,7 +149,7 @@ class _Part:
     def _add(self, made: Measured) -> None:
         self.whole.measured.append(made)
 
-    def _measured(self, kind: str, method: Method, statistics: Numbers, effects: Numbers, minimum: float) -> Measured:
+    def _measured(self, kind: str, method: Method, statistics: Floats, effects: Floats, minimum: float) -> Measured:
         return Measured(
             name=f"{self.name}.{kind}",
             field=self.name,
@@ -165,7 +166,7 @@ class _Part:
         numbers = np.array(values, dtype=np.float64)
         if (numbers == numbers[0]).all():
             return
-        gaps = descriptors.gaps(numbers, self.labels)
+        gaps = two_sample.ks_distances(numbers, self.labels)
         made = self._measured(kind, "ks", gaps, gaps, self.effects.ks)
         made.figures = (_figures(numbers[~self.window]), _figures(numbers[self.window]))
         self._add(made)
@@ -177,7 +178,7 @@ class _Part:
             self._shares(kind, found)
 
     def _shares(self, kind: str, found: descriptors.Groups) -> None:
-        apart = descriptors.variations(found, self.labels)
+        apart = two_sample.total_variations(found.codes, len(found.names), self.labels)
         made = self._measured(kind, "shares", apart, apart, self.effects.share)
         made.figures = (_shares_of(found, ~self.window), _shares_of(found, self.window))
         self._add(made)
@@ -185,11 +186,13 @@ class _Part:
     def embedded(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Compare the meaning: classifier, MMD, and which groups moved."""
         seed = self.whole.monitor.seed
-        predicted = classifier.predictions(classifier.smoother(vectors, self.units, seed), self.labels)
-        areas = classifier.areas(predicted, self.labels)
+        predicted = classifier.held_out_predictions(
+            classifier.prediction_matrix(vectors, self.units, seed), self.labels
+        )
+        areas = classifier.roc_areas(predicted, self.labels)
         self._add(self._measured("classifier", "classifier", areas, areas, self.effects.auc))
-        kernel = mmd.joint(mmd.meaning(vectors), mmd.wording(wording.features(texts)))
-        apart = mmd.discrepancies(kernel, self.labels)
+        kernel = mmd.combine_kernels(mmd.gaussian_kernel(vectors), mmd.linear_kernel(wording.features(texts)))
+        apart = mmd.mmd_squared(kernel, self.labels)
         self._add(self._measured("mmd", "mmd", apart, np.sqrt(np.maximum(apart, 0)), self.effects.mmd))
         self.whole.findings.clusters += self._moved(texts, vectors)
         if self.name == "inputs":
@@ -220,7 +223,7 @@ class _Part:
             )
 
     def _quality(self, predicted: NDArray[np.float32]) -> Iterator[QualityShift]:
-        ratio = weighting.density_ratio(predicted, self.window)
+        ratio = importance.density_ratio(predicted, self.window)
         places = self.places[~self.window]
         rows = [self.whole.rows[place] for place in places]
         for name in sorted({score for row in rows for score in row.scores}):
@@ -229,7 +232,7 @@ class _Part:
                 continue
             scores = np.array([row.scores[name] for row in rows if name in row.scores])
             units = self.units[~self.window][known]
-            found = weighting.reweighted(scores, ratio[known], units, self.whole.monitor.seed)
+            found = importance.reweighted_mean(scores, ratio[known], units, self.whole.monitor.seed)
             yield QualityShift(
                 score=name,
                 rows=found.rows,
@@ -251,7 +254,7 @@ def _units(rows: Sequence[Row], window: NDArray[np.bool_], monitor: DriftMonitor
     return np.array([place[name] for name in names], dtype=np.int64)
 
 
-def _figures(values: Numbers) -> dict[str, float]:
+def _figures(values: Floats) -> dict[str, float]:
     low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
     return {"mean": float(values.mean()), "p10": float(low), "median": float(middle), "p90": float(high)}
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.monitors.drift.descriptors import Groups, share_changes
-from tidemill.monitors.drift.permutations import Labellings
+from tidemill.monitors.drift.descriptors import Groups
+from tidemill.stats.permutation import Labellings
+from tidemill.stats.two_sample import share_changes
 
 ROUNDS = 25
 STARTS = 3
@@ -86,7 +87,7 @@ def movements(found: Grouping, labels: Labellings, alpha: float) -> list[Movemen
     A group is listed when its change is larger than the largest change of any group that chance makes with
     probability alpha. The interval of 95% is the change with the spread of the permutations around it.
     """
-    changes = share_changes(found.groups, labels)
+    changes = share_changes(found.groups.codes, len(found.groups.names), labels)
     chance = changes[1:]
     bound = float(np.quantile(np.abs(chance).max(axis=1), 1 - alpha))
     spread = chance.std(axis=0)

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tidemill.monitors.drift.permutations import Labellings, Numbers, weights
-
 REST = "other"
 RARE = 0.02
 """Groups with a smaller share of all rows are put together: they say little and cost much."""
@@ -113,26 +111,3 @@ def groups(values: Sequence[str]) -> Groups:
     place = {name: number for number, name in enumerate(kept)}
     codes = np.array([place.get(value, len(kept)) for value in values], dtype=np.int64)
     return Groups(codes, [*kept, REST] if (codes == len(kept)).any() else kept)
-
-
-def variations(found: Groups, labels: Labellings) -> Numbers:
-    """Total variation distance of the two sides' shares for each labelling: the share of rows that changed group."""
-    apart: Numbers = np.abs(share_changes(found, labels)).sum(axis=1) / 2
-    return apart
-
-
-def share_changes(found: Groups, labels: Labellings) -> Numbers:
-    """Share in the window less share in the reference (labellings, groups)."""
-    belongs = np.eye(len(found.names), dtype=np.float32)[found.codes]
-    made: Numbers = (weights(labels) @ belongs).astype(np.float64)
-    return made
-
-
-def gaps(values: Numbers, labels: Labellings) -> Numbers:
-    """Kolmogorov-Smirnov distance for each labelling: the largest gap between the two distribution functions."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    heights = np.cumsum(weights(labels)[:, order], axis=1, dtype=np.float64)
-    ends = np.append(ordered[1:] != ordered[:-1], True)
-    widest: Numbers = np.abs(heights[:, ends]).max(axis=1)
-    return widest

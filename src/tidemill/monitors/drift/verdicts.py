@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from tidemill.monitors.drift.correction import adjusted
-from tidemill.monitors.drift.permutations import Numbers, p_value
 from tidemill.monitors.drift.types import ClusterShift, DriftField, DriftTest, DriftVerdict
+from tidemill.stats.permutation import Floats, p_value, westfall_young
 
 Method = Literal["classifier", "mmd", "ks", "shares"]
 
@@ -26,8 +25,8 @@ class Measured:
     field: DriftField
     method: Method
     rows: tuple[int, int]
-    statistics: Numbers
-    effects: Numbers
+    statistics: Floats
+    effects: Floats
     minimum: float
     weight: float = 1.0
     """How much of alpha the test gets, as against others."""
@@ -44,7 +43,7 @@ def corrected(measured: Sequence[Measured]) -> list[float]:
     if not measured:
         return []
     weights = np.array([found.weight for found in measured])
-    return [float(p) for p in adjusted(np.stack([found.statistics for found in measured]), weights)]
+    return [float(p) for p in westfall_young(np.stack([found.statistics for found in measured]), weights)]
 
 
 def judge(found: Measured, adjusted_p: float, alpha: float) -> DriftTest:

@@ -1,4 +1,4 @@
-"""A classifier that tries to tell window from reference: if it cannot, nothing has drifted.
+"""The classifier two-sample test: a classifier tries to tell window from reference; if it cannot, both are alike.
 
 Ridge regression of the label on the embeddings, which is linear discriminant analysis with a shrunk covariance
 (Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 4.3), cross-validated. Its predictions for held-out
@@ -9,7 +9,7 @@ classifier is trained anew. Lopez-Paz and Oquab, Revisiting Classifier Two-Sampl
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill.monitors.drift.permutations import Labellings, Numbers
+from tidemill.stats.permutation import Floats, Labellings
 
 FOLDS = 5
 REPEATS = 2
@@ -18,8 +18,8 @@ SHRINKAGE = 50.0
 of 0.1, 1, 10, 50 and 100 the two largest found most shifts of real questions."""
 
 
-def smoother(vectors: NDArray[np.float32], units: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
-    """The matrix `H` (rows, rows) that turns labels into held-out predictions, averaged over repeats.
+def prediction_matrix(vectors: NDArray[np.float32], units: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+    """Return the matrix `H` (rows, rows) that turns labels into held-out predictions, averaged over repeats.
 
     Rows of one unit are held out together. The folds do not look at the labels: otherwise permuting them would not be
     fair.
@@ -39,7 +39,7 @@ def smoother(vectors: NDArray[np.float32], units: NDArray[np.int64], seed: int) 
 
 
 def _held_out(held: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Predictions for `held` rows as weights on the labels of `known` ones: ridge without its intercept.
+    """Return predictions for `held` rows as weights on the labels of `known` ones: ridge without its intercept.
 
     The intercept would be the share of the window among the known rows, which is high just where it is low among the
     held-out ones, and so would pull the area below one half.
@@ -55,27 +55,27 @@ def _held_out(held: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[
     return centred
 
 
-def predictions(matrix: NDArray[np.float32], labels: Labellings) -> NDArray[np.float32]:
-    """Held-out predictions (labellings, rows); larger is more like the window."""
-    made: NDArray[np.float32] = labels @ matrix.T
-    return made
+def held_out_predictions(matrix: NDArray[np.float32], labellings: Labellings) -> NDArray[np.float32]:
+    """Return held-out predictions (labellings, rows); larger is more like the window."""
+    predicted: NDArray[np.float32] = labellings @ matrix.T
+    return predicted
 
 
-def areas(predicted: NDArray[np.float32], labels: Labellings) -> Numbers:
-    """Area under the ROC curve for each labelling: how often a row of the window is predicted above one of the rest.
+def roc_areas(predicted: NDArray[np.float32], labellings: Labellings) -> Floats:
+    """Return the area under the ROC curve for each labelling: how often a window row is predicted above another.
 
     Ties count half (the Mann-Whitney statistic).
     """
     ranks = np.stack([_ranks(row) for row in predicted])
-    inside = labels.sum(axis=1, dtype=np.float64)
-    outside = labels.shape[1] - inside
-    above = (ranks * labels).sum(axis=1) - inside * (inside + 1) / 2
+    inside = labellings.sum(axis=1, dtype=np.float64)
+    outside = labellings.shape[1] - inside
+    above = (ranks * labellings).sum(axis=1) - inside * (inside + 1) / 2
     pairs = inside * outside
     return np.where(pairs > 0, above / np.maximum(pairs, 1), 0.5)
 
 
-def _ranks(values: NDArray[np.float32]) -> Numbers:
-    """Ranks from 1; equal values share the mean of theirs."""
+def _ranks(values: NDArray[np.float32]) -> Floats:
+    """Return ranks from 1; equal values share the mean of theirs."""
     ordered = np.sort(values)
-    ranks: Numbers = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2
+    ranks: Floats = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2
     return ranks

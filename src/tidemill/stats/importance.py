@@ -1,4 +1,4 @@
-"""What old scores say about a new mix of inputs: each old row counts as often as its like comes now.
+"""What old scores say about a new mix of inputs: each old row counts as often as rows like it come now.
 
 Importance weighting under covariate shift (Shimodaira, 2000; Sugiyama, Krauledat, Müller, 2007): the classifier that
 tells window from reference gives the ratio of their densities. It holds as long as the answers to a given input are as
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from tidemill.monitors.drift.permutations import Numbers
+from tidemill.stats.permutation import Floats
 
 LARGEST_WEIGHT = 20.0
 """No row counts for more than so many average ones: it bounds the harm of a bad estimate."""
@@ -23,8 +23,8 @@ DRAWS = 999
 
 
 @dataclass(frozen=True)
-class Reweighted:
-    """Mean score before and after weighting, and the 95% interval of the change."""
+class ReweightedMean:
+    """The mean score before and after weighting, and the 95% interval of the change."""
 
     rows: int
     effective_rows: float
@@ -34,8 +34,8 @@ class Reweighted:
     high: float
 
 
-def density_ratio(predicted: NDArray[np.float32], window: NDArray[np.bool_]) -> Numbers:
-    """Weights (rows of the reference,) of mean 1: how much more often such a row comes now.
+def density_ratio(predicted: NDArray[np.float32], window: NDArray[np.bool_]) -> Floats:
+    """Return weights (rows of the reference,) of mean 1: how much more often such a row comes now.
 
     The held-out predictions are calibrated by a logistic regression of one slope (Platt, 1999). A slope below zero
     means that the classifier has learnt nothing: all weights are then 1.
@@ -53,13 +53,13 @@ def density_ratio(predicted: NDArray[np.float32], window: NDArray[np.bool_]) -> 
         if np.abs(step).max() < 1e-8:
             break
     ratio = np.exp(np.clip(max(slope, 0.0) * x[~window], -20, 20))
-    made: Numbers = np.minimum(ratio / ratio.mean(), LARGEST_WEIGHT)
-    made /= made.mean()
-    return made
+    weights: Floats = np.minimum(ratio / ratio.mean(), LARGEST_WEIGHT)
+    weights /= weights.mean()
+    return weights
 
 
-def reweighted(scores: Numbers, weights: Numbers, units: NDArray[np.int64], seed: int) -> Reweighted:
-    """Mean of `scores` as they are and as weighted; the interval is a percentile bootstrap over `units`."""
+def reweighted_mean(scores: Floats, weights: Floats, units: NDArray[np.int64], seed: int) -> ReweightedMean:
+    """Return the mean of `scores` as they are and as weighted; the interval is a percentile bootstrap over `units`."""
     _, index = np.unique(units, return_inverse=True)
     count = int(index.max()) + 1
     parts = [np.bincount(index, weights=w, minlength=count) for w in (np.ones(len(scores)), scores, weights)]
@@ -69,7 +69,7 @@ def reweighted(scores: Numbers, weights: Numbers, units: NDArray[np.int64], seed
     before = (drawn @ parts[1]) / np.maximum(drawn @ parts[0], 1e-12)
     after = (drawn @ weighted) / np.maximum(drawn @ parts[2], 1e-12)
     low, high = np.quantile(after - before, [0.025, 0.975])
-    return Reweighted(
+    return ReweightedMean(
         rows=len(scores),
         effective_rows=float(weights.sum() ** 2 / (weights**2).sum()),
         before=float(scores.mean()),
