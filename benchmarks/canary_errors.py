@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidemill.deployments.rollouts.sequential import Comparison, RatioTest
+from tidemill.stats.sequential import Comparison, RatioTest
 
 ALPHA = 0.05
 MARGIN = 0.05

@@ -13,10 +13,10 @@ from tidemill.core.errors import TidemillError, first_fault
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import Plugins
 from tidemill.core.wire import new_id
-from tidemill.deployments.rollouts.sequential import MeanSequence
 from tidemill.deployments.rollouts.types import Rollout, RolloutPlanInvalid, Shadow, ShadowEvidence, ShadowPair
 from tidemill.evals.types import ChatMessage, EvalItem, Score
 from tidemill.gateway.types import Mirrored
+from tidemill.stats.sequential import MeanSequence
 from tidemill.traces.service import TraceWriter
 from tidemill.traces.types import SpanPayload, SpanRecord
 

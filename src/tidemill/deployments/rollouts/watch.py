@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 from tidemill.deployments.rollouts import plan
 from tidemill.deployments.rollouts.observations import Answer, Verdict
-from tidemill.deployments.rollouts.sequential import Comparison, RatioTest
 from tidemill.deployments.rollouts.types import (
     Evidence,
     Infrastructure,
@@ -14,6 +13,7 @@ from tidemill.deployments.rollouts.types import (
     ShadowEvidence,
     ToleranceEvidence,
 )
+from tidemill.stats.sequential import Comparison, RatioTest
 
 INCIDENT = timedelta(seconds=30)
 """Failures of an engine within so long are one incident: it died once, whoever was waiting."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tidemill.deployments.rollouts.sequential import Comparison, MeanSequence, RatioTest
+from tidemill.stats.sequential import Comparison, MeanSequence, RatioTest
 
 ALPHA = 0.05
 
