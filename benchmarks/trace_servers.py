@@ -51,12 +51,12 @@ class Server:
             raise
 
     def _wait(self) -> None:
-        for _ in range(1800):
+        for _ in range(3600):
             if self.ready():
                 return
             if self.process.poll() is not None:
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise RuntimeError(f"{self._argv} did not start")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
