@@ -1,108 +1,125 @@
-"""The table of commands."""
+"""The table of commands. Each loads when it is called; `--help` and shell completion read the table alone."""
 
 import atexit
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.panel import Panel
 
 from tidemill import __version__
-from tidemill.access import cli as access
-from tidemill.client import Client
-from tidemill.core.http import Http
-from tidemill.core.settings import Settings
-from tidemill.core.terminal import Terminal, failing_plainly, terminal
-from tidemill.data import cli as data
-from tidemill.deployments import cli as deployments
-from tidemill.deployments.rollouts import cli as rollouts
-from tidemill.evals import cli as evals
-from tidemill.gateway import cli as gateway
-from tidemill.governance import cli as governance
-from tidemill.jobs import cli as jobs
-from tidemill.monitors import cli as monitors
-from tidemill.pipelines import cli as pipelines
-from tidemill.pipelines import runs_cli
-from tidemill.prompts import cli as prompts
-from tidemill.registry import cli as registry
-from tidemill.releases import cli as releases
-from tidemill.releases import gates_cli as gates
-from tidemill.testing import cli as testing
-from tidemill.traces import cli as traces
-from tidemill.traces.curation import cli as curation
-from tidemill.traces.erasure import cli as erasure
-from tidemill.traces.masking import cli as masking
-from tidemill.traces.prices import cli as prices
-from tidemill.traces.scores import cli as scores
-from tidemill.tuning import cli as tuning
+from tidemill.core.commands import Lazy, LazyGroup
+
+if TYPE_CHECKING:
+    from tidemill.core.http import Http
+
+COMMANDS = {
+    "deploy": Lazy(
+        "tidemill.deployments.cli", "deploy", "Serve a release in an environment, without a failed request."
+    ),
+    "rollback": Lazy("tidemill.deployments.cli", "rollback", "Go back to the release that was live before."),
+    "environments": Lazy("tidemill.deployments.cli", "environments", "Every environment and what it serves now."),
+    "ask": Lazy("tidemill.gateway.cli", "ask", "Ask a model one question; the answer appears as it is written."),
+    "chat": Lazy("tidemill.gateway.cli", "chat", "Talk with a model; an empty line or Ctrl-D ends it."),
+    "lineage": Lazy("tidemill.governance.cli", "lineage", "Where a thing comes from, and what was made from it."),
+    "feedback": Lazy("tidemill.traces.scores.cli", "feedback", "Say what you think of an answer."),
+    "plan": Lazy(
+        "tidemill.pipelines.cli",
+        "plan",
+        "Show what `apply` would change and what the next run would do. Changes nothing.",
+    ),
+    "apply": Lazy(
+        "tidemill.pipelines.cli",
+        "apply",
+        "Apply a document: upload the files it names, and let runs follow it from now on.",
+    ),
+    "run": Lazy("tidemill.pipelines.cli", "run", "Turn the loop once."),
+    "schema": Lazy("tidemill.pipelines.cli", "schema", "Print the JSON schema of tidemill.yaml, for editors."),
+    "test": Lazy(
+        "tidemill.testing.cli",
+        "run_tests",
+        "Run tests that evaluate. Exits 0: all pass; 1: something fails; 2: nothing fails, something is inconclusive.",
+    ),
+    "up": Lazy(
+        "tidemill.server.cli", "up", "Start the server: API, gateway, job workers and model engines, in one process."
+    ),
+    "demo": Lazy("tidemill.demo.cli", "demo", "Turn the whole loop once on this machine."),
+    "prompts": Lazy("tidemill.prompts.cli", "app", "Prompt versions and labels."),
+    "data": Lazy("tidemill.data.cli", "app", "Datasets: import, versions, catalogue."),
+    "models": Lazy("tidemill.registry.cli", "app", "Models, adapters, their versions and aliases."),
+    "releases": Lazy("tidemill.releases.cli", "app", "Releases, their evidence and their approvals."),
+    "gates": Lazy("tidemill.releases.gates_cli", "app", "Gates: declared before the evaluation that they judge."),
+    "evals": Lazy("tidemill.evals.cli", "app", "Eval sets, runs, comparisons."),
+    "tune": Lazy(
+        "tidemill.tuning.cli", "app", "Fine-tune a model, make smaller files of it, and prove that they answer alike."
+    ),
+    "deployments": Lazy("tidemill.deployments.cli", "app", "What is served where, now and before."),
+    "rollouts": Lazy(
+        "tidemill.deployments.rollouts.cli", "app", "Move an environment to a release step by step, and back by itself."
+    ),
+    "pipelines": Lazy("tidemill.pipelines.cli", "app", "Loops as documents: what was applied, and when."),
+    "runs": Lazy("tidemill.pipelines.runs_cli", "app", "Turns of the loop: progress, retry, skip, cancel."),
+    "calls": Lazy("tidemill.gateway.cli", "app", "The books: every call through /v1."),
+    "traces": Lazy("tidemill.traces.cli", "app", "What happened: spans of every call, found again."),
+    "prices": Lazy(
+        "tidemill.traces.prices.cli", "app", "What model calls cost: rules of your own before the public list."
+    ),
+    "masking": Lazy("tidemill.traces.masking.cli", "app", "What is taken out of traces before they are stored."),
+    "scores": Lazy("tidemill.traces.scores.cli", "app", "What code, models and people say about answers."),
+    "monitors": Lazy("tidemill.monitors.cli", "monitors", "All that is watched: objectives, indicators, drift."),
+    "slo": Lazy("tidemill.monitors.cli", "slos", "Objectives on latency, errors and quality, with error budgets."),
+    "kpi": Lazy("tidemill.monitors.cli", "kpis", "Indicators: scores and feedback by release over time."),
+    "alerts": Lazy("tidemill.monitors.cli", "alerts", "Alerts: open, acknowledged, resolved."),
+    "notifiers": Lazy("tidemill.monitors.cli", "notifiers", "Who is told of alerts: webhooks, Slack, e-mail."),
+    "triggers": Lazy("tidemill.monitors.cli", "triggers", "Two keys that start a pipeline."),
+    "jobs": Lazy("tidemill.jobs.cli", "app", "Work that goes on by itself: progress, logs, cancel, retry."),
+    "access": Lazy("tidemill.access.cli", "app", "People, roles and API keys."),
+    "audit": Lazy("tidemill.governance.cli", "app", "Who did what and when."),
+    "traces to-dataset": Lazy(
+        "tidemill.traces.curation.cli",
+        "to_dataset",
+        "Make a dataset version of answers, with what people said they should have been.",
+    ),
+    "traces collections": Lazy(
+        "tidemill.traces.curation.cli",
+        "collections",
+        "Answers that became datasets, newest first; or the answers of one such collection.",
+    ),
+    "traces erase": Lazy(
+        "tidemill.traces.erasure.cli",
+        "erase",
+        "Erase a user: traces, scores, and rows on their way into datasets. It asks first; --yes does not.",
+    ),
+    "traces erasures": Lazy(
+        "tidemill.traces.erasure.cli",
+        "erasures",
+        "Which erasures there were, newest first. Users are known by a hash alone.",
+    ),
+}
+"""Name, module, attribute and help line. A name of two words is a command that another feature adds to a group."""
+
+
+class Commands(LazyGroup):
+    """The root command."""
+
+    table = COMMANDS
+
 
 app = typer.Typer(
+    cls=Commands,
     help="The whole loop of a language-model product: data, tuning, evaluation, release, approval, serving.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-COMMANDS = {
-    "prompts": prompts.app,
-    "data": data.app,
-    "models": registry.app,
-    "releases": releases.app,
-    "gates": gates.app,
-    "evals": evals.app,
-    "tune": tuning.app,
-    "deployments": deployments.app,
-    "rollouts": rollouts.app,
-    "pipelines": pipelines.app,
-    "runs": runs_cli.app,
-    "calls": gateway.app,
-    "traces": traces.app,
-    "prices": prices.app,
-    "masking": masking.app,
-    "scores": scores.app,
-    "monitors": monitors.monitors,
-    "slo": monitors.slos,
-    "kpi": monitors.kpis,
-    "alerts": monitors.alerts,
-    "notifiers": monitors.notifiers,
-    "triggers": monitors.triggers,
-    "jobs": jobs.app,
-    "access": access.app,
-    "audit": governance.app,
-}
 
-traces.app.command()(curation.to_dataset)
-traces.app.command()(curation.collections)
-traces.app.command()(erasure.erase)
-traces.app.command()(erasure.erasures)
-
-for _name, _commands in COMMANDS.items():
-    app.add_typer(_commands, name=_name)
-
-for _command in (
-    deployments.deploy,
-    deployments.rollback,
-    deployments.environments,
-    gateway.ask,
-    gateway.chat,
-    governance.lineage,
-    scores.feedback,
-    pipelines.plan,
-    pipelines.apply,
-    pipelines.run,
-    pipelines.schema,
-):
-    app.command()(_command)
-
-app.command("test")(testing.run_tests)
-
-
-def _connect(workers: bool) -> Http:
-    client = Client(workers=workers)
-    atexit.register(client.close)
-    return client.http
+def _connect(workers: bool) -> "Http":
+    settings = import_module("tidemill.core.settings").Settings()
+    connection = import_module("tidemill.connection").Connection(settings, workers=workers)
+    atexit.register(connection.close)
+    http: Http = connection.http
+    return http
 
 
 def _version(wanted: bool) -> None:
@@ -121,48 +138,8 @@ def root(
     ] = False,
 ) -> None:
     """Give every command its terminal."""
-    ctx.obj = Terminal(connect=_connect, as_json=as_json, wide=wide)
-
-
-@app.command()
-def up(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
-    ephemeral: Annotated[bool, typer.Option(hidden=True)] = False,
-) -> None:
-    """Start the server: API, gateway, job workers and model engines, in one process."""
-    settings = Settings()
-    changed = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
-    # By name, so that commands that only talk to a server do not load its code.
-    process = import_module("tidemill.server.process")
-    console = Console()
-
-    def started(info: object) -> None:
-        url, key = getattr(info, "url", ""), getattr(info, "admin_key", None)
-        if key:
-            console.print(Panel(f"Admin key, shown this once:\n[bold]{key}[/bold]", expand=False))
-        console.print(f"Tidemill {__version__} listens on [bold]{url}[/bold]  (home: {settings.home})")
-        console.print(f"OpenAI-compatible endpoint: {url}/v1   Stop with Ctrl-C.", style="dim")
-
-    process.run(settings.model_copy(update=changed), ephemeral=ephemeral, started=started)
-
-
-@app.command()
-def demo(
-    ctx: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in a few minutes.")] = False,
-    chapter: Annotated[
-        int | None, typer.Option("--chapter", help="Go to this chapter; what comes before is made when missing.")
-    ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the chapters.")] = False,
-) -> None:
-    """Turn the whole loop once on this machine: data, tuning, proof, gate, approval, a served model, its users,
-    drift, a retraining, a canary, a rollback."""
-    play = import_module("tidemill.demo.play")
-    if list_:
-        play.chapters(terminal(ctx))
-    else:
-        play.play(terminal(ctx), quick=quick, only=chapter)
+    # By name, so that `--version` and `--help` load neither HTTP nor types.
+    ctx.obj = import_module("tidemill.core.terminal").Terminal(connect=_connect, as_json=as_json, wide=wide)
 
 
 _ANYWHERE = ("--json", "--wide")
@@ -179,5 +156,8 @@ def _root_options_first(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line."""
     words = _root_options_first(sys.argv[1:])
-    with failing_plainly(lambda: words[:1] == ["--json"]):
+    try:
         app(args=words)
+    except (Exception, KeyboardInterrupt):
+        with import_module("tidemill.core.terminal").failing_plainly(lambda: words[:1] == ["--json"]):
+            raise

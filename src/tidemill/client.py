@@ -1,16 +1,10 @@
 """`tidemill.Client`: every resource of the SDK behind one connection."""
 
-import subprocess
-import sys
-import time
-from importlib import import_module
 from pathlib import Path
 
 from tidemill.access.sdk import Access
-from tidemill.core import server_lock
+from tidemill.connection import Connection
 from tidemill.core.blobs.sdk import BlobStore
-from tidemill.core.errors import Failed
-from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.deployments.rollouts.sdk import Rollouts
@@ -52,9 +46,8 @@ class Client:
         workers: bool = False,
     ) -> None:
         settings = Settings() if home is None else Settings(home=Path(home).resolve())
-        self._child: subprocess.Popen[bytes] | None = None
-        key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
-        self.http = self._connect(settings, url or settings.url, key, workers)
+        self._connection = Connection(settings, url=url, api_key=api_key, workers=workers)
+        self.http = self._connection.http
         self.access = Access(self.http)
         self.blobs = BlobStore(self.http)
         self.jobs = Jobs(self.http)
@@ -83,64 +76,9 @@ class Client:
         self.prices = Prices(self.http)
         self.masking = MaskingRules(self.http)
 
-    def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
-        if url:
-            return Http(url, api_key=key)
-        live = server_lock.find(settings.home)
-        if live is None and workers:
-            live = self._start(settings)
-        if live is not None:
-            return Http(live.url, api_key=key or live.token)
-        # By name, so that a client of a live server does not load the server's code.
-        application = import_module("tidemill.server.app").build(settings)
-        return Http(
-            "http://tidemill.local",
-            api_key=key,
-            transport=InProcessTransport(application.asgi),
-            workers=lambda: server_lock.find(settings.home) or self._start(settings),
-        )
-
-    def _start(self, settings: Settings) -> server_lock.ServerAddress:
-        argv = [sys.executable, "-m", "tidemill", "up", "--ephemeral", "--port", "0"]
-        self._child = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=settings.child_environment(),
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            live = server_lock.find(settings.home)
-            if live is not None:
-                return live
-            # When two commands start a server at once, one of the two gives up and both use the other.
-            if self._child.poll() is not None and not server_lock.is_held(settings.home):
-                break
-            time.sleep(0.05)
-        text = self._child.stdout.read().decode(errors="replace") if self._child.stdout and self._child.poll() else ""
-        self._end_child()
-        raise Failed(f"The local server did not start. {text.strip()}", hint="See logs/server.log in the home folder.")
-
-    def _end_child(self) -> None:
-        if self._child is None:
-            return
-        if self._child.stdin:
-            self._child.stdin.close()
-        try:
-            self._child.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        if self._child.stdout:
-            self._child.stdout.close()
-        self._child = None
-
     def close(self) -> None:
         """Close the connection; ends the server that this client started, if it did."""
-        self.http.close()
-        self._end_child()
+        self._connection.close()
 
     def __enter__(self) -> "Client":
         return self

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tidemill"
 
 LAYERS = (
-    ("cli", "client", "server", "demo", "testing"),
+    ("cli", "client", "connection", "server", "demo", "testing"),
     ("governance",),
     ("pipelines",),
     ("monitors",),
