@@ -1,18 +1,25 @@
 """What the outside sees: routes, errors, settings, the schema and a light import."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from fastapi.routing import APIRoute
 
 from tests.architecture.source import ROOT
+from tidemill.cli import COMMANDS
 from tidemill.client import Client
 from tidemill.core import db
 from tidemill.core.actors import ROLES
+from tidemill.core.commands import load
 from tidemill.core.db import Database
 from tidemill.core.errors import TidemillError
 from tidemill.core.settings import Settings
@@ -76,11 +83,63 @@ def test_importing_the_package_is_light() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_the_command_line_loads_no_server_and_no_model_code() -> None:
-    heavy = "{'torch', 'transformers', 'sklearn', 'scipy', 'dbos', 'granian', 'xllamacpp', 'polars', 'alembic'}"
-    code = f"import sys, tidemill.cli; print(sorted({heavy} & set(sys.modules)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+HEAVY = {
+    *("torch", "transformers", "sklearn", "scipy", "numpy", "pyarrow", "polars", "sqlalchemy", "alembic", "dbos"),
+    *("fastapi", "starlette", "granian", "aiohttp", "xllamacpp", "onnxruntime", "cryptography", "apsw", "psycopg"),
+    *("pygments", "logfire", "sacrebleu", "rouge_score", "tokenizers", "gguf"),
+}
+"""Packages that a command never needs before it talks to a server."""
+
+
+def _loaded_by(*words: str, env: Mapping[str, str] | None = None) -> set[str]:
+    """The packages that a command has loaded when it ends."""
+    code = (
+        "import atexit, sys; from tidemill.cli import main\n"
+        "atexit.register(lambda: sys.stderr.write('\\n' + ' '.join({n.split('.')[0] for n, m in sys.modules.items() if m})))\n"
+        f"sys.argv = ['tidemill', *{list(words)!r}]; main()"
+    )
+    kept = {k: v for k, v in os.environ.items() if k != "PYDANTIC_DISABLE_PLUGINS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **(env or {})})
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_version_and_help_load_nearly_nothing() -> None:
+    more = {"pydantic", "httpx", "asyncio", "yaml"}
+    assert not _loaded_by("--version") & (HEAVY | more | {"rich"})
+    # Typer draws its help with rich, which brings pygments.
+    assert not _loaded_by("--help") & (HEAVY - {"pygments"} | more)
+
+
+@pytest.mark.parametrize("words", ["prompts list", "models list", "traces list", "releases list", "runs list"])
+def test_a_command_loads_no_server_and_no_model_code(words: str) -> None:
+    page = b'{"items": [], "next_cursor": null}'
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_args: object) -> None:
+            """Be silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        loaded = _loaded_by(*words.split(), env={"TIDEMILL_URL": f"http://127.0.0.1:{server.server_port}"})
+        server.shutdown()
+    assert not loaded & HEAVY, "Load it where it is used, not at the top of a module that commands need."
+    assert {"httpx", "rich"} <= loaded
+
+
+def test_the_table_of_commands_says_what_each_says_of_itself() -> None:
+    wrong = {}
+    for name, entry in COMMANDS.items():
+        own = " ".join((load(name.rsplit(" ", 1)[-1], entry).help or "").split("\n\n")[0].split())
+        if own != entry.help:
+            wrong[name] = own
+    assert not wrong, "Bring the help lines in cli.py in line with the commands."
 
 
 def test_the_client_offers_every_feature(home) -> None:

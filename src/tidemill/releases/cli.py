@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.markdown import Markdown
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
@@ -158,6 +157,8 @@ def evidence(ctx: typer.Context, ref: Ref) -> None:
     if term.as_json:
         term.show(page)
     elif term.out.is_terminal:
+        from rich.markdown import Markdown  # noqa: PLC0415 - brings pygments, which nothing else needs
+
         term.out.print(Markdown(page.markdown))
     else:
         term.out.print(page.markdown, markup=False, highlight=False, soft_wrap=True, end="")
