@@ -95,8 +95,8 @@ def _loaded_by(*words: str, env: Mapping[str, str] | None = None) -> set[str]:
     """The packages that a command has loaded when it ends."""
     code = (
         "import atexit, sys; from tidemill.cli import main\n"
-        "atexit.register(lambda: sys.stderr.write('\\n' + ' '.join({n.split('.')[0] for n, m in sys.modules.items() if m})))\n"
-        f"sys.argv = ['tidemill', *{list(words)!r}]; main()"
+        "def tell(): sys.stderr.write('\\n' + ' '.join({n.split('.')[0] for n, m in sys.modules.items() if m}))\n"
+        f"atexit.register(tell); sys.argv = ['tidemill', *{list(words)!r}]; main()"
     )
     kept = {k: v for k, v in os.environ.items() if k != "PYDANTIC_DISABLE_PLUGINS"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **(env or {})})
