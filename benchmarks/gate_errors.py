@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from tidemill.evals.paired import cluster_sizes, paired_comparison
-from tidemill.evals.power import minimum_detectable_effect
-from tidemill.evals.simulation import GradedWorld, PassFailWorld, uneven_clusters
 from tidemill.evals.types import MetricRule
 from tidemill.evals.verdicts import judge_metric, noninferiority
+from tidemill.stats.clusters import cluster_sizes
+from tidemill.stats.paired import paired_comparison
+from tidemill.stats.power import minimum_detectable_effect
+from tidemill.stats.simulation import GradedScenario, PassFailScenario, uneven_clusters
 
 ALPHA, POWER = 0.05, 0.8
-World = PassFailWorld | GradedWorld
+World = PassFailScenario | GradedScenario
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def clusters_of(world: World) -> np.ndarray:
 
 def detectable(world: World) -> float:
     """What the plan promises to find in this world."""
-    spread = {"discordance": world.discordance} if isinstance(world, PassFailWorld) else {"sd": world.sd}
+    spread = {"discordance": world.discordance} if isinstance(world, PassFailScenario) else {"sd": world.sd}
     found = minimum_detectable_effect(world.sizes.astype(float), icc=world.icc, alpha=ALPHA, power=POWER, **spread)
     assert found is not None, "this world is too small for any effect"
     return found
@@ -49,7 +50,7 @@ def detectable(world: World) -> float:
 
 def with_effect(world: World, delta: float) -> World:
     """The same world with a true difference; two systems that differ by delta disagree on at least delta."""
-    if isinstance(world, PassFailWorld):
+    if isinstance(world, PassFailScenario):
         return replace(world, delta=delta, discordance=max(world.discordance, abs(delta)))
     return replace(world, delta=delta)
 
@@ -110,11 +111,11 @@ def worlds() -> list[tuple[str, World]]:
     found: list[tuple[str, World]] = []
     for items in (60, 400):
         alone = np.ones(items, dtype=np.int64)
-        found.append(("pass/fail, independent", PassFailWorld(alone, baseline=0.5)))
+        found.append(("pass/fail, independent", PassFailScenario(alone, baseline=0.5)))
         sizes = uneven_clusters(items, rng)
         for icc in (0.3, 0.6):
-            found.append(("pass/fail, clustered", PassFailWorld(sizes, baseline=0.5, icc=icc)))
-            found.append(("graded, clustered", GradedWorld(sizes, icc=icc)))
+            found.append(("pass/fail, clustered", PassFailScenario(sizes, baseline=0.5, icc=icc)))
+            found.append(("graded, clustered", GradedScenario(sizes, icc=icc)))
     return found
 
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tidemill.evals.service import wilson
 from tidemill.monitors.kpi import JUDGED_AT
 from tidemill.monitors.slo import PAIRS, SURE
 from tidemill.stats.ppi import PairedSums, PpiShift, shift_bound
+from tidemill.stats.rates import wilson
 
 WEEK, LEAST = 7 * 24 * 60, 20
 

@@ -1,6 +1,7 @@
 """Where things stand: folders, names, sizes, and who may import whom."""
 
 import ast
+import sys
 
 from tests.architecture.source import LAYERS, PACKAGE, ROOT, TOP, functions, imports, modules, owner, shown
 
@@ -24,7 +25,7 @@ def test_every_folder_has_its_place_in_the_layers() -> None:
 def test_every_feature_has_its_fixed_files() -> None:
     missing = []
     for folder in sorted(p for p in PACKAGE.iterdir() if p.is_dir() and (p / "__init__.py").exists()):
-        if folder.name in TOP | {"core", "stats"}:
+        if folder.name in TOP | set(LAYERS[-1]):
             continue
         names = {p.name for p in folder.iterdir()} | {f"{p.name}.py" for p in folder.iterdir() if p.is_dir()}
         needed = FIXED - {"store.py"} if folder.name in STORELESS else FIXED
@@ -46,6 +47,20 @@ def test_imports_go_down_only() -> None:
             if level[parts[1]] < level[here] or (level[parts[1]] == level[here] and here not in TOP):
                 wrong.append(f"{shown(path)}:{line} imports {name}")
     assert not wrong, "Imports go down only; send a fact (core.events) or a name (core.plugins) up:\n" + "\n".join(
+        wrong
+    )
+
+
+def test_the_statistics_need_numpy_and_scipy_only() -> None:
+    wrong = [
+        f"{shown(path)}:{line} imports {name}"
+        for path, tree in modules().items()
+        if owner(path) == "stats"
+        for line, name in imports(tree)
+        if name.split(".")[0] not in sys.stdlib_module_names | {"numpy", "scipy"}
+        and not name.startswith("tidemill.stats.")
+    ]
+    assert not wrong, "Statistics take arrays and know no feature; keep the rest with who calls them:\n" + "\n".join(
         wrong
     )
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.evals.worlds import clusters_of, with_effect
-from tidemill.evals.paired import paired_comparison
-from tidemill.evals.power import minimum_detectable_effect
-from tidemill.evals.simulation import GradedWorld, PassFailWorld, uneven_clusters
 from tidemill.evals.types import MetricRule
 from tidemill.evals.verdicts import judge_metric, noninferiority
+from tidemill.stats.paired import paired_comparison
+from tidemill.stats.power import minimum_detectable_effect
+from tidemill.stats.simulation import GradedScenario, PassFailScenario, uneven_clusters
 
 TIMES = 1000
 FEWER = 400
@@ -16,27 +16,27 @@ FEWER = 400
 SMALL, LARGE = uneven_clusters(60, np.random.default_rng(1)), uneven_clusters(400, np.random.default_rng(2))
 
 WORLDS = {
-    "60 pass/fail, icc 0.3": PassFailWorld(SMALL, baseline=0.5, icc=0.3),
-    "60 graded, icc 0.6": GradedWorld(SMALL, icc=0.6),
-    "400 pass/fail, icc 0.3": PassFailWorld(LARGE, baseline=0.5, icc=0.3),
-    "400 pass/fail, icc 0.6": PassFailWorld(LARGE, baseline=0.5, icc=0.6),
-    "400 graded, icc 0.3": GradedWorld(LARGE, icc=0.3),
+    "60 pass/fail, icc 0.3": PassFailScenario(SMALL, baseline=0.5, icc=0.3),
+    "60 graded, icc 0.6": GradedScenario(SMALL, icc=0.6),
+    "400 pass/fail, icc 0.3": PassFailScenario(LARGE, baseline=0.5, icc=0.3),
+    "400 pass/fail, icc 0.6": PassFailScenario(LARGE, baseline=0.5, icc=0.6),
+    "400 graded, icc 0.3": GradedScenario(LARGE, icc=0.3),
 }
 
 
-def _effect(world: PassFailWorld | GradedWorld) -> float:
-    spread = {"discordance": world.discordance} if isinstance(world, PassFailWorld) else {"sd": world.sd}
+def _effect(world: PassFailScenario | GradedScenario) -> float:
+    spread = {"discordance": world.discordance} if isinstance(world, PassFailScenario) else {"sd": world.sd}
     found = minimum_detectable_effect(world.sizes.astype(float), icc=world.icc, **spread)
     assert found is not None
     return found
 
 
-def _shares(world: PassFailWorld | GradedWorld, effect: float, seed: int) -> tuple[float, float, float]:
+def _shares(world: PassFailScenario | GradedScenario, effect: float, seed: int) -> tuple[float, float, float]:
     """Shares of comparisons that pass, that fail, and whose interval holds the truth."""
     rule = MetricRule(metric="score", minimum_effect=effect)
     clusters = clusters_of(world)
     passed = failed = covered = 0
-    times = FEWER if isinstance(world, GradedWorld) and world.sizes.sum() > 100 else TIMES
+    times = FEWER if isinstance(world, GradedScenario) and world.sizes.sum() > 100 else TIMES
     for first, second in zip(*world.draw(times, np.random.default_rng(seed)), strict=True):
         difference = paired_comparison(first, second, clusters)
         outcome = judge_metric(rule, difference, 0.05).outcome
@@ -71,7 +71,7 @@ def test_a_test_that_ignores_clusters_would_be_wrong_far_more_often() -> None:
 @pytest.mark.parametrize("discordance", [0.05, 0.2])
 def test_a_system_worse_by_the_margin_is_seldom_called_not_worse(discordance: float) -> None:
     """Rare differences are the hard case: often hardly any is seen, and none must not mean certainty."""
-    world = PassFailWorld(LARGE, baseline=0.7, icc=0.3, discordance=discordance, delta=-0.05)
+    world = PassFailScenario(LARGE, baseline=0.7, icc=0.3, discordance=discordance, delta=-0.05)
     clusters = clusters_of(world)
     pairs = zip(*world.draw(TIMES, np.random.default_rng(4)), strict=True)
     results = [noninferiority(first, second, clusters, margin=0.05) for first, second in pairs]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tidemill.evals.simulation import GradedWorld, PassFailWorld
+from tidemill.stats.simulation import GradedScenario, PassFailScenario
 
-World = PassFailWorld | GradedWorld
+World = PassFailScenario | GradedScenario
 
 
 def clusters_of(world: World) -> np.ndarray:
@@ -16,6 +16,6 @@ def clusters_of(world: World) -> np.ndarray:
 
 def with_effect(world: World, delta: float) -> World:
     """The same world with a true difference; two systems that differ by delta disagree on at least delta."""
-    if isinstance(world, PassFailWorld):
+    if isinstance(world, PassFailScenario):
         return replace(world, delta=delta, discordance=max(world.discordance, abs(delta)))
     return replace(world, delta=delta)

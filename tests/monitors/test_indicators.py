@@ -9,10 +9,10 @@ from tests.monitors.worlds import keep_scores
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
-from tidemill.evals.service import wilson
 from tidemill.monitors import alerts, indicators, kpi
 from tidemill.monitors.kpi import Unit
 from tidemill.monitors.types import Kpi, KpiNotFound, KpiPut, KpiReport
+from tidemill.stats.rates import wilson
 
 DAY = timedelta(days=1)
 

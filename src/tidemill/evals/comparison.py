@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from tidemill.core.wire import content_hash, new_id, utc_now
 from tidemill.evals import evidence, planning
-from tidemill.evals.paired import paired_comparison
 from tidemill.evals.types import Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
-from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall
+from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall, paired_difference
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def judge(material: Material, by: str) -> Comparison:
     spec, first, second = material.spec, material.baseline_results, material.candidate_results
     rules = [spec.primary, *spec.guardrails]
     pairs = [evidence.paired(material.items, first, second, rule, spec.failures) for rule in rules]
-    differences = [paired_comparison(p.baseline, p.candidate, p.clusters) for p in pairs]
+    differences = [paired_difference(p.baseline, p.candidate, p.clusters) for p in pairs]
     primary = judge_metric(rules[0], differences[0], spec.alpha)
     guards = judge_guardrails(spec.guardrails, differences[1:], spec.alpha)
     verdicts = [primary, *guards]

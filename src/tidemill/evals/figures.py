@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from tidemill.evals.paired import cluster_sizes, degrees_of_freedom, intra_correlation, unequal_size
-from tidemill.evals.rates import wilson
 from tidemill.evals.scorers import INVALID, CorpusScorer, LabelAccuracy, Scorer, text_of
 from tidemill.evals.types import (
     ClassFigures,
@@ -18,6 +16,8 @@ from tidemill.evals.types import (
     Metric,
     RunFigures,
 )
+from tidemill.stats.clusters import cluster_sizes, degrees_of_freedom, design_effect, intra_correlation
+from tidemill.stats.rates import wilson
 
 CONFIDENCE = 0.95
 
@@ -107,8 +107,7 @@ def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Seq
 def interval(values: np.ndarray, clusters: Sequence[str]) -> tuple[float | None, float | None, str | None]:
     """The 95% interval of a mean of scores from 0 to 1, clusters counted: Wilson's for pass/fail, else t."""
     index, sizes = cluster_sizes(clusters)
-    icc = intra_correlation(values, index, sizes)
-    n_eff = len(values) / (1 + (unequal_size(sizes) - 1) * icc)
+    n_eff = len(values) / design_effect(sizes, intra_correlation(values, index, sizes))
     if np.isin(values, (0, 1)).all():
         share = float(values.mean())
         rate = wilson(share * n_eff, n_eff, CONFIDENCE)

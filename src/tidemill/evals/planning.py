@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill.evals.paired import Floats, cluster_sizes
-from tidemill.evals.power import design_effect, items_needed, minimum_detectable_effect
-from tidemill.evals.types import Difference, Plan, PlanRequest
+from tidemill.evals.types import Plan, PlanRequest
+from tidemill.stats.clusters import Floats, cluster_sizes, design_effect
+from tidemill.stats.power import items_needed, minimum_detectable_effect
+from tidemill.stats.results import Difference
 
 USUAL_DISCORDANCE = 0.2
 USUAL_ICC = 0.3

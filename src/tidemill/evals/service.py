@@ -14,9 +14,6 @@ from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.evals import comparison, evidence, items, planning, store
-from tidemill.evals.paired import paired_comparison
-from tidemill.evals.power import minimum_detectable_effect
-from tidemill.evals.rates import wilson
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
     Comparison,
@@ -38,7 +35,7 @@ from tidemill.evals.types import (
     Target,
     TargetInvalid,
 )
-from tidemill.evals.verdicts import noninferiority
+from tidemill.evals.verdicts import noninferiority, paired_difference
 from tidemill.jobs.service import JobQueue
 
 __all__ = [
@@ -53,14 +50,11 @@ __all__ = [
     "get_set",
     "list_runs",
     "list_sets",
-    "minimum_detectable_effect",
     "noninferiority",
-    "paired_comparison",
     "plan",
     "results",
     "run_items",
     "set_items",
-    "wilson",
 ]
 
 
@@ -323,5 +317,5 @@ def plan(ctx: Context, body: PlanRequest) -> Plan:
     rule = MetricRule(metric=body.metric, minimum_effect=1)
     found = [store.list_results(ctx.conn, run.id) for run in (first, second)]
     pairs = evidence.paired(run_items(ctx, first), found[0], found[1], rule, "drop")
-    pilot = paired_comparison(pairs.baseline, pairs.candidate, pairs.clusters)
+    pilot = paired_difference(pairs.baseline, pairs.candidate, pairs.clusters)
     return planning.plan(eval_set.ref, clusters, body, pilot)

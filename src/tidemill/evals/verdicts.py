@@ -5,10 +5,22 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 from scipy import special
 
-from tidemill.evals.paired import Labels, bounds, paired_comparison, standard_error
-from tidemill.evals.power import items_to_settle
-from tidemill.evals.rates import holm
-from tidemill.evals.types import Difference, MetricRule, MetricVerdict, NonInferiority, Outcome
+from tidemill.evals.types import MetricRule, MetricVerdict, NonInferiority, Outcome, TooFewPairs
+from tidemill.stats.clusters import Labels
+from tidemill.stats.correction import holm
+from tidemill.stats.paired import bounds, paired_comparison, standard_error
+from tidemill.stats.power import items_to_settle
+from tidemill.stats.results import Difference, InsufficientData
+
+
+def paired_difference(
+    baseline: ArrayLike, candidate: ArrayLike, clusters: Labels | None = None, *, confidence: float = 0.95
+) -> Difference:
+    """Return `paired_comparison` of the same arguments. Raises TooFewPairs where that raises InsufficientData."""
+    try:
+        return paired_comparison(baseline, candidate, clusters, confidence=confidence)
+    except InsufficientData as error:
+        raise TooFewPairs(str(error), hint=error.hint) from error
 
 
 @dataclass(frozen=True)
@@ -167,11 +179,12 @@ def noninferiority(
 ) -> NonInferiority:
     """Whether `candidate` is not worse than `baseline` by `margin` or more (higher is better), and TOST equivalence.
 
-    Arrays as in `paired_comparison`. `margin` is in the metric's own unit and must be positive.
+    Arrays as in `paired_comparison`. `margin` is in the metric's own unit and must be positive,
+    else ValueError is raised. Raises TooFewPairs as `paired_difference` does.
     """
     if margin <= 0:
         raise ValueError(f"a margin of {margin} cannot be shown by any number of items")
-    difference = paired_comparison(baseline, candidate, clusters, confidence=1 - alpha)
+    difference = paired_difference(baseline, candidate, clusters, confidence=1 - alpha)
     rule = MetricRule(metric="score", kind="non_inferiority", margin=margin)
     verdict = judge_metric(rule, difference, alpha)
     p_equivalence = max(verdict.p_value, _gain(difference, rule, alpha).p_below(margin))

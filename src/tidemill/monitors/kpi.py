@@ -7,8 +7,8 @@ from math import ceil, sqrt
 import numpy as np
 from scipy import special
 
-from tidemill.evals.service import wilson
 from tidemill.monitors.types import Kpi, KpiPoint, Verdict
+from tidemill.stats.rates import wilson
 
 CONFIDENCE = 0.95
 """Of the intervals that are shown over time."""

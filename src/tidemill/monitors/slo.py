@@ -11,8 +11,8 @@ from math import ceil
 
 from scipy import special
 
-from tidemill.evals.service import wilson
 from tidemill.monitors.types import BurnRule, CorrectedShare, Counts, Rectifier, Severity, Slo, SloStatus, Verdict
+from tidemill.stats.rates import wilson
 
 HOUR, DAY = 3600, 86400
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.client import Client
-from tidemill.evals.rates import wilson
 from tidemill.evals.types import Comparison, EvalRun
+from tidemill.stats.rates import wilson
 
 Scorers = Sequence[dict[str, Any] | str]
 

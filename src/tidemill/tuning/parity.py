@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tidemill.evals import service as evals
+from tidemill.stats.rates import wilson
 from tidemill.tuning.types import Hop, ParityReport, Proof, Verdict
 
 
@@ -50,7 +51,7 @@ def _plain(text: str) -> Any:
 def trainer_hop(questions: Sequence[Question], record: Sequence[Reply], *, exact: bool) -> Hop:
     """The trainer's own answers: the reference, which passes by definition."""
     scores = [quality(r.answer, q.expected, exact=exact) for q, r in zip(questions, record, strict=True)]
-    share = evals.wilson(len(record), len(record))
+    share = wilson(len(record), len(record))
     return Hop(
         name="trainer",
         verdict="pass",
@@ -85,7 +86,7 @@ def judge(
     same = sum(a.answer == b.answer for a, b in zip(record, replies, strict=True))
     read = [(a.prompt_ids, b.prompt_ids) for a, b in zip(record, replies, strict=True) if b.prompt_ids is not None]
     equal = sum(a == b for a, b in read) if read else None
-    share = evals.wilson(same, len(record))
+    share = wilson(same, len(record))
     clusters = [q.cluster for q in questions]
     test = evals.noninferiority(before, after, clusters, margin=proof.margin, alpha=proof.alpha)
     verdict, reason = _verdict(equal, len(read), share.high, test, proof)

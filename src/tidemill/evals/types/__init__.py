@@ -51,7 +51,6 @@ from tidemill.evals.types.sets import (
 from tidemill.evals.types.verdicts import (
     Comparison,
     ComparisonSpec,
-    Difference,
     Direction,
     FailurePolicy,
     MetricRule,
@@ -60,7 +59,6 @@ from tidemill.evals.types.verdicts import (
     Outcome,
     Plan,
     PlanRequest,
-    Rate,
     RuleKind,
 )
 
@@ -73,7 +71,6 @@ __all__ = [
     "ComparisonNotFound",
     "ComparisonSpec",
     "Confusion",
-    "Difference",
     "Direction",
     "EndpointTarget",
     "EvalItem",
@@ -102,7 +99,6 @@ __all__ = [
     "Outcome",
     "Plan",
     "PlanRequest",
-    "Rate",
     "ReleaseTarget",
     "RuleKind",
     "RunCreate",

@@ -5,55 +5,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tidemill.core.wire import Body, Instant, Value
+from tidemill.stats.results import Difference
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 RuleKind = Literal["improvement", "non_inferiority"]
 Direction = Literal["higher", "lower"]
 FailurePolicy = Literal["refuse", "wrong", "drop"]
-
-
-class Rate(Value):
-    """A share of items with its Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float = 0.95
-    count: int = Field(description="How many items it is taken over.")
-
-
-class Difference(Value):
-    """The paired difference candidate - baseline of one metric, with its uncertainty."""
-
-    n_pairs: int = Field(description="Items that both runs answered, repeats averaged within an item.")
-    n_clusters: int
-    baseline_mean: float
-    candidate_mean: float
-    delta: float = Field(description="Mean of candidate - baseline over the items.")
-    low: float = Field(description="Lower end of the two-sided interval.")
-    high: float = Field(description="Upper end of the two-sided interval.")
-    confidence: float = Field(description="Of the two-sided interval.")
-    se: float = Field(description="Standard error that the interval is built on.")
-    center: float = Field(description="Centre of the interval: `delta`, drawn a little to 0 when most pairs tie.")
-    square: float | None = Field(description="Mean square of mostly tied differences; null when they are not.")
-    worth: float = Field(description="How many independent pairs `square` is worth.")
-    df: float = Field(description="Degrees of freedom of the t distribution (Bell-McCaffrey).")
-    p_value: float = Field(description="Two-sided, by `test`.")
-    p_greater: float = Field(description="One-sided, of «candidate is not greater».")
-    p_less: float = Field(description="One-sided, of «candidate is not less».")
-    test: Literal["mcnemar_exact", "sign_flip_exact", "sign_flip"]
-    wilcoxon_p: float = Field(description="Wilcoxon's signed-rank test over cluster means, as a check.")
-    effect_size: float | None = Field(
-        description="Mean difference in standard deviations of the differences; null when they are all equal."
-    )
-    sd: float = Field(description="Standard deviation of the differences.")
-    wins: int = Field(description="Pairs in which the candidate's value is greater.")
-    losses: int
-    ties: int
-    icc: float = Field(description="Intra-cluster correlation of the differences.")
-    design_effect: float = Field(description="How much clustering inflates the variance; 1 when it does not.")
-    n_eff: float = Field(description="How many independent pairs the pairs are worth.")
-    warnings: list[str]
 
 
 class MetricRule(Body):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class PassFailWorld:
+class PassFailScenario:
     """Two systems scored 0 or 1 on clustered items.
 
     The intra-cluster correlation is exact: with probability sqrt(icc) an item copies the pair of scores of its
@@ -36,7 +36,7 @@ class PassFailWorld:
 
 
 @dataclass(frozen=True)
-class GradedWorld:
+class GradedScenario:
     """Two systems with scores on a scale, each with item, cluster and own noise; `icc` is that of the difference."""
 
     sizes: NDArray[np.int64]

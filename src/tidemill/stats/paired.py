@@ -8,26 +8,31 @@ this difference would need, because a handful of differences, all one way, says 
 Sources: Bell and McCaffrey 2002; Pustejovsky and Tipton 2018; Tango 1998 and Bonett and Price 2012 for ties.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from tidemill.evals.rates import mcnemar
-from tidemill.evals.types import Difference, TooFewPairs
-
-Floats = NDArray[np.float64]
-Labels = Sequence[Any] | NDArray[Any]
+from tidemill.stats.clusters import (
+    Floats,
+    Labels,
+    cluster_sizes,
+    degrees_of_freedom,
+    design_effect,
+    intra_correlation,
+)
+from tidemill.stats.rates import mcnemar
+from tidemill.stats.results import Difference, InsufficientData
 
 FEWEST_PAIRS = 6
 FEW_PAIRS = 10
 FEW_CLUSTERS = 10
-_SEEN_ENOUGH = 20
+_ENOUGH_DIFFERENCES = 20
 _EXACT_CLUSTERS = 13
-_FLIPS = 9_999
+_SIGN_PATTERNS = 9_999
 _SEED = 20_260_101
 
 
@@ -41,47 +46,6 @@ class _Spread:
     sd: float
     icc: float
     design_effect: float
-
-
-def cluster_sizes(clusters: Labels) -> tuple[NDArray[np.intp], Floats]:
-    """Cluster number of every item, and the size of every cluster."""
-    _, index = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
-    return index, np.bincount(index).astype(float)
-
-
-def degrees_of_freedom(sizes: Floats) -> float:
-    """Bell-McCaffrey degrees of freedom of a clustered mean, from the cluster sizes alone.
-
-    With clusters of equal size it is the number of clusters less one. With one cluster it is 0.
-    """
-    total = sizes.sum()
-    if len(sizes) < 2:
-        return 0.0
-    scale = 1 / (1 - sizes / total)
-    # The contributions of two clusters have covariance (diag(n) - n n' / N) scaled by CR2 on both sides.
-    diagonal = scale * (sizes - sizes**2 / total)
-    square = np.sqrt(scale) * sizes
-    trace = float(diagonal.sum())
-    off = float((square @ square) ** 2 - (square**4).sum()) / total**2
-    return float(trace**2 / (float((diagonal**2).sum()) + off))
-
-
-def unequal_size(sizes: Floats) -> float:
-    """The cluster size that counts in a design effect: sum of squares over sum (Kish 1965)."""
-    return float((sizes**2).sum() / sizes.sum())
-
-
-def intra_correlation(values: Floats, index: NDArray[np.intp], sizes: Floats) -> float:
-    """Intra-cluster correlation by analysis of variance, between 0 and 1; 0 when it cannot be seen."""
-    count, groups = len(values), len(sizes)
-    if groups < 2 or groups == count:
-        return 0.0
-    means = np.bincount(index, weights=values) / sizes
-    between = float((sizes * (means - values.mean()) ** 2).sum()) / (groups - 1)
-    within = float(((values - means[index]) ** 2).sum()) / (count - groups)
-    usual = (count - float((sizes**2).sum()) / count) / (groups - 1)
-    whole = between + (usual - 1) * within
-    return min(1.0, max(0.0, (between - within) / whole)) if whole > 0 else 0.0
 
 
 def _spread(values: Floats, index: NDArray[np.intp], sizes: Floats) -> _Spread:
@@ -105,24 +69,24 @@ def _spread(values: Floats, index: NDArray[np.intp], sizes: Floats) -> _Spread:
 class _Tied:
     """Mostly tied pairs on the scale of independent pairs."""
 
-    centre: float
+    center: float
     square: float
     worth: float
     design_effect: float
 
 
 def _mostly_tied(spread: _Spread, values: Floats, alike: float) -> _Tied:
-    """One pair in which each side wins is added (Bonett and Price 2012), on the scale of independent pairs.
+    """Return the pairs with one more in which each side wins (Bonett and Price 2012), as independent pairs.
 
     Rare differences cannot show how clustered they are: under 20, and under a tenth of the pairs, the design effect
     is at least that of the scores themselves (`alike`).
     """
     effect = max(1.0, spread.design_effect)
-    if np.count_nonzero(values) < min(_SEEN_ENOUGH, len(values) / 10):
+    if np.count_nonzero(values) < min(_ENOUGH_DIFFERENCES, len(values) / 10):
         effect = max(effect, alike)
     n_eff = len(values) / effect
     return _Tied(
-        centre=spread.mean * n_eff / (n_eff + 2),
+        center=spread.mean * n_eff / (n_eff + 2),
         square=(float((values**2).mean()) * n_eff + 2) / (n_eff + 2),
         worth=n_eff + 2,
         design_effect=effect,
@@ -130,65 +94,73 @@ def _mostly_tied(spread: _Spread, values: Floats, alike: float) -> _Tied:
 
 
 def _score_se(square: float, worth: float, truth: float) -> float:
-    """Standard error if the true difference were `truth`: at least |truth| of the pairs must then differ."""
-    return float(np.sqrt(max(0.0, max(square, abs(truth)) - truth**2) / worth))
+    """Return the standard error if the true difference were `truth`: at least |truth| of the pairs must then differ."""
+    return sqrt(max(0.0, max(square, abs(truth)) - truth**2) / worth)
 
 
 def standard_error(difference: Difference, truth: float) -> float:
-    """The standard error under the hypothesis that the true difference is `truth`."""
+    """Return the standard error under the hypothesis that the true difference is `truth`."""
     if difference.square is None:
         return difference.se
     return _score_se(difference.square, difference.worth, truth)
 
 
 def bounds(difference: Difference, reach: float) -> tuple[float, float]:
-    """The differences that lie less than `reach` standard errors from what was seen."""
+    """Return the differences that lie less than `reach` standard errors from the estimate: the lowest, the highest."""
     return _bounds(difference.center, difference.se, difference.square, difference.worth, reach)
 
 
-def _bounds(centre: float, se: float, square: float | None, worth: float, reach: float) -> tuple[float, float]:
+def _bounds(center: float, se: float, square: float | None, worth: float, reach: float) -> tuple[float, float]:
     if square is None:
-        return centre - reach * se, centre + reach * se
-    found = []
-    for end in (-1.0, 1.0):
-        outside, inside = end, centre
-        for _ in range(50):
-            middle = (outside + inside) / 2
-            if abs(centre - middle) < reach * _score_se(square, worth, middle):
-                inside = middle
-            else:
-                outside = middle
-        found.append(outside)
-    return found[0], found[1]
+        return center - reach * se, center + reach * se
+    return -_score_bound(-center, square, worth, reach), _score_bound(center, square, worth, reach)
+
+
+def _score_bound(center: float, square: float, worth: float, reach: float) -> float:
+    """Return the largest true difference t with t - center <= reach * `_score_se`(t).
+
+    Squared, it is quadratic in t, once with the mean square as it is and once with |t| in its place where that is more.
+    """
+    strength = reach**2 / worth
+    scale = 1 + strength
+    bound = (center + sqrt(max(0.0, center**2 - scale * (center**2 - strength * square)))) / scale
+    if abs(bound) <= square:
+        return bound
+    linear = 2 * center + (strength if bound > 0 else -strength)
+    return (linear + sqrt(max(0.0, linear**2 - 4 * scale * center**2))) / (2 * scale)
 
 
 def sign_flips(sums: NDArray[Any], *, seed: int = _SEED) -> tuple[float, float, float, bool]:
-    """Permutation test on cluster sums: p values (two-sided, greater, less), and whether it is exact.
+    """Return the p values (two-sided, greater, less) of a permutation test on cluster sums, and whether it is exact.
 
-    If the two systems do not differ, each cluster's difference is as likely to have the other sign, whatever
-    the dependence inside the cluster. Up to 13 clusters that differ, all sign patterns are tried.
+    `sums` has shape (clusters,). If the two systems do not differ, each cluster's difference is as likely to have the
+    other sign, whatever the dependence inside the cluster. Up to 13 clusters that differ, all sign patterns are tried;
+    beyond that 9,999 random ones, drawn with `seed`.
     """
-    kept = sums[np.abs(sums) > 1e-12]
-    if len(kept) == 0:
+    differing = sums[np.abs(sums) > 1e-12]
+    count = len(differing)
+    if count == 0:
         return 1.0, 1.0, 1.0, True
-    exact = len(kept) <= _EXACT_CLUSTERS
+    exact = count <= _EXACT_CLUSTERS
     if exact:
-        patterns = np.arange(2 ** len(kept))[:, None] >> np.arange(len(kept)) & 1
-        signs = patterns * 2.0 - 1
+        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
     else:
-        bits = np.random.default_rng(seed).integers(0, 2, (_FLIPS, len(kept)), dtype=np.int8)
-        signs = bits * 2.0 - 1
-    drawn = signs @ kept
-    seen, slack = float(kept.sum()), 1e-9 * float(np.abs(kept).sum())
+        bits = np.random.default_rng(seed).integers(0, 2, (_SIGN_PATTERNS, count), dtype=np.int8)
+    flipped = (bits * 2.0 - 1) @ differing
+    observed, slack = float(differing.sum()), 1e-9 * float(np.abs(differing).sum())
+    # Among random patterns the one observed counts as well, so that no p value is 0.
     extra = 0 if exact else 1
-    whole = len(drawn) + extra
-    greater = (int((drawn >= seen - slack).sum()) + extra) / whole
-    less = (int((drawn <= seen + slack).sum()) + extra) / whole
+    patterns = len(flipped) + extra
+    greater = (int((flipped >= observed - slack).sum()) + extra) / patterns
+    less = (int((flipped <= observed + slack).sum()) + extra) / patterns
     return min(1.0, 2 * min(greater, less)), greater, less, exact
 
 
 def _wilcoxon(means: NDArray[Any]) -> float:
-    """Wilcoxon's signed-rank test, two-sided: the normal form with the variance that the ranks themselves give."""
+    """Return the two-sided p value of Wilcoxon's signed-rank test, in the normal form.
+
+    The variance is the one that the ranks themselves give, so ties need no correction of their own.
+    """
     differing = means[np.abs(means) > 1e-12]
     if len(differing) < 2:
         return 1.0
@@ -210,11 +182,11 @@ def _checked(baseline: ArrayLike, candidate: ArrayLike, clusters: Labels | None)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError("a score that is not a number: leave items without an answer out, and count them apart")
     if len(first) < FEWEST_PAIRS:
-        raise TooFewPairs(
+        raise InsufficientData(
             f"{len(first)} pairs are too few for any verdict.", hint=f"Compare at least {FEWEST_PAIRS} items."
         )
     if len(np.unique(np.asarray(labels).astype(str))) < 2:
-        raise TooFewPairs(
+        raise InsufficientData(
             "All items are in one cluster, so nothing is known about another one.",
             hint="Evaluate items of several clusters (documents, users, sessions).",
         )
@@ -228,11 +200,12 @@ def paired_comparison(
     *,
     confidence: float = 0.95,
 ) -> Difference:
-    """The difference candidate - baseline over paired items, with an interval that respects clusters.
+    """Return the difference candidate - baseline over paired items, with an interval that respects clusters.
 
-    `baseline` and `candidate` have shape (items,), or (items, repeats) to be averaged within an item; `clusters`
-    has one label an item, and None means that items are independent. Raises TooFewPairs under 6 items or with one
-    cluster, ValueError for values that are not finite or of other lengths.
+    `baseline` and `candidate` have shape (items,), or (items, repeats) to be averaged within an item, in the metric's
+    unit; `clusters` has one label an item, and None means that items are independent. Raises InsufficientData under 6
+    items or with one cluster, ValueError for values that are not finite or of other lengths.
+    Sources: those of the module.
     """
     first, second, labels = _checked(baseline, candidate, clusters)
     index, sizes = cluster_sizes(labels)
@@ -241,11 +214,11 @@ def paired_comparison(
     tied = None
     if float(np.isclose(values, 0).mean()) >= 0.5 and float(np.abs(values).max()) <= 1:
         alike = max(intra_correlation(first, index, sizes), intra_correlation(second, index, sizes))
-        tied = _mostly_tied(spread, values, 1 + (unequal_size(sizes) - 1) * alike)
-    centre, effect = (tied.centre, tied.design_effect) if tied else (spread.mean, spread.design_effect)
+        tied = _mostly_tied(spread, values, design_effect(sizes, alike))
+    center, effect = (tied.center, tied.design_effect) if tied else (spread.mean, spread.design_effect)
     square, worth = (tied.square, tied.worth) if tied else (None, float(len(values)))
-    se = _score_se(square, worth, centre) if square is not None else float(np.sqrt(spread.variance))
-    low, high = _bounds(centre, se, square, worth, float(special.stdtrit(spread.df, 0.5 + confidence / 2)))
+    se = _score_se(square, worth, center) if square is not None else float(np.sqrt(spread.variance))
+    low, high = _bounds(center, se, square, worth, float(special.stdtrit(spread.df, 0.5 + confidence / 2)))
     limit = 1.0 if _is_share(first) and _is_share(second) else np.inf
     wins, losses = int((values > 1e-12).sum()), int((values < -1e-12).sum())
     sums = np.bincount(index, weights=values)
@@ -260,7 +233,7 @@ def paired_comparison(
         high=min(limit, high),
         confidence=confidence,
         se=se,
-        center=centre,
+        center=center,
         square=square,
         worth=worth,
         df=spread.df,
@@ -284,7 +257,7 @@ def paired_comparison(
 def _test(
     values: Floats, sums: NDArray[Any], wins: int, losses: int
 ) -> tuple[Literal["mcnemar_exact", "sign_flip_exact", "sign_flip"], float, float, float]:
-    """The name of the test that fits, and its p values: two-sided, greater, less."""
+    """Return the name of the test that fits, and its p values: two-sided, greater, less."""
     if len(sums) == len(values) and bool(np.isin(values, (-1, 0, 1)).all()):
         return "mcnemar_exact", *mcnemar(wins, losses)
     both, greater, less, exact = sign_flips(sums)
@@ -296,9 +269,8 @@ def _is_share(values: Floats) -> bool:
 
 
 def _warnings(pairs: int, clusters: int) -> list[str]:
-    found = []
     if pairs < FEW_PAIRS:
-        found.append(f"Only {pairs} pairs: read the interval as a hint.")
-    elif clusters < FEW_CLUSTERS:
-        found.append(f"Only {clusters} clusters: {pairs} items tell little more than {clusters} would.")
-    return found
+        return [f"Only {pairs} pairs: read the interval as a hint."]
+    if clusters < FEW_CLUSTERS:
+        return [f"Only {clusters} clusters: {pairs} items tell little more than {clusters} would."]
+    return []
