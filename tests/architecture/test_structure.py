@@ -147,7 +147,7 @@ def test_http_exceptions_are_not_raised() -> None:
     wrong = [
         f"{shown(path)}:{line}"
         for path, tree in modules().items()
-        if shown(path) != "src/tidemill/server/replies.py"
+        if shown(path) != "src/tidemill/server/error_responses.py"
         for line, name in imports(tree)
         if name.endswith(".HTTPException")
     ]

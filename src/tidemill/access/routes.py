@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from tidemill.access import service
 from tidemill.access.types import Key, KeyCreate, KeyCreated, Me, Person, PersonCreate, PersonUpdate
 from tidemill.core.actors import OWNER
-from tidemill.core.http import LOCAL_SCOPE
+from tidemill.core.asgi import LOCAL_SCOPE, bearer_token
 from tidemill.core.kernel import Context
 from tidemill.core.web import ROLE_KEY, Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Page
@@ -19,8 +19,7 @@ def authorize(request: Request) -> None:
     if request.scope.get(LOCAL_SCOPE) and "authorization" not in request.headers:
         actor = OWNER
     else:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        actor = ring.authenticate(token.strip() if scheme.lower() == "bearer" else None)
+        actor = ring.authenticate(bearer_token(request.scope["headers"]))
     service.require(actor, request.scope["route"].openapi_extra[ROLE_KEY])
     request.state.actor = actor
 

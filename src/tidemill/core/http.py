@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -10,16 +10,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from tidemill.core.asgi import LOCAL_SCOPE, AsgiApp, Receive, Scope, Send
 from tidemill.core.errors import ErrorReply, Failed, Invalid, TidemillError, Unavailable, rebuild
 from tidemill.core.wire import Page
 
 V = TypeVar("V", bound=BaseModel)
-Asgi = Callable[
-    [MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]
-]
-
-LOCAL_SCOPE = "tidemill.local"
-"""Key in the ASGI scope that only the in-process transport can set: the caller owns the home folder."""
 
 
 class ServerUnreachable(Unavailable):
@@ -199,7 +194,7 @@ class InProcessTransport(httpx.BaseTransport):
     A reply is read whole before it is returned: streaming needs a listening server.
     """
 
-    def __init__(self, app: Asgi) -> None:
+    def __init__(self, app: AsgiApp) -> None:
         self.app = app
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="tidemill-embedded", daemon=True)
@@ -219,7 +214,7 @@ class InProcessTransport(httpx.BaseTransport):
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
 
-    async def _marked(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def _marked(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app({**scope, LOCAL_SCOPE: True}, receive, send)
 
     def close(self) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from tidemill.core.actors import Actor
+from tidemill.core.asgi import ClientDisconnected, Receive, wait_for_disconnect
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.gateway import chat, mirror
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.engine_time import EngineTime
-from tidemill.gateway.line import HungUp, Line
+from tidemill.gateway.line import Line
 from tidemill.gateway.sender import Sender
 from tidemill.gateway.spans import Outcome, span_of
 from tidemill.gateway.types import EngineDied, Lease, Router, Status, Target, Usage
@@ -50,11 +51,11 @@ class Exchange:
         self._outcome = Outcome()
         self._inside: tuple[str, float] | None = None
 
-    async def run(self, body: bytes, receive: Any) -> None:
+    async def run(self, body: bytes, receive: Receive) -> None:
         """Answer the request in `body`; ends early when the caller hangs up."""
         request = chat.read(body, self._sender.user, self._sender.session)
         answering = asyncio.create_task(self._answer(request))
-        leaving = asyncio.create_task(_hung_up(receive))
+        leaving = asyncio.create_task(wait_for_disconnect(receive))
         try:
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
@@ -68,7 +69,7 @@ class Exchange:
     async def _conclude(self, request: chat.ChatRequest, answering: "asyncio.Task[None]") -> None:
         if answering.cancelled():
             await self._record(request, "aborted", 499, None)
-            raise HungUp
+            raise ClientDisconnected
         error = answering.exception()
         if error is None:
             return
@@ -213,8 +214,3 @@ def _chunk(data: bytes) -> dict[str, Any]:
     if "error" in chunk:
         raise EngineDied(f"The engine stopped: {chunk['error']}.", hint="Try again.")
     return chunk
-
-
-async def _hung_up(receive: Any) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

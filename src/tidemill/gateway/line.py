@@ -5,17 +5,14 @@ from typing import Any
 
 import msgspec
 
+from tidemill.core.asgi import Send, encode_headers, error_headers
 from tidemill.core.errors import ErrorReply, TidemillError
-
-
-class HungUp(Exception):
-    """The caller closed the connection."""
 
 
 class Line:
     """One reply on its way out."""
 
-    def __init__(self, send: Any, *, request_id: str, began: float) -> None:
+    def __init__(self, send: Send, *, request_id: str, began: float) -> None:
         self._send = send
         self.request_id = request_id
         self.began = began
@@ -50,12 +47,7 @@ class Line:
             data = msgspec.json.encode(body)
             await self._send({"type": "http.response.body", "body": b"data: " + data + b"\n\n"})
             return
-        headers: tuple[tuple[bytes, bytes], ...] = ()
-        if error.status == 401:
-            headers = ((b"www-authenticate", b"Bearer"),)
-        elif error.status == 503:
-            headers = ((b"retry-after", b"1"),)
-        await self.json(error.status, body, headers)
+        await self.json(error.status, body, tuple(encode_headers(error_headers(error.status))))
 
     async def _start(self, status: int, kind: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self.started = True

@@ -1,8 +1,8 @@
 """The composition: which routers, jobs and gateway make up the application."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from anyio import to_thread
 from fastapi import Depends, FastAPI
@@ -10,9 +10,9 @@ from fastapi import Depends, FastAPI
 from tidemill import __version__
 from tidemill.access import routes as access
 from tidemill.access.service import KeyRing
+from tidemill.core.asgi import AsgiApp, Receive, Scope, Send
 from tidemill.core.blobs import open_blobs
 from tidemill.core.db import Database
-from tidemill.core.http import Asgi
 from tidemill.core.kernel import Kernel, Listener
 from tidemill.core.settings import Settings
 from tidemill.core.vault import open_vault
@@ -53,7 +53,8 @@ from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
-from tidemill.server import blobs, health, replies
+from tidemill.server import blobs, error_responses, health
+from tidemill.server.middleware import RequestMiddleware
 from tidemill.traces import routes as traces
 from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
@@ -155,7 +156,7 @@ def build_api(kernel: Kernel) -> FastAPI:
     )
     api.state.kernel = kernel
     api.state.keys = KeyRing(kernel)
-    replies.install(api)
+    error_responses.install(api)
     for router in ROUTERS:
         api.include_router(router)
     return api
@@ -196,18 +197,18 @@ class Application:
     api: FastAPI
     services: Sequence[Service]
     workers: Sequence[Service]
-    framed: Asgi
+    management: AsgiApp
     gateway: Gateway
     intake: Intake
 
-    async def asgi(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The whole application as one ASGI callable. `/v1` goes past every framework, to intake or gateway."""
         if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
             await self.intake(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
             await self.gateway(scope, receive, send)
         else:
-            await self.framed(scope, receive, send)
+            await self.management(scope, receive, send)
 
     async def start(self, listener: Service) -> None:
         """Start the services, then the listener that hands them requests, then the workers, which may send some."""
@@ -224,7 +225,7 @@ def build(settings: Settings) -> Application:
     """Put the application together. Nothing runs yet."""
     kernel = build_kernel(settings)
     api = build_api(kernel)
-    framed = replies.Frame(api, settings.max_body_bytes, unlimited="/api/blobs")
+    management = RequestMiddleware(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
     books = Bookkeeper(kernel.get(TraceWriter), settings.gateway_patience_seconds)
     gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
@@ -236,7 +237,7 @@ def build(settings: Settings) -> Application:
         api=api,
         services=services,
         workers=[JobWorkers(kernel), OnlineEvaluation(kernel), Scheduler(kernel)],
-        framed=framed,
+        management=management,
         gateway=gateway,
         intake=intake,
     )

@@ -1,0 +1,138 @@
+"""What the applications written as bare ASGI share: the caller, request bodies under a limit, and disconnects.
+
+No framework in here: every chat request and every export of spans passes through these functions.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tidemill.core.actors import OWNER, Actor
+from tidemill.core.errors import TooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+LOCAL_SCOPE = "tidemill.local"
+"""Key in the ASGI scope that only the in-process transport can set: the caller owns the home folder."""
+
+
+class ClientDisconnected(Exception):
+    """The client closed the connection before its request was read or its response complete."""
+
+
+class Authenticator(Protocol):
+    """Maps API keys to actors."""
+
+    def authenticate(self, token: str | None) -> Actor:
+        """Return the actor whose key `token` is. May query the database. Raises Unauthorized."""
+        ...
+
+    def remembered(self, token: str) -> Actor | None:
+        """Return the actor whose key `token` is if that is known without a query, else None."""
+        ...
+
+
+@dataclass(frozen=True)
+class BodyLimit:
+    """How large a request body may be, and the error that says so."""
+
+    max_bytes: int
+    hint: str
+    error: type[TooLarge] = TooLarge
+
+    def exceeded(self) -> TooLarge:
+        """Return the error for a body over the limit."""
+        return self.error(f"The body is larger than {self.max_bytes} bytes.", hint=self.hint)
+
+
+def bearer_token(headers: Headers) -> str | None:
+    """Return the token of `Authorization: Bearer <token>`; None without the header or with another scheme."""
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            return token.strip() if scheme.lower() == "bearer" else None
+    return None
+
+
+async def authenticate(scope: Scope, keys: Authenticator) -> Actor:
+    """Return the caller of a request. Queries the database in a thread, and only for a key that is not remembered.
+
+    Raises Unauthorized.
+    """
+    token = bearer_token(scope["headers"])
+    if scope.get(LOCAL_SCOPE) and token is None:
+        return OWNER
+    known = keys.remembered(token) if token else None
+    if known is not None:
+        return known
+    return await asyncio.to_thread(keys.authenticate, token)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: BodyLimit) -> bytes:
+    """Return the whole body of a request.
+
+    Raises the limit's error as soon as the declared or the received length exceeds it, and ClientDisconnected.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit.max_bytes:
+            raise limit.exceeded()
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit.max_bytes:
+            raise limit.exceeded()
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+class BodyOverLimit(BaseException):
+    """A body read through `limited` exceeds its limit.
+
+    No Exception, because frameworks answer an Exception raised while they read a body as a bad request.
+    """
+
+
+def limited(receive: Receive, limit: BodyLimit) -> Receive:
+    """Return a `receive` for an application that reads the body itself; it raises BodyOverLimit over the limit."""
+    size = 0
+
+    async def receive_limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit.max_bytes:
+            raise BodyOverLimit
+        return message
+
+    return receive_limited
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return once the client has closed the connection. To be called after the body is read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def error_headers(status: int) -> dict[str, str]:
+    """Return the headers that every error response of this status carries, whichever application sends it."""
+    if status == 401:
+        return {"www-authenticate": "Bearer"}
+    if status == 503:
+        return {"retry-after": "1"}
+    return {}
+
+
+def encode_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return headers in the form ASGI wants."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -1,0 +1,140 @@
+"""Callers, bodies and disconnects of bare ASGI applications."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tidemill.core.actors import OWNER, Actor
+from tidemill.core.asgi import (
+    LOCAL_SCOPE,
+    BodyLimit,
+    BodyOverLimit,
+    ClientDisconnected,
+    Message,
+    Receive,
+    authenticate,
+    bearer_token,
+    encode_headers,
+    error_headers,
+    limited,
+    read_body,
+    wait_for_disconnect,
+)
+from tidemill.core.errors import TooLarge, Unauthorized
+
+ADA = Actor(id="per_1", name="ada", roles=frozenset({"viewer"}))
+LIMIT = BodyLimit(10, hint="Send less.")
+
+
+class _BatchTooLarge(TooLarge):
+    code = "test_batch_too_large"
+
+
+class _Keys:
+    def __init__(self, *, remembered: bool = False) -> None:
+        self.queries: list[str | None] = []
+        self._remembered = remembered
+
+    def authenticate(self, token: str | None) -> Actor:
+        self.queries.append(token)
+        if token != "good":
+            raise Unauthorized("No.")
+        return ADA
+
+    def remembered(self, token: str) -> Actor | None:
+        return ADA if self._remembered and token == "good" else None
+
+
+def _scope(authorization: bytes | None = None, **more: Any) -> dict[str, Any]:
+    headers = [(b"host", b"x")] + ([(b"authorization", authorization)] if authorization is not None else [])
+    return {"type": "http", "headers": headers, **more}
+
+
+def _receive(*messages: Message) -> Receive:
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    return receive
+
+
+def _part(body: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [(b"Bearer good", "good"), (b"bearer  good ", "good"), (b"Basic good", None), (b"Bearer", ""), (None, None)],
+)
+def test_only_the_bearer_scheme_brings_a_token(header: bytes | None, token: str | None) -> None:
+    assert bearer_token(_scope(header)["headers"]) == token
+
+
+def test_a_key_is_looked_up_once_it_is_not_remembered() -> None:
+    keys = _Keys()
+    assert asyncio.run(authenticate(_scope(b"Bearer good"), keys)) is ADA
+    assert keys.queries == ["good"]
+    remembering = _Keys(remembered=True)
+    assert asyncio.run(authenticate(_scope(b"Bearer good"), remembering)) is ADA
+    assert remembering.queries == []
+
+
+def test_without_a_key_only_the_in_process_caller_is_the_owner() -> None:
+    assert asyncio.run(authenticate(_scope(**{LOCAL_SCOPE: True}), _Keys())) is OWNER
+    for scope in (_scope(), _scope(b"Bearer bad"), _scope(b"Bearer bad", **{LOCAL_SCOPE: True})):
+        with pytest.raises(Unauthorized):
+            asyncio.run(authenticate(scope, _Keys()))
+
+
+def test_a_body_is_read_to_its_end() -> None:
+    receive = _receive(_part(b"hello", more=True), {"type": "http.request", "more_body": True}, _part(b"there"))
+    assert asyncio.run(read_body(_scope(), receive, LIMIT)) == b"hellothere"
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    scope = _scope()
+    scope["headers"].append((b"content-length", b"11"))
+    limit = BodyLimit(10, hint="Send smaller batches.", error=_BatchTooLarge)
+    with pytest.raises(_BatchTooLarge) as caught:
+        asyncio.run(read_body(scope, _receive(), limit))
+    assert (caught.value.message, caught.value.hint) == ("The body is larger than 10 bytes.", "Send smaller batches.")
+
+
+def test_a_body_that_grows_over_the_limit_is_refused() -> None:
+    receive = _receive(_part(b"123456", more=True), _part(b"78901", more=True))
+    with pytest.raises(TooLarge):
+        asyncio.run(read_body(_scope(), receive, LIMIT))
+
+
+def test_a_client_that_leaves_before_its_body_is_whole_is_named() -> None:
+    receive = _receive(_part(b"1", more=True), {"type": "http.disconnect"})
+    with pytest.raises(ClientDisconnected):
+        asyncio.run(read_body(_scope(), receive, LIMIT))
+
+
+def test_a_framework_reads_up_to_the_limit() -> None:
+    async def read_all(receive: Receive) -> list[bytes]:
+        return [(await receive())["body"], (await receive())["body"]]
+
+    assert asyncio.run(read_all(limited(_receive(_part(b"12345"), _part(b"67890")), LIMIT))) == [b"12345", b"67890"]
+    with pytest.raises(BodyOverLimit):
+        asyncio.run(read_all(limited(_receive(_part(b"12345"), _part(b"678901")), LIMIT)))
+    assert not issubclass(BodyOverLimit, Exception)
+
+
+def test_waiting_for_the_disconnect_ends_with_it() -> None:
+    messages = [_part(b""), {"type": "http.disconnect"}, _part(b"never read")]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    asyncio.run(wait_for_disconnect(receive))
+    assert messages == [_part(b"never read")]
+
+
+def test_errors_of_a_status_carry_the_same_headers_everywhere() -> None:
+    assert encode_headers(error_headers(401)) == [(b"www-authenticate", b"Bearer")]
+    assert encode_headers(error_headers(503)) == [(b"retry-after", b"1")]
+    assert error_headers(404) == {}
