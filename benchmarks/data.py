@@ -21,15 +21,15 @@ import rensa
 from rich.console import Console
 from rich.table import Table
 
-from tidemill.data.building import ENGINE, Builder
+from tidemill.data.builder import ENGINE, Builder
 from tidemill.data.types import (
     ExactStep,
+    ImportPlan,
     LanguageStep,
     LengthStep,
     MapSpec,
     NearStep,
     PiiStep,
-    Plan,
     ReadSpec,
     Recipe,
     SourceRef,
@@ -98,7 +98,7 @@ def timed(work: Callable[[], int]) -> Took:
 
 def build(path: Path, recipe: Recipe, ratios: dict[str, float]) -> Took:
     """Import with a recipe."""
-    plan = Plan(
+    plan = ImportPlan(
         engine=ENGINE,
         sources=[SourceRef(name=path.name, hash="sha256:" + "0" * 64)],
         row_schema="text",

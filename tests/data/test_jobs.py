@@ -65,7 +65,7 @@ def test_an_import_goes_on_after_its_server_was_killed(home: Path, tmp_path: Pat
 
 _PEAK = """
 import pathlib, sys, tempfile, threading
-from tidemill.data.building import ENGINE, Builder
+from tidemill.data.builder import ENGINE, Builder
 from tidemill.data.types import *
 
 def anonymous():
@@ -73,7 +73,7 @@ def anonymous():
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 steps = [step for step in default_recipe().steps if step.step not in ("pii", "near_duplicates")]  # the slow ones
-plan = Plan(engine=ENGINE, sources=[SourceRef(name="long.jsonl", hash="sha256:" + "0" * 64)], row_schema="text",
+plan = ImportPlan(engine=ENGINE, sources=[SourceRef(name="long.jsonl", hash="sha256:" + "0" * 64)], row_schema="text",
             read=ReadSpec(), mapping=MapSpec(fields={"text": "text"}), recipe=Recipe(steps=steps),
             split=SplitSpec(ratios={"train": 0.9, "test": 0.1}, near_duplicates=None))
 peak = [0]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.data import checksums
-from tidemill.data.pii import Finder
+from tidemill.data.pii import PiiFinder
 from tidemill.data.types import PII_KINDS
 
-FINDER = Finder()
+FINDER = PiiFinder()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_only_looks_so(text: str) -> None:
 
 
 def test_only_the_wanted_kinds_are_found() -> None:
-    assert Finder(("email",)).mask("a@b.de 192.168.1.1") == "[EMAIL] 192.168.1.1"
+    assert PiiFinder(("email",)).mask("a@b.de 192.168.1.1") == "[EMAIL] 192.168.1.1"
     assert {detector.kind for detector in FINDER.detectors} == set(PII_KINDS)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tidemill.data import split
-from tidemill.data.groups import NearIndex, Unions, bands_for
+from tidemill.data.groups import DisjointSet, MinHashIndex, bands_for
 from tidemill.data.leakage import leaks_of_texts, uncleaned_leaks
 from tidemill.data.shingles import digests, jaccard, mix, shingle
 from tidemill.data.types import SplitClassEmpty, SplitSpec
@@ -133,13 +133,13 @@ def test_shingles_are_those_of_the_plain_definition(texts: list[str], size: int)
             assert jaccard(found.of(left), found.of(right)) == pytest.approx(len(both) / len(either))
 
 
-def _near(texts: list[str], folder: Path, threshold: float = 0.8) -> Unions:
-    index = NearIndex(folder, threshold=threshold, ngram=5, text_of=texts.__getitem__)
+def _near(texts: list[str], folder: Path, threshold: float = 0.8) -> DisjointSet:
+    index = MinHashIndex(folder, threshold=threshold, ngram=5, text_of=texts.__getitem__)
     index.add(texts)
-    unions = Unions(len(texts))
-    for pair in index.pairs(unions):
+    sets = DisjointSet(len(texts))
+    for pair in index.pairs(sets):
         assert pair.similarity >= threshold
-    return unions
+    return sets
 
 
 def test_planted_near_duplicates_are_found_and_others_left_alone(tmp_path: Path) -> None:

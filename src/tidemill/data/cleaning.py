@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import ftfy
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tidemill.data.pii import Finder, full_finder, masked
-from tidemill.data.schemas import Batch, Schema
+from tidemill.data.pii import PiiFinder, full_finder, masked
+from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.types import (
     Example,
     LanguageStep,
@@ -40,7 +40,7 @@ def shown(text: str) -> str:
     return safe if len(safe) <= _EXAMPLE_CHARS else safe[:_EXAMPLE_CHARS] + "…"
 
 
-class Tally:
+class StepCounter:
     """Counts what a step does and keeps a few examples."""
 
     def __init__(self, step: str, sources: list[str]) -> None:
@@ -57,7 +57,7 @@ class Tally:
         self.rows_in += rows_in
         self.rows_out += rows_out
 
-    def example(self, batch: Batch, row: int, before: str, after: str | None, reason: str) -> None:
+    def example(self, batch: RowBatch, row: int, before: str, after: str | None, reason: str) -> None:
         """Keep an example while there is room."""
         if len(self.examples) < EXAMPLES:
             source = f"{self.sources[batch.files[row]]}:{batch.lines[row]}"
@@ -79,33 +79,33 @@ class Tally:
 class RowStep(Protocol):
     """A step that needs to see one row at a time."""
 
-    tally: Tally
+    counter: StepCounter
 
-    def run(self, batch: Batch) -> Batch:
+    def run(self, batch: RowBatch) -> RowBatch:
         """The rows that go on, as they go on."""
 
 
 class ChangeText:
     """Changes every text by a function."""
 
-    def __init__(self, schema: Schema, tally: Tally, change: Callable[[str], str], reason: str) -> None:
+    def __init__(self, schema: Schema, counter: StepCounter, change: Callable[[str], str], reason: str) -> None:
         self.schema = schema
-        self.tally = tally
+        self.counter = counter
         self.change = change
         self.reason = reason
 
-    def run(self, batch: Batch) -> Batch:
+    def run(self, batch: RowBatch) -> RowBatch:
         """The batch with its texts changed."""
         before = self.schema.cells(batch)
         after = list(map(self.change, before))
-        self.tally.passed(len(batch), len(batch))
+        self.counter.passed(len(batch), len(batch))
         if before == after:
             return batch
         rows = self.schema.cell_rows(batch)
         differing = [cell for cell, text in enumerate(after) if text != before[cell]]
-        self.tally.changed += len({rows[cell] for cell in differing})
+        self.counter.changed += len({rows[cell] for cell in differing})
         for cell in differing[:EXAMPLES]:
-            self.tally.example(batch, rows[cell], before[cell], after[cell], self.reason)
+            self.counter.example(batch, rows[cell], before[cell], after[cell], self.reason)
         return self.schema.with_cells(batch, after)
 
 
@@ -127,9 +127,9 @@ def trim(text: str) -> str:
 class KeepLanguage:
     """Drops rows in other languages."""
 
-    def __init__(self, schema: Schema, tally: Tally, spec: LanguageStep) -> None:
+    def __init__(self, schema: Schema, counter: StepCounter, spec: LanguageStep) -> None:
         self.schema = schema
-        self.tally = tally
+        self.counter = counter
         self.spec = spec
         known = language_identifier().labels
         for code in spec.keep:
@@ -140,23 +140,23 @@ class KeepLanguage:
                     param="recipe",
                 )
 
-    def run(self, batch: Batch) -> Batch:
+    def run(self, batch: RowBatch) -> RowBatch:
         """The rows in the wanted languages."""
         identifier = language_identifier()
         mask = []
         for row, text in enumerate(self.schema.row_texts(batch)):
             if len(text) < self.spec.min_chars:
                 mask.append(True)
-                self.tally.figures["too_short"] += 1
+                self.counter.figures["too_short"] += 1
                 continue
             language, probability = identifier.classify(text[:_LANGUAGE_CHARS])
             wanted = language in self.spec.keep and probability >= self.spec.min_probability
-            self.tally.figures[language] += 1
+            self.counter.figures[language] += 1
             mask.append(wanted)
             if not wanted:
-                self.tally.example(batch, row, text, None, f"{language} with probability {probability:.2f}")
+                self.counter.example(batch, row, text, None, f"{language} with probability {probability:.2f}")
         kept = batch.keep(mask)
-        self.tally.passed(len(batch), len(kept))
+        self.counter.passed(len(batch), len(kept))
         return kept
 
 
@@ -169,12 +169,12 @@ def language_identifier() -> Any:
 class KeepLength:
     """Drops rows that are too short or too long. Every required text must have the least length."""
 
-    def __init__(self, schema: Schema, tally: Tally, spec: LengthStep) -> None:
+    def __init__(self, schema: Schema, counter: StepCounter, spec: LengthStep) -> None:
         self.schema = schema
-        self.tally = tally
+        self.counter = counter
         self.spec = spec
 
-    def run(self, batch: Batch) -> Batch:
+    def run(self, batch: RowBatch) -> RowBatch:
         """The rows of a fitting length."""
         whole = self.schema.row_texts(batch, "row")
         shortest = list(map(len, whole))
@@ -185,61 +185,61 @@ class KeepLength:
         if not all(mask):
             self._note(batch, whole, mask)
         kept = batch.keep(mask)
-        self.tally.passed(len(batch), len(kept))
+        self.counter.passed(len(batch), len(kept))
         return kept
 
-    def _note(self, batch: Batch, whole: list[str], mask: list[bool]) -> None:
+    def _note(self, batch: RowBatch, whole: list[str], mask: list[bool]) -> None:
         for row in (row for row, fits in enumerate(mask) if not fits):
             long = self.spec.max_chars is not None and len(whole[row]) > self.spec.max_chars
-            self.tally.figures["too_long" if long else "too_short"] += 1
-            self.tally.example(batch, row, whole[row], None, f"{len(whole[row])} characters")
+            self.counter.figures["too_long" if long else "too_short"] += 1
+            self.counter.example(batch, row, whole[row], None, f"{len(whole[row])} characters")
 
 
 class HandlePii:
     """Masks personal data, drops rows that hold any, or only counts it."""
 
-    def __init__(self, schema: Schema, tally: Tally, spec: PiiStep) -> None:
+    def __init__(self, schema: Schema, counter: StepCounter, spec: PiiStep) -> None:
         self.schema = schema
-        self.tally = tally
+        self.counter = counter
         self.spec = spec
-        self.finder = Finder(tuple(spec.kinds))
+        self.finder = PiiFinder(tuple(spec.kinds))
 
-    def run(self, batch: Batch) -> Batch:
+    def run(self, batch: RowBatch) -> RowBatch:
         """The batch after the action."""
         cells = self.schema.cells(batch)
         finds = {cell: found for cell, text in enumerate(cells) if (found := self.finder.finds(text))}
         if not finds:
-            self.tally.passed(len(batch), len(batch))
+            self.counter.passed(len(batch), len(batch))
             return batch
         rows = self.schema.cell_rows(batch)
         touched = {rows[cell] for cell in finds}
         after = list(cells)
         for cell, found in finds.items():
-            self.tally.figures.update(find.kind for find in found)
+            self.counter.figures.update(find.kind for find in found)
             after[cell] = masked(cells[cell], found)
             kinds = ", ".join(sorted({find.kind for find in found}))
-            self.tally.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
+            self.counter.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
         if self.spec.action == "drop":
             kept = batch.keep([row not in touched for row in range(len(batch))])
-            self.tally.passed(len(batch), len(kept))
+            self.counter.passed(len(batch), len(kept))
             return kept
-        self.tally.passed(len(batch), len(batch))
+        self.counter.passed(len(batch), len(batch))
         if self.spec.action == "report":
             return batch
-        self.tally.changed += len(touched)
+        self.counter.changed += len(touched)
         return self.schema.with_cells(batch, after)
 
 
-def row_step(spec: Any, schema: Schema, tally: Tally) -> RowStep:
+def row_step(spec: Any, schema: Schema, counter: StepCounter) -> RowStep:
     """The step that a row-wise spec describes."""
     if isinstance(spec, UnicodeStep):
-        return ChangeText(schema, tally, repair, "repaired text")
+        return ChangeText(schema, counter, repair, "repaired text")
     if isinstance(spec, WhitespaceStep):
-        return ChangeText(schema, tally, trim, "trimmed")
+        return ChangeText(schema, counter, trim, "trimmed")
     if isinstance(spec, LanguageStep):
-        return KeepLanguage(schema, tally, spec)
+        return KeepLanguage(schema, counter, spec)
     if isinstance(spec, LengthStep):
-        return KeepLength(schema, tally, spec)
+        return KeepLength(schema, counter, spec)
     if isinstance(spec, PiiStep):
-        return HandlePii(schema, tally, spec)
+        return HandlePii(schema, counter, spec)
     raise RecipeInvalid(f"There is no step {spec!r}.", param="recipe")

@@ -21,7 +21,7 @@ _SLACK = 0.12
 """A pair whose signatures agree this much less than the threshold is not compared in full (over 3 standard errors)."""
 
 
-class Unions:
+class DisjointSet:
     """Disjoint sets of rows. The representative of a set is its smallest row."""
 
     def __init__(self, count: int) -> None:
@@ -86,7 +86,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearPair:
     """Two rows that are nearly the same, and how nearly."""
 
     row: int
@@ -99,7 +99,7 @@ def _append(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-class NearIndex:
+class MinHashIndex:
     """Finds near-duplicates among many texts with little memory: signatures lie on disk, one band is read at a time.
 
     `text_of` gives a text back by its row, for the real comparison.
@@ -167,28 +167,28 @@ class NearIndex:
             self._held += len(known)
         return known
 
-    def pairs(self, unions: Unions) -> Iterator[Pair]:
-        """Near-duplicate pairs that join two sets of `unions`; joins them. Of all that there are it misses 0.5%."""
+    def pairs(self, sets: DisjointSet) -> Iterator[NearPair]:
+        """Near-duplicate pairs that join two sets of `sets`; joins them. Of all that there are it misses 0.5%."""
         for rows, signatures in self.runs():
-            yield from self._joining(rows, signatures, unions)
+            yield from self._joining(rows, signatures, sets)
 
-    def _joining(self, rows: I64, signatures: Signatures, unions: Unions) -> Iterator[Pair]:
-        if len(set(unions.roots_of(rows).tolist())) == 1:
+    def _joining(self, rows: I64, signatures: Signatures, sets: DisjointSet) -> Iterator[NearPair]:
+        if len(set(sets.roots_of(rows).tolist())) == 1:
             return
         seen: list[int] = []
         members: Counter[int] = Counter()
         for row in rows.tolist():
             before = np.array(seen, dtype=np.int64)
-            apart = before[unions.roots_of(before) != unions.root(row)]
+            apart = before[sets.roots_of(before) != sets.root(row)]
             for other in self.likely(row, apart, signatures) if len(apart) else ():
-                if unions.root(other) == unions.root(row):
+                if sets.root(other) == sets.root(row):
                     continue
                 similarity = self.similarity(other, row)
                 if similarity >= self.threshold:
-                    unions.join(other, row)
-                    yield Pair(row, other, similarity)
+                    sets.join(other, row)
+                    yield NearPair(row, other, similarity)
             # In a run of thousands, comparing with a few rows of each known set is enough and stays fast.
-            own = unions.root(row)
+            own = sets.root(row)
             if members[own] < _PER_SET:
                 members[own] += 1
                 seen = [*seen[-_MANY:], row]

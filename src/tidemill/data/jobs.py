@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.data import service
-from tidemill.data.building import Builder
-from tidemill.data.types import CatalogueSet, Made, Plan, SourceInfo, SplitInfo
+from tidemill.data.builder import Builder
+from tidemill.data.types import BuildResult, CatalogueSet, ImportPlan, SourceInfo, SplitInfo
 from tidemill.jobs.context import JobContext
 from tidemill.jobs.service import JobQueue
 
@@ -16,11 +16,11 @@ _LOOK_SECONDS = 0.5
 
 def run_import(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Build the files of a version, then record it."""
-    plan = Plan.model_validate_json(args["plan"])
+    plan = ImportPlan.model_validate_json(args["plan"])
     version_id = job.step("version id", lambda: _subject(job))
-    made = Made.model_validate(job.step("build", _build, job, plan, version_id))
+    result = BuildResult.model_validate(job.step("build", _build, job, plan, version_id))
     catalogue = CatalogueSet.model_validate(args["catalogue"])
-    return dict(job.step("record", _record, job, args["name"], plan, made, catalogue))
+    return dict(job.step("record", _record, job, args["name"], plan, result, catalogue))
 
 
 def _subject(job: JobContext) -> str:
@@ -28,7 +28,7 @@ def _subject(job: JobContext) -> str:
         return str(job.kernel.get(JobQueue).get(ctx, job.id).subject)
 
 
-def _build(job: JobContext, plan: Plan, version_id: str) -> dict[str, Any]:
+def _build(job: JobContext, plan: ImportPlan, version_id: str) -> dict[str, Any]:
     blobs = job.kernel.blobs
     paths = [blobs.path(source.hash) for source in plan.sources]
     looked = time.monotonic()
@@ -45,7 +45,7 @@ def _build(job: JobContext, plan: Plan, version_id: str) -> dict[str, Any]:
         built = Builder(plan, paths, Path(folder), progress).build()
         stored = {split: blobs.put_file(path) for split, path in built.files.items()}
     sizes = [path.stat().st_size for path in paths]
-    made = Made(
+    result = BuildResult(
         version_id=version_id,
         content_hash=built.content_hash,
         sources=[
@@ -60,10 +60,12 @@ def _build(job: JobContext, plan: Plan, version_id: str) -> dict[str, Any]:
         leaks=built.leaks,
         statistics=built.statistics,
     )
-    return made.model_dump(mode="json")
+    return result.model_dump(mode="json")
 
 
-def _record(job: JobContext, name: str, plan: Plan, made: Made, catalogue: CatalogueSet) -> dict[str, Any]:
+def _record(
+    job: JobContext, name: str, plan: ImportPlan, result: BuildResult, catalogue: CatalogueSet
+) -> dict[str, Any]:
     with job.write() as ctx:
-        version = service.record(ctx, name, plan, made, catalogue, job.id)
+        version = service.record(ctx, name, plan, result, catalogue, job.id)
     return {"version_id": version.id, "ref": version.ref, "content_hash": version.content_hash}

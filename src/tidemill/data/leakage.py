@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.data.groups import NearIndex, Signatures, first_of_equal
+from tidemill.data.groups import MinHashIndex, Signatures, first_of_equal
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.types import Leak
 
 _RUN = 4096
 
 
-def leaks(names: Sequence[str], places: I64, keys: U64, near: NearIndex | None = None) -> list[Leak]:
+def leaks(names: Sequence[str], places: I64, keys: U64, near: MinHashIndex | None = None) -> list[Leak]:
     """Leakage between every two splits.
 
     `places` gives each row's split as a place in `names` (negative: in none), `keys` one 128-bit digest of its input;
-    `near`, when given, holds the same rows. This looks at the rows alone and knows nothing of how they were divided.
+    `near`, when given, holds the same rows. This looks at the rows alone and knows nothing of how they were assignment.
     """
     first = first_of_equal(keys)
     exact = {
@@ -49,7 +49,7 @@ def _note_close(
     rows: I64,
     signatures: Signatures,
     places: I64,
-    near: NearIndex,
+    near: MinHashIndex,
     close: dict[tuple[int, int], set[int]],
 ) -> None:
     here = places[rows]
@@ -76,7 +76,7 @@ def leaks_of_texts(
     keys = digests([text.encode() for text in texts])
     near = None
     if folder is not None:
-        near = NearIndex(folder, threshold=threshold, ngram=ngram, text_of=texts.__getitem__)
+        near = MinHashIndex(folder, threshold=threshold, ngram=ngram, text_of=texts.__getitem__)
         near.add(texts)
     return leaks(list(splits), places, keys, near)
 
@@ -87,7 +87,7 @@ def standing_in(
     """Which of `texts` stand among `against`, exactly or nearly (Jaccard of character n-grams from `threshold` on)."""
     every = [*against, *texts]
     places = np.repeat(np.arange(2), [len(against), len(texts)])
-    near = NearIndex(folder, threshold=threshold, ngram=ngram, text_of=every.__getitem__)
+    near = MinHashIndex(folder, threshold=threshold, ngram=ngram, text_of=every.__getitem__)
     near.add(every)
     first = first_of_equal(digests([text.encode() for text in every]))
     close: dict[tuple[int, int], set[int]] = {(1, 0): _standing(places, first, 1, 0)}

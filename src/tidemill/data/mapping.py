@@ -9,7 +9,7 @@ import re2
 from tidemill.core.errors import nearest
 from tidemill.core.wire import canonical_json
 from tidemill.data.formats import MISSING, Chunk
-from tidemill.data.schemas import ROLES, Batch, Schema
+from tidemill.data.schemas import ROLES, RowBatch, Schema
 from tidemill.data.types import (
     ColumnUnknown,
     FieldUnknown,
@@ -79,7 +79,7 @@ class Mapper:
         self.dropped = 0
         self.checked: set[int] = set()
 
-    def batch(self, chunk: Chunk, file: int, source: str) -> Batch:
+    def batch(self, chunk: Chunk, file: int, source: str) -> RowBatch:
         """The rows of one chunk. Raises at the first value that does not fit, naming its line."""
         if file not in self.checked:
             check_columns(self.spec.fields, chunk.names(), source)
@@ -88,7 +88,7 @@ class Mapper:
         columns: dict[str, list[Any]] = {name: self._field(name, chunk, place) for name in self.schema.fields}
         columns["cluster"] = [key or None for key in self._text("cluster", chunk, place, required=False)]
         columns["time"] = [_moment(v, place, i) for i, v in enumerate(self._values("time", chunk))]
-        batch = Batch(columns, [file] * len(chunk.lines), chunk.lines)
+        batch = RowBatch(columns, [file] * len(chunk.lines), chunk.lines)
         if self.spec.missing == "drop":
             mask = [
                 all(value is not None for value in values)

@@ -177,7 +177,7 @@ _DETECTORS: dict[PiiKind, Detector] = {
 }
 
 
-class Finder:
+class PiiFinder:
     """Finds the given kinds. Make one and use it for many texts; it is not shared between threads."""
 
     def __init__(self, kinds: tuple[PiiKind, ...] = PII_KINDS) -> None:
@@ -237,6 +237,6 @@ def masked(text: str, finds: list[Find]) -> str:
 
 
 @functools.cache
-def full_finder() -> Finder:
+def full_finder() -> PiiFinder:
     """A finder for every kind; for text that is shown to people."""
-    return Finder()
+    return PiiFinder()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.data.cleaning import RowStep, Tally, row_step
-from tidemill.data.groups import NearIndex, Unions, first_of_equal
-from tidemill.data.schemas import Batch, Schema
+from tidemill.data.cleaning import RowStep, StepCounter, row_step
+from tidemill.data.groups import DisjointSet, MinHashIndex, first_of_equal
+from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.spool import Mask, Spool, SpoolWriter
 from tidemill.data.types import ExactStep, NearStep, Recipe, Scope, Step, StepReport
@@ -17,7 +17,7 @@ Checkpoint = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanedRows:
     """What a recipe leaves: rows on disk, which of them count, and what each step did."""
 
     spool: Spool
@@ -27,7 +27,7 @@ class Cleaned:
     """One digest of the input text of every row as it was read, before any cleaning."""
 
 
-class Runner:
+class RecipeRunner:
     """Runs the steps in order. Row-wise steps that follow each other share one pass over the rows."""
 
     def __init__(self, schema: Schema, folder: Path, sources: list[str], checkpoint: Checkpoint) -> None:
@@ -35,10 +35,10 @@ class Runner:
         self.folder = folder
         self.sources = sources
         self.checkpoint = checkpoint
-        self.tallies: list[Tally] = []
+        self.tallies: list[StepCounter] = []
         self.spools = 0
 
-    def run(self, batches: Iterable[Batch], recipe: Recipe) -> Cleaned:
+    def run(self, batches: Iterable[RowBatch], recipe: Recipe) -> CleanedRows:
         """All steps over `batches`."""
         steps = list(recipe.steps)
         raw: list[U64] = []
@@ -46,79 +46,79 @@ class Runner:
         keep = np.ones(len(spool), dtype=bool)
         while steps:
             step = steps.pop(0)
-            tally = self._tally(step.step)
+            counter = self._counter(step.step)
             if isinstance(step, NearStep):
-                keep = self._near(spool, keep, step, tally)
+                keep = self._near(spool, keep, step, counter)
             elif isinstance(step, ExactStep):
-                keep = self._exact(spool, keep, step, tally)
+                keep = self._exact(spool, keep, step, counter)
             if following := _leading(steps):
                 before, spool = spool, self._rowwise(spool.batches(keep), following)
                 before.close()
                 keep = np.ones(len(spool), dtype=bool)
         joined = np.concatenate(raw) if raw else np.zeros((0, 2), dtype=np.uint64)
-        return Cleaned(spool, keep, [tally.report() for tally in self.tallies], joined)
+        return CleanedRows(spool, keep, [counter.report() for counter in self.tallies], joined)
 
-    def _tally(self, name: str) -> Tally:
-        tally = Tally(name, self.sources)
-        self.tallies.append(tally)
-        return tally
+    def _counter(self, name: str) -> StepCounter:
+        counter = StepCounter(name, self.sources)
+        self.tallies.append(counter)
+        return counter
 
-    def _rowwise(self, batches: Iterable[Batch], specs: list[Step]) -> Spool:
-        running: list[RowStep] = [row_step(spec, self.schema, self._tally(spec.step)) for spec in specs]
+    def _rowwise(self, batches: Iterable[RowBatch], specs: list[Step]) -> Spool:
+        running: list[RowStep] = [row_step(spec, self.schema, self._counter(spec.step)) for spec in specs]
         self.spools += 1
         writer = SpoolWriter(self.folder / f"spool{self.spools}.arrow", self.schema)
         for batch in batches:
-            self.checkpoint(", ".join(step.tally.step for step in running) or "reading")
+            self.checkpoint(", ".join(step.counter.step for step in running) or "reading")
             for step in running:
                 if len(batch):
                     batch = step.run(batch)
             writer.add(batch)
         return writer.finish()
 
-    def _exact(self, spool: Spool, keep: Mask, step: ExactStep, tally: Tally) -> Mask:
+    def _exact(self, spool: Spool, keep: Mask, step: ExactStep, counter: StepCounter) -> Mask:
         scope = step.on or self.schema.duplicates_on
         rows = np.flatnonzero(keep)
         keys = texts_digest(spool, self.schema, keep, scope, self.checkpoint)
         first = first_of_equal(keys)
         gone = first != np.arange(len(rows))
-        tally.passed(len(rows), int((~gone).sum()))
-        self._note_duplicates(spool, tally, rows, np.flatnonzero(gone), first)
+        counter.passed(len(rows), int((~gone).sum()))
+        self._note_duplicates(spool, counter, rows, np.flatnonzero(gone), first)
         kept = keep.copy()
         kept[rows[gone]] = False
         return kept
 
-    def _note_duplicates(self, spool: Spool, tally: Tally, rows: I64, gone: I64, first: I64) -> None:
+    def _note_duplicates(self, spool: Spool, counter: StepCounter, rows: I64, gone: I64, first: I64) -> None:
         if self.schema.name == "classification" and len(gone):
             labels = label_numbers(spool)[0][rows]
-            tally.figures["other_label"] = int((labels[gone] != labels[first[gone]]).sum())
+            counter.figures["other_label"] = int((labels[gone] != labels[first[gone]]).sum())
         for place in gone[:5].tolist():
-            self._example(spool, tally, int(rows[place]), int(rows[first[place]]), "the same as")
+            self._example(spool, counter, int(rows[place]), int(rows[first[place]]), "the same as")
 
-    def _example(self, spool: Spool, tally: Tally, row: int, like: int, how: str) -> None:
+    def _example(self, spool: Spool, counter: StepCounter, row: int, like: int, how: str) -> None:
         dropped, kept = spool.row(row), spool.row(like)
         where = f"{self.sources[kept.files[0]]}:{kept.lines[0]}"
-        tally.example(dropped, 0, self.schema.row_texts(dropped)[0], None, f"{how} {where}")
+        counter.example(dropped, 0, self.schema.row_texts(dropped)[0], None, f"{how} {where}")
 
-    def _near(self, spool: Spool, keep: Mask, step: NearStep, tally: Tally) -> Mask:
+    def _near(self, spool: Spool, keep: Mask, step: NearStep, counter: StepCounter) -> Mask:
         scope = step.on or self.schema.duplicates_on
         rows = np.flatnonzero(keep)
-        unions = Unions(len(rows))
-        index = near_index(spool, self.schema, rows, self.folder / f"near{len(self.tallies)}", step, scope)
+        sets = DisjointSet(len(rows))
+        index = minhash_index(spool, self.schema, rows, self.folder / f"near{len(self.tallies)}", step, scope)
         self._index(index, spool, keep, scope)
         pairs = []
-        for pair in index.pairs(unions):
+        for pair in index.pairs(sets):
             pairs.append(pair)
             self.checkpoint("near_duplicates")
-        gone = unions.roots() != np.arange(len(rows))
-        tally.passed(len(rows), int((~gone).sum()))
+        gone = sets.roots() != np.arange(len(rows))
+        counter.passed(len(rows), int((~gone).sum()))
         for pair in sorted(pairs, key=lambda pair: (pair.similarity, pair.row))[:5]:
             late, early = max(pair.row, pair.like), min(pair.row, pair.like)
-            self._example(spool, tally, int(rows[late]), int(rows[early]), f"{pair.similarity:.2f} like")
+            self._example(spool, counter, int(rows[late]), int(rows[early]), f"{pair.similarity:.2f} like")
         kept = keep.copy()
         kept[rows[gone]] = False
         return kept
 
-    def _index(self, index: NearIndex, spool: Spool, keep: Mask, scope: Scope) -> None:
+    def _index(self, index: MinHashIndex, spool: Spool, keep: Mask, scope: Scope) -> None:
         for batch in spool.batches(keep):
             self.checkpoint("near_duplicates")
             index.add(self.schema.row_texts(batch, scope))
@@ -132,7 +132,7 @@ def _leading(steps: list[Step]) -> list[Step]:
     return taken
 
 
-def _digested(batches: Iterable[Batch], schema: Schema, into: list[U64]) -> Iterator[Batch]:
+def _digested(batches: Iterable[RowBatch], schema: Schema, into: list[U64]) -> Iterator[RowBatch]:
     for batch in batches:
         into.append(digests([text.encode() for text in schema.row_texts(batch, "input")]))
         yield batch
@@ -150,13 +150,13 @@ def texts_digest(spool: Spool, schema: Schema, keep: Mask, scope: Scope, checkpo
     return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.uint64)
 
 
-def near_index(spool: Spool, schema: Schema, rows: I64, folder: Path, step: NearStep, scope: Scope) -> NearIndex:
+def minhash_index(spool: Spool, schema: Schema, rows: I64, folder: Path, step: NearStep, scope: Scope) -> MinHashIndex:
     """An index over the given rows of a spool."""
 
     def text_of(place: int) -> str:
         return schema.row_texts(spool.row(int(rows[place])), scope)[0]
 
-    return NearIndex(folder, threshold=step.threshold, ngram=step.ngram, text_of=text_of)
+    return MinHashIndex(folder, threshold=step.threshold, ngram=step.ngram, text_of=text_of)
 
 
 def label_numbers(spool: Spool) -> tuple[I64, list[str]]:

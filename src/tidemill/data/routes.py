@@ -27,7 +27,7 @@ Split = Annotated[str | None, Query(description="Name of the split; the first wh
 @router.post("/datasets/imports", status_code=202, openapi_extra=role("developer"))
 def import_(body: ImportCreate, request: RequestContext) -> Import:
     """Make a version out of uploaded files."""
-    return request.write_after(service.look_into, service.import_, body)
+    return request.write_after(service.inspect_sources, service.import_, body)
 
 
 @router.get("/datasets", openapi_extra=role("viewer"))

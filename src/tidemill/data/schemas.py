@@ -16,7 +16,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
-class Batch:
+class RowBatch:
     """Some rows on their way through the recipe, column by column, with where each came from."""
 
     columns: Columns
@@ -26,11 +26,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def keep(self, mask: list[bool]) -> "Batch":
+    def keep(self, mask: list[bool]) -> "RowBatch":
         """The rows at which `mask` is true."""
         if all(mask):
             return self
-        return Batch(
+        return RowBatch(
             {name: _where(values, mask) for name, values in self.columns.items()},
             _where(self.files, mask),
             _where(self.lines, mask),
@@ -65,13 +65,13 @@ class Schema:
         """The Arrow fields of a stored row, without id, cluster and split."""
         return [pa.field(name, pa.list_(MESSAGE) if name == "messages" else pa.string()) for name in self.fields]
 
-    def cells(self, batch: Batch) -> list[str]:
+    def cells(self, batch: RowBatch) -> list[str]:
         """Every text of the batch in one flat list (see `with_cells`)."""
         if self.name == "chat":
             return [message["content"] for row in batch.columns["messages"] for message in row]
         return [text for name in self.texts for text in batch.columns[name] if text is not None]
 
-    def with_cells(self, batch: Batch, cells: list[str]) -> Batch:
+    def with_cells(self, batch: RowBatch, cells: list[str]) -> RowBatch:
         """The batch with its texts replaced, in the order of `cells`."""
         left = iter(cells)
         columns = dict(batch.columns)
@@ -84,13 +84,13 @@ class Schema:
                 columns[name] = [None if text is None else next(left) for text in columns[name]]
         return replace(batch, columns=columns)
 
-    def cell_rows(self, batch: Batch) -> list[int]:
+    def cell_rows(self, batch: RowBatch) -> list[int]:
         """For each cell the row that it belongs to."""
         if self.name == "chat":
             return [place for place, row in enumerate(batch.columns["messages"]) for _ in row]
         return [place for name in self.texts for place, text in enumerate(batch.columns[name]) if text is not None]
 
-    def row_texts(self, batch: Batch, scope: Scope = "row") -> list[str]:
+    def row_texts(self, batch: RowBatch, scope: Scope = "row") -> list[str]:
         """One text per row: all of its texts, or only its input."""
         if self.name == "chat":
             reader = _chat_text if scope == "row" else _chat_input
@@ -102,7 +102,7 @@ class Schema:
             "\n".join(text or "" for text in texts) for texts in zip(*(batch.columns[n] for n in names), strict=True)
         ]
 
-    def identities(self, batch: Batch) -> list[bytes]:
+    def identities(self, batch: RowBatch) -> list[bytes]:
         """The bytes that make a row what it is, for its hash."""
         if self.fields == ("text",):
             return [text.encode() for text in batch.columns["text"]]

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,11 +14,12 @@ from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
-from tidemill.data.building import ENGINE, plan_hash
+from tidemill.data.builder import ENGINE, plan_hash
 from tidemill.data.leakage import standing_in
-from tidemill.data.pii import Finder
-from tidemill.data.sniff import guess_format, sample, settle
+from tidemill.data.pii import PiiFinder
+from tidemill.data.sniff import guess_format, resolve_mapping, sample
 from tidemill.data.types import (
+    BuildResult,
     Catalogue,
     CatalogueSet,
     Dataset,
@@ -28,10 +30,9 @@ from tidemill.data.types import (
     FileFormat,
     Import,
     ImportCreate,
-    Made,
+    ImportPlan,
     MapSpec,
     PiiKind,
-    Plan,
     Preview,
     RowSchema,
     SchemaConflict,
@@ -47,7 +48,7 @@ IMPORT_JOB = "data.import"
 
 
 @dataclass(frozen=True)
-class Seen:
+class SourceInspection:
     """What the first records of the first file tell about an import."""
 
     kind: FileFormat
@@ -55,7 +56,7 @@ class Seen:
     mapping: MapSpec
 
 
-def look_into(kernel: Kernel, body: ImportCreate) -> Seen:
+def inspect_sources(kernel: Kernel, body: ImportCreate) -> SourceInspection:
     """Find out what uploaded files are, before the transaction that plans the import: they may have to be fetched.
 
     Raises SourceMissing, and what is wrong with the mapping or the first records of the first file.
@@ -69,31 +70,34 @@ def look_into(kernel: Kernel, body: ImportCreate) -> Seen:
             )
     first, path = body.sources[0].name, kernel.blobs.path(body.sources[0].hash)
     kind = guess_format(path, first, body.read)
-    return Seen(kind, *settle(sample(path, first, kind, body.read), first, body.row_schema, body.mapping))
+    return SourceInspection(
+        kind, *resolve_mapping(sample(path, first, kind, body.read), first, body.row_schema, body.mapping)
+    )
 
 
-def import_(ctx: Context, body: ImportCreate, seen: Seen | None = None) -> Import:
-    """Plan a version out of uploaded files and submit the job that makes it. Without `seen` it looks into them here.
+def import_(ctx: Context, body: ImportCreate, inspection: SourceInspection | None = None) -> Import:
+    """Plan a version of the uploaded files and submit the job that builds it. Without `inspection` it inspects
+    the files here.
 
     When the same plan has made a version before, that version is the answer. All but the first records is read by
     the job. Raises SchemaConflict.
     """
-    seen = seen or look_into(ctx.kernel, body)
+    inspection = inspection or inspect_sources(ctx.kernel, body)
     dataset = store.dataset_by_name(ctx.conn, body.name)
-    schema = seen.row_schema
+    schema = inspection.row_schema
     if dataset is not None and dataset.row_schema != schema:
         raise SchemaConflict(
             f"The dataset {body.name!r} has the schema {dataset.row_schema}, not {schema}.",
             hint="Import under another name, or map to its schema with --schema.",
             param="row_schema",
         )
-    guessed = seen.kind if len(body.sources) == 1 else None
-    plan = Plan(
+    guessed = inspection.kind if len(body.sources) == 1 else None
+    plan = ImportPlan(
         engine=ENGINE,
         sources=body.sources,
         row_schema=schema,
         read=body.read.model_copy(update={"format": body.read.format or guessed}),
-        mapping=seen.mapping,
+        mapping=inspection.mapping,
         recipe=body.recipe or default_recipe(),
         split=body.split or SplitSpec(ratios={"test" if schema == "eval" else "train": 1.0}),
     )
@@ -111,12 +115,14 @@ def import_(ctx: Context, body: ImportCreate, seen: Seen | None = None) -> Impor
     return Import(job=ctx.kernel.get(JobQueue).submit(ctx, IMPORT_JOB, args, subject=new_id("dsv")), version=None)
 
 
-def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: CatalogueSet, job_id: str) -> DatasetVersion:
-    """Enter a version that a job has made; the one that is there already when its content is."""
+def record(
+    ctx: Context, name: str, plan: ImportPlan, result: BuildResult, catalogue: CatalogueSet, job_id: str
+) -> DatasetVersion:
+    """Record a version that a job has built. Returns the existing one of the same content, if any."""
     store.lock(ctx.conn, f"dataset {name}")
     dataset = store.dataset_by_name(ctx.conn, name)
     if dataset is not None:
-        existing = store.version_by_content(ctx.conn, dataset.id, made.content_hash)
+        existing = store.version_by_content(ctx.conn, dataset.id, result.content_hash)
         if existing is not None:
             return existing
     else:
@@ -132,19 +138,19 @@ def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: Catalogue
         store.insert_dataset(ctx.conn, dataset)
         events.emit(ctx, "dataset.created", dataset.id, {"name": name})
     version = DatasetVersion(
-        id=made.version_id,
+        id=result.version_id,
         dataset_id=dataset.id,
         dataset=name,
         version=dataset.latest + 1,
         row_schema=plan.row_schema,
-        content_hash=made.content_hash,
+        content_hash=result.content_hash,
         plan_hash=plan_hash(plan),
         plan=plan,
-        sources=made.sources,
-        splits=made.splits,
-        steps=made.steps,
-        leaks=made.leaks,
-        statistics=made.statistics,
+        sources=result.sources,
+        splits=result.splits,
+        steps=result.steps,
+        leaks=result.leaks,
+        statistics=result.statistics,
         created_at=ctx.now,
         created_by=ctx.actor.name,
         job_id=job_id,
@@ -160,8 +166,8 @@ def record(ctx: Context, name: str, plan: Plan, made: Made, catalogue: Catalogue
 
 def _enter(ctx: Context, version: DatasetVersion, dataset: Dataset) -> None:
     for source in version.sources:
-        seen = {"bytes": source.bytes, "rows": source.rows}
-        lineage.record(ctx, lineage.LineageNode(id=source.hash, kind="file", label=source.name[:300], facts=seen))
+        size: dict[str, Any] = {"bytes": source.bytes, "rows": source.rows}
+        lineage.record(ctx, lineage.LineageNode(id=source.hash, kind="file", label=source.name[:300], facts=size))
     parents = [(source.hash, "imported_from") for source in version.sources]
     if dataset.latest > 0:
         before = store.version_by_number(ctx.conn, version.dataset, dataset.latest)
@@ -272,6 +278,6 @@ def diff(ctx: Context, before: str, after: str) -> Diff:
     return tables.compare(ctx.kernel.blobs, old, new)
 
 
-def finder(kinds: tuple[PiiKind, ...]) -> Finder:
+def finder(kinds: tuple[PiiKind, ...]) -> PiiFinder:
     """A finder of personal data for features that keep text of their own. Use it in one thread."""
-    return Finder(kinds)
+    return PiiFinder(kinds)

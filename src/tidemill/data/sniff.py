@@ -43,7 +43,7 @@ _SAMPLE_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Sample:
+class FileSample:
     """The first records of a file."""
 
     names: list[str]
@@ -76,52 +76,54 @@ def guess_format(path: Path, name: str, spec: ReadSpec) -> FileFormat:
     )
 
 
-def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> Sample:
+def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> FileSample:
     """The columns and first values of a file. Raises whatever is wrong with its first records."""
     if kind == "lines":
         compile_pattern(spec.pattern)
     chunk = next(iter(itertools.islice(read_chunks(path, name, kind, spec), 1)))
     names = chunk.names()
-    return Sample(names, {n: [v for v in chunk.column(n)[:_SAMPLE_ROWS] if v is not MISSING] for n in names})
+    return FileSample(names, {n: [v for v in chunk.column(n)[:_SAMPLE_ROWS] if v is not MISSING] for n in names})
 
 
-def settle(found: Sample, source: str, schema: RowSchema | None, mapping: MapSpec) -> tuple[RowSchema, MapSpec]:
+def resolve_mapping(
+    file: FileSample, source: str, schema: RowSchema | None, mapping: MapSpec
+) -> tuple[RowSchema, MapSpec]:
     """The schema and the complete mapping: what was declared, and the obvious for the rest.
 
     Raises MappingUnclear with a proposal when it is not obvious.
     """
     if schema is not None:
         check_fields(SCHEMAS[schema], mapping.fields)
-    check_columns(mapping.fields, found.names, source)
-    chosen = schema or _guess_schema(found, mapping)
+    check_columns(mapping.fields, file.names, source)
+    chosen = schema or _guess_schema(file, mapping)
     if chosen is None:
-        raise _unclear(found, source, None)
-    fields = _complete(found, chosen, mapping.fields)
+        raise _unclear(file, source, None)
+    fields = _complete(file, chosen, mapping.fields)
     missing = [name for name in SCHEMAS[chosen].required if name not in fields]
     if chosen == "chat" and {"user", "assistant"} & set(fields):
         missing = []
     if missing:
-        raise _unclear(found, source, chosen)
+        raise _unclear(file, source, chosen)
     check_fields(SCHEMAS[chosen], fields)
     return chosen, mapping.model_copy(update={"fields": dict(sorted(fields.items()))})
 
 
-def _guess_schema(found: Sample, mapping: MapSpec) -> RowSchema | None:
+def _guess_schema(file: FileSample, mapping: MapSpec) -> RowSchema | None:
     given = set(mapping.fields) - {"cluster", "time"}
     if given & set(CHAT_PARTS):
         return "chat"
     for schema, required in _ORDER:
         if not given <= set(SCHEMAS[schema].fields):
             continue
-        if schema == "text" and "text" not in given and len(found.names) > 1:
+        if schema == "text" and "text" not in given and len(file.names) > 1:
             continue  # what would the other columns be for?
-        fields = _complete(found, schema, mapping.fields)
+        fields = _complete(file, schema, mapping.fields)
         if all(name in fields for name in required):
             return schema
     return None
 
 
-def _complete(found: Sample, schema: RowSchema, given: dict[str, str]) -> dict[str, str]:
+def _complete(file: FileSample, schema: RowSchema, given: dict[str, str]) -> dict[str, str]:
     fields = dict(given)
     if schema == "chat" and set(CHAT_PARTS) & set(fields):
         return fields
@@ -129,39 +131,39 @@ def _complete(found: Sample, schema: RowSchema, given: dict[str, str]) -> dict[s
     for name in SCHEMAS[schema].fields:
         if name in fields:
             continue
-        by_lower = {column.lower(): column for column in found.names if column not in taken}
+        by_lower = {column.lower(): column for column in file.names if column not in taken}
         match = next((by_lower[word] for word in _WORDS[name] if word in by_lower), None)
         if match is not None:
             fields[name] = match
             taken.add(match)
-    if schema == "text" and "text" not in fields and len(found.names) == 1:
-        fields["text"] = found.names[0]
+    if schema == "text" and "text" not in fields and len(file.names) == 1:
+        fields["text"] = file.names[0]
     return fields
 
 
-def _unclear(found: Sample, source: str, schema: RowSchema | None) -> MappingUnclear:
-    wanted, fields = _propose(found, schema)
+def _unclear(file: FileSample, source: str, schema: RowSchema | None) -> MappingUnclear:
+    wanted, fields = _propose(file, schema)
     arguments = " ".join(f"--map {field}={column}" for field, column in fields.items())
     return MappingUnclear(
         f"It is not clear which columns of {source} are the fields"
         + (f" of the schema {schema}." if schema else ", nor of which schema."),
-        hint=f"Columns: {', '.join(found.names[:30])}. Try: --schema {wanted} {arguments}",
+        hint=f"Columns: {', '.join(file.names[:30])}. Try: --schema {wanted} {arguments}",
         param="mapping",
-        details={"columns": found.names[:200], "proposal": {"row_schema": wanted, "fields": fields}},
+        details={"columns": file.names[:200], "proposal": {"row_schema": wanted, "fields": fields}},
     )
 
 
-def _propose(found: Sample, schema: RowSchema | None) -> tuple[RowSchema, dict[str, str]]:
+def _propose(file: FileSample, schema: RowSchema | None) -> tuple[RowSchema, dict[str, str]]:
     """A best guess from the values: the longest column is the text, the one with the fewest values the label."""
-    long = sorted(found.names, key=lambda name: -_mean_length(found.values[name]))
+    long = sorted(file.names, key=lambda name: -_mean_length(file.values[name]))
     if schema is None:
-        short = [name for name in long[1:] if _repeats(found.values[name])]
+        short = [name for name in long[1:] if _repeats(file.values[name])]
         schema = "classification" if short else "completion" if len(long) == 2 else "text"
     fields: dict[str, str] = {}
     for name in SCHEMAS[schema].required:
         rest = [column for column in long if column not in fields.values()]
         if name == "label":
-            rest.sort(key=lambda column: len(set(map(str, found.values[column]))))
+            rest.sort(key=lambda column: len(set(map(str, file.values[column]))))
         fields[name] = rest[0] if rest else "COLUMN"
     return schema, fields
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidemill.data.schemas import SPOOL_EXTRA, Batch, Schema
+from tidemill.data.schemas import SPOOL_EXTRA, RowBatch, Schema
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ class SpoolWriter:
         self._writer: Any = pa.ipc.new_file(str(path), self.arrow)
         self.starts = [0]
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: RowBatch) -> None:
         """Write one batch."""
         if len(batch) == 0:
             return
@@ -51,7 +51,7 @@ class Spool:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def batches(self, keep: Mask | None = None) -> Iterator[Batch]:
+    def batches(self, keep: Mask | None = None) -> Iterator[RowBatch]:
         """All rows in order, or those at which `keep` is true."""
         for number in range(self._file.num_record_batches):
             batch = self._batch(self._file.get_batch(number))
@@ -62,7 +62,7 @@ class Spool:
             if len(kept):
                 yield kept
 
-    def row(self, place: int) -> Batch:
+    def row(self, place: int) -> RowBatch:
         """One row as a batch of one."""
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
         return self._batch(self._file.get_batch(number).slice(place - int(self.starts[number]), 1))
@@ -72,9 +72,9 @@ class Spool:
         for number in range(self._file.num_record_batches):
             yield self._file.get_batch(number).column(name)
 
-    def _batch(self, batch: pa.RecordBatch) -> Batch:
+    def _batch(self, batch: pa.RecordBatch) -> RowBatch:
         columns = {name: batch.column(name).to_pylist() for name in (*self.schema.fields, "cluster", "time")}
-        return Batch(columns, batch.column("file").to_pylist(), batch.column("line").to_pylist())
+        return RowBatch(columns, batch.column("file").to_pylist(), batch.column("line").to_pylist())
 
     def close(self) -> None:
         """Unmap and remove the file."""

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
-from tidemill.data.types import Catalogue, Dataset, DatasetVersion, Plan, VersionSummary
+from tidemill.data.types import Catalogue, Dataset, DatasetVersion, ImportPlan, VersionSummary
 
 datasets = sa.Table(
     "datasets",
@@ -134,4 +134,4 @@ def _first(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> DatasetVersio
     if row is None:
         return None
     values = row_values(row)
-    return DatasetVersion.model_validate(values | {"plan": Plan.model_validate_json(values["plan"])})
+    return DatasetVersion.model_validate(values | {"plan": ImportPlan.model_validate_json(values["plan"])})

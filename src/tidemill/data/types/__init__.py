@@ -1,5 +1,6 @@
 """Values, inputs and errors of data."""
 
+from tidemill.data.types.build_result import BuildResult
 from tidemill.data.types.errors import (
     ColumnUnknown,
     CsvRagged,
@@ -37,7 +38,6 @@ from tidemill.data.types.errors import (
     TypeWrong,
     ValueMissing,
 )
-from tidemill.data.types.made import Made
 from tidemill.data.types.recipe import (
     PII_KINDS,
     ExactStep,
@@ -66,11 +66,11 @@ from tidemill.data.types.versions import (
     Example,
     Import,
     ImportCreate,
+    ImportPlan,
     LabelShift,
     Leak,
     LeakReport,
     MapSpec,
-    Plan,
     Preview,
     ReadSpec,
     RowChange,
@@ -84,6 +84,7 @@ from tidemill.data.types.versions import (
 
 __all__ = [
     "PII_KINDS",
+    "BuildResult",
     "Catalogue",
     "CatalogueSet",
     "ColumnUnknown",
@@ -106,6 +107,7 @@ __all__ = [
     "HeaderDuplicate",
     "Import",
     "ImportCreate",
+    "ImportPlan",
     "LabelShift",
     "LabelUnknown",
     "LanguageStep",
@@ -114,7 +116,6 @@ __all__ = [
     "LeakReport",
     "LengthStep",
     "LineUnmatched",
-    "Made",
     "MapSpec",
     "MappingUnclear",
     "MessagesInvalid",
@@ -123,7 +124,6 @@ __all__ = [
     "PatternInvalid",
     "PiiKind",
     "PiiStep",
-    "Plan",
     "Preview",
     "ReadSpec",
     "Recipe",

@@ -73,7 +73,7 @@ class ImportCreate(Body):
     catalogue: CatalogueSet = Field(default_factory=CatalogueSet)
 
 
-class Plan(Value):
+class ImportPlan(Value):
     """Everything that decides the content of a version. Equal plans give equal versions."""
 
     engine: int = Field(description="Raised when the code would make something else of the same plan.")
@@ -182,7 +182,7 @@ class DatasetVersion(Value):
     row_schema: RowSchema
     content_hash: str
     plan_hash: str
-    plan: Plan
+    plan: ImportPlan
     sources: list[SourceInfo]
     splits: list[SplitInfo]
     steps: list[StepReport]

@@ -59,7 +59,7 @@ def do_data(turn: Turn) -> Outcome:
     section = _section(turn)
     made: list[str] = []
     body = import_of(section) if section.sources else None
-    looked = data.look_into(turn.kernel, body) if body is not None and turn.row.job_id is None else None
+    looked = data.inspect_sources(turn.kernel, body) if body is not None and turn.row.job_id is None else None
 
     def submit(ctx: Context) -> str | None:
         assert body is not None

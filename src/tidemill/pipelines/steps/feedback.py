@@ -188,7 +188,7 @@ def do_join(turn: Turn) -> Outcome:
 
 def _imported(turn: Turn, body: ImportCreate | None) -> str:
     made: list[str] = []
-    seen = data.look_into(turn.kernel, body) if body is not None else None
+    seen = data.inspect_sources(turn.kernel, body) if body is not None else None
 
     def submit(ctx: Context) -> str | None:
         assert body is not None

@@ -66,9 +66,9 @@ def to_dataset(kernel: Kernel, actor: Actor, spec: ToDataset) -> Collection:
     collection_id = new_id("tcol")
     name = f"traces-{collection_id}.jsonl"
     source = SourceRef(name=name, hash=kernel.blobs.put_bytes(draft.rows).hash)
-    seen = data.look_into(kernel, _body(spec, [source], timed=True))
+    inspection = data.inspect_sources(kernel, _body(spec, [source], timed=True))
     with kernel.write(actor) as ctx:
-        return keep(ctx, collection_id, draft, source, seen)
+        return keep(ctx, collection_id, draft, source, inspection)
 
 
 def collect(ctx: Context, spec: ToDataset) -> Draft:
@@ -90,7 +90,9 @@ def _make(item: Picked, spec: ToDataset) -> Made:
     return make(item.span, opinion(item.scores, spec.feedback), spec)
 
 
-def keep(ctx: Context, collection_id: str, draft: Draft, source: SourceRef, seen: data.Seen) -> Collection:
+def keep(
+    ctx: Context, collection_id: str, draft: Draft, source: SourceRef, inspection: data.SourceInspection
+) -> Collection:
     """Write the collection whose rows are the file `source`, and ask for the dataset version."""
     spec = draft.spec
     # One after the other: what is added builds on what was added before, whether its version is made yet or not.
@@ -98,7 +100,7 @@ def keep(ctx: Context, collection_id: str, draft: Draft, source: SourceRef, seen
     _enter(ctx, collection_id, source, draft)
     behind, timed = _behind(ctx, spec)
     body = _body(spec, [source, *behind], timed=timed)
-    started = data.import_(ctx, body, replace(seen, mapping=body.mapping))
+    started = data.import_(ctx, body, replace(inspection, mapping=body.mapping))
     version_id = started.version.id if started.version is not None else str(started.job and started.job.subject)
     kept = [item for item in draft.made if item.row is not None]
     collection = Collection(

@@ -4,7 +4,7 @@ from tidemill.core.wire import Value
 from tidemill.data.types.versions import LeakReport, SourceInfo, SplitInfo, Statistics, StepReport
 
 
-class Made(Value):
+class BuildResult(Value):
     """A version that has been made but not yet recorded."""
 
     version_id: str

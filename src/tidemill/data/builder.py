@@ -15,20 +15,20 @@ from tidemill.core.wire import content_hash
 from tidemill.data import split as splitting
 from tidemill.data.cleaning import language_identifier
 from tidemill.data.formats import read_chunks
-from tidemill.data.groups import NearIndex, Unions
+from tidemill.data.groups import DisjointSet, MinHashIndex
 from tidemill.data.leakage import leaks, uncleaned_leaks
 from tidemill.data.mapping import Mapper
-from tidemill.data.recipes import Cleaned, Runner, label_numbers, near_index, texts_digest
-from tidemill.data.schemas import SCHEMAS, Batch, Schema
+from tidemill.data.recipes import CleanedRows, RecipeRunner, label_numbers, minhash_index, texts_digest
+from tidemill.data.schemas import SCHEMAS, RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.sniff import guess_format
 from tidemill.data.types import (
     Distribution,
+    ImportPlan,
     LeakFound,
     LeakReport,
     NearStep,
     NothingLeft,
-    Plan,
     SplitInvalid,
     Statistics,
     StepReport,
@@ -45,7 +45,7 @@ _LABELS = 1000
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltVersion:
     """A version that has been made but not yet recorded."""
 
     files: dict[str, Path]
@@ -57,7 +57,7 @@ class Built:
     content_hash: str
 
 
-def plan_hash(plan: Plan) -> str:
+def plan_hash(plan: ImportPlan) -> str:
     """The hash of what decides a version's content. File names do not."""
     content = plan.model_dump(mode="json")
     content["sources"] = [source.hash for source in plan.sources]
@@ -69,7 +69,7 @@ def plan_hash(plan: Plan) -> str:
 class Builder:
     """Makes one version in a folder of its own."""
 
-    def __init__(self, plan: Plan, paths: Sequence[Path], folder: Path, progress: Progress) -> None:
+    def __init__(self, plan: ImportPlan, paths: Sequence[Path], folder: Path, progress: Progress) -> None:
         self.plan = plan
         self.paths = paths
         self.folder = folder
@@ -79,28 +79,28 @@ class Builder:
         self.source_rows = [0] * len(paths)
         self.mapper = Mapper(self.schema, plan.mapping)
 
-    def build(self) -> Built:
+    def build(self) -> BuiltVersion:
         """Read, clean, divide, check and write."""
-        runner = Runner(self.schema, self.folder, self.names, self._note)
+        runner = RecipeRunner(self.schema, self.folder, self.names, self._note)
         cleaned = runner.run(self._batches(), self.plan.recipe)
         if not cleaned.keep.any():
             raise self._nothing_left(cleaned)
-        divided = self._divide(cleaned)
+        assignment = self._assign_splits(cleaned)
         steps = self._with_mapping(cleaned.steps)
-        gone = int((divided.places == splitting.NOWHERE).sum())
+        gone = int((assignment.places == splitting.NOWHERE).sum())
         if self.plan.split.by == "time":
-            count = len(divided.places)
+            count = len(assignment.places)
             steps.append(StepReport(step="time_boundary", rows_in=count, rows_out=count - gone))
         writer = _VersionWriter(self.plan, self.schema, self.folder)
         self._note("writing")
-        writer.write(cleaned, divided)
+        writer.write(cleaned, assignment)
         cleaned.spool.close()
-        return Built(
+        return BuiltVersion(
             files=writer.files,
             rows=writer.rows,
             source_rows=self.source_rows,
             steps=steps,
-            leaks=divided.leaks,
+            leaks=assignment.leaks,
             statistics=writer.statistics(),
             content_hash=content_hash({"plan": plan_hash(self.plan), "splits": writer.split_hashes()}),
         )
@@ -108,7 +108,7 @@ class Builder:
     def _note(self, stage: str) -> None:
         self.progress(stage, sum(self.source_rows))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[RowBatch]:
         for number, (path, name) in enumerate(zip(self.paths, self.names, strict=True)):
             kind = guess_format(path, name, self.plan.read)
             for chunk in read_chunks(path, name, kind, self.plan.read):
@@ -125,7 +125,7 @@ class Builder:
             *steps,
         ]
 
-    def _nothing_left(self, cleaned: Cleaned) -> NothingLeft:
+    def _nothing_left(self, cleaned: CleanedRows) -> NothingLeft:
         table = ", ".join(f"{step.step} dropped {step.dropped}" for step in cleaned.steps if step.dropped)
         return NothingLeft(
             f"No row is left of {sum(self.source_rows)}: {table or 'all lacked a value'}.",
@@ -133,18 +133,18 @@ class Builder:
             param="recipe",
         )
 
-    def _divide(self, cleaned: Cleaned) -> "Divided":
+    def _assign_splits(self, cleaned: CleanedRows) -> "SplitAssignment":
         spec = self.plan.split
         rows = np.flatnonzero(cleaned.keep)
         keys = texts_digest(cleaned.spool, self.schema, cleaned.keep, "input", self._note)
-        unions = Unions(len(rows))
-        unions.join_equal(keys)
-        unions.join_equal(_cluster_keys(cleaned))
+        sets = DisjointSet(len(rows))
+        sets.join_equal(keys)
+        sets.join_equal(_cluster_keys(cleaned))
         near = self._near(cleaned, rows)
         if near is not None:
-            for _ in near.pairs(unions):
+            for _ in near.pairs(sets):
                 self._note("split")
-        clusters = unions.roots()
+        clusters = sets.roots()
         labels: I64 | None = None
         label_names: list[str] = []
         if "label" in self.schema.fields:
@@ -167,14 +167,14 @@ class Builder:
             found=found,
             uncleaned=uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
         )
-        return Divided(rows=rows, clusters=clusters, places=places, leaks=report)
+        return SplitAssignment(rows=rows, clusters=clusters, places=places, leaks=report)
 
-    def _near(self, cleaned: Cleaned, rows: I64) -> NearIndex | None:
+    def _near(self, cleaned: CleanedRows, rows: I64) -> MinHashIndex | None:
         spec = self.plan.split
         if spec.near_duplicates is None or len(spec.ratios) == 1:
             return None
         step = NearStep(threshold=spec.near_duplicates)
-        index = near_index(cleaned.spool, self.schema, rows, self.folder / "split", step, "input")
+        index = minhash_index(cleaned.spool, self.schema, rows, self.folder / "split", step, "input")
         for batch in cleaned.spool.batches(cleaned.keep):
             self._note("split")
             index.add(self.schema.row_texts(batch, "input"))
@@ -182,7 +182,7 @@ class Builder:
 
 
 @dataclass(frozen=True)
-class Divided:
+class SplitAssignment:
     """Where each kept row goes."""
 
     rows: I64
@@ -191,7 +191,7 @@ class Divided:
     leaks: LeakReport
 
 
-def _cluster_keys(cleaned: Cleaned) -> U64:
+def _cluster_keys(cleaned: CleanedRows) -> U64:
     parts = []
     for column in cleaned.spool.column("cluster"):
         keys = digests([(key or "").encode() for key in column.to_pylist()])
@@ -200,7 +200,7 @@ def _cluster_keys(cleaned: Cleaned) -> U64:
     return np.concatenate(parts)[cleaned.keep]
 
 
-def _times(cleaned: Cleaned) -> I64:
+def _times(cleaned: CleanedRows) -> I64:
     parts = list(cleaned.spool.column("time"))
     joined = pa.chunked_array(parts).filter(pa.array(cleaned.keep))
     if joined.null_count:
@@ -216,7 +216,7 @@ def _times(cleaned: Cleaned) -> I64:
 class _VersionWriter:
     """Writes one Parquet file per split and measures the rows on the way."""
 
-    def __init__(self, plan: Plan, schema: Schema, folder: Path) -> None:
+    def __init__(self, plan: ImportPlan, schema: Schema, folder: Path) -> None:
         self.plan = plan
         self.schema = schema
         self.splits = list(plan.split.ratios)
@@ -225,7 +225,7 @@ class _VersionWriter:
         timed = [pa.field("time", pa.timestamp("us", "UTC"))] if "time" in plan.mapping.fields else []
         strings = [pa.field(name, pa.string()) for name in ("id", "cluster_id", "split")]
         self.arrow = pa.schema([*strings, *schema.arrow, *timed])
-        self.held: dict[str, list[Any]] = {split: [] for split in self.splits}
+        self.buffered: dict[str, list[Any]] = {split: [] for split in self.splits}
         self.hashes = {split: hashlib.sha256() for split in self.splits}
         self.seen: dict[str, int] = {}
         self.chars: list[I64] = []
@@ -234,23 +234,23 @@ class _VersionWriter:
         self.labels: dict[str, Counter[str]] = {split: Counter() for split in self.splits}
         self.languages: Counter[str] = Counter()
 
-    def write(self, cleaned: Cleaned, divided: Divided) -> None:
+    def write(self, cleaned: CleanedRows, assignment: SplitAssignment) -> None:
         """All rows of all splits, in the order in which they were read."""
         ids, repeats = _row_ids(cleaned, self.schema)
-        placed = divided.places != splitting.NOWHERE
-        self.clusters = len(np.unique(divided.clusters[placed]))
-        stride = max(1, len(divided.places) // _LANGUAGE_SAMPLE)
+        placed = assignment.places != splitting.NOWHERE
+        self.clusters = len(np.unique(assignment.clusters[placed]))
+        stride = max(1, len(assignment.places) // _LANGUAGE_SAMPLE)
         writers = {s: pq.ParquetWriter(str(p), self.arrow, compression="zstd") for s, p in self.files.items()}
         begin = 0
         for batch in cleaned.spool.batches(cleaned.keep):
             end = begin + len(batch)
             columns = dict(batch.columns)
             columns["id"] = [_id(ids[row], int(repeats[row])) for row in range(begin, end)]
-            columns["cluster_id"] = ["c_" + ids[row].tobytes().hex()[:24] for row in divided.clusters[begin:end]]
-            self._measure(batch, divided.places[begin:end], begin, stride)
+            columns["cluster_id"] = ["c_" + ids[row].tobytes().hex()[:24] for row in assignment.clusters[begin:end]]
+            self._measure(batch, assignment.places[begin:end], begin, stride)
             for number, split in enumerate(self.splits):
-                self._take(columns, split, (divided.places[begin:end] == number).tolist())
-                held = self.held[split]
+                self._take(columns, split, (assignment.places[begin:end] == number).tolist())
+                held = self.buffered[split]
                 if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
                     self._flush(writers[split], split)
             begin = end
@@ -268,16 +268,16 @@ class _VersionWriter:
         table = pa.Table.from_arrays(arrays, schema=self.arrow)
         self.hashes[split].update("\n".join(table["id"].to_pylist() + table["cluster_id"].to_pylist()).encode())
         self.rows[split] += count
-        self.held[split].append(table)
+        self.buffered[split].append(table)
         if "label" in columns:
             self.labels[split].update(table["label"].to_pylist())
 
     def _flush(self, writer: Any, split: str) -> None:
-        if self.held[split]:
-            writer.write_table(pa.concat_tables(self.held[split]), row_group_size=_GROUP_ROWS)
-            self.held[split] = []
+        if self.buffered[split]:
+            writer.write_table(pa.concat_tables(self.buffered[split]), row_group_size=_GROUP_ROWS)
+            self.buffered[split] = []
 
-    def _measure(self, batch: Batch, places: I64, begin: int, stride: int) -> None:
+    def _measure(self, batch: RowBatch, places: I64, begin: int, stride: int) -> None:
         texts = self.schema.row_texts(batch)
         placed = (places != splitting.NOWHERE).tolist()
         kept = [text for text, here in zip(texts, placed, strict=True) if here]
@@ -317,7 +317,7 @@ def _id(digest: U64, repeat: int) -> str:
     return plain if repeat == 0 else f"{plain}-{repeat + 1}"
 
 
-def _row_ids(cleaned: Cleaned, schema: Schema) -> tuple[U64, I64]:
+def _row_ids(cleaned: CleanedRows, schema: Schema) -> tuple[U64, I64]:
     """A digest of each kept row's content, and how many equal rows stand before it."""
     keys = np.concatenate([digests(schema.identities(batch)) for batch in cleaned.spool.batches(cleaned.keep)])
     order = np.lexsort((keys[:, 1], keys[:, 0]))
