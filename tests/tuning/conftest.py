@@ -1,4 +1,4 @@
-"""A llama model small enough to train in a second, with the packaged model's own tokenizer and template."""
+"""The tiny model of all tests, and a home with it whose jobs run."""
 
 import json
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from gguf import GGUFReader
 
+from tests.shared import make_once
+from tests.tiny import make_tiny, packaged_fields
 from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
@@ -17,104 +17,28 @@ from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetVersion
 from tidemill.jobs.service import JobQueue
 from tidemill.prompts.sdk import Prompts
-from tidemill.registry.packaged import SMOLLM2, locate
 from tidemill.registry.sdk import Models
 from tidemill.server.app import build
-from tidemill.tuning.compress import safetensors_file
-from tidemill.tuning.compress.convert import convert
-from tidemill.tuning.compress.dequantise import dequantise
-from tidemill.tuning.compress.files import write_json
-from tidemill.tuning.compress.quantise import quantise
-from tidemill.tuning.compress.safetensors_file import Slot, kept_dtype
-from tidemill.tuning.compress.vocabulary import tokenizer_config, tokenizer_json
 from tidemill.tuning.sdk import Tuning
 from tidemill.tuning.types import Lora, Proof, Training, TuneSubmit
 
-WIDTH, INNER, LAYERS, HEADS, KEYS = 64, 128, 2, 4, 2
+
+@pytest.fixture(scope="session")
+def fields() -> dict[str, Any]:
+    """The metadata of the packaged base model's GGUF file."""
+    return packaged_fields()
 
 
 @pytest.fixture(scope="session")
-def packaged() -> Path:
-    """The packaged base model's GGUF file."""
-    return locate(SMOLLM2)
-
-
-@pytest.fixture(scope="session")
-def fields(packaged: Path) -> dict[str, Any]:
-    """Its metadata."""
-    return {name: field.contents() for name, field in GGUFReader(packaged).fields.items()}
-
-
-def _shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
-    narrow = WIDTH * KEYS // HEADS
-    found: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (vocabulary, WIDTH),
-        "model.norm.weight": (WIDTH,),
-    }
-    for layer in range(LAYERS):
-        at = f"model.layers.{layer}"
-        found |= {
-            f"{at}.input_layernorm.weight": (WIDTH,),
-            f"{at}.post_attention_layernorm.weight": (WIDTH,),
-            f"{at}.self_attn.q_proj.weight": (WIDTH, WIDTH),
-            f"{at}.self_attn.k_proj.weight": (narrow, WIDTH),
-            f"{at}.self_attn.v_proj.weight": (narrow, WIDTH),
-            f"{at}.self_attn.o_proj.weight": (WIDTH, WIDTH),
-            f"{at}.mlp.gate_proj.weight": (INNER, WIDTH),
-            f"{at}.mlp.up_proj.weight": (INNER, WIDTH),
-            f"{at}.mlp.down_proj.weight": (WIDTH, INNER),
-        }
-    return found
-
-
-@pytest.fixture(scope="session")
-def tiny_gguf(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model as a Q4_1 GGUF file, like the packaged one."""
-    folder = tmp_path_factory.mktemp("tiny") / "random"
-    folder.mkdir()
-    chance = np.random.default_rng(7)
-    shapes = _shapes(len(fields["tokenizer.ggml.tokens"]))
-
-    def produce(name: str) -> np.ndarray:
-        shape = shapes[name]
-        return chance.normal(0, 0.08, shape) if len(shape) > 1 else np.ones(shape)
-
-    slots = [Slot(name, shape, kept_dtype(shape)) for name, shape in sorted(shapes.items())]
-    safetensors_file.write(folder / "model.safetensors", slots, produce)
-    write_json(folder / "tokenizer.json", tokenizer_json(fields))
-    write_json(folder / "tokenizer_config.json", tokenizer_config(fields))
-    (folder / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KEYS,
-        "head_dim": WIDTH // HEADS,
-        "max_position_embeddings": 512,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-    }
-    write_json(folder / "config.json", config)
-    convert(folder, folder.parent / "f16.gguf", name="tiny")
-    target = folder.parent / "tiny-q4_1.gguf"
-    quantise(folder.parent / "f16.gguf", target, "q4_1")
-    return target
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model as a Q4_1 GGUF file, like the packaged one. Shared: nobody writes to it."""
+    return make_once(tmp_path_factory, "tiny", make_tiny) / "tiny-q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_gguf: Path) -> Path:
-    """The same model as a safetensors folder."""
-    folder = tiny_gguf.parent / "base"
-    dequantise(tiny_gguf, folder)
-    return folder
+    """The same model as a safetensors folder. Shared: nobody writes to it."""
+    return tiny_gguf.parent / "base"
 
 
 def sentence(number: int) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from tidemill.tuning.compress.convert import convert, header_of
 from tidemill.tuning.compress.files import read_json, replacing, write_json
 from tidemill.tuning.compress.merge import merge
 from tidemill.tuning.compress.quantise import form_of, ggml_encode, quantise
+from tidemill.tuning.compress.vocabulary import tokenizer_config, tokenizer_json
 from tidemill.tuning.types import UnknownQuantisation, UnsupportedModel
 
 pytestmark = pytest.mark.tune
@@ -32,8 +33,12 @@ def test_there_and_back_keeps_every_weight(tiny: Path, tiny_gguf: Path, tmp_path
         assert (np.asarray(back[name].data) == wanted).all(), name
 
 
-def test_there_and_back_keeps_the_vocabulary(fields: dict[str, Any], tiny: Path) -> None:
-    found = header_of(tiny, read_json(tiny / "config.json"), "tiny")
+def test_there_and_back_keeps_the_vocabulary(fields: dict[str, Any], tiny: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "tokenizer.json", tokenizer_json(fields))
+    write_json(tmp_path / "tokenizer_config.json", tokenizer_config(fields))
+    (tmp_path / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
+    config = read_json(tiny / "config.json") | {"vocab_size": len(fields["tokenizer.ggml.tokens"])}
+    found = header_of(tmp_path, config, "tiny")
     for key, value in fields.items():
         if key.startswith("tokenizer."):
             assert found[key][1] == value, key
