@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
+from tests import quick
 from tests.postgres import Postgres
 from tidemill.client import Client
 from tidemill.core.actors import OWNER
@@ -23,8 +24,19 @@ from tidemill.core.settings import Settings
 from tidemill.server.app import build_kernel
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`, which `make quick` sets."""
+    parser.addoption("--quick", action="store_true", help="Leave out what needs an engine, training or PostgreSQL.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick"):
+        quick.guard()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first: begun last, they would run on alone when every other worker has ended."""
+    quick.select(config, items)
     longest = ("tests/e2e/", "tests/tuning/")
     items.sort(key=lambda item: next((n for n, place in enumerate(longest) if item.nodeid.startswith(place)), 9))
 
@@ -74,8 +86,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+@quick.needs("postgres")
+def postgres(pytestconfig: pytest.Config) -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own, with the schema in a template database."""
+    assert not pytestconfig.getoption("quick"), "a quick run starts no PostgreSQL: mark the test 'postgres'"
     # Not below pytest's own folder: each session closes that to other users, and for root the server runs as one.
     with tempfile.TemporaryDirectory(prefix="tidemill-postgres-", dir=_memory(), ignore_cleanup_errors=True) as folder:
         server = Postgres(Path(folder))

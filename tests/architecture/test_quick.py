@@ -1,0 +1,58 @@
+"""`make quick` starts no engine, trains nothing and needs no PostgreSQL."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT
+from tests.quick import GUARD, LEFT_OUT
+from tidemill.core.settings import Settings
+from tidemill.deployments.engines.llamacpp import MODULE as ENGINE
+
+TRAINER = "tidemill.tuning.train"
+
+PLUGIN = """
+import json, os, pathlib
+def pytest_collection_finish(session):
+    found = {i.nodeid: [sorted({m.name for m in i.iter_markers()}), sorted(i.fixturenames)] for i in session.items}
+    pathlib.Path(os.environ["SELECTION"]).write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def selection(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], list[str]]]:
+    """The tests of a quick run: node id -> markers and fixtures."""
+    folder = tmp_path_factory.mktemp("selection")
+    (folder / "selection_plugin.py").write_text(PLUGIN)
+    argv = [sys.executable, "-m", "pytest", "--quick", "--collect-only", "-q", "-p", "selection_plugin"]
+    environment = Settings().child_environment()
+    environment |= {"SELECTION": str(folder / "out.json"), "PYTHONPATH": f"{folder}:{ROOT / 'src'}"}
+    run = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    return json.loads((folder / "out.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_quick_run_has_no_test_that_needs_what_is_dear(selection: dict[str, tuple[list[str], list[str]]]) -> None:
+    assert len(selection) > 1000, "most tests are quick"
+    wrong = {name: found for name, (found, _) in selection.items() if set(found) & set(LEFT_OUT)}
+    assert not wrong
+    wrong = {name: used for name, (_, used) in selection.items() if "postgres" in used or "[postgres" in name}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "argv", [["-m", ENGINE, "--model", "none.gguf"], ["-m", TRAINER, "spec.json"]], ids=["engine", "trainer"]
+)
+def test_a_quick_run_refuses_engines_and_trainers_in_every_process(argv: list[str], tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"threads": 1}')
+    environment = Settings(home=tmp_path / "home").child_environment()
+    environment |= {"PYTHONPATH": ":".join([str(GUARD), str(ROOT / "src")])}
+    run = subprocess.run(
+        [sys.executable, *argv],
+        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "a quick run of the tests loads no" in run.stdout + run.stderr
