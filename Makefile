@@ -1,13 +1,15 @@
 # make demo   the whole loop on this machine: from data to a served model, and from its traces back to data
+# make quick  the tests for the inner loop, in under three minutes: no engine, no training, no PostgreSQL
 # make test   every test, in three processes (WORKERS=8 for more)
 # make check  format, lint, types and the rules of the house, in under a minute
 PYTHON ?= python3
 # Some of the tests wait rather than compute, so three keep two cores busy.
 WORKERS ?= 3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 10
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format reference install clean
+.PHONY: demo quick test check format reference install clean
 
 install: .venv/.installed
 
@@ -23,8 +25,11 @@ install: .venv/.installed
 demo: install
 	$(BIN)/tidemill demo
 
+quick: install
+	$(PYTEST) --quick
+
 test: install
-	$(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+	$(PYTEST)
 
 check: install
 	$(BIN)/ruff format --check .

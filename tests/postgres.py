@@ -14,17 +14,18 @@ import sqlalchemy as sa
 from tidemill.core.db import Database
 
 PATIENCE_S = 120
-_PLACES = ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin")
+OLDEST = 15
 
 
 def find_binaries() -> Path:
-    """Where initdb and postgres are."""
-    for place in _PLACES:
-        if (Path(place) / "initdb").exists():
-            return Path(place)
+    """Where initdb and postgres are: the newest of Debian's packages, else what is on the path."""
+    packages = {int(place.name): place / "bin" for place in Path("/usr/lib/postgresql").glob("[0-9]*")}
+    for version in sorted(packages, reverse=True):
+        if version >= OLDEST and (packages[version] / "initdb").exists():
+            return packages[version]
     found = shutil.which("initdb")
     if found is None:
-        raise RuntimeError("PostgreSQL is not installed: install the package postgresql (15 or newer)")
+        raise RuntimeError(f"PostgreSQL is not installed: install the package postgresql ({OLDEST} or newer)")
     return Path(found).resolve().parent
 
 

@@ -42,6 +42,7 @@ def test_a_running_import_can_be_cancelled_and_leaves_nothing(desk: Desk) -> Non
     assert not [path for path in (desk.kernel.settings.home / "work").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_an_import_goes_on_after_its_server_was_killed(home: Path, tmp_path: Path) -> None:
     settings = Settings(home=home)
     argv = [sys.executable, "-m", "tidemill", "up", "--port", "0"]

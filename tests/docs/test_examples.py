@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,14 @@ def test_shell_commands_exist_with_their_options(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@cache
+def _commands() -> Any:
+    return typer.main.get_command(app)
+
+
 def refused(line: str) -> str | None:
     """Why a command line could not be understood; None when it could."""
-    command: Any = typer.main.get_command(app)
+    command = _commands()
     words = shlex.split(line)[1:]
     while words and words[0].startswith("--"):
         words = words[1:]

@@ -46,6 +46,7 @@ def _shares(world: PassFailScenario | GradedScenario, effect: float, seed: int) 
     return passed / times, failed / times, covered / times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_gate_is_wrong_no_more_often_than_it_says(name: str) -> None:
     world = WORLDS[name]
@@ -68,6 +69,7 @@ def test_a_test_that_ignores_clusters_would_be_wrong_far_more_often() -> None:
     assert (differences.mean(axis=1) > 1.645 * se).mean() > 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discordance", [0.05, 0.2])
 def test_a_system_worse_by_the_margin_is_seldom_called_not_worse(discordance: float) -> None:
     """Rare differences are the hard case: often hardly any is seen, and none must not mean certainty."""

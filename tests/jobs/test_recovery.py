@@ -21,6 +21,8 @@ from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import JobEnded
 from tidemill.jobs.wrapper import process_stamp
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -30,6 +30,7 @@ def read(*argv: str):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_life_of_a_model_on_the_command_line(home: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         added = read("models", "add", str(write_gguf(tmp_path / f"{seed}.gguf", seed=seed)), "--name", "tiny")
@@ -57,6 +58,7 @@ def test_the_life_of_a_model_on_the_command_line(home: Path, tmp_path: Path) -> 
     assert [v["number"] for v in read("models", "versions", "tiny")["items"]] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
 def test_deleting_asks_the_person_at_the_terminal(
     home: Path, tmp_path: Path, answer: str, code: int, left: int

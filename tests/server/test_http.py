@@ -118,6 +118,7 @@ def test_a_large_file_is_never_whole_in_memory(client: Client, home) -> None:
     assert written[-1] >= 2**20
 
 
+@pytest.mark.slow
 def test_waiting_for_a_job_in_an_embedded_client_starts_somebody_to_do_it(home, tmp_path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")

@@ -16,6 +16,8 @@ import pytest
 from tidemill.client import Client
 from tidemill.core import server_lock
 
+pytestmark = pytest.mark.slow
+
 
 class Servers:
     """Starts `tidemill up` and sees to it that none stays."""

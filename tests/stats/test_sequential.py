@@ -20,6 +20,7 @@ def rolled_back(old: float, new: float, share: float, answers: int, rng: np.rand
     return False
 
 
+@pytest.mark.slow
 def test_quiet_canaries_stay() -> None:
     rng = np.random.default_rng(1)
     false = sum(rolled_back(0.8, 0.8, 0.2, 150, rng) for _ in range(100))

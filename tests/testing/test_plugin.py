@@ -34,6 +34,7 @@ def run(home: Path, folder: Path, *options: str, **files: str) -> subprocess.Com
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_the_verdict(home: Path, tmp_path: Path) -> None:
     # One server serves all, as in CI.
     folder = tmp_path / "ci"
@@ -49,6 +50,7 @@ def test_the_exit_code_is_the_verdict(home: Path, tmp_path: Path) -> None:
     assert [p.attrib["value"] for p in root.findall(".//property")] == ["inconclusive"]
 
 
+@pytest.mark.slow
 def test_a_failure_weighs_more_than_a_doubt_and_cases_come_from_a_file(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ci"
     folder.mkdir()
@@ -94,6 +96,7 @@ def test_a_metric_passes_only_when_its_whole_interval_does(client) -> None:
         tester.under_test()
 
 
+@pytest.mark.slow
 def test_no_tests_and_a_broken_file_of_cases_are_told_apart(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ci"
     assert run(home, folder, "-k", "nothing", good="def test_x():\n    assert True\n").returncode == 5
@@ -103,6 +106,7 @@ def test_no_tests_and_a_broken_file_of_cases_are_told_apart(home: Path, tmp_path
     assert "cases.jsonl:1: this is no JSON" in found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_a_run_without_tests_says_so(home: Path, tmp_path: Path) -> None:
     done = run(home, tmp_path)
     assert done.returncode == 5

@@ -146,6 +146,7 @@ def test_a_writer_that_is_closed_has_written_what_waited(local: Kernel) -> None:
         writer.write([call(99)])
 
 
+@pytest.mark.slow
 def test_a_killed_server_has_every_span_that_it_acknowledged(servers: Servers, home: Path) -> None:
     process = servers.up(home, "--port", "0")
     live = servers.live(home, process)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import quick
 from tests.shared import make_once
 from tests.tiny import make_tiny, packaged_fields
 from tidemill.core.http import Http, InProcessTransport
@@ -30,6 +31,7 @@ def fields() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+@quick.needs("tune")  # quantising loads the engine's library
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model as a Q4_1 GGUF file, like the packaged one. Shared: nobody writes to it."""
     return make_once(tmp_path_factory, "tiny", make_tiny) / "tiny-q4_1.gguf"

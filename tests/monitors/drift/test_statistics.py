@@ -162,6 +162,7 @@ def check(seed: int, mix: list[float]) -> str:
     return verdicts.overall(found.tests, found.open)
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_at_alpha_and_shifts_are_found() -> None:
     """The short form of benchmarks/drift_errors.py: at 5%, more than 7 alarms in 60 windows come once in 100 times."""
     quiet = [check(seed, [0.25] * 4) for seed in range(60)]

@@ -52,6 +52,7 @@ def questions(desk: Desk, folder: Path) -> None:
     desk.data.import_(file, name="questions", row_schema="classification", recipe={"steps": []})
 
 
+@pytest.mark.slow
 def test_a_dataset_is_the_reference_and_its_labels_help(desk: Desk, tmp_path: Path) -> None:
     questions(desk, tmp_path)
     options = {"window": {"rows": 60}, "reference_rows": 80, "minimum_rows": 40, "label_field": "type"}
@@ -89,6 +90,7 @@ def test_a_reference_that_is_not_there_is_refused_at_once(desk: Desk, tmp_path: 
         desk.drift.create("mix", reference="questions@1/test")
 
 
+@pytest.mark.slow
 def test_the_command_line(desk: Desk, tmp_path: Path) -> None:
     questions(desk, tmp_path)
     runner = CliRunner()
