@@ -1,6 +1,7 @@
 """`make quick` starts no engine, trains nothing and needs no PostgreSQL."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,8 +52,13 @@ def test_a_quick_run_refuses_engines_and_trainers_in_every_process(argv: list[st
     (tmp_path / "spec.json").write_text('{"threads": 1}')
     environment = Settings(home=tmp_path / "home").child_environment()
     environment |= {"PYTHONPATH": ":".join([str(GUARD), str(ROOT / "src")])}
-    run = subprocess.run(
-        [sys.executable, *argv],
-        cwd=tmp_path, env=environment, stdin=subprocess.PIPE, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    kept_open, parent = os.pipe()  # an engine whose parent closes this ends at once
+    try:
+        run = subprocess.run(
+            [sys.executable, *argv],
+            cwd=tmp_path, env=environment, stdin=kept_open, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(kept_open)
+        os.close(parent)
     assert "a quick run of the tests loads no" in run.stdout + run.stderr

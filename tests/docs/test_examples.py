@@ -13,7 +13,8 @@ from tests.architecture.source import ROOT
 from tidemill.cli import app
 from tidemill.core.settings import Settings
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", CONTRIBUTING, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -77,6 +78,31 @@ def test_a_wrong_command_would_be_found() -> None:
     assert refused("tidemill prompts list") is None
     assert refused("tidemill prompts lost") == "no command 'lost'"
     assert refused("tidemill prompts list --colour red") == "no option --colour"
+
+
+def shell_lines(path: Path) -> list[str]:
+    """The lines of the shell blocks, without comments."""
+    lines = (line.split(" #")[0].strip() for code in blocks(path, "bash") for line in code.splitlines())
+    return [line for line in lines if line]
+
+
+def test_make_has_every_target_that_is_shown() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    shown = {line.split()[1] for page in PAGES for line in shell_lines(page) if line.startswith("make ")}
+    assert {"quick", "test", "check", "demo"} <= shown
+    assert shown <= targets
+
+
+def test_the_contributors_page_names_tests_and_files_that_exist() -> None:
+    tests = [line.split()[-1] for line in shell_lines(CONTRIBUTING) if "bin/pytest" in line]
+    assert tests
+    for file, _, name in (test.partition("::") for test in tests):
+        assert (ROOT / file).exists(), file
+        assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), name
+    named = re.findall(r"`((?:src|tests|docs)/[\w/.]+)`", CONTRIBUTING.read_text(encoding="utf-8"))
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert named
+    assert not missing
 
 
 def test_every_setting_is_documented() -> None:
