@@ -18,26 +18,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tidemill.registry.packaged import SMOLLM2, locate
-from tidemill.tuning import network
-from tidemill.tuning.batches import Example, shared_prefix
+from tidemill.tuning import model as training_model
+from tidemill.tuning.batches import TrainingExample, shared_prefix
 from tidemill.tuning.compress.dequantise import dequantise
 from tidemill.tuning.types import Lora
 
-Batch = list[Example]
+Batch = list[TrainingExample]
 
 
-def rows(count: int, prefix: int, chance: random.Random) -> Batch:
+def rows(count: int, prefix: int, rng: random.Random) -> Batch:
     """Rows of 24 to 40 tokens of their own, the last 8 of which count."""
-    shared = [chance.randrange(100, 40_000) for _ in range(prefix)]
+    shared = [rng.randrange(100, 40_000) for _ in range(prefix)]
     found = []
     for _ in range(count):
-        own = [chance.randrange(100, 40_000) for _ in range(chance.randint(24, 40))]
+        own = [rng.randrange(100, 40_000) for _ in range(rng.randint(24, 40))]
         ids = shared + own
-        found.append(Example(ids, [False] * (len(ids) - 8) + [True] * 8))
+        found.append(TrainingExample(ids, [False] * (len(ids) - 8) + [True] * 8))
     return found
 
 
-def plain(folder: Path, device: network.Device) -> Callable[[Batch], None]:
+def plain(folder: Path, device: training_model.Device) -> Callable[[Batch], None]:
     """The loop that a careful person writes with transformers and peft alone."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -54,7 +54,7 @@ def plain(folder: Path, device: network.Device) -> Callable[[Batch], None]:
         width = max(len(e.ids) for e in batch)
         ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in batch])
         mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
-        counted = torch.tensor([e.counted + [False] * (width - len(e.counted)) for e in batch])
+        counted = torch.tensor([e.loss_mask + [False] * (width - len(e.loss_mask)) for e in batch])
         labels = torch.where(counted, ids, -100)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=device.bf16):
             loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
@@ -66,17 +66,17 @@ def plain(folder: Path, device: network.Device) -> Callable[[Batch], None]:
     return step
 
 
-def ours(folder: Path, device: network.Device) -> Callable[[Batch], None]:
+def ours(folder: Path, device: training_model.Device) -> Callable[[Batch], None]:
     """What `tidemill.tuning.train` does in a step."""
     import torch
 
-    model = network.add_lora(network.load(folder, device), Lora(), device, name="base").train()
+    model = training_model.add_lora(training_model.load(folder, device), Lora(), device, name="base").train()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-4)
 
     def step(batch: Batch) -> None:
-        loss = network.batch_loss(model, batch, shared_prefix(batch), device)
-        (loss.nats / loss.counted).backward()
+        loss = training_model.batch_loss(model, batch, shared_prefix(batch), device)
+        (loss.nats / loss.tokens).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -108,11 +108,11 @@ def main() -> None:
     torch.set_num_threads(wanted.threads)
     with tempfile.TemporaryDirectory() as home:
         dequantise(locate(SMOLLM2), Path(home))
-        device = network.choose_device("auto")
+        device = training_model.choose_device("auto")
         loops = [plain(Path(home), device), ours(Path(home), device)]
         for label, prefix in (("rows with nothing in common", 0), ("rows with a shared prompt of 33 tokens", 33)):
-            chance = random.Random(1)
-            found = rates(loops, [rows(16, prefix, chance) for _ in range(wanted.steps + 1)])
+            rng = random.Random(1)
+            found = rates(loops, [rows(16, prefix, rng) for _ in range(wanted.steps + 1)])
             theirs, mine = (statistics.median(r) for r in found)
             sys.stdout.write(
                 f"{label}: plain {theirs:.0f} tokens/s, tidemill {mine:.0f} tokens/s, "

@@ -93,13 +93,13 @@ def adapter(folder: Path, size: float, **changes: Any) -> Path:
     """A LoRA of rank 4 on every query projection."""
     from safetensors.numpy import save_file
 
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     folder.mkdir()
     found = {}
     for layer in range(2):
         at = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        found[f"{at}.lora_A.weight"] = chance.normal(0, size, (4, 64)).astype(np.float32)
-        found[f"{at}.lora_B.weight"] = chance.normal(0, size, (64, 4)).astype(np.float32)
+        found[f"{at}.lora_A.weight"] = rng.normal(0, size, (4, 64)).astype(np.float32)
+        found[f"{at}.lora_B.weight"] = rng.normal(0, size, (64, 4)).astype(np.float32)
     save_file(found, folder / "adapter_model.safetensors")
     write_json(folder / "adapter_config.json", {"peft_type": "LORA", "lora_alpha": 8, "r": 4} | changes)
     return folder

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.tuning import memory
-from tidemill.tuning.types import Estimate, Lora, NotEnoughMemory, Training
+from tidemill.tuning.types import Lora, MemoryEstimate, NotEnoughMemory, Training
 
 SMOLLM2 = {
     "hidden_size": 576,
@@ -19,9 +19,9 @@ SMOLLM2 = {
 GIB = 2**30
 
 
-def needed(method: str = "lora", *, longest: int = 64, prefix: int = 0, **training: object) -> Estimate:
-    how = Training.model_validate({"batch_size": 16} | training)
-    return memory.estimate(SMOLLM2, method, Lora(), how, longest=longest, prefix=prefix)  # type: ignore[arg-type]
+def needed(method: str = "lora", *, longest: int = 64, prefix: int = 0, **training: object) -> MemoryEstimate:
+    hparams = Training.model_validate({"batch_size": 16} | training)
+    return memory.estimate(SMOLLM2, method, Lora(), hparams, longest=longest, prefix=prefix)  # type: ignore[arg-type]
 
 
 def test_the_weights_are_counted_right() -> None:

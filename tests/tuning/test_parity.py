@@ -3,25 +3,25 @@
 import pytest
 
 from tidemill.tuning import parity
-from tidemill.tuning.parity import Question, Reply
+from tidemill.tuning.parity import ProofAnswer, ProofPrompt
 from tidemill.tuning.types import Hop, Proof
 
-QUESTIONS = [Question(str(n), '{"type": "A"}' if n % 2 else '{"type": "B"}', f"c{n // 2}") for n in range(96)]
-RECORD = [Reply([1, n], question.expected) for n, question in enumerate(QUESTIONS)]
+QUESTIONS = [ProofPrompt(str(n), '{"type": "A"}' if n % 2 else '{"type": "B"}', f"c{n // 2}") for n in range(96)]
+RECORD = [ProofAnswer([1, n], question.expected) for n, question in enumerate(QUESTIONS)]
 
 
-def judged(replies: list[Reply], proof: Proof | None = None) -> Hop:
+def judged(replies: list[ProofAnswer], proof: Proof | None = None) -> Hop:
     return parity.judge("hop", QUESTIONS, RECORD, replies, proof or Proof(), exact=True)
 
 
 def test_equal_answers_pass() -> None:
-    hop = judged([Reply(None, r.answer) for r in RECORD])
+    hop = judged([ProofAnswer(None, r.answer) for r in RECORD])
     assert (hop.verdict, hop.same, hop.prompts_equal, hop.delta) == ("pass", 96, None, 0.0)
     assert hop.same_low > 0.95
 
 
 def test_one_token_that_differs_in_a_prompt_fails() -> None:
-    replies = [*RECORD[:-1], Reply([1, 2, 3], RECORD[-1].answer)]
+    replies = [*RECORD[:-1], ProofAnswer([1, 2, 3], RECORD[-1].answer)]
     hop = judged(replies)
     assert (hop.verdict, hop.prompts_equal) == ("fail", 95)
     assert "other tokens" in hop.reason
@@ -29,16 +29,20 @@ def test_one_token_that_differs_in_a_prompt_fails() -> None:
 
 def test_answers_that_are_all_others_fail_even_when_nobody_knows_their_quality() -> None:
     """What a requantised base does: none of the trainer's answers is left."""
-    hop = judged([Reply(None, "I am a helpful assistant.") for _ in RECORD])
+    hop = judged([ProofAnswer(None, "I am a helpful assistant.") for _ in RECORD])
     assert (hop.verdict, hop.same) == ("fail", 0)
     assert "trainer's" in hop.reason
     assert len(hop.examples) == 5
 
 
 def test_a_loss_of_quality_fails_and_a_doubt_is_inconclusive() -> None:
-    wrong = [Reply(None, '{"type": "Z"}') if n < 32 else Reply(None, r.answer) for n, r in enumerate(RECORD)]
+    wrong = [
+        ProofAnswer(None, '{"type": "Z"}') if n < 32 else ProofAnswer(None, r.answer) for n, r in enumerate(RECORD)
+    ]
     assert judged(wrong).verdict == "fail"
-    doubtful = [Reply(None, '{"type": "Z"}') if n < 6 else Reply(None, r.answer) for n, r in enumerate(RECORD)]
+    doubtful = [
+        ProofAnswer(None, '{"type": "Z"}') if n < 6 else ProofAnswer(None, r.answer) for n, r in enumerate(RECORD)
+    ]
     hop = judged(doubtful)
     assert hop.verdict == "inconclusive"
     assert "margin 0.08" in hop.reason

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill.tuning import examples
-from tidemill.tuning.batches import Example, Plan, epoch_batches, learning_rate, shared_prefix
+from tidemill.tuning.batches import BatchSchedule, TrainingExample, epoch_batches, learning_rate, shared_prefix
 from tidemill.tuning.chat_template import ChatEncoder, Message
 from tidemill.tuning.types import ChatTemplateUnfit, DatasetSchemaUnfit
 
@@ -99,8 +99,8 @@ def test_every_row_comes_once_an_epoch_and_rows_of_like_length_together() -> Non
 
 
 def test_a_step_depends_on_its_number_alone() -> None:
-    def plan() -> Plan:
-        return Plan([5] * 50, batch_size=4, accumulation=3, seed=9)
+    def plan() -> BatchSchedule:
+        return BatchSchedule([5] * 50, batch_size=4, accumulation=3, seed=9)
 
     steps = [plan().step(number) for number in range(1, 13)]
     whole = plan()
@@ -112,9 +112,9 @@ def test_a_step_depends_on_its_number_alone() -> None:
 
 
 def test_the_shared_prefix_never_reaches_the_first_counted_token() -> None:
-    rows = [Example([1, 2, 3, 4, n], [False] * 4 + [True]) for n in (7, 8, 9)]
+    rows = [TrainingExample([1, 2, 3, 4, n], [False] * 4 + [True]) for n in (7, 8, 9)]
     assert shared_prefix(rows) == 3
-    assert shared_prefix([Example([1, 2, 3], [False, True, True])]) == 0
+    assert shared_prefix([TrainingExample([1, 2, 3], [False, True, True])]) == 0
     assert shared_prefix([]) == 0
 
 

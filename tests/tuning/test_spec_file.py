@@ -33,9 +33,9 @@ def test_the_four_dialects_mean_the_same(text: str) -> None:
     spec = spec_file.read(HEAD + text)
     assert (spec.model, spec.method, spec.lora.rank, spec.lora.alpha) == ("smollm2", "lora", 8, 16)
     assert len(spec.lora.targets) == 7
-    how = spec.training
-    assert (how.max_length, how.batch_size, how.gradient_accumulation, how.epochs) == (256, 4, 2, 3.0)
-    assert (how.learning_rate, how.schedule, how.completion_only) == (1e-3, "cosine", True)
+    hparams = spec.training
+    assert (hparams.max_length, hparams.batch_size, hparams.gradient_accumulation, hparams.epochs) == (256, 4, 2, 3.0)
+    assert (hparams.learning_rate, hparams.schedule, hparams.completion_only) == (1e-3, "cosine", True)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import Field
 
 from tidemill.core.wire import Body
-from tidemill.tuning import network
+from tidemill.tuning import model as training_model
 from tidemill.tuning.chat_template import ChatEncoder
 from tidemill.tuning.compress.files import read_json, replacing
-from tidemill.tuning.network import Device
+from tidemill.tuning.model import Device
 
 
 class Subject(Body):
@@ -41,7 +41,7 @@ def write(path: Path, model: Any, encoder: ChatEncoder, proof: Path, device: Dev
     rows = [json.loads(line) for line in proof.read_text(encoding="utf-8").splitlines()]
     prompts = [encoder.prompt_ids(row["messages"][:-1]) for row in rows]
     stop = set(encoder.ids(encoder.eos))
-    said = network.greedy(model, prompts, device, max_tokens=max_tokens, stop=stop)
+    said = training_model.greedy(model, prompts, device, max_tokens=max_tokens, stop=stop)
     with replacing(path) as file:
         for row, prompt, answer in zip(rows, prompts, said, strict=True):
             line = {"id": row["id"], "prompt_ids": prompt, "answer": encoder.text(answer)}
@@ -63,7 +63,7 @@ def main(path: Path) -> None:
     for subject in spec.subjects:
         if Path(subject.out).exists():
             continue
-        model = network.load(Path(subject.folder), device)
+        model = training_model.load(Path(subject.folder), device)
         if subject.adapter is not None:
             from peft import PeftModel
 

@@ -6,49 +6,51 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Example(NamedTuple):
-    """A row as token ids, and for each whether it counts in the loss."""
+class TrainingExample(NamedTuple):
+    """A row as token ids, and for each whether it is in the loss (the loss mask)."""
 
     ids: list[int]
-    counted: list[bool]
+    loss_mask: list[bool]
 
 
-def shared_prefix(examples: Sequence[Example]) -> int:
-    """How many leading tokens all rows have in common (at most up to the one before the first counted token).
+def shared_prefix(examples: Sequence[TrainingExample]) -> int:
+    """Return how many leading tokens all rows have in common, at most up to the one before the first in the loss.
 
     The system prompt is the same in every row; its keys and values need computing once a batch, not once a row.
     """
     if not examples:
         return 0
-    first = min(e.counted.index(True) for e in examples)
+    first = min(e.loss_mask.index(True) for e in examples)
     return max(0, min(shared_tokens([e.ids for e in examples]), first - 1))
 
 
 def shared_tokens(rows: Sequence[Sequence[int]]) -> int:
-    """How many leading tokens all rows have in common, leaving every row at least one of its own."""
+    """Return how many leading tokens all rows have in common, leaving every row at least one of its own."""
     low, high = min(map(list, rows)), max(map(list, rows))  # what these two share, all between them share
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return max(0, min(same, min(len(r) for r in rows) - 1))
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int, window: int = 32) -> list[list[int]]:
-    """The batches of one epoch: shuffled, then grouped by length inside windows of `window` batches.
+    """Return the batches of one epoch, as lists of row indices.
+
+    Rows are shuffled, then grouped by length inside windows of `window` batches.
 
     Grouping keeps padding at a few percent; shuffling the batches again keeps the lengths from coming in order.
     """
-    chance = random.Random(f"{seed}/{epoch}")
+    rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))
-    chance.shuffle(order)
+    rng.shuffle(order)
     batches = []
     for start in range(0, len(order), batch_size * window):
         part = sorted(order[start : start + batch_size * window], key=lambda i: lengths[i])
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    chance.shuffle(batches)
+    rng.shuffle(batches)
     return batches
 
 
-class Plan:
-    """The rows of every step of a run."""
+class BatchSchedule:
+    """Which rows every step of a run trains on; the same for the same seed."""
 
     def __init__(self, lengths: Sequence[int], *, batch_size: int, accumulation: int, seed: int) -> None:
         self.lengths = lengths
@@ -60,11 +62,11 @@ class Plan:
         self._epoch: tuple[int, list[list[int]]] | None = None
 
     def total_steps(self, epochs: float, max_steps: int | None) -> int:
-        """Optimiser steps in the run."""
+        """Return the number of optimiser steps in the run."""
         return max_steps if max_steps is not None else max(1, round(self.steps_per_epoch * epochs))
 
     def step(self, number: int) -> list[list[int]]:
-        """The batches of step `number` (from 1): lists of row indices."""
+        """Return the batches of step `number` (from 1) as lists of row indices."""
         epoch, inside = divmod(number - 1, self.steps_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, epoch_batches(self.lengths, self.batch_size, self.seed, epoch))
@@ -72,7 +74,7 @@ class Plan:
 
 
 def learning_rate(step: int, total: int, peak: float, warmup_ratio: float, schedule: str) -> float:
-    """The learning rate of step `step` (from 1): linear warm-up, then the schedule down to zero after the last."""
+    """Return the learning rate of step `step` (from 1): linear warm-up, then the schedule down to 0 after the last."""
     warmup = round(total * warmup_ratio)
     if step <= warmup:
         return peak * step / warmup

@@ -81,7 +81,7 @@ class ChatEncoder:
         serving. Its end token counts too: without it the model never learns to stop.
         """
         ids: list[int] = []
-        counted: list[bool] = []
+        loss_mask: list[bool] = []
         done = ""
         for index, message in enumerate(messages):
             if message["role"] != "assistant" or index < start:
@@ -98,9 +98,9 @@ class ChatEncoder:
                 answer = answer.rstrip()  # serving stops at the end token: what follows is never generated
             before, after = self.ids(asked[len(done) :]), self.ids(answer)
             ids += before + after
-            counted += [not completion_only] * len(before) + [True] * len(after)
+            loss_mask += [not completion_only] * len(before) + [True] * len(after)
             done = asked + answer
-        return ids, counted
+        return ids, loss_mask
 
 
 def _content(token: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, in a folder that appears only when it is whole. No pickles."""
+"""Checkpoints: everything a run needs to resume, in a folder that appears only when it is complete. No pickles."""
 
 import json
 import os
@@ -7,22 +7,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+RNG_STATE = "rng_state"
+"""The file of the random number generators' states."""
+_RNG_STATE_0_1 = "chance"
+
 
 class Checkpoint(NamedTuple):
-    """A place to go on from."""
+    """The folder of a saved step that a run can resume from."""
 
     step: int
     folder: Path
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint."""
-    found = [Checkpoint(int(p.name.removeprefix("step-")), p) for p in folder.glob("step-*") if p.is_dir()]
-    return max(found, default=None)
+    """Return the newest complete checkpoint in `folder`; None when there is none."""
+    checkpoints = [Checkpoint(int(p.name.removeprefix("step-")), p) for p in folder.glob("step-*") if p.is_dir()]
+    return max(checkpoints, default=None)
 
 
-def save(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Any]], facts: dict[str, Any]) -> Path:
-    """Write the files `tensors` (file name -> tensors) and `facts` as the folder `name`, then make it visible."""
+def rng_state_path(folder: Path) -> Path:
+    """Return the file of the random number generators' states in a checkpoint, under its name of release 0.1 too."""
+    path = folder / f"{RNG_STATE}.safetensors"
+    return path if path.exists() else folder / f"{_RNG_STATE_0_1}.safetensors"
+
+
+def save(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any]) -> Path:
+    """Write the files `tensors` (file name -> tensors) and `state` as the folder `name`, then make it visible.
+
+    Returns the folder. One of the same name is replaced.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +44,7 @@ def save(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Any]], fact
     part.mkdir()
     for file, values in tensors.items():
         save_file({k: v.detach().contiguous().cpu() for k, v in values.items()}, part / f"{file}.safetensors")
-    (part / "state.json").write_text(json.dumps(facts))
+    (part / "state.json").write_text(json.dumps(state))
     _flush(part)
     target = folder / name
     if target.exists():  # a folder cannot replace a full one: move the old aside first
@@ -58,21 +71,21 @@ def prune(folder: Path, *, keep: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def facts_of(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says about itself."""
-    found: dict[str, Any] = json.loads((folder / "state.json").read_text())
-    return found
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return the step and the best evaluation so far, as `save` wrote them beside the tensors."""
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    return state
 
 
 def flatten(state: dict[str, Any]) -> dict[str, Any]:
-    """The tensors of an optimiser's state under flat names, such as `12.exp_avg`."""
-    return {f"{index}.{key}": value for index, held in state["state"].items() for key, value in held.items()}
+    """Return the tensors of an optimiser's state under flat names, such as `12.exp_avg`."""
+    return {f"{index}.{key}": value for index, slots in state["state"].items() for key, value in slots.items()}
 
 
 def unflatten(tensors: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """The way back from `flatten`."""
-    found: dict[int, dict[str, Any]] = {}
+    """Return the optimiser's state that `flatten` made `tensors` of: parameter index -> name -> tensor."""
+    state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
-        found.setdefault(int(index), {})[key] = value
-    return found
+        state.setdefault(int(index), {})[key] = value
+    return state

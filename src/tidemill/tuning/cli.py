@@ -179,7 +179,7 @@ def list_(
 
 @app.command()
 def show(ctx: typer.Context, run_id: RunArgument) -> None:
-    """One run: how it stands, what it made, and the parity proof."""
+    """Show a run: its state, its outputs and the parity proof."""
     term = terminal(ctx)
     _print(term, Tuning(term.http).get(run_id))
 
@@ -190,7 +190,7 @@ def steps(
     run_id: RunArgument,
     after: Annotated[int, typer.Option(min=0, help="Only steps after this one.")] = 0,
 ) -> None:
-    """The books of a run, step by step."""
+    """Show the step log of a run: loss, speed and evaluations."""
     term = terminal(ctx)
     names = ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eval_loss", "exact_match")
     columns: list[Column] = [(name.replace("_", " "), name) for name in names]

@@ -7,28 +7,28 @@ from tidemill.jobs.context import JobContext
 from tidemill.jobs.kinds import JobKind
 from tidemill.jobs.types import JobProcessFailed
 from tidemill.registry import service as registry
-from tidemill.tuning import books, chain, checkpoints, materials, service, store
-from tidemill.tuning.chain import python_process, write_spec
+from tidemill.tuning import artifacts, checkpoints, service, step_log, store, training_data
+from tidemill.tuning.artifacts import python_process, write_spec
 from tidemill.tuning.compress.files import read_json
 from tidemill.tuning.types import ParityFailed, TrainingFailed, TrainingSummary, TuningRun
 
 MOST_RESTARTS = 5
-"""How often a killed training process is started again; each start must have got further than the one before."""
+"""How often a killed training process is started again; each start must get further than the one before."""
 
 
 def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Train, register the adapter, merge, convert, quantise, and prove every hop."""
     run = _begin(job, args["run_id"])
-    folder = materials.folder_of(job.kernel, run.id)
+    folder = training_data.folder_of(job.kernel, run.id)
     base = _trainable(job, run, folder)
     job.progress(message="preparing rows")
     job.step("prepare", _prepare, job, run, base["folder"], folder)
     _train(job, run, base, folder)
-    made = chain.Chain(job, run, Path(base["folder"]), folder)
-    made.register_trained(base["id"])
+    builder = artifacts.ArtifactBuilder(job, run, Path(base["folder"]), folder)
+    builder.register_trained(base["id"])
     if run.spec.then:
-        _prove(job, made, list(run.spec.then))
-    job.step("tidy", made.tidy)
+        _prove(job, builder, list(run.spec.then))
+    job.step("tidy", builder.tidy)
     with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
@@ -39,27 +39,27 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     with job.write() as ctx:
         run = service.get(ctx, args["run_id"])
     # Not the run's own folder: the run itself or another job like this one may be at work there.
-    folder = materials.folder_of(job.kernel, job.id)
+    folder = training_data.folder_of(job.kernel, job.id)
     base = _trainable(job, run, folder)
-    made = chain.Chain(job, run, Path(base["folder"]), folder)
-    job.step("restore", made.restore)
-    _prove(job, made, list(args["to"]))
-    job.step("tidy", made.remove)
+    builder = artifacts.ArtifactBuilder(job, run, Path(base["folder"]), folder)
+    job.step("restore", builder.restore)
+    _prove(job, builder, list(args["to"]))
+    job.step("tidy", builder.remove)
     with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
 
 
-def _prove(job: JobContext, made: chain.Chain, forms: list[str]) -> None:
+def _prove(job: JobContext, builder: artifacts.ArtifactBuilder, forms: list[str]) -> None:
     """Make and prove files. After a failed proof a retry makes and proves them again: it may be mended by then."""
     with job.together("proof"):
-        report = made.files_and_proof(forms)
+        report = builder.files_and_proof(forms)
         if not report.passed:
             hop = next(h for h in report.hops if h.name == report.broken)
             raise ParityFailed(
                 f"The hop {hop.name} is {hop.verdict}: {hop.reason}",
-                hint=f"What comes after it is not servable. `tidemill tune show {made.run.id}` shows the figures.",
-                details={"run": made.run.id, "hop": hop.name},
+                hint=f"What comes after it is not servable. `tidemill tune show {builder.run.id}` shows the figures.",
+                details={"run": builder.run.id, "hop": hop.name},
             )
 
 
@@ -76,7 +76,7 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
 
     def look() -> dict[str, str] | None:
         with job.write() as ctx:
-            found = materials.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
+            found = training_data.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
             return {"id": found.id} if found is not None else None
 
     found: dict[str, str] | None = job.step("find the base", look)
@@ -98,7 +98,7 @@ def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, s
     with job.kernel.read(job.actor) as ctx:
         base = registry.get_version(ctx, run.base_version_id)
     # Both before the transaction: others must write meanwhile.
-    body = materials.trainable_form(base, registry.ingest_folder(job.kernel, target))
+    body = training_data.trainable_form(base, registry.ingest_folder(job.kernel, target))
     found = registry.inspect_blobs(job.kernel, body)
     with job.write() as ctx:
         return {"id": registry.add_version(ctx, body, found).id}
@@ -106,7 +106,7 @@ def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, s
 
 def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:
     with job.kernel.read(job.actor) as ctx:
-        estimate = materials.prepare(ctx, run, Path(base), folder)
+        estimate = training_data.prepare(ctx, run, Path(base), folder)
     with job.write() as ctx:
         store.update(ctx.conn, run.id, estimate=estimate.model_dump(mode="json"))
     return {"bytes": estimate.bytes}
@@ -135,8 +135,8 @@ def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) 
     reached = -1
     for start in range(1, MOST_RESTARTS + 2):
         try:
-            watcher = _Books(job, run, folder)
-            python_process(job, f"train-{start}", "tidemill.tuning.train", folder / "spec.json", watch=watcher.look)
+            watcher = _StepLogReader(job, run, folder)
+            python_process(job, f"train-{start}", "tidemill.tuning.train", folder / "spec.json", watch=watcher.update)
             break
         except JobProcessFailed as error:
             now = job.step(
@@ -147,33 +147,33 @@ def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) 
                 raise TrainingFailed(error.message, hint=error.hint, details=error.details) from error
             reached = now
             job.log(f"The training process was killed; it goes on from step {now}.", level="warning")
-    watcher.look("")
+    watcher.update("")
     job.step("keep the books", _keep, job, run, folder)
 
 
-class _Books:
-    """Carries new lines of a run's books into the database and into the job's progress."""
+class _StepLogReader:
+    """Copies new records of a run's step log into the database and into the job's progress."""
 
     def __init__(self, job: JobContext, run: TuningRun, folder: Path) -> None:
         self.job, self.run, self.folder = job, run, folder
         self.seen, self.total = 0, 0
 
-    def look(self, text: str) -> None:
-        """Called with the trainer's output as it comes."""
+    def update(self, text: str) -> None:
+        """Take the trainer's output as it comes, and write the records that are new."""
         for line in text.splitlines():
             if line.startswith("step "):
                 self.total = int(line.split()[1].split("/")[1])
-        new = books.read(self.folder / "progress.jsonl", after=self.seen)
-        if not new:
+        records = step_log.read(self.folder / "progress.jsonl", after=self.seen)
+        if not records:
             return
         with self.job.write() as ctx:
-            store.add_steps(ctx.conn, self.run.id, new)
+            store.add_steps(ctx.conn, self.run.id, records)
             if self.total:
                 store.update(ctx.conn, self.run.id, total_steps=self.total)
-        last = new[-1]
+        last = records[-1]
         self.seen = last.step
         figures = {"loss": last.loss, "tokens_per_s": last.tokens_per_s, "eta_s": last.eta_s}
-        evaluated = next((r for r in reversed(new) if r.eval_loss is not None), None)
+        evaluated = next((r for r in reversed(records) if r.eval_loss is not None), None)
         if evaluated is not None:
             figures |= {"eval_loss": evaluated.eval_loss or 0.0, "exact_match": evaluated.exact_match or 0.0}
         self.job.progress(last.step, self.total or None, "training", **figures)
@@ -182,9 +182,9 @@ class _Books:
 def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
     """Store the summary and the trainer's own answers, which every later proof is measured against."""
     summary = TrainingSummary.model_validate(read_json(folder / "summary.json"))
-    record_hash = chain.keep_record(job.kernel, folder)
+    record_hash = artifacts.keep_record(job.kernel, folder)
     with job.write() as ctx:
-        store.add_steps(ctx.conn, run.id, books.read(folder / "progress.jsonl"))
+        store.add_steps(ctx.conn, run.id, step_log.read(folder / "progress.jsonl"))
         store.update(
             ctx.conn,
             run.id,

@@ -7,18 +7,18 @@ from typing import Any
 import psutil
 
 from tidemill.core.terminal import size
-from tidemill.tuning.types import Estimate, Lora, Method, NotEnoughMemory, Training
+from tidemill.tuning.types import Lora, MemoryEstimate, Method, NotEnoughMemory, Training
 
 RUNTIME = 800 * 2**20
 """Bytes that Python, torch and transformers take before there is a model (measured)."""
 
 EVAL_ROWS = 64
-"""Rows of one evaluation batch in `network.evaluate`."""
+"""Rows of one evaluation batch in `model.evaluate`."""
 
 
 def estimate(
     config: Mapping[str, Any], method: Method, lora: Lora, training: Training, *, longest: int, prefix: int = 0
-) -> Estimate:
+) -> MemoryEstimate:
     """Peak memory in bytes of training a llama-like model with rows of at most `longest` tokens.
 
     Weights are float32 (frozen linear ones half of that under bf16, which is not counted on), gradients and both
@@ -53,7 +53,7 @@ def estimate(
         parts["checkpoint"] = 4 * weights
     total = sum(parts.values())
     available = available_bytes()
-    return Estimate(bytes=total, parts=parts, available=available, fits=total <= available)
+    return MemoryEstimate(bytes=total, parts=parts, available=available, fits=total <= available)
 
 
 def _lora_weights(lora: Lora, width: int, keys: int, inner: int, depth: int) -> int:
@@ -86,7 +86,7 @@ def available_bytes() -> int:
     return free
 
 
-def check(found: Estimate, training: Training) -> None:
+def check(found: MemoryEstimate, training: Training) -> None:
     """Refuse a run that cannot fit."""
     if found.fits:
         return

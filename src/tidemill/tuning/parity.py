@@ -16,7 +16,7 @@ from tidemill.stats.rates import wilson
 from tidemill.tuning.types import Hop, ParityReport, Proof, Verdict
 
 
-class Question(NamedTuple):
+class ProofPrompt(NamedTuple):
     """A held-out prompt with the answer that the data set gives."""
 
     id: str
@@ -24,7 +24,7 @@ class Question(NamedTuple):
     cluster: str
 
 
-class Reply(NamedTuple):
+class ProofAnswer(NamedTuple):
     """What a hop made of a prompt. `prompt_ids`: None where the hop was not asked how it reads the prompt."""
 
     prompt_ids: list[int] | None
@@ -48,7 +48,7 @@ def _plain(text: str) -> Any:
         return text.strip()
 
 
-def trainer_hop(questions: Sequence[Question], record: Sequence[Reply], *, exact: bool) -> Hop:
+def trainer_hop(questions: Sequence[ProofPrompt], record: Sequence[ProofAnswer], *, exact: bool) -> Hop:
     """The trainer's own answers: the reference, which passes by definition."""
     scores = [quality(r.answer, q.expected, exact=exact) for q, r in zip(questions, record, strict=True)]
     share = wilson(len(record), len(record))
@@ -71,9 +71,9 @@ def trainer_hop(questions: Sequence[Question], record: Sequence[Reply], *, exact
 
 def judge(
     name: str,
-    questions: Sequence[Question],
-    record: Sequence[Reply],
-    replies: Sequence[Reply],
+    questions: Sequence[ProofPrompt],
+    record: Sequence[ProofAnswer],
+    replies: Sequence[ProofAnswer],
     proof: Proof,
     *,
     exact: bool,
@@ -124,7 +124,7 @@ def _verdict(equal: int | None, read: int, same_high: float, test: Any, proof: P
 
 
 def _differing(
-    questions: Sequence[Question], record: Sequence[Reply], replies: Sequence[Reply]
+    questions: Sequence[ProofPrompt], record: Sequence[ProofAnswer], replies: Sequence[ProofAnswer]
 ) -> list[dict[str, str]]:
     found = [
         {"id": q.id, "expected": q.expected, "trainer": a.answer, "here": b.answer}

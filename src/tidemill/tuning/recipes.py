@@ -6,7 +6,7 @@ from tidemill.core.wire import Value
 from tidemill.tuning.types import Form, Lora, Proof, Training
 
 
-class Recipe(Value):
+class TuningRecipe(Value):
     """Settings for one kind of task, and what they gave."""
 
     name: str
@@ -20,7 +20,7 @@ class Recipe(Value):
     measured: dict[str, float] = Field(description="Figures by name, from the run that found the recipe.")
 
 
-QUESTION_TYPES = Recipe(
+QUESTION_TYPES = TuningRecipe(
     name="question-types",
     purpose="Short texts with a few labels, answered as JSON (TREC questions, SmolLM2-135M-Instruct).",
     system="Answer with the type of the question as JSON. Types: ABBR, DESC, ENTY, HUM, LOC, NUM.",

@@ -29,7 +29,7 @@ def listing(
 
 @router.get("/runs/{run_id}", openapi_extra=role("viewer"))
 def get(run_id: str, request: RequestContext) -> TuningRun:
-    """One run: how it stands, what it made, and the parity proof."""
+    """One run: its state, its outputs and the parity proof."""
     return request.read(service.get, run_id)
 
 
@@ -40,7 +40,7 @@ def steps(
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
 ) -> StepPage:
-    """Lines of the books after a step: loss, tokens per second, time left, evaluations."""
+    """Records of the step log after a step: loss, tokens per second, time left, evaluations."""
     return request.read(service.steps, run_id, after=after, limit=limit)
 
 

@@ -1,4 +1,4 @@
-"""`client.tuning`: runs, their books, and smaller files."""
+"""`client.tuning`: runs, their step logs, and smaller files."""
 
 import builtins
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Tuning:
         return self._http.get(f"/api/tuning/runs/{run_id}", TuningRun)
 
     def steps(self, run_id: str, *, after: int = 0, limit: int = 500) -> StepPage:
-        """Lines of the books after a step."""
+        """Return the records of the step log after a step."""
         return self._http.get(f"/api/tuning/runs/{run_id}/steps", StepPage, {"after": after, "limit": limit})
 
     def cancel(self, run_id: str) -> TuningRun:

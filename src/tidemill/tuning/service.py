@@ -1,4 +1,4 @@
-"""Deciding about tuning: whether a run may start, how it stands, and what it made."""
+"""Decide about tuning: whether a run may start, its state, and its outputs."""
 
 import importlib.util
 from typing import Any
@@ -130,7 +130,7 @@ def listing(ctx: Context, *, state: str | None, cursor: str | None, limit: int) 
 
 
 def steps(ctx: Context, run_id: str, *, after: int, limit: int) -> StepPage:
-    """Lines of the books after step `after`."""
+    """Return the records of the step log after step `after`. Raises TuningRunNotFound."""
     run = get(ctx, run_id)
     return StepPage(items=store.step_page(ctx.conn, run_id, after, limit), total_steps=run.total_steps)
 

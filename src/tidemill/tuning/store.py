@@ -113,14 +113,14 @@ def record_hash(conn: sa.Connection, run_id: str) -> str | None:
 
 
 def last_step(conn: sa.Connection, run_id: str) -> StepRecord | None:
-    """The newest line in the books."""
+    """Return the newest record of the step log; None before the first step."""
     query = sa.select(steps.c.record).where(steps.c.run_id == run_id).order_by(steps.c.step.desc()).limit(1)
     found = conn.execute(query).scalar()
     return StepRecord.model_validate(found) if found is not None else None
 
 
 def add_steps(conn: sa.Connection, run_id: str, records: list[StepRecord]) -> None:
-    """Enter steps. One that is in the books already stays as it is."""
+    """Write records of the step log. A step that is there already stays as it is."""
     if not records:
         return
     newest = conn.execute(sa.select(sa.func.max(steps.c.step)).where(steps.c.run_id == run_id)).scalar() or 0
@@ -130,7 +130,7 @@ def add_steps(conn: sa.Connection, run_id: str, records: list[StepRecord]) -> No
 
 
 def step_page(conn: sa.Connection, run_id: str, after: int, limit: int) -> list[StepRecord]:
-    """Lines of the books after a step."""
+    """Return the records of the step log after a step."""
     query = sa.select(steps.c.record).where(steps.c.run_id == run_id, steps.c.step > after)
     return [StepRecord.model_validate(r) for r in conn.execute(query.order_by(steps.c.step).limit(limit)).scalars()]
 

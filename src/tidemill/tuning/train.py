@@ -1,8 +1,8 @@
 """Fine-tune a model: `python -m tidemill.tuning.train <folder>/spec.json`. Read it from top to bottom.
 
-The folder gets `progress.jsonl` (the books), `checkpoints/step-…` (to go on from), `best/` (the best weights so
+The folder gets `progress.jsonl` (the step log), `checkpoints/step-…` (to resume from), `best/` (the best weights so
 far) and at the end `adapter/` or `merged/`, `answers.jsonl` (the trainer's own answers for the parity proof) and
-`summary.json`. Started again after a kill, it goes on from the newest checkpoint and ends with the same weights.
+`summary.json`. Started again after a kill, it resumes from the newest checkpoint and ends with the same weights.
 """
 
 import json
@@ -17,15 +17,16 @@ from typing import Any
 from pydantic import Field
 
 from tidemill.core.wire import Body
-from tidemill.tuning import answers, batches, books, checkpoints, network, outputs
-from tidemill.tuning.batches import Example, Plan
+from tidemill.tuning import answers, batches, checkpoints, outputs, step_log
+from tidemill.tuning import model as training_model
+from tidemill.tuning.batches import BatchSchedule, TrainingExample
 from tidemill.tuning.chat_template import ChatEncoder
 from tidemill.tuning.compress.files import read_json, write_json
 from tidemill.tuning.types import Lora, Method, NoTrainingRows, StepRecord, Training, TrainingSummary
 
 
 class TrainSpec(Body):
-    """What the training process reads. Paths are the server's own."""
+    """The file `spec.json` that the training process reads. Paths are the server's own."""
 
     base: str = Field(description="Folder of the base model (safetensors).")
     base_name: str
@@ -40,92 +41,95 @@ class TrainSpec(Body):
 
 
 def main(path: Path) -> None:
-    """Train as the spec at `path` says."""
+    """Train as the spec at `path` says; write the outputs beside it."""
     import torch
 
     spec = TrainSpec.model_validate(read_json(path))
     folder = path.parent
     torch.set_num_threads(spec.threads)
-    Run(spec, folder).go()
+    TrainingLoop(spec, folder).run()
 
 
-class Run:
-    """One training run in one folder."""
+class TrainingLoop:
+    """One training run in one folder: model, rows, optimiser and state of the steps."""
 
     def __init__(self, spec: TrainSpec, folder: Path) -> None:
         import torch
 
-        self.spec, self.folder, self.how = spec, folder, spec.training
-        self.books = folder / "progress.jsonl"
+        self.spec, self.folder, self.hparams = spec, folder, spec.training
+        self.step_log = folder / "progress.jsonl"
         self.encoder = ChatEncoder(Path(spec.base))
         self.rows, self.dropped = self._encoded(Path(spec.train))
-        self.held_out = self._encoded(Path(spec.eval))[0][: self.how.eval_rows]
+        self.held_out = self._encoded(Path(spec.eval))[0][: self.hparams.eval_rows]
         if not self.rows or not self.held_out:
             kind = "training" if not self.rows else "evaluation"
             raise NoTrainingRows(
-                f"No {kind} row is left: {self.dropped} are longer than {self.how.max_length} tokens.",
+                f"No {kind} row is left: {self.dropped} are longer than {self.hparams.max_length} tokens.",
                 hint="Raise `max_length`, or check the split.",
             )
-        self.prefix = 0 if self.how.gradient_checkpointing else batches.shared_prefix([*self.rows, *self.held_out])
-        self.plan = Plan(
+        self.prefix = 0 if self.hparams.gradient_checkpointing else batches.shared_prefix([*self.rows, *self.held_out])
+        self.schedule = BatchSchedule(
             [len(e.ids) for e in self.rows],
-            batch_size=self.how.batch_size,
-            accumulation=self.how.gradient_accumulation,
-            seed=self.how.seed,
+            batch_size=self.hparams.batch_size,
+            accumulation=self.hparams.gradient_accumulation,
+            seed=self.hparams.seed,
         )
-        self.total = self.plan.total_steps(self.how.epochs, self.how.max_steps)
-        torch.manual_seed(self.how.seed)
+        self.total = self.schedule.total_steps(self.hparams.epochs, self.hparams.max_steps)
+        torch.manual_seed(self.hparams.seed)
         self.device = self._device()
         self.model = self._model()
         self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.AdamW(
-            list(self.trained.values()), lr=0.0, weight_decay=self.how.weight_decay, fused=False
+            list(self.trained.values()), lr=0.0, weight_decay=self.hparams.weight_decay, fused=False
         )
         self.best: dict[str, Any] = {"step": 0, "score": None}
         self.stopping = False
 
-    def _encoded(self, path: Path) -> tuple[list[Example], int]:
-        found, dropped = [], 0
+    def _encoded(self, path: Path) -> tuple[list[TrainingExample], int]:
+        examples, dropped = [], 0
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            example = Example(
-                *self.encoder.example(row["messages"], start=row["start"], completion_only=self.how.completion_only)
+            example = TrainingExample(
+                *self.encoder.example(row["messages"], start=row["start"], completion_only=self.hparams.completion_only)
             )
-            if len(example.ids) > self.how.max_length:
+            if len(example.ids) > self.hparams.max_length:
                 dropped += 1
             else:
-                found.append(example)
-        return found, dropped
+                examples.append(example)
+        return examples, dropped
 
-    def _device(self) -> network.Device:
-        """Chosen once: a run that goes on on the same machine must not change its arithmetic."""
+    def _device(self) -> training_model.Device:
+        """Return the device of `device.json`, chosen once: a resumed run must not change its arithmetic."""
         path = self.folder / "device.json"
         if path.exists():
-            return network.Device(**read_json(path))
-        device = network.choose_device(self.how.precision)
+            return training_model.Device(**read_json(path))
+        device = training_model.choose_device(self.hparams.precision)
         write_json(path, device._asdict())
         return device
 
     def _model(self) -> Any:
-        model = network.load(Path(self.spec.base), self.device)
+        model = training_model.load(Path(self.spec.base), self.device)
         if self.spec.method == "lora":
-            model = network.add_lora(model, self.spec.lora, self.device, name=self.spec.base_name)
-        if self.how.gradient_checkpointing:
+            model = training_model.add_lora(model, self.spec.lora, self.device, name=self.spec.base_name)
+        if self.hparams.gradient_checkpointing:
             model.enable_input_require_grads()
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return model
 
-    def go(self) -> None:
-        """Go on from the newest checkpoint, or start; then train, keep the best and write the outputs."""
+    def run(self) -> None:
+        """Resume from the newest checkpoint, or start; then train, keep the best weights and write the outputs.
+
+        Raises SystemExit with 143 after SIGTERM, once the step is saved.
+        """
         signal.signal(signal.SIGTERM, self._stop)
-        done = self._restore()
+        first = self._restore() + 1
         self.model.train()
-        for step in range(done + 1, self.total + 1):
+        for step in range(first, self.total + 1):
             record = self._step(step)
-            books.enter(self.books, record)
+            step_log.append(self.step_log, record)
             sys.stdout.write(f"step {step}/{self.total} loss {record.loss:.4f} {record.tokens_per_s:.0f} tokens/s\n")
             sys.stdout.flush()
-            if step % self.how.checkpoint_every == 0 or step == self.total or self.stopping:
+            if step % self.hparams.checkpoint_every == 0 or step == self.total or self.stopping:
                 self._save(step)
             if self.stopping:
                 raise SystemExit(143)
@@ -135,30 +139,31 @@ class Run:
         self.stopping = True
 
     def _step(self, step: int) -> StepRecord:
-        """One optimiser step, with an evaluation when one is due."""
+        """Make one optimiser step, evaluate when it is due, and return what the step log says about it."""
         import torch
 
         start = time.perf_counter()
-        rate = batches.learning_rate(step, self.total, self.how.learning_rate, self.how.warmup_ratio, self.how.schedule)
+        peak, warmup, schedule = self.hparams.learning_rate, self.hparams.warmup_ratio, self.hparams.schedule
+        rate = batches.learning_rate(step, self.total, peak, warmup, schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        parts = [[self.rows[i] for i in part] for part in self.plan.step(step)]
-        counted = sum(sum(e.counted) for part in parts for e in part)
+        microbatches = [[self.rows[i] for i in indices] for indices in self.schedule.step(step)]
+        answer_tokens = sum(sum(e.loss_mask) for batch in microbatches for e in batch)
         nats = 0.0
-        for part in parts:
-            loss = network.batch_loss(self.model, part, self.prefix, self.device)
-            (loss.nats / counted).backward()  # the mean over the whole step, however it is cut into batches
+        for batch in microbatches:
+            loss = training_model.batch_loss(self.model, batch, self.prefix, self.device)
+            (loss.nats / answer_tokens).backward()  # the mean over the whole step, however it is cut into batches
             nats += float(loss.nats.detach())
-        norm = torch.nn.utils.clip_grad_norm_(list(self.trained.values()), self.how.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(list(self.trained.values()), self.hparams.max_grad_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - start
-        tokens = sum(len(e.ids) for part in parts for e in part)
+        tokens = sum(len(e.ids) for batch in microbatches for e in batch)
         self.pace = 0.8 * getattr(self, "pace", seconds) + 0.2 * seconds
         eval_loss, exact = self._evaluate(step)
         return StepRecord(
             step=step,
-            loss=nats / counted,
+            loss=nats / answer_tokens,
             learning_rate=rate,
             grad_norm=float(norm),
             tokens=tokens,
@@ -170,11 +175,11 @@ class Run:
         )
 
     def _evaluate(self, step: int) -> tuple[float | None, float | None]:
-        """Evaluate when it is due, and keep these weights when they are the best so far."""
-        if step % self.how.eval_every and step != self.total:
+        """Return loss and exact-match share when an evaluation is due, else None twice. Saves the best weights."""
+        if step % self.hparams.eval_every and step != self.total:
             return None, None
-        loss, exact = network.evaluate(self.model, self.held_out, self.prefix, self.device)
-        score = [-loss, exact] if self.how.best_by == "eval_loss" else [exact, -loss]
+        loss, exact = training_model.evaluate(self.model, self.held_out, self.prefix, self.device)
+        score = [-loss, exact] if self.hparams.best_by == "eval_loss" else [exact, -loss]
         if self.best["score"] is None or score > self.best["score"]:
             self.best = {"step": step, "score": score, "eval_loss": loss, "exact_match": exact}
             checkpoints.save(self.folder, "best", {"weights": self.trained}, self.best)
@@ -184,37 +189,38 @@ class Run:
         import torch
 
         state = checkpoints.flatten(self.optimiser.state_dict())
-        chance = {"cpu": torch.get_rng_state()}
+        rng_state = {"cpu": torch.get_rng_state()}
         if self.device.name == "cuda":
-            chance["cuda"] = torch.cuda.get_rng_state()
-        tensors = {"weights": self.trained, "optimiser": state, "chance": chance}
+            rng_state["cuda"] = torch.cuda.get_rng_state()
+        tensors = {"weights": self.trained, "optimiser": state, checkpoints.RNG_STATE: rng_state}
         folder = self.folder / "checkpoints"
         checkpoints.save(folder, f"step-{step:08d}", tensors, {"step": step, "best": self.best})
         checkpoints.prune(folder, keep=2)
 
     def _restore(self) -> int:
-        """Take up the newest checkpoint; returns its step, 0 when there is none. The books are cut to it."""
+        """Load the newest checkpoint and truncate the step log to it; return its step, 0 when there is none."""
         import torch
         from safetensors.torch import load_file
 
-        found = checkpoints.latest(self.folder / "checkpoints")
+        checkpoint = checkpoints.latest(self.folder / "checkpoints")
+        done = checkpoint.step if checkpoint is not None else 0
         starts = self.folder / "starts.json"
-        write_json(starts, [*(read_json(starts) if starts.exists() else []), found.step if found else 0])
-        books.cut(self.books, found.step if found else 0)
-        if found is None:
+        write_json(starts, [*(read_json(starts) if starts.exists() else []), done])
+        step_log.truncate(self.step_log, done)
+        if checkpoint is None:
             return 0
-        self._take(load_file(found.folder / "weights.safetensors"))
+        self._load_weights(load_file(checkpoint.folder / "weights.safetensors"))
         state = self.optimiser.state_dict()
-        state["state"] = checkpoints.unflatten(load_file(found.folder / "optimiser.safetensors"))
+        state["state"] = checkpoints.unflatten(load_file(checkpoint.folder / "optimiser.safetensors"))
         self.optimiser.load_state_dict(state)
-        chance = load_file(found.folder / "chance.safetensors")
-        torch.set_rng_state(chance["cpu"])
-        if "cuda" in chance:
-            torch.cuda.set_rng_state(chance["cuda"])
-        self.best = checkpoints.facts_of(found.folder)["best"]
-        return found.step
+        rng_state = load_file(checkpoints.rng_state_path(checkpoint.folder))
+        torch.set_rng_state(rng_state["cpu"])
+        if "cuda" in rng_state:
+            torch.cuda.set_rng_state(rng_state["cuda"])
+        self.best = checkpoints.read_state(checkpoint.folder)["best"]
+        return done
 
-    def _take(self, weights: dict[str, Any]) -> None:
+    def _load_weights(self, weights: dict[str, Any]) -> None:
         for name, value in weights.items():
             self.trained[name].data.copy_(value)
 
@@ -222,7 +228,7 @@ class Run:
         """Write the best weights in the form the registry keeps, the trainer's answers, and the summary last."""
         from safetensors.torch import load_file
 
-        self._take(load_file(self.folder / "best" / "weights.safetensors"))
+        self._load_weights(load_file(self.folder / "best" / "weights.safetensors"))
         if self.spec.method == "lora":
             outputs.write_adapter(self.model, Path(self.spec.base), self.folder / "adapter")
         else:
@@ -238,11 +244,11 @@ class Run:
         write_json(self.folder / "summary.json", self._summary().model_dump(mode="json"))
 
     def _summary(self) -> TrainingSummary:
-        entered = books.read(self.books)
-        tokens, seconds = sum(r.tokens for r in entered), sum(r.seconds for r in entered)
+        records = step_log.read(self.step_log)
+        tokens, seconds = sum(r.tokens for r in records), sum(r.seconds for r in records)
         starts = read_json(self.folder / "starts.json")
         return TrainingSummary(
-            steps=len(entered),
+            steps=len(records),
             best_step=self.best["step"],
             eval_loss=self.best["eval_loss"],
             exact_match=self.best["exact_match"],

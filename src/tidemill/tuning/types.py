@@ -61,7 +61,7 @@ class Proof(Body):
     """How the parity proof is done."""
 
     rows: int = Field(default=128, ge=8, le=5000, description="Held-out prompts that are replayed.")
-    margin: float = Field(default=0.08, gt=0, lt=1, description="Loss of quality that still counts as «not worse».")
+    margin: float = Field(default=0.08, gt=0, lt=1, description='Loss of quality that still counts as "not worse".')
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Error rate of the non-inferiority test.")
     min_same: float = Field(
         default=0.5, ge=0, le=1, description="A hop whose share of equal answers is surely below this is broken."
@@ -104,7 +104,7 @@ class CompressSubmit(Body):
 
 
 class StepRecord(Value):
-    """One line in the books: an optimiser step, entered once."""
+    """One record of the step log: an optimiser step."""
 
     step: int = Field(description="Counts from 1.")
     loss: float = Field(description="Mean over the step's completion tokens, in nats.")
@@ -120,7 +120,7 @@ class StepRecord(Value):
     )
 
 
-class Estimate(Value):
+class MemoryEstimate(Value):
     """What a run will need, before it starts."""
 
     bytes: int = Field(description="Peak memory in bytes.")
@@ -200,8 +200,8 @@ class TuningRun(Value):
     dataset_version_id: str
     prompt_version_id: str | None
     job_id: str
-    estimate: Estimate | None
-    last_step: StepRecord | None = Field(description="The newest line in the books.")
+    estimate: MemoryEstimate | None
+    last_step: StepRecord | None = Field(description="The newest record of the step log.")
     total_steps: int | None
     summary: TrainingSummary | None
     outputs: list[Output]
@@ -213,7 +213,7 @@ class TuningRun(Value):
 
 
 class StepPage(Value):
-    """Lines of the books after a given step."""
+    """Records of the step log after a given step."""
 
     items: list[StepRecord]
     total_steps: int | None

@@ -11,10 +11,10 @@ from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
 from tidemill.registry.types import ModelFile, ModelVersion, ParentRef, VersionCreate
 from tidemill.tuning import examples, memory
-from tidemill.tuning.batches import Example, shared_prefix
+from tidemill.tuning.batches import TrainingExample, shared_prefix
 from tidemill.tuning.chat_template import ChatEncoder, Message
 from tidemill.tuning.compress.files import read_json, replacing
-from tidemill.tuning.types import DatasetSchemaUnfit, Estimate, NoTrainingRows, TuningRun
+from tidemill.tuning.types import DatasetSchemaUnfit, MemoryEstimate, NoTrainingRows, TuningRun
 
 
 def folder_of(kernel: Kernel, owner: str) -> Path:
@@ -69,7 +69,7 @@ def prefix_of(ctx: Context, run: TuningRun) -> list[Message]:
     return [m.model_dump() for m in rendered.messages]
 
 
-def prepare(ctx: Context, run: TuningRun, base: Path, folder: Path) -> Estimate:
+def prepare(ctx: Context, run: TuningRun, base: Path, folder: Path) -> MemoryEstimate:
     """Write `train.jsonl`, `eval.jsonl` and `proof.jsonl`; refuse what cannot fit into memory."""
     dataset = data.get_version(ctx, run.dataset_version_id)
     prefix = prefix_of(ctx, run)
@@ -108,16 +108,16 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
-def _estimate(run: TuningRun, base: Path, chats: list[dict[str, Any]]) -> Estimate:
+def _estimate(run: TuningRun, base: Path, chats: list[dict[str, Any]]) -> MemoryEstimate:
     """From the rows with the longest text, which are the ones that decide."""
     encoder = ChatEncoder(base)
-    how = run.spec.training
+    hparams = run.spec.training
     longest = sorted(chats, key=lambda c: -sum(len(str(m["content"])) for m in c["messages"]))[:64]
-    encoded = [Example(*encoder.example(c["messages"], start=c["start"])) for c in longest]
-    kept = [e for e in encoded if len(e.ids) <= how.max_length]
-    if not any(any(e.counted) for e in encoded):
+    encoded = [TrainingExample(*encoder.example(c["messages"], start=c["start"])) for c in longest]
+    kept = [e for e in encoded if len(e.ids) <= hparams.max_length]
+    if not any(any(e.loss_mask) for e in encoded):
         raise DatasetSchemaUnfit("No row has an answer to learn.", hint="Check the mapping of the import.")
-    width = max((len(e.ids) for e in kept), default=how.max_length)
-    prefix = 0 if how.gradient_checkpointing else shared_prefix(kept)
+    width = max((len(e.ids) for e in kept), default=hparams.max_length)
+    prefix = 0 if hparams.gradient_checkpointing else shared_prefix(kept)
     config = read_json(base / "config.json")
-    return memory.estimate(config, run.spec.method, run.spec.lora, how, longest=width, prefix=prefix)
+    return memory.estimate(config, run.spec.method, run.spec.lora, hparams, longest=width, prefix=prefix)

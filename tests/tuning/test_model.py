@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.tuning import network
-from tidemill.tuning.batches import Example
+from tidemill.tuning import model as training_model
+from tidemill.tuning.batches import TrainingExample
 from tidemill.tuning.types import Lora
 
 pytestmark = [
@@ -17,11 +17,11 @@ pytestmark = [
 
 SHARED = [5, 900, 17, 33, 21, 8]
 ROWS = [
-    Example([*SHARED, 11, 12, 13, 14], [False] * 7 + [True] * 3),
-    Example([*SHARED, 21, 22, 23, 24, 25, 26, 27], [False] * 9 + [True] * 4),
-    Example([*SHARED, 31, 32, 33], [False] * 7 + [True, True]),
+    TrainingExample([*SHARED, 11, 12, 13, 14], [False] * 7 + [True] * 3),
+    TrainingExample([*SHARED, 21, 22, 23, 24, 25, 26, 27], [False] * 9 + [True] * 4),
+    TrainingExample([*SHARED, 31, 32, 33], [False] * 7 + [True, True]),
 ]
-PLAIN = network.Device("cpu", bf16=False)
+PLAIN = training_model.Device("cpu", bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def model(tiny: Path) -> Any:
     import torch
 
     torch.manual_seed(0)
-    made = network.add_lora(network.load(tiny, PLAIN), Lora(rank=4, alpha=8), PLAIN, name="tiny@1")
+    made = training_model.add_lora(training_model.load(tiny, PLAIN), Lora(rank=4, alpha=8), PLAIN, name="tiny@1")
     for name, weight in made.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
@@ -49,8 +49,8 @@ def theirs(model: Any) -> Any:
     total = torch.tensor(0.0)
     for row in ROWS:
         ids = torch.tensor([row.ids])
-        labels = torch.tensor([[t if c else -100 for t, c in zip(row.ids, row.counted, strict=True)]])
-        total = total + model(input_ids=ids, labels=labels).loss * sum(row.counted)
+        labels = torch.tensor([[t if c else -100 for t, c in zip(row.ids, row.loss_mask, strict=True)]])
+        total = total + model(input_ids=ids, labels=labels).loss * sum(row.loss_mask)
     return total
 
 
@@ -58,8 +58,8 @@ def theirs(model: Any) -> Any:
 def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -> None:
     import torch
 
-    found = network.batch_loss(model, ROWS, prefix, PLAIN)
-    assert found.counted == 9
+    found = training_model.batch_loss(model, ROWS, prefix, PLAIN)
+    assert found.tokens == 9
     wanted = theirs(model)
     assert found.nats.item() == pytest.approx(wanted.item(), rel=1e-5)
     ours, reference = gradients(model, found.nats), gradients(model, theirs(model))
@@ -69,34 +69,36 @@ def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -
 
 def test_an_exact_match_is_a_greedy_answer(model: Any) -> None:
     """Teacher forcing finds a row exact if and only if the model would say it by itself."""
-    prompts = [row.ids[: row.counted.index(True)] for row in ROWS]
-    answers = network.greedy(model, prompts, PLAIN, max_tokens=4, stop={2})
+    prompts = [row.ids[: row.loss_mask.index(True)] for row in ROWS]
+    answers = training_model.greedy(model, prompts, PLAIN, max_tokens=4, stop={2})
     said = [
-        Example([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
+        TrainingExample([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    loss, exact = network.evaluate(model, said, 0, PLAIN)
+    loss, exact = training_model.evaluate(model, said, 0, PLAIN)
     assert (exact, loss > 0) == (1.0, True)
-    assert network.evaluate(model, ROWS, 0, PLAIN)[1] == 0.0
-    alone = [network.greedy(model, [p], PLAIN, max_tokens=4, stop={2})[0] for p in prompts]
+    assert training_model.evaluate(model, ROWS, 0, PLAIN)[1] == 0.0
+    alone = [training_model.greedy(model, [p], PLAIN, max_tokens=4, stop={2})[0] for p in prompts]
     assert alone == answers, "padding and lending change no answer"
 
 
 def test_the_precision_is_what_was_asked_for_or_what_is_faster() -> None:
-    assert not network.choose_device("fp32").bf16
-    assert network.choose_device("bf16").bf16
-    assert network.choose_device("auto").name in ("cpu", "cuda")
+    assert not training_model.choose_device("fp32").bf16
+    assert training_model.choose_device("bf16").bf16
+    assert training_model.choose_device("auto").name in ("cpu", "cuda")
 
 
 def test_rounding_the_frozen_weights_once_is_what_autocast_does_every_time(tiny: Path) -> None:
     import torch
 
-    bf16 = network.Device("cpu", bf16=True)
+    bf16 = training_model.Device("cpu", bf16=True)
     losses = []
     for device in (bf16, PLAIN):  # the second keeps its weights in float32 and is computed under autocast as well
         torch.manual_seed(0)
-        model = network.add_lora(network.load(tiny, PLAIN), Lora(rank=4, alpha=8), device, name="tiny@1").train()
-        losses.append(network.batch_loss(model, ROWS, len(SHARED), bf16).nats.item())
+        model = training_model.add_lora(
+            training_model.load(tiny, PLAIN), Lora(rank=4, alpha=8), device, name="tiny@1"
+        ).train()
+        losses.append(training_model.batch_loss(model, ROWS, len(SHARED), bf16).nats.item())
         embedding = model.get_base_model().get_input_embeddings().weight
         assert embedding.dtype == torch.float32
     assert losses[0] == losses[1]

@@ -1,4 +1,4 @@
-"""The way from trained weights to proved files: merge, convert, quantise, replay, judge, register."""
+"""From trained weights to proved files: merge, convert, quantise, replay, judge, register."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tidemill.tuning import answers, parity, replay, service, store
 from tidemill.tuning.chat_template import Message
 from tidemill.tuning.compress.files import read_json, replacing, write_json
 from tidemill.tuning.outputs import PROVENANCE
-from tidemill.tuning.parity import Question, Reply
+from tidemill.tuning.parity import ProofAnswer, ProofPrompt
 from tidemill.tuning.types import Hop, Output, ParityReport, TuningRun
 
 PARALLEL = 4
@@ -54,8 +54,8 @@ def keep_record(kernel: Kernel, folder: Path) -> str:
     return kernel.blobs.put_bytes(json.dumps(record, ensure_ascii=False, sort_keys=True).encode()).hash
 
 
-class Chain:
-    """What is made of one run's weights. Every method bears being done again."""
+class ArtifactBuilder:
+    """Builds and registers what is made of one run's weights. Every method may be repeated after a crash."""
 
     def __init__(self, job: JobContext, run: TuningRun, base: Path, folder: Path) -> None:
         self.job, self.run, self.base, self.folder = job, run, base, folder
@@ -120,7 +120,7 @@ class Chain:
         return {"cleared": True}
 
     def tidy(self) -> dict[str, bool]:
-        """Take away what the registry holds or nobody needs any more; the books and the answers stay."""
+        """Take away what the registry holds or nobody needs any more; the step log and the answers stay."""
         for path in self.folder.iterdir():
             if path.is_symlink() or path.suffix == ".gguf":
                 path.unlink()
@@ -230,14 +230,14 @@ class Chain:
         finally:
             process.stop()
 
-    def _keep(self, name: str, replies: list[Reply]) -> None:
+    def _keep(self, name: str, replies: list[ProofAnswer]) -> None:
         write_json(self.folder / f"{name}.json", [r._asdict() for r in replies])
 
     def _judge(self, wanted: list[str]) -> ParityReport:
         """Compare every hop with the trainer, store the report and say which versions may be served."""
         proof = answers.read(self.folder / "proof.jsonl")
-        questions = [Question(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
-        record = [Reply(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
+        questions = [ProofPrompt(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
+        record = [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
         with self.job.write() as ctx:
             made = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
         # Labels are right or wrong; prose is more or less good.
@@ -255,16 +255,16 @@ class Chain:
             self._store(ctx, report)
         return report
 
-    def _replies(self, wanted: list[str]) -> list[tuple[str, list[Reply]]]:
+    def _replies(self, wanted: list[str]) -> list[tuple[str, list[ProofAnswer]]]:
         found = []
         for name in ("adapter", "merged"):
             path = self.folder / f"{name}.jsonl"
             if path.exists():
-                found.append((name, [Reply(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
+                found.append((name, [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
         for form in dict.fromkeys(("f16", *wanted)):
-            found.append((f"gguf:{form}", [Reply(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
+            found.append((f"gguf:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
         for form in wanted:
-            found.append((f"served:{form}", [Reply(**r) for r in read_json(self.folder / f"served-{form}.json")]))
+            found.append((f"served:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"served-{form}.json")]))
         return found
 
     def _mark(self, ctx: Context, report: ParityReport, wanted: list[str]) -> None:

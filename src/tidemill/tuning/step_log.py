@@ -1,4 +1,4 @@
-"""The books of a run: `progress.jsonl`, one line an optimiser step, each step entered once."""
+"""The step log of a run: `progress.jsonl`, one line an optimiser step, each step once."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tidemill.tuning.types import StepRecord
 
 
 def read(path: Path, *, after: int = 0) -> list[StepRecord]:
-    """The whole lines of the books after step `after`. A line that a kill cut off is not one."""
+    """Return the records after step `after`; none when there is no file. A line that a kill cut off is left out."""
     return [record for record in _lines(path) if record.step > after] if path.exists() else []
 
 
@@ -27,16 +27,16 @@ def _lines(path: Path) -> Iterator[StepRecord]:
                 return  # a torn block after a power cut: nothing behind it can be trusted
 
 
-def cut(path: Path, step: int) -> None:
-    """Take out what was entered after `step`, because the run goes on from there and will enter it again."""
-    kept = [record for record in read(path) if record.step <= step]
+def truncate(path: Path, step: int) -> None:
+    """Remove the records after `step`, from which the run resumes: it will append them again."""
+    records = [record for record in read(path) if record.step <= step]
     with replacing(path) as file:
-        for record in kept:
+        for record in records:
             file.write(_line(record))
 
 
-def enter(path: Path, record: StepRecord) -> None:
-    """Add a line in one write."""
+def append(path: Path, record: StepRecord) -> None:
+    """Append a record as one line in one write, so that a kill cannot leave two half ones."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(handle, _line(record))

@@ -12,7 +12,7 @@ from tests.tuning.conftest import Bench, open_bench, submission
 from tidemill.core import lineage
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import JobFailed
-from tidemill.tuning.chain import Chain
+from tidemill.tuning.artifacts import ArtifactBuilder
 from tidemill.tuning.types import TuningRun
 
 pytestmark = [pytest.mark.tune, pytest.mark.engine, pytest.mark.slow]
@@ -23,7 +23,7 @@ HOPS = ["trainer", "adapter", "merged", "gguf:f16", "gguf:q8_0", "served:q8_0"]
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Path) -> Iterator[Bench]:
     """One home for the tests of this module, where two heavy jobs may run at once."""
-    yield from open_bench(tmp_path_factory.mktemp("chain") / "home", tiny_gguf, jobs_concurrency=2)
+    yield from open_bench(tmp_path_factory.mktemp("artifacts") / "home", tiny_gguf, jobs_concurrency=2)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -35,12 +35,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def faulty_converter(monkeypatch: pytest.MonkeyPatch, untuned: Path) -> None:
     """A converter that loses the tuning."""
-    right = Chain._tasks
+    right = ArtifactBuilder._tasks
 
-    def faulty(self: Chain, wanted: list[str]) -> list[dict[str, Any]]:
+    def faulty(self: ArtifactBuilder, wanted: list[str]) -> list[dict[str, Any]]:
         return [t | {"source": str(untuned)} if t["do"] == "convert" else t for t in right(self, wanted)]
 
-    monkeypatch.setattr(Chain, "_tasks", faulty)
+    monkeypatch.setattr(ArtifactBuilder, "_tasks", faulty)
 
 
 def tuned(bench: Bench) -> TuningRun:
@@ -94,9 +94,9 @@ def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
     assert {run.id, run.dataset_version_id, run.base_version_id, prompt.id} <= known
     assert lost.version_id not in known, "what the faulty converter made is nobody's parent"
 
-    books = bench.tuning.steps(run.id, limit=5000)
-    assert [r.step for r in books.items] == list(range(1, 61)), "nothing was trained twice"
-    assert books.items[-1].loss < books.items[0].loss
+    steps = bench.tuning.steps(run.id, limit=5000)
+    assert [r.step for r in steps.items] == list(range(1, 61)), "nothing was trained twice"
+    assert steps.items[-1].loss < steps.items[0].loss
     assert bench.models.get("tiny").kind == "base"
     assert bench.models.get("tiny-safetensors").parents[0].id == run.base_version_id
 

@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidemill.tuning.batches import Example, shared_tokens
+from tidemill.tuning.batches import TrainingExample, shared_tokens
 from tidemill.tuning.types import Lora, Precision
 
 
 class Device(NamedTuple):
-    """Where to compute, and in which form the products of matrices."""
+    """Where to compute (`cpu`, `cuda`), and whether matrix products are taken in bf16."""
 
     name: str
     bf16: bool
 
     def autocast(self) -> Any:
-        """A context in which matrix products are taken in bf16, if that is what was chosen."""
+        """Return a context in which matrix products are taken in bf16, if that is the form."""
         import torch
 
         return torch.autocast(self.name, dtype=torch.bfloat16, enabled=self.bf16)
 
 
 def choose_device(precision: Precision) -> Device:
-    """A GPU when there is one; bf16 when a product of two matrices is at least a fifth faster in it."""
+    """Return a GPU when there is one, else the CPU; bf16 when it makes matrix products at least a fifth faster."""
     import torch
 
     name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,7 +50,7 @@ def _seconds(dtype: Any) -> float:
 
 
 def load(folder: Path, device: Device) -> Any:
-    """The model in `folder` with float32 weights."""
+    """Return the model in `folder` with float32 weights, on the device."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -63,7 +63,7 @@ def load(folder: Path, device: Device) -> Any:
 
 
 def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
-    """Freeze `model` and put adapters in float32 beside its linear layers."""
+    """Return `model`, frozen, with adapters in float32 beside its linear layers."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -94,18 +94,18 @@ def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
 
 
 class Loss(NamedTuple):
-    """Sums over a batch: the loss in nats (a tensor to go back from), counted tokens, rows all of whose tokens fit."""
+    """Sums over a batch: the loss in nats (a tensor with its graph), tokens in the loss, rows predicted in full."""
 
     nats: Any
-    counted: int
+    tokens: int
     exact: int
 
 
-def batch_loss(model: Any, examples: Sequence[Example], prefix: int, device: Device) -> Loss:
-    """The loss of a batch whose rows share their first `prefix` tokens.
+def batch_loss(model: Any, examples: Sequence[TrainingExample], prefix: int, device: Device) -> Loss:
+    """Return the loss of a batch whose rows share their first `prefix` tokens.
 
-    The shared tokens are computed once and their keys and values are lent to every row; gradients flow back
-    through them. Logits are computed only where a token counts. Both are exact, not approximations.
+    The shared tokens are computed once and every row reads their keys and values; gradients flow back
+    through them. Logits are computed only where the loss mask is set. Both are exact, not approximations.
     """
     import torch
 
@@ -116,23 +116,23 @@ def batch_loss(model: Any, examples: Sequence[Example], prefix: int, device: Dev
     for row, example in enumerate(examples):
         rest = example.ids[prefix:]
         ids[row, : len(rest)] = torch.tensor(rest)
-        wanted = [t if c else -100 for t, c in zip(rest, example.counted[prefix:], strict=True)]
-        targets[row, : len(rest) - 1] = torch.tensor(wanted[1:], dtype=torch.long)
+        labels = [t if c else -100 for t, c in zip(rest, example.loss_mask[prefix:], strict=True)]
+        targets[row, : len(rest) - 1] = torch.tensor(labels[1:], dtype=torch.long)
     ids, targets = ids.to(device.name), targets.to(device.name)
     with device.autocast():
         # Rows are padded on the right, behind all that counts; a causal model never looks there.
-        lent = _lent(inner, examples[0].ids[:prefix], len(examples), device) if prefix else None
-        hidden = inner.get_decoder()(input_ids=ids, past_key_values=lent, use_cache=lent is not None)[0]
+        shared_kv = _shared_kv(inner, examples[0].ids[:prefix], len(examples), device) if prefix else None
+        hidden = inner.get_decoder()(input_ids=ids, past_key_values=shared_kv, use_cache=shared_kv is not None)[0]
         rows, columns = (targets != -100).nonzero(as_tuple=True)
         logits = inner.get_output_embeddings()(hidden[rows, columns]).float()
-    wanted_ids = targets[rows, columns]
-    nats = torch.nn.functional.cross_entropy(logits, wanted_ids, reduction="sum")
-    missed = rows[logits.argmax(-1) != wanted_ids].unique().numel()
-    return Loss(nats, int(wanted_ids.numel()), len(examples) - missed)
+    target_ids = targets[rows, columns]
+    nats = torch.nn.functional.cross_entropy(logits, target_ids, reduction="sum")
+    missed = rows[logits.argmax(-1) != target_ids].unique().numel()
+    return Loss(nats, int(target_ids.numel()), len(examples) - missed)
 
 
-def _lent(inner: Any, prefix: Sequence[int], rows: int, device: Device) -> Any:
-    """Keys and values of the shared tokens, computed once and shown to every row."""
+def _shared_kv(inner: Any, prefix: Sequence[int], rows: int, device: Device) -> Any:
+    """Return the keys and values of the shared tokens, computed once and expanded to every row."""
     import torch
 
     ids = torch.tensor([list(prefix)], device=device.name)
@@ -143,25 +143,25 @@ def _lent(inner: Any, prefix: Sequence[int], rows: int, device: Device) -> Any:
     return cache
 
 
-def evaluate(model: Any, examples: Sequence[Example], prefix: int, device: Device) -> tuple[float, float]:
-    """(mean loss a counted token in nats, share of rows all of whose tokens are the most likely ones)."""
+def evaluate(model: Any, examples: Sequence[TrainingExample], prefix: int, device: Device) -> tuple[float, float]:
+    """Return the mean loss in nats a token of the loss mask, and the share of rows predicted in full."""
     import torch
 
     model.eval()
-    nats, counted, exact = 0.0, 0, 0
+    nats, tokens, exact = 0.0, 0, 0
     ordered = sorted(examples, key=lambda e: len(e.ids))
     with torch.no_grad():
         for start in range(0, len(ordered), 64):
             loss = batch_loss(model, ordered[start : start + 64], prefix, device)
-            nats, counted, exact = nats + float(loss.nats), counted + loss.counted, exact + loss.exact
+            nats, tokens, exact = nats + float(loss.nats), tokens + loss.tokens, exact + loss.exact
     model.train()
-    return nats / counted, exact / len(examples)
+    return nats / tokens, exact / len(examples)
 
 
 def greedy(
     model: Any, prompts: Sequence[Sequence[int]], device: Device, *, max_tokens: int, stop: set[int]
 ) -> list[list[int]]:
-    """The most likely answer to each prompt (token ids in, token ids out, without the end token)."""
+    """Return the greedy answer to each prompt: token ids in, token ids out, without the end token."""
     import torch
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -175,7 +175,7 @@ def greedy(
             ids, mask = _left_padded([prompts[i][same:] for i in group], device)
             cache, alive = None, set(group)
             if same:
-                cache = _lent(inner, prompts[group[0]][:same], len(group), device)
+                cache = _shared_kv(inner, prompts[group[0]][:same], len(group), device)
                 mask = torch.cat([torch.ones(len(group), same, dtype=mask.dtype, device=mask.device), mask], dim=-1)
             for _ in range(max_tokens):
                 places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
@@ -201,7 +201,7 @@ def greedy(
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: Device) -> tuple[Any, Any]:
-    """Token ids with padding on the left, and the mask that hides it."""
+    """Return token ids with padding on the left, and the mask that hides it, both (prompts, width)."""
     import torch
 
     width = max(len(p) for p in prompts)
