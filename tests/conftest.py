@@ -15,7 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 
 from tests import quick
+from tests.deployments.live import fill
 from tests.postgres import Postgres
+from tests.shared import make_once
 from tidemill.client import Client
 from tidemill.core.actors import OWNER
 from tidemill.core.db import Database
@@ -61,6 +63,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     db.migrate()
     db.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with releases of the packaged model, for `served`, which copies it. Shared: nobody writes to it."""
+    return make_once(tmp_path_factory, "filled", fill)
 
 
 @pytest.fixture(autouse=True)

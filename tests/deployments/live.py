@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,17 +74,23 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def fill(home: Path) -> None:
+    """Put the releases hello@1 (greedy) and hello@2 of the packaged model into a home."""
+    with Client(home=home) as client:
+        client.models.add_packaged("smollm2")
+        client.prompts.create("terse", messages=[{"role": "system", "content": "Answer {{style}}."}])
+        client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 24})
+        client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 12})
+
+
 @contextlib.contextmanager
-def served(home: Path) -> Iterator[LiveServer]:
-    """A server with the releases hello@1 (greedy) and hello@2, hello@1 live in dev."""
+def served(home: Path, filled: Path) -> Iterator[LiveServer]:
+    """A server on a copy of the filled home, with hello@1 live in dev."""
+    shutil.copytree(filled, home)
     server = LiveServer(home)
     server.start()
     try:
         with server.client() as client:
-            client.models.add_packaged("smollm2")
-            client.prompts.create("terse", messages=[{"role": "system", "content": "Answer {{style}}."}])
-            client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 24})
-            client.releases.create("hello", model="smollm2", sampling={"temperature": 0.0, "max_tokens": 12})
             ordered = client.deployments.deploy("hello@1", "dev")
             assert client.deployments.wait(ordered.id, timeout=PATIENCE_S).state == "live"
         yield server

@@ -17,8 +17,8 @@ USERS = [f"user-{n}" for n in range(12)]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with served(tmp_path_factory.mktemp("canary") / "home") as made:
+def server(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with served(tmp_path_factory.mktemp("canary") / "home", filled_home) as made:
         yield made
 
 

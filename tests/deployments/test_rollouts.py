@@ -141,8 +141,8 @@ def test_a_release_that_is_not_deployed_starts_on_demand(server: LiveServer) -> 
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[LiveServer]:
-    with served(tmp_path / "home") as made:
+def own(filled_home: Path, tmp_path: Path) -> Iterator[LiveServer]:
+    with served(tmp_path / "home", filled_home) as made:
         yield made
 
 

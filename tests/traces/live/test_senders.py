@@ -22,9 +22,9 @@ ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def server(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server with hello@1 live in dev, whose tokens cost a dollar a million."""
-    with served(tmp_path_factory.mktemp("served") / "home") as made:
+    with served(tmp_path_factory.mktemp("served") / "home", filled_home) as made:
         with made.client() as client:
             client.prices.create("hello@*", input_per_million=1.0, output_per_million=1.0)
         yield made
