@@ -24,7 +24,18 @@ def blocks(path: Path, language: str) -> list[str]:
     return [code for kind, mark, code in found if kind == language and "notest" not in mark]
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+JOBS = {"data", "pipelines"}
+"""Pages whose examples wait for jobs, for which a server starts."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in JOBS else [])
+        for p in PAGES
+        if blocks(p, "python")
+    ],
+)
 def test_python_blocks_run(path: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {"__name__": "example"}

@@ -54,6 +54,7 @@ def test_without_feedback_the_declared_rows_are_trained_on(desk: Desk, release: 
     assert run.step("join").outputs["version_id"] == run.step("data").outputs["version_id"]
 
 
+@pytest.mark.slow
 def test_corrections_join_capped_and_without_what_the_eval_sets_ask(desk: Desk, release: Release) -> None:
     collected(desk, taught())
     measured = next(iter(desk_rows(desk, "questions", "test")))
@@ -85,6 +86,7 @@ def test_corrections_join_capped_and_without_what_the_eval_sets_ask(desk: Desk, 
     assert again.step("join").state == "cached"
 
 
+@pytest.mark.slow
 def test_few_new_judgements_wait_and_many_are_bounded_by_the_share(desk: Desk, release: Release) -> None:
     for number, word in enumerate(WORDS):
         judge(desk, release, number, f"Where does the {word} road lead to?", "HUM", user=f"user{number}")
@@ -97,6 +99,7 @@ def test_few_new_judgements_wait_and_many_are_bounded_by_the_share(desk: Desk, r
     assert counts["taught"] == int((counts["rows"]["train"] + counts["rows"]["validation"] - counts["taught"]) / 9)
 
 
+@pytest.mark.slow
 def test_praise_teaches_only_when_that_is_asked_for(desk: Desk, release: Release) -> None:
     judge(desk, release, 1, f"Where does the {WORDS[0]} road lead to?", None, user="ann")
     assert collected(desk, taught()).step("join").outputs["taught"] == 0
