@@ -41,6 +41,7 @@ def selection(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[
     return json.loads((folder / "out.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_quick_run_has_no_test_that_needs_what_is_dear(selection: dict[str, tuple[list[str], list[str]]]) -> None:
     wrong = {name: found for name, (found, _) in selection.items() if set(found) & set(LEFT_OUT)}
     assert not wrong

@@ -1,5 +1,7 @@
 """Runs against a real endpoint process, and comparisons of them."""
 
+import time
+
 import pytest
 
 from tests.evals.conftest import LABELLED, Desk, labelled
@@ -233,14 +235,15 @@ def test_a_key_of_the_environment_is_sent_and_ours_never(desk: Desk, monkeypatch
 
 
 def test_a_cancelled_run_keeps_what_was_answered(desk: Desk) -> None:
-    texts(desk, *[f"slow {i}" for i in range(20)])
+    texts(desk, "how many", *[f"slow {i}" for i in range(20)])
     run = desk.evals.run("odd", desk.endpoint(), [LABELLED], concurrency=8)
     assert run.job_id is not None
     while not desk.evals.results(run.id).items:
         assert desk.evals.get_run(run.id).state in {"queued", "running"}
+        time.sleep(0.02)
     desk.http.send("POST", f"/api/jobs/{run.job_id}/cancel")
     while desk.evals.get_run(run.id).state == "running":
-        pass
+        time.sleep(0.02)
     assert desk.evals.get_run(run.id).state == "cancelled"
     assert desk.evals.results(run.id).items
 
