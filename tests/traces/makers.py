@@ -94,8 +94,8 @@ _KEYS = {"total": None, "model": "model", "release": "release_id", "prompt": "pr
 def differences(store: TraceStore) -> list[str]:
     """Where the sums are not what a recount of the spans gives, over all days, grains and levels."""
     wrong = []
-    for day in store.days.listing():
-        with store.days.look(day) as look:
+    for day in store.days.list_days():
+        with store.days.read(day) as look:
             assert look is not None
             for grain in (HOUR, MINUTE):
                 for level, name in enumerate(LEVELS):

@@ -8,27 +8,27 @@ from pathlib import Path
 import pytest
 
 from tidemill.traces.store import checkpoints
-from tidemill.traces.store.sqlite import SqliteDays
+from tidemill.traces.store.sqlite import SqliteDayStore
 
 DAY = date(2026, 11, 20)
 
 
-def fill(days: SqliteDays, number: int) -> None:
-    """One commit of a thousand strings in no order."""
+def fill(days: SqliteDayStore, number: int) -> None:
+    """One commit of a thousand blocks."""
     chance = random.Random(number)
-    rows = [(number * 1000 + at, chance.randbytes(16).hex()) for at in range(1000)]
-    with days.change(DAY) as change:
-        change.insert("strings", ("id", "text"), rows)
+    rows = [(number * 1000 + at, chance.randbytes(32)) for at in range(1000)]
+    with days.write(DAY) as writer:
+        writer.insert("blocks", ("id", "data"), rows)
 
 
-def count(days: SqliteDays) -> int:
-    with days.look(DAY) as look:
+def count(days: SqliteDayStore) -> int:
+    with days.read(DAY) as look:
         assert look is not None
         assert look.rows("PRAGMA integrity_check") == [("ok",)]
-        return int(look.rows("SELECT count(*) FROM strings")[0][0])
+        return int(look.rows("SELECT count(*) FROM blocks")[0][0])
 
 
-def copied(days: SqliteDays) -> None:
+def copied(days: SqliteDayStore) -> None:
     """Wait for the thread, so that a test does not depend on how fast it is."""
     running = days._writers[DAY]._running
     if running is not None:
@@ -36,13 +36,13 @@ def copied(days: SqliteDays) -> None:
 
 
 @pytest.fixture
-def days(tmp_path: Path) -> Iterator[SqliteDays]:
-    made = SqliteDays(tmp_path / "traces", searchable=True)
+def days(tmp_path: Path) -> Iterator[SqliteDayStore]:
+    made = SqliteDayStore(tmp_path / "traces", searchable=True)
     yield made
     made.close()
 
 
-def test_the_log_is_copied_and_begun_again(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_copied_and_begun_again(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PAGES", 40)
     log = Path(f"{days.path(DAY)}-wal")
     sizes = []
@@ -56,7 +56,7 @@ def test_the_log_is_copied_and_begun_again(days: SqliteDays, monkeypatch: pytest
     assert not log.exists()
 
 
-def test_a_thread_copies_the_log_into_the_file(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_copies_the_log_into_the_file(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(days, 0)
     monkeypatch.setattr(checkpoints, "PAGES", 1)
     fill(days, 1)
@@ -64,13 +64,13 @@ def test_a_thread_copies_the_log_into_the_file(days: SqliteDays, monkeypatch: py
     assert days.path(DAY).stat().st_size > 2000 * 16, "the thread has copied nothing into the file"
 
 
-def test_a_reader_holds_the_log_but_not_the_writer(days: SqliteDays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_holds_the_log_but_not_the_writer(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PAGES", 20)
     fill(days, 0)
-    with days.look(DAY) as look:
+    with days.read(DAY) as look:
         assert look is not None
-        assert look.rows("SELECT count(*) FROM strings") == [(1000,)]
+        assert look.rows("SELECT count(*) FROM blocks") == [(1000,)]
         for number in range(1, 15):
             fill(days, number)
-        assert look.rows("SELECT count(*) FROM strings") == [(1000,)]
+        assert look.rows("SELECT count(*) FROM blocks") == [(1000,)]
     assert count(days) == 15_000

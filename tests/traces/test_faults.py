@@ -38,7 +38,7 @@ def local(home: Path):
 def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(local: Kernel) -> None:
     write(local, call(1))
     days = local.get(TraceStore).days
-    assert isinstance(days, sqlite.SqliteDays)
+    assert isinstance(days, sqlite.SqliteDayStore)
     (writer,) = days._writers.values()
     connection = writer.connection
     pages = connection.pragma("page_count")
@@ -59,8 +59,8 @@ def test_a_held_database_is_waited_for_then_told_and_taken_up_again(
     monkeypatch.setattr(sqlite, "BUSY_MS", 100)
     write(local, call(1))
     days = local.get(TraceStore).days
-    assert isinstance(days, sqlite.SqliteDays)
-    other = apsw.Connection(str(days.path(days.listing()[0])))
+    assert isinstance(days, sqlite.SqliteDayStore)
+    other = apsw.Connection(str(days.path(days.list_days()[0])))
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(TracesUnavailable, match="locked"):
         write(local, call(2, trace=2))
@@ -181,8 +181,8 @@ def test_a_killed_server_has_every_span_that_it_acknowledged(servers: Servers, h
     try:
         store = made.get(TraceStore)
         there: set[str] = set()
-        for day in store.days.listing():
-            with store.days.look(day) as look:
+        for day in store.days.list_days():
+            with store.days.read(day) as look:
                 assert look is not None
                 there |= {bytes(row[0]).hex() for row in look.rows("SELECT trace FROM traces")}
         assert set(acknowledged) <= there

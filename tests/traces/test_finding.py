@@ -9,7 +9,7 @@ import pytest
 from tests.traces.makers import NOON, SECOND, context, traffic, write
 from tidemill.core.kernel import Kernel
 from tidemill.traces import service
-from tidemill.traces.store import hits
+from tidemill.traces.store import search as store_search
 from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter
 
 START = datetime.fromtimestamp(NOON / SECOND, UTC)
@@ -67,7 +67,7 @@ def test_words_and_filters_find_what_a_look_at_every_span_finds(
 ) -> None:
     if small:  # as if the store were large: pages are not filled by the first look
         for name, value in {"FIRST": 5, "MOST": 10, "RARE": 12, "PORTION": 40}.items():
-            monkeypatch.setattr(hits, name, value)
+            monkeypatch.setattr(store_search, name, value)
     spans = said(500)
     for begin in range(0, 500, 100):
         write(kernel, *spans[begin : begin + 100])

@@ -295,8 +295,8 @@ def test_what_is_too_old_goes_by_itself(kernel: Kernel) -> None:
     Retention(kernel).look()
     store = kernel.get(TraceStore)
     kept = []
-    for day in store.days.listing():
-        with store.days.look(day) as look:
+    for day in store.days.list_days():
+        with store.days.read(day) as look:
             assert look is not None
             kept.append(sorted({row[0] for row in look.rows("SELECT grain FROM rollups")}))
     assert kept == [[3600], [60, 3600]]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidemill.traces.otlp import CUT
-from tidemill.traces.store.blocks import packed
+from tidemill.traces.store import pack_payload
 from tidemill.traces.types import SpanPayload, SpanRecord
 
 WHOLE_FACTOR = 4
@@ -24,10 +24,10 @@ class Cutter:
         """Cut in place."""
         for record in records:
             # Packed they have to be anyway: what is short in bytes has no long text.
-            record.packed = packed(record.payload)
+            record.packed = pack_payload(record.payload)
             if len(record.packed) > self.longest or CUT in record.payload.attributes:
                 self._cut(record)
-                record.packed = packed(record.payload)
+                record.packed = pack_payload(record.payload)
 
     def _cut(self, record: SpanRecord) -> None:
         cuts: list[str] = []

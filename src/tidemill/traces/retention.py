@@ -47,7 +47,7 @@ class Retention:
         store = self._kernel.get(TraceStore)
         with self._kernel.read(SYSTEM) as ctx:
             first, now = spans.oldest_kept(ctx), ctx.now
-        if first is not None and any(day < first for day in store.days.listing()):
+        if first is not None and any(day < first for day in store.list_days()):
             with self._kernel.write(SYSTEM) as ctx:
                 spans.prune(ctx)
-        store.forget_minutes((now - MINUTES_KEPT).date())
+        store.drop_minutes((now - MINUTES_KEPT).date())

@@ -29,8 +29,8 @@ SECRET = "Zanzibarquark"
 def whole(kernel: Kernel) -> bytes:
     """Every byte of the days' files with their log, of the tables' and indexes' files, and of the opened blocks."""
     found = []
-    for day in kernel.get(TraceStore).days.listing():
-        with kernel.get(TraceStore).days.look(day) as look:
+    for day in kernel.get(TraceStore).days.list_days():
+        with kernel.get(TraceStore).days.read(day) as look:
             assert look is not None
             blocks = [row[0] for row in look.rows("SELECT data FROM blocks")]
         found += [zstandard.ZstdDecompressor().decompress(data) for data in blocks]
@@ -152,9 +152,9 @@ def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(kernel, *theirs(1, "ada", NOON), *theirs(2, "ada", NOON + DAY))
-    rewrite = "tidemill.traces.store.erasure._write_anew"
+    reclaim = type(kernel.get(TraceStore).days)
     with monkeypatch.context() as patch:
-        patch.setattr(rewrite, lambda *_: (_ for _ in ()).throw(OSError("the power fails")))
+        patch.setattr(reclaim, "reclaim", lambda *_: (_ for _ in ()).throw(OSError("the power fails")))
         with pytest.raises(OSError, match="power"):
             erasure.erase(kernel, OWNER, "ada")
     with kernel.read(OWNER) as ctx:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from tidemill.core.kernel import Context
 from tidemill.traces.scores import store as scores
 from tidemill.traces.scores.targets import by_release_id, known_user, spans_of
-from tidemill.traces.store import TraceStore, replies, trees
+from tidemill.traces.store import TraceStore
 from tidemill.traces.types.curation import AnswersUnknown, ToDataset
 from tidemill.traces.types.queries import TraceFilter
 from tidemill.traces.types.scores import Score, ScoreFilter
@@ -60,7 +60,7 @@ def pick(ctx: Context, spec: ToDataset) -> list[Picked]:
 def _by_response(ctx: Context, ids: Iterable[str]) -> list[SpanDetail]:
     store = ctx.kernel.get(TraceStore)
     wanted = list(dict.fromkeys(ids))
-    found = replies.found(store, wanted, payload=True)
+    found = store.find_replies(wanted, payload=True)
     _check([ref for ref in wanted if ref not in found], "response ids")
     return [known_user(store, found[ref]) for ref in wanted]
 
@@ -96,7 +96,7 @@ def answer_span(spans: Sequence[SpanDetail]) -> SpanDetail | None:
 def _by_filter(ctx: Context, spec: ToDataset, wanted: TraceFilter) -> list[Picked]:
     store = ctx.kernel.get(TraceStore)
     since = wanted.since or (wanted.until or ctx.now) - WINDOW
-    spans = trees.between(store, model_calls(wanted, since=since), limit=spec.limit, payload=True, spread=True)
+    spans = store.list_spans(model_calls(wanted, since=since), limit=spec.limit, payload=True, spread=True)
     return _with_scores(ctx, [known_user(store, span) for span in spans], whole=set())
 
 
@@ -135,7 +135,7 @@ def _judged(ctx: Context, trace_id: str, span_id: str | None) -> SpanDetail | No
     store = ctx.kernel.get(TraceStore)
     if span_id is None:
         return answer_span(spans_of(store, trace_id, payload=True))
-    span = trees.span(store, bytes.fromhex(trace_id), bytes.fromhex(span_id))
+    span = store.get_span(bytes.fromhex(trace_id), bytes.fromhex(span_id))
     return known_user(store, span) if span is not None else None
 
 

@@ -13,7 +13,6 @@ from tidemill.core.wire import Page, new_id
 from tidemill.traces.erasure import store
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.store import TraceStore
-from tidemill.traces.store import erasure as days
 from tidemill.traces.types.erasure import Copies, Erasure, Footprint
 
 _HOLDS_ROWS = {"file", "dataset_version"}
@@ -42,8 +41,8 @@ def _find(ctx: Context, user: str) -> _Found:
     """A user whose name is masked is stored under another one, which the same salt gives again."""
     names = sorted({user, ctx.kernel.get(Masker).for_work(ctx).identity(user)})
     held = ctx.kernel.get(TraceStore)
-    traces = days.traces_of(held, names)
-    return _Found(names, traces, sorted(days.replies_of(held, traces)), days.count(held, traces))
+    traces = held.traces_of_users(names)
+    return _Found(names, traces, sorted(held.replies_in(traces)), held.count_spans(traces))
 
 
 def _footprint(ctx: Context, found: _Found) -> Footprint:
@@ -96,7 +95,7 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
         erasure, broken_off = _erase_rows(ctx, user, found, files)
     spans = 0
     for day in sorted({*found.spans, *broken_off}):
-        spans += days.erase(held, day, found.traces)
+        spans += held.erase_traces(day, found.traces)
     store.empty_log(kernel.db)
     with kernel.write(actor) as ctx:
         store.finish(ctx.conn, user, spans, ctx.now, erasure.id)

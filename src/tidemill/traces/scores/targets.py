@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tidemill.core import lineage
 from tidemill.core.kernel import Context
-from tidemill.traces.store import TraceStore, replies, trees
+from tidemill.traces.store import TraceStore
 from tidemill.traces.types import Span, SpanDetail, TraceFilter
 from tidemill.traces.types.scores import ReleaseUnknown, ScoreFilter, Target, TargetUnknown
 
@@ -64,7 +64,7 @@ def find_all(ctx: Context, targets: Sequence[Target]) -> list[Judged | TargetUnk
     """What is judged by each, or that it is not known; response ids are looked up together."""
     store = ctx.kernel.get(TraceStore)
     ids = [target.response_id for target in targets if target.response_id is not None]
-    answered = replies.found(store, ids, payload=False) if ids else {}
+    answered = store.find_replies(ids, payload=False) if ids else {}
     found: list[Judged | TargetUnknown] = []
     for target in targets:
         try:
@@ -82,7 +82,7 @@ def _find(store: TraceStore, target: Target, answered: Mapping[str, SpanDetail])
         return of_span(known_user(store, reply))
     assert target.trace_id is not None
     if target.span_id is not None:
-        span = trees.span(store, bytes.fromhex(target.trace_id), bytes.fromhex(target.span_id))
+        span = store.get_span(bytes.fromhex(target.trace_id), bytes.fromhex(target.span_id))
         if span is None:
             raise _unknown(f"The trace {target.trace_id} has no recorded span {target.span_id!r}.", "span_id")
         return of_span(known_user(store, span))
@@ -94,7 +94,7 @@ def _find(store: TraceStore, target: Target, answered: Mapping[str, SpanDetail])
 
 def spans_of(store: TraceStore, trace_id: str, *, payload: bool = False) -> list[SpanDetail]:
     """The spans of a trace, none when it is not recorded; each with the user and session of the trace."""
-    tree = trees.tree(store, bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
+    tree = store.get_trace(bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
     if tree is None:
         return []
     whose = {"user": tree.summary.user, "session": tree.summary.session}
@@ -105,7 +105,7 @@ def known_user(store: TraceStore, span: SpanDetail) -> SpanDetail:
     """The span with the user and session of its trace: another of its spans may be the one that tells them."""
     if span.parent_id is None or (span.user is not None and span.session is not None):
         return span
-    tree = trees.tree(store, bytes.fromhex(span.trace_id), payload=False, limit=1)
+    tree = store.get_trace(bytes.fromhex(span.trace_id), payload=False, limit=1)
     if tree is None:
         return span
     return span.model_copy(

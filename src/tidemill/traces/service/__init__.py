@@ -45,8 +45,7 @@ from tidemill.traces.service.spans import (
     users,
     writer_state,
 )
-from tidemill.traces.store import TraceStore
-from tidemill.traces.store.minutes import MinuteCount
+from tidemill.traces.store import MinuteCount, TraceStore
 from tidemill.traces.writer import TraceWriter
 
 __all__ = [

@@ -6,17 +6,12 @@ Spans come in through `ctx.kernel.get(TraceWriter).submit(records)`; the answers
 import binascii
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from tidemill.core import events
 from tidemill.core.kernel import Context
 from tidemill.core.wire import Page
 from tidemill.traces.scores import store as scores
-from tidemill.traces.store import TraceStore, day_at, listing, minutes, replies, trees
-from tidemill.traces.store import series as sums
-from tidemill.traces.store.minutes import MinuteCount
-from tidemill.traces.store.rollups import Sums
-from tidemill.traces.store.words import words
+from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore, split_words
 from tidemill.traces.types import (
     AnsweredCalls,
     Caller,
@@ -65,14 +60,14 @@ def list_traces(
     if text is not None:
         _searchable(store, text)
     before = _place(cursor) if cursor is not None else None
-    found = listing.traces(store, where or TraceFilter(), text=text, before=before, limit=limit + 1)
+    found = store.list_traces(where or TraceFilter(), text=text, before=before, limit=limit + 1)
     more = len(found) > limit
     found = found[:limit]
     following = f"{found[-1][0][0]}-{found[-1][0][1]}" if more else None
     return Page(items=[value for _, value in found], next_cursor=following)
 
 
-def _place(cursor: str) -> listing.Place:
+def _place(cursor: str) -> TracePlace:
     start, _, trace = cursor.partition("-")
     try:
         return int(start), bytes.fromhex(trace).hex()
@@ -91,7 +86,7 @@ def _cursor_refused(cursor: str) -> TraceQueryInvalid:
 def _searchable(store: TraceStore, text: str) -> None:
     if not store.searchable:
         raise SearchOff("The words of spans are not indexed here.", hint="Set TIDEMILL_TRACE_SEARCH=true.")
-    if not words(text):
+    if not split_words(text):
         raise TraceQueryInvalid(f"{text[:80]!r} has no word to search for.", hint="Give a word.", param="text")
 
 
@@ -114,7 +109,7 @@ def _whole_id(ctx: Context, trace_id: str) -> bytes:
     """A trace id, of which the first digits are enough when only one trace begins so."""
     if not SHORTEST <= len(trace_id) < 32 or not set(trace_id) <= set("0123456789abcdef"):
         return _id(trace_id, 16)
-    found = trees.beginning(_store(ctx), trace_id)
+    found = _store(ctx).trace_ids_with_prefix(trace_id)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -124,7 +119,7 @@ def _whole_id(ctx: Context, trace_id: str) -> bytes:
 
 def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
     """One trace as a tree, by its id or the first digits of it. Raises TraceNotFound, TraceIdInvalid."""
-    found = trees.tree(_store(ctx), _whole_id(ctx, trace_id), payload=payload, limit=limit)
+    found = _store(ctx).get_trace(_whole_id(ctx, trace_id), payload=payload, limit=limit)
     if found is None:
         raise TraceNotFound(f"There is no trace {trace_id}.", hint="It may be older than the days that are kept.")
     return found
@@ -132,7 +127,7 @@ def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int 
 
 def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
     """One span with what went in and out. Raises SpanNotFound, TraceIdInvalid."""
-    found = trees.span(_store(ctx), _whole_id(ctx, trace_id), _id(span_id, 8))
+    found = _store(ctx).get_span(_whole_id(ctx, trace_id), _id(span_id, 8))
     if found is None:
         raise SpanNotFound(
             f"There is no span {span_id} in trace {trace_id}.", hint="`tidemill traces show` lists a trace's spans."
@@ -142,7 +137,7 @@ def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
     """The span of a reply, such as `chatcmpl-…`; None when no span that is kept has this id."""
-    return trees.response(_store(ctx), response_id, replies.day_in(response_id))
+    return _store(ctx).find_replies([response_id], payload=True).get(response_id)
 
 
 def search(
@@ -158,7 +153,7 @@ def search(
             before = date.fromisoformat(day), int(number)
         except ValueError as error:
             raise _cursor_refused(cursor) from error
-    found = trees.search(store, text, where or TraceFilter(), before=before, limit=limit + 1)
+    found = store.search_spans(text, where or TraceFilter(), before=before, limit=limit + 1)
     more = len(found) > limit
     found = found[:limit]
     following = f"{found[-1][0][0].isoformat()}.{found[-1][0][1]}" if more else None
@@ -169,39 +164,24 @@ def sessions(
     ctx: Context, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SessionSummary]:
     """Sessions, the latest active first. Of the filter: since, until, user; to the hour."""
-    before = None
+    before: SessionPlace | None = None
     if cursor is not None:
         last, _, name = cursor.partition("-")
         if not last.isdigit():
             raise _cursor_refused(cursor)
         before = int(last), name
-    found = sums.latest_sessions(_store(ctx), where or TraceFilter(), before=before, limit=limit + 1)
+    found = _store(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
     more = len(found) > limit
     found = found[:limit]
-    following = f"{found[-1][2].last_us}-{found[-1][0]}" if more else None
-    items = [SessionSummary(session=name, user=user, **_figures(s)) for name, user, s in found]
-    return Page(items=items, next_cursor=following)
-
-
-def _figures(found: Sums) -> dict[str, Any]:
-    return {
-        "first": trees.moment(found.first_us),
-        "last": trees.moment(found.last_us),
-        "traces": found.traces,
-        "calls": found.calls,
-        "errors": found.errors,
-        "input_tokens": found.input_tokens,
-        "output_tokens": found.output_tokens,
-        "cost_usd": round(found.cost, 9),
-    }
+    following = f"{round(found[-1].last.timestamp() * 1_000_000)}-{found[-1].session}" if more else None
+    return Page(items=found, next_cursor=following)
 
 
 def users(
     ctx: Context, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
 ) -> Page[UserSummary]:
     """Users with the most requests first, to the hour. Default: within seven days."""
-    found = sums.keyed(_store(ctx), "user", since or ctx.now - timedelta(days=7), until, limit)
-    return Page(items=[UserSummary(user=name, **_figures(s)) for name, s in found])
+    return Page(items=_store(ctx).list_users(since or ctx.now - timedelta(days=7), until, limit))
 
 
 def series(
@@ -228,13 +208,7 @@ def series(
         raise TraceQueryInvalid(f"`key` {key!r} of what?", hint="Say `by` too, such as model.", param="by")
     if grain == "minute":
         _minutes(ctx, since, end, by)
-    store, time = _store(ctx), sums.Stretch(since, end, grain)
-    keys = [key] if key is not None else None
-    if by is not None and keys is None:
-        keys = sums.busiest(store, time, level=by, measure=measure, top=top)
-    found = sums.series(store, time, level=by or "total", keys=keys, measure=measure)
-    points = [sums.point(t, name, figures, measure) for (t, name), figures in found.items()]
-    return sorted((p for p in points if p.requests), key=lambda p: (p.t, p.key or ""))
+    return _store(ctx).get_series(since, end, grain, by=by, key=key, measure=measure, top=top)
 
 
 def _minutes(ctx: Context, since: datetime, until: datetime, by: GroupBy | None) -> None:
@@ -252,20 +226,20 @@ def tail(ctx: Context, *, after: str | None = None, limit: int = 500, where: Tra
     `after=None` begins with the oldest span kept; `position(ctx)` gives the present end. A page may be empty and
     still move the position on, when the filter lets nothing through.
     """
-    spans, moved, more = trees.tail(_store(ctx), _position(after), where or TraceFilter(), limit)
+    spans, moved, more = _store(ctx).read_tail(_position(after), where or TraceFilter(), limit)
     return TailPage(spans=spans, position=_position_text(moved), more=more)
 
 
 def position(ctx: Context) -> str:
     """The present end of the tail."""
-    return _position_text(trees.ends(_store(ctx)))
+    return _position_text(_store(ctx).tail_end())
 
 
-def _position_text(place: trees.Position) -> str:
+def _position_text(place: Position) -> str:
     return "~".join(f"{day:%Y%m%d}.{number}" for day, number in sorted(place.items())) or "0"
 
 
-def _position(text: str | None) -> trees.Position:
+def _position(text: str | None) -> Position:
     if text is None or text == "0":
         return {}
     try:
@@ -294,7 +268,7 @@ def spans_between(
     by span id); with `newest` the newest.
     """
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return trees.between(_store(ctx), within, limit=limit, payload=with_payload, spread=spread, newest=newest)
+    return _store(ctx).list_spans(within, limit=limit, payload=with_payload, spread=spread, newest=newest)
 
 
 def callers(
@@ -313,7 +287,7 @@ def callers(
     where = TraceFilter(
         since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
     )
-    return sums.callers(_store(ctx), where, limit)
+    return _store(ctx).list_callers(where, limit)
 
 
 def answered(
@@ -323,14 +297,7 @@ def answered(
 
     To the hour. What answered none is left out.
     """
-    found = sums.answered(_store(ctx), by, keys, since)
-    return {
-        key: AnsweredCalls(
-            calls=s.calls, errors=s.errors, first=trees.moment(s.first_us), newest=trees.moment(s.last_us)
-        )
-        for key, s in found.items()
-        if s.calls
-    }
+    return _store(ctx).count_answered(by, keys, since)
 
 
 def count_by_minute(
@@ -338,7 +305,7 @@ def count_by_minute(
 ) -> list[MinuteCount]:
     """Spans that began in [start, end), counted exactly by minute: all, failed, and slower than `slow_ms`."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return minutes.by_minute(_store(ctx), within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
+    return _store(ctx).count_by_minute(within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
 
 
 def minutes_touched(
@@ -346,7 +313,7 @@ def minutes_touched(
 ) -> list[int]:
     """Minutes since 1970 in [start, end) in which spans began that were stored after a position of the tail."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return minutes.touched(_store(ctx), _position(after), within)
+    return _store(ctx).touched_minutes(_position(after), within)
 
 
 def writer_state(ctx: Context) -> WriterState:
@@ -357,7 +324,7 @@ def writer_state(ctx: Context) -> WriterState:
 def days(ctx: Context) -> list[DayUse]:
     """The days that are kept, newest first."""
     store = _store(ctx)
-    return [use for day in reversed(store.days.listing()) if (use := store.use(day)) is not None]
+    return [use for day in reversed(store.list_days()) if (use := store.use(day)) is not None]
 
 
 def erase_day(ctx: Context, day: date) -> DayUse | None:
@@ -368,7 +335,7 @@ def erase_day(ctx: Context, day: date) -> DayUse | None:
         return None
     begin = datetime.combine(day, datetime.min.time(), UTC)
     gone = _forget_scores(ctx, begin, begin + timedelta(days=1))
-    store.erase(day)
+    store.erase_day(day)
     events.emit(ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes, "scores": gone})
     return use
 
@@ -383,7 +350,7 @@ def prune(ctx: Context, before: date | None = None) -> Pruned:
     The scores of these days go too, also of days that went before, unless `trace_keep_scores` is set.
     """
     first = before or oldest_kept(ctx)
-    old = [day for day in _store(ctx).days.listing() if first is not None and day < first]
+    old = [day for day in _store(ctx).list_days() if first is not None and day < first]
     gone = [use for day in old if (use := erase_day(ctx, day)) is not None]
     if first is not None:
         _forget_scores(ctx, None, datetime.combine(first, datetime.min.time(), UTC))
@@ -393,4 +360,4 @@ def prune(ctx: Context, before: date | None = None) -> Pruned:
 def oldest_kept(ctx: Context) -> date | None:
     """The first day that the retention setting keeps; None when all are kept."""
     count = ctx.kernel.settings.trace_retention_days
-    return day_at(ctx.now) - timedelta(days=count) if count else None
+    return ctx.now.astimezone(UTC).date() - timedelta(days=count) if count else None

@@ -1,13 +1,13 @@
-"""Storing a batch of spans in one day: what is new of it, in which block, and what the sums become."""
+"""One batch of spans for one day: leaves out what is stored, writes blocks and rows, and adds to the roll-ups."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter, itemgetter
 
 import zstandard
 
 from tidemill.traces.sketch import decode, encode, merge
-from tidemill.traces.store import blocks, keys, words
-from tidemill.traces.store.days import Change, Row
+from tidemill.traces.store import blocks, words
+from tidemill.traces.store.days import DayWriter, Row
 from tidemill.traces.store.rollups import Counted, Place, Sums, Tally
 from tidemill.traces.store.schema import INTERNED, ROLLUP_COLUMNS, SPAN_COLUMNS, SUMS, TRACE_COLUMNS
 from tidemill.traces.store.strings import Interner, chunks, clean
@@ -30,44 +30,37 @@ _INSERT_ROLLUP = (
     + ", last_us = CASE WHEN rollups.last_us > excluded.last_us THEN rollups.last_us ELSE excluded.last_us END"
     + ", sketch = excluded.sketch, trace_sketch = excluded.trace_sketch"
 )
-_REPLY = SPAN_COLUMNS.index("response_id")
 _UPDATE_TRACE = f"UPDATE traces SET {', '.join(f'{name} = ?' for name in TRACE_COLUMNS[2:])} WHERE id = ?"
 
 
 def signed(span_id: bytes) -> int:
-    """A span id as the signed 64-bit number it is stored as."""
+    """Return a span id as the signed 64-bit number it is stored as."""
     return int.from_bytes(span_id, "big", signed=True)
 
 
 class Batch:
-    """One batch on its way into one day."""
+    """Stores one batch of spans in one day."""
 
-    def __init__(self, change: Change, known: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
-        self._change = change
-        self._strings = Interner(change, known)
+    def __init__(self, writer: DayWriter, known: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
+        self._writer = writer
+        self._strings = Interner(writer, known)
         self._compressor = compressor
 
     def store(self, records: Sequence[SpanRecord]) -> int:
-        """Write the spans that are not there yet, with all that is kept beside them; returns how many."""
+        """Write the spans that are not stored yet, with their traces and sums; return how many."""
         records = _distinct(records)
-        told = [_texts(record) for record in records]
-        tidy = {text: clean(text) for text in set().union(*told) if text is not None}
-        candidates = keys.Candidates(
-            self._change,
-            traces={record.trace_id for record in records},
-            replies=_replies(records),
-            strings=self._strings.unknown(set(tidy.values())),
-        )
-        traces = self._traces(candidates.of(keys.TRACE), {record.trace_id for record in records})
+        texts_of_records = [_texts(record) for record in records]
+        tidy = {text: clean(text) for text in set().union(*texts_of_records) if text is not None}
+        traces = self._traces({record.trace_id for record in records})
         fresh = self._fresh(records, traces)
         if not fresh:
             return 0
         if len(fresh) < len(records):
-            told = [_texts(record) for record in fresh]
-            kept = set().union(*told)
+            texts_of_records = [_texts(record) for record in fresh]
+            kept = set().union(*texts_of_records)
             tidy = {text: tidied for text, tidied in tidy.items() if text in kept}
-        numbers = self._learn(tidy, candidates.of(keys.STRING))
-        counted = self._counted(fresh, candidates.of(keys.REPLY))
+        numbers = self._intern(tidy)
+        counted = self._counted(fresh)
         first = self._next("spans")
         placed = self._blocks(fresh, first)
         self._new_traces(fresh, traces)
@@ -75,94 +68,91 @@ class Batch:
         rows: list[Row] = []
         number_of = numbers.__getitem__
         for number, record, call, place, texts in zip(
-            range(first, first + len(fresh)), fresh, counted, placed, told, strict=True
+            range(first, first + len(fresh)), fresh, counted, placed, texts_of_records, strict=True
         ):
             names = tuple(map(number_of, texts))
             trace = traces[record.trace_id]
             trace.add(record, number, call, names)
             rows.append(_row(record, number, trace.id, call, place, names))
             tally.add(_counted(record, call), _levels(names))
-        self._change.insert("spans", SPAN_COLUMNS, rows)
+        self._writer.insert("spans", SPAN_COLUMNS, rows)
         self._write_traces(traces)
-        self._add_up(tally.places())
-        self._learnt(traces, rows)
+        self._write_rollups(tally.places())
         return len(fresh)
 
-    def keep(self) -> None:
-        """Remember what was learnt, once it is committed."""
-        self._strings.keep()
+    def remember_strings(self) -> None:
+        """Cache the numbers of strings, once they are committed."""
+        self._strings.remember()
 
     def _next(self, table: str) -> int:
-        return int(self._change.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0][0])
+        return int(self._writer.rows(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0][0])
 
-    def _traces(self, candidates: Sequence[int], wanted: set[bytes]) -> dict[bytes, TraceRow]:
-        """The traces that are there already."""
-        found: dict[bytes, TraceRow] = {}
-        for chunk in chunks(candidates):
+    def _traces(self, ids: Collection[bytes]) -> dict[bytes, TraceRow]:
+        """Return those of these traces that are stored already."""
+        traces: dict[bytes, TraceRow] = {}
+        for chunk in chunks(list(ids)):
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE id IN ({marks})"
-            for row in self._change.rows(sql, chunk):
+            sql = f"SELECT {','.join(TRACE_COLUMNS)} FROM traces WHERE trace IN ({marks})"
+            for row in self._writer.rows(sql, chunk):
                 trace = TraceRow(row[0], bytes(row[1]), *row[2:])
-                if trace.trace in wanted:
-                    trace.found_by = trace.user_id, trace.session_id
-                    found[trace.trace] = trace
-        return found
+                traces[trace.trace] = trace
+        return traces
 
     def _fresh(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> list[SpanRecord]:
-        """Those that are not stored yet. Only a trace that is there can have a span that is."""
-        asked = [(traces[r.trace_id].id, signed(r.span_id)) for r in records if r.trace_id in traces]
-        there: set[tuple[int, int]] = set()
-        for chunk in chunks(asked):
+        """Return the spans that are not stored yet. Only a trace that is stored can have a span that is."""
+        pairs = [(traces[r.trace_id].id, signed(r.span_id)) for r in records if r.trace_id in traces]
+        stored: set[tuple[int, int]] = set()
+        for chunk in chunks(pairs):
             marks = ",".join(["(?,?)"] * len(chunk))
             sql = f"SELECT trace, span FROM spans WHERE (trace, span) IN (VALUES {marks})"
-            rows = self._change.rows(sql, [value for pair in chunk for value in pair])
-            there.update((trace, span) for trace, span in rows)
-        if not there:
+            rows = self._writer.rows(sql, [value for pair in chunk for value in pair])
+            stored.update((trace, span) for trace, span in rows)
+        if not stored:
             return list(records)
         return [
-            r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in there
+            r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in stored
         ]
 
-    def _learn(self, tidy: dict[str, str], candidates: Sequence[int]) -> dict[str | None, int | None]:
-        """The numbers of all these short strings, None's among them."""
-        known = self._strings.numbers(set(tidy.values()), candidates)
+    def _intern(self, tidy: dict[str, str]) -> dict[str | None, int | None]:
+        """Return the numbers of these strings as they came, None's among them; `tidy` maps each to what is stored."""
+        known = self._strings.numbers(set(tidy.values()))
         return {None: None} | {text: known[kept] for text, kept in tidy.items()}
 
-    def _counted(self, records: Sequence[SpanRecord], candidates: Sequence[int]) -> list[bool]:
-        """Which are model calls to count. A reply that the gateway and the application both report counts once."""
+    def _counted(self, records: Sequence[SpanRecord]) -> list[bool]:
+        """Return which are model calls to count. A reply that gateway and application both report counts once."""
         seen: set[str] = set()
-        for chunk in chunks(candidates):
+        for chunk in chunks(_replies(records)):
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT response_id FROM spans WHERE counted = 1 AND id IN ({marks})"
-            seen.update(row[0] for row in self._change.rows(sql, chunk))
-        found = []
+            sql = f"SELECT response_id FROM spans WHERE counted = 1 AND response_id IN ({marks})"
+            seen.update(row[0] for row in self._writer.rows(sql, chunk))
+        counted = []
         for record in records:
             call = record.kind in MODEL_CALLS
             if call and record.response_id is not None:
                 reply = clean(record.response_id)
                 call = reply not in seen
                 seen.add(reply)
-            found.append(call)
-        return found
+            counted.append(call)
+        return counted
 
     def _blocks(self, records: Sequence[SpanRecord], first: int) -> list[tuple[int, int]]:
-        """Write the payloads; returns block and slot of each span."""
+        """Write the payloads; return block and slot of each span."""
         number = self._next("blocks")
         placed: list[tuple[int, int]] = []
         parts: list[bytes] = []
         texts: list[tuple[int, str]] = []
         size = 0
         for span, record in enumerate(records, first):
-            data = record.packed if record.packed is not None else blocks.packed(record.payload)
+            data = record.packed if record.packed is not None else blocks.pack_payload(record.payload)
             placed.append((number, len(parts)))
             parts.append(data)
-            texts.append((span, words.text(record)))
+            texts.append((span, words.searchable_text(record)))
             size += len(data)
             if len(parts) >= blocks.SPANS or size >= blocks.BYTES:
-                self._change.close_block(number, blocks.close(parts, self._compressor), texts)
+                self._writer.write_block(number, blocks.compress_block(parts, self._compressor), texts)
                 number, parts, texts, size = number + 1, [], [], 0
         if parts:
-            self._change.close_block(number, blocks.close(parts, self._compressor), texts)
+            self._writer.write_block(number, blocks.compress_block(parts, self._compressor), texts)
         return placed
 
     def _new_traces(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> None:
@@ -173,44 +163,29 @@ class Batch:
                 number += 1
 
     def _write_traces(self, traces: dict[bytes, TraceRow]) -> None:
-        made = [t.row() for t in traces.values() if t.is_new]
-        self._change.insert("traces", TRACE_COLUMNS, made)
+        rows = [t.row() for t in traces.values() if t.is_new]
+        self._writer.insert("traces", TRACE_COLUMNS, rows)
         changed = [t.row() for t in traces.values() if t.changed and not t.is_new]
         if changed:
-            self._change.many(_UPDATE_TRACE, [(*row[2:], row[0]) for row in changed])
+            self._writer.execute_many(_UPDATE_TRACE, [(*row[2:], row[0]) for row in changed])
 
-    def _add_up(self, places: dict[Place, Sums]) -> None:
+    def _write_rollups(self, places: dict[Place, Sums]) -> None:
         for chunk in chunks([place for place, sums in places.items() if sums.sketch or sums.trace_sketch]):
             marks = ",".join(["(?,?,?,?)"] * len(chunk))
             sql = (
                 "SELECT grain, level, t, key, sketch, trace_sketch FROM rollups "
                 f"WHERE (grain, level, t, key) IN (VALUES {marks})"
             )
-            rows = self._change.rows(sql, [value for place in chunk for value in place])
+            rows = self._writer.rows(sql, [value for place in chunk for value in place])
             for grain, level, t, key, sketch, trace_sketch in rows:
                 sums = places[grain, level, t, key]
                 sums.sketch = merge(decode(sketch), sums.sketch)
                 sums.trace_sketch = merge(decode(trace_sketch), sums.trace_sketch)
-        self._change.many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])
-
-    def _learnt(self, traces: dict[bytes, TraceRow], rows: Sequence[Row]) -> None:
-        """What the new rows are found by."""
-        learnt = keys.Learnt()
-        made = [trace for trace in traces.values() if trace.is_new]
-        learnt.add(keys.of_traces([trace.trace for trace in made]), [trace.id for trace in made])
-        for kind, at in ((keys.USER, 0), (keys.SESSION, 1)):
-            told = {trace.id: (trace.user_id, trace.session_id)[at] for trace in traces.values()}
-            before = {trace.id: trace.found_by[at] for trace in traces.values()}
-            fresh = {number: name for number, name in told.items() if name is not None and name != before[number]}
-            learnt.add(keys.of_numbers(kind, fresh.values()), fresh)
-        replies = {row[0]: row[_REPLY] for row in rows if row[_REPLY] is not None}
-        learnt.add(keys.of_texts(keys.REPLY, replies.values()), replies)
-        learnt.add(keys.of_texts(keys.STRING, self._strings.made), self._strings.made.values())
-        learnt.write(self._change)
+        self._writer.execute_many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])
 
 
 def _replies(records: Sequence[SpanRecord]) -> list[str]:
-    """The ids of replies that must be counted once."""
+    """Return the ids of replies that must be counted once."""
     return [clean(r.response_id) for r in records if r.response_id is not None and r.kind in MODEL_CALLS]
 
 

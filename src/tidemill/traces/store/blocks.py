@@ -19,27 +19,27 @@ _payload = msgspec.msgpack.Decoder(SpanPayload)
 _slots = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
-def packed(payload: SpanPayload) -> bytes:
-    """One payload as bytes. What MessagePack does not know is stored as text."""
+def pack_payload(payload: SpanPayload) -> bytes:
+    """Return one payload as bytes. What MessagePack does not know is stored as text."""
     return _encoder.encode(payload)
 
 
-def close(parts: Sequence[bytes], compressor: zstandard.ZstdCompressor) -> bytes:
-    """A block of packed payloads."""
+def compress_block(parts: Sequence[bytes], compressor: zstandard.ZstdCompressor) -> bytes:
+    """Return packed payloads as one compressed block."""
     return compressor.compress(_encoder.encode([msgspec.Raw(part) for part in parts]))
 
 
 def compressor() -> zstandard.ZstdCompressor:
-    """A compressor for one thread."""
+    """Return a compressor for the use of one thread."""
     return zstandard.ZstdCompressor(level=_LEVEL)
 
 
 class Block:
-    """An opened block."""
+    """A block that was decompressed."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._slots = _slots.decode(zstandard.ZstdDecompressor().decompress(data))
 
     def payload(self, slot: int) -> SpanPayload:
-        """The payload in one slot."""
+        """Return the payload in one slot."""
         return _payload.decode(self._slots[slot])

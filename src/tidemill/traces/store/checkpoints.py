@@ -1,4 +1,4 @@
-"""Copying the log of a day into its file, beside the writing and not within a commit.
+"""Checkpoints of the log of a day in a thread, beside the writing and not within a commit.
 
 SQLite does it at the end of a commit by itself, and that commit then waits for thousands of pages to reach the disk.
 Here a thread copies what there is while spans go on being stored; the writer copies only the few pages that came
@@ -14,8 +14,8 @@ import apsw
 
 log = logging.getLogger("tidemill.traces")
 
-PAGES = 1000
-"""So long a log is copied: a short one, since what is copied takes time from the spans that come meanwhile."""
+PAGES = 4000
+"""So long a log is copied: several commits, since each writes to many of the same pages of the indexes."""
 LONGEST = 32_000
 """A log of so many pages is not let grow: the writer waits until it is copied."""
 
@@ -35,8 +35,8 @@ class Writer:
         self._pages = pages
         return apsw.SQLITE_OK
 
-    def look(self) -> None:
-        """Called after each commit: copy the log if it has become long."""
+    def checkpoint(self) -> None:
+        """Copy the log if it has become long. To be called after each commit."""
         if self._pages < PAGES:
             return
         if self._running is None:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from tidemill.traces.store import keys
 from tidemill.traces.store.batch import KIND, STATUS
-from tidemill.traces.store.days import Look
+from tidemill.traces.store.days import DayReader
+from tidemill.traces.store.strings import number_of
 from tidemill.traces.types import TraceFilter
 
 _STRINGS = (
@@ -22,29 +22,29 @@ _STRINGS = (
     "key_id",
     "finish_reason",
 )
-_OF_TRACE = {"user": ("user_id", keys.of_users), "session": ("session_id", keys.of_sessions)}
+_OF_TRACE = {"user": "user_id", "session": "session_id"}
 """A user and a session belong to a whole trace, whichever span tells them."""
 
 
 def microseconds(moment: datetime) -> int:
-    """A moment as stored."""
+    """Return a moment as it is stored, in microseconds since 1970."""
     return round(moment.timestamp() * 1_000_000)
 
 
 class Condition:
-    """What a filter asks of the spans of one day."""
+    """A filter as conditions on the spans and the traces of one day."""
 
-    def __init__(self, look: Look, where: TraceFilter) -> None:
+    def __init__(self, reader: DayReader, where: TraceFilter) -> None:
         self.parts: list[str] = []
         self.values: list[Any] = []
         self.trace_parts: list[str] = []
         self.trace_values: list[Any] = []
         self.impossible = False
         """Whether nothing of this day can fit, since a value does not occur in it."""
-        self._spans(look, where)
-        self._of_trace(look, where)
+        self._spans(reader, where)
+        self._of_trace(reader, where)
 
-    def _spans(self, look: Look, where: TraceFilter) -> None:
+    def _spans(self, reader: DayReader, where: TraceFilter) -> None:
         if where.kind is not None:
             self._add("kind = ?", KIND[where.kind])
         if where.status is not None:
@@ -61,36 +61,32 @@ class Condition:
         for name in _STRINGS:
             value = getattr(where, name)
             if value is not None:
-                number = keys.number_of(look, value)
+                number = number_of(reader, value)
                 self.impossible = self.impossible or number is None
                 self._add(f"{name} = ?", number)
 
-    def _of_trace(self, look: Look, where: TraceFilter) -> None:
-        for name, (column, found) in _OF_TRACE.items():
+    def _of_trace(self, reader: DayReader, where: TraceFilter) -> None:
+        for name, column in _OF_TRACE.items():
             value = getattr(where, name)
-            if value is None:
-                continue
-            number = keys.number_of(look, value)
-            numbers = found(look, [number]) if number is not None else []
-            self.impossible = self.impossible or not numbers
-            self.trace_parts.append(f"{column} = ?")
-            self.trace_values.append(number)
-            if 0 < len(numbers) <= keys.MOST:
-                self.trace_parts.append(f"id IN ({keys.literal(numbers)})")
+            if value is not None:
+                number = number_of(reader, value)
+                self.impossible = self.impossible or number is None
+                self.trace_parts.append(f"{column} = ?")
+                self.trace_values.append(number)
 
     def _add(self, part: str, value: Any) -> None:
         self.parts.append(part)
         self.values.append(value)
 
     def begin(self, since: int | None, until: int | None) -> None:
-        """Only spans that began in [since, until), in microseconds."""
+        """Add that a span began in [since, until), in microseconds."""
         if since is not None:
             self._add("start_us >= ?", since)
         if until is not None:
             self._add("start_us < ?", until)
 
     def spans(self) -> tuple[str, list[Any]]:
-        """The condition on `spans`, for WHERE."""
+        """Return the condition on `spans` for WHERE, and its values."""
         parts, values = list(self.parts), list(self.values)
         if self.trace_parts:
             parts.append(f"trace IN (SELECT id FROM traces WHERE {' AND '.join(self.trace_parts)})")
@@ -98,7 +94,17 @@ class Condition:
         return " AND ".join(parts) or "1 = 1", values
 
 
-def asks_of_spans(where: TraceFilter) -> bool:
-    """Whether a filter asks for more than what a trace itself has."""
+def condition_within(reader: DayReader, where: TraceFilter) -> Condition:
+    """Return a filter's condition with its time."""
+    condition = Condition(reader, where)
+    condition.begin(
+        microseconds(where.since) if where.since is not None else None,
+        microseconds(where.until) if where.until is not None else None,
+    )
+    return condition
+
+
+def needs_spans(where: TraceFilter) -> bool:
+    """Return whether a filter has a condition that the row of a trace cannot answer."""
     of_trace: Iterable[str] = ("since", "until", *_OF_TRACE)
     return any(value not in (None, False) for name, value in where if name not in of_trace)

@@ -11,11 +11,10 @@ import sqlalchemy as sa
 from psycopg import sql as names
 
 from tidemill.core.errors import TidemillError
-from tidemill.traces.store import keys, words
+from tidemill.traces.store import words
 from tidemill.traces.store.blocks import Block
 from tidemill.traces.store.days import Row
-from tidemill.traces.store.runs import Directories
-from tidemill.traces.store.schema import OLD_INDEXES, POSTGRES, RUNS_POSTGRES, VERSION
+from tidemill.traces.store.schema import POSTGRES, UPGRADE_POSTGRES, VERSION, newer_layout
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
 
 log = logging.getLogger("tidemill.traces")
@@ -24,8 +23,15 @@ LOCK = 848_418
 """Two-part advisory locks with this number let one process write to a day at a time."""
 
 
-def translated(error: psycopg.Error) -> TidemillError:
-    """The error as one of ours."""
+LAYOUT = "tidemill layout "
+"""What the comment of a schema begins with; the layout follows."""
+UNMARKED = 2
+"""The layout, at most, of a schema without such a comment."""
+VACUUMED = ("spans", "traces", "blocks", "strings", "rollups")
+
+
+def translate_error(error: psycopg.Error) -> TidemillError:
+    """Return the error as TracesFull or TracesUnavailable."""
     text = (str(error) or type(error).__name__).strip()
     if isinstance(error, psycopg.errors.DiskFull):
         return TracesFull(f"The database cannot write spans: {text}.", hint="Free some disk space; then send it again.")
@@ -36,54 +42,53 @@ def _marked(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
-class PostgresLook:
-    """A snapshot of one schema."""
+class PostgresDay:
+    """A snapshot of one schema, or a transaction on it."""
 
-    def __init__(
-        self, day: date, connection: "psycopg.Connection[Any]", directories: Directories, *, searchable: bool
-    ) -> None:
+    words_by_block = True
+
+    def __init__(self, day: date, connection: "psycopg.Connection[Any]", *, searchable: bool) -> None:
         self.day = day
         self.connection = connection
-        self.directories = directories
         self.searchable = searchable
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self.connection.execute(_marked(sql), values).fetchall()
 
-    def found(self, text: str, below: int, limit: int) -> Iterable[int]:
-        """Ids of spans with all words of `text`, newest first: first the blocks that may have them, then the spans."""
-        wanted = set(words.words(text))
-        numbers = sorted(words.numbers(text))
+    def search(self, text: str, below: int, limit: int) -> Iterable[int]:
+        """Yield ids below `below` of spans with all words of `text`, newest first, from blocks that may have them."""
+        needed = set(words.split_words(text))
+        numbers = sorted(words.word_numbers(text))
         sql = "SELECT id, data FROM blocks WHERE words @> ?::int[] AND id <= ? ORDER BY id DESC"
         newest = self.rows("SELECT block FROM spans WHERE id < ? ORDER BY id DESC LIMIT 1", (below,))
         if not newest:
             return
-        with self.connection.cursor(name="found") as cursor:
+        with self.connection.cursor(name="search") as cursor:
             cursor.itersize = 8
             for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):
-                yield from self._inside(number, data, wanted, below)
+                yield from self._inside(number, data, needed, below)
 
-    def having(self, text: str, ids: Sequence[int]) -> set[int]:
-        """Those of these spans that have all words of `text`."""
-        wanted, found = set(words.words(text)), set[int]()
+    def with_words(self, text: str, ids: Sequence[int]) -> set[int]:
+        """Return those of these spans that have all words of `text`."""
+        needed, matching = set(words.split_words(text)), set[int]()
         sql = """SELECT id, data FROM blocks WHERE words @> ?::int[]
             AND id IN (SELECT block FROM spans WHERE id = ANY(?))"""
-        with self.connection.cursor(name="having") as cursor:
+        with self.connection.cursor(name="with_words") as cursor:
             cursor.itersize = 8
-            for number, data in cursor.execute(_marked(sql), (sorted(words.numbers(text)), list(ids))):
-                found.update(self._inside(number, data, wanted, 1 << 62))
-        return found.intersection(ids)
+            for number, data in cursor.execute(_marked(sql), (sorted(words.word_numbers(text)), list(ids))):
+                matching.update(self._inside(number, data, needed, 1 << 62))
+        return matching.intersection(ids)
 
-    def _inside(self, number: int, data: bytes, wanted: set[str], below: int) -> list[int]:
+    def _inside(self, number: int, data: bytes, needed: set[str], below: int) -> list[int]:
         sql = """SELECT s.id, s.slot, n.text, s.status_message FROM spans s JOIN strings n ON n.id = s.name
             WHERE s.block = ? AND s.id < ? ORDER BY s.id DESC"""
-        block, found = Block(data), []
+        block, matching = Block(data), []
         for span, slot, name, message in self.rows(sql, (number, below)):
             record = SpanRecord(b"", b"", name, 0, 0, status_message=message, payload=block.payload(slot))
-            if wanted <= set(words.words(words.text(record))):
-                found.append(span)
-        return found
+            if needed <= set(words.split_words(words.searchable_text(record))):
+                matching.append(span)
+        return matching
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Add rows by COPY."""
@@ -94,27 +99,26 @@ class PostgresLook:
             for row in rows:
                 copy.write_row(row)
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
-        """One statement for each row, in one round trip."""
+    def execute_many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Execute one statement for each row, in one round trip."""
         with self.connection.cursor() as cursor:
             cursor.executemany(_marked(sql), rows)
 
-    def close_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
+    def write_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
         """Store a block with the words of its texts."""
-        numbers = words.numbers("\n".join(text for _, text in texts)) if self.searchable else None
+        numbers = words.word_numbers("\n".join(text for _, text in texts)) if self.searchable else None
         self.connection.execute(
             "INSERT INTO blocks (id, data, words) VALUES (%s, %s, %s)",
             (number, data, sorted(numbers) if numbers is not None else None),
         )
 
 
-class PostgresDays:
+class PostgresDayStore:
     """The schemas of the days. Connections come from the pool of the main database."""
 
     def __init__(self, engine: sa.Engine, *, searchable: bool) -> None:
         self.engine = engine
         self.searchable = searchable
-        self._directories = Directories()
         self._current: set[date] = set()
 
     @contextmanager
@@ -128,7 +132,7 @@ class PostgresDays:
             yield connection
         except psycopg.Error as error:
             raw.invalidate()
-            raise translated(error) from error
+            raise translate_error(error) from error
         except BaseException:
             raw.invalidate()
             raise
@@ -138,47 +142,56 @@ class PostgresDays:
     def _name(self, day: date) -> str:
         return f"traces_{day:%Y%m%d}"
 
-    def listing(self) -> list[date]:
-        """The days there are, oldest first."""
+    def list_days(self) -> list[date]:
+        """Return the days there are, oldest first."""
         sql = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^traces_\d{8}$' ORDER BY 1"
         with self._connected() as connection:
             return [datetime.strptime(name, "traces_%Y%m%d").date() for (name,) in connection.execute(sql)]
 
     @contextmanager
-    def look(self, day: date) -> Iterator[PostgresLook | None]:
-        """A snapshot of a day; None when there is no such schema."""
+    def read(self, day: date) -> Iterator[PostgresDay | None]:
+        """Open a snapshot of a day; None when there is no such schema."""
         if day not in self._current:
-            self._renew(day)
+            self._upgrade(day)
         with self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             if self._layout(connection, day) is None:
                 yield None
                 return
             self._enter(connection, day)
-            yield PostgresLook(day, connection, self._directories, searchable=self.searchable)
+            yield PostgresDay(day, connection, searchable=self.searchable)
 
     def _layout(self, connection: "psycopg.Connection[Any]", day: date) -> int | None:
-        """The layout of a day; None when there is no such schema."""
-        sql = """SELECT CASE WHEN to_regclass(%s) IS NULL THEN 1 ELSE 2 END FROM pg_namespace WHERE nspname = %s"""
-        found = connection.execute(sql, (f"{self._name(day)}.runs", self._name(day))).fetchone()
-        return int(found[0]) if found is not None else None
+        """Return the layout of a day; None when there is no such schema. Raises TracesUnavailable for a newer one."""
+        sql = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
+        row = connection.execute(sql, (self._name(day),)).fetchone()
+        if row is None:
+            return None
+        layout = int(row[0].removeprefix(LAYOUT)) if row[0] is not None else UNMARKED
+        if layout > VERSION:
+            raise newer_layout(day, layout)
+        return layout
 
-    def _renew(self, day: date) -> None:
+    def _upgrade(self, day: date) -> None:
         """Bring a day that an older version stored to the layout of this one."""
         with self._connected() as connection, connection.transaction():
             layout = self._layout(connection, day)
         if layout is not None and layout < VERSION:
-            with self.change(day):
+            with self.write(day):
                 pass
         if layout is not None:
             self._current.add(day)
+
+    def _mark(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+        statement = names.SQL("COMMENT ON SCHEMA {} IS {}")
+        connection.execute(statement.format(names.Identifier(self._name(day)), names.Literal(f"{LAYOUT}{VERSION}")))
 
     def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(self._name(day))))
 
     @contextmanager
-    def change(self, day: date) -> Iterator[PostgresLook]:
-        """A writing transaction on a day."""
+    def write(self, day: date) -> Iterator[PostgresDay]:
+        """Open a transaction on a day, which is created when it is missing."""
         with self._connected() as connection, connection.transaction():
             # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
@@ -186,34 +199,43 @@ class PostgresDays:
             if layout is None:
                 connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(self._name(day))))
             self._enter(connection, day)
-            look = PostgresLook(day, connection, self._directories, searchable=self.searchable)
             if layout is None:
                 for statement in POSTGRES:
                     connection.execute(statement)
             elif layout < VERSION:
-                log.info("the traces of %s are brought from layout %d to %d", day, layout, VERSION)
-                for name in OLD_INDEXES:
-                    connection.execute(names.SQL("DROP INDEX {}").format(names.Identifier(name)))
-                for statement in RUNS_POSTGRES:
+                log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
+                for statement in UPGRADE_POSTGRES:
                     connection.execute(statement)
-                keys.write_anew(look)
-            yield look
+            if layout != VERSION:
+                self._mark(connection, day)
+            yield PostgresDay(day, connection, searchable=self.searchable)
 
-    def erase(self, day: date) -> int:
-        """Drop the schema of a day."""
+    def remove(self, day: date) -> int:
+        """Drop the schema of a day; return the bytes it took."""
         size = self.size(day)
         with self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
             connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(self._name(day))))
         return size
 
+    def reclaim(self, day: date) -> None:
+        """Rewrite the tables of a day, so that no deleted byte stays. Raises TracesUnavailable."""
+        with self._connected() as connection:
+            connection.set_autocommit(True)  # VACUUM runs outside of transactions
+            try:
+                for table in VACUUMED:
+                    identifier = names.Identifier(self._name(day), table)
+                    connection.execute(names.SQL("VACUUM (FULL) {}").format(identifier))
+            finally:
+                connection.set_autocommit(False)
+
     def size(self, day: date) -> int:
-        """Bytes of the tables of a day with their indexes."""
+        """Return the bytes of the tables of a day with their indexes."""
         sql = """SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'"""
         with self._connected() as connection:
-            found = connection.execute(sql, (self._name(day),)).fetchone()
-        return int(found[0]) if found else 0
+            row = connection.execute(sql, (self._name(day),)).fetchone()
+        return int(row[0]) if row else 0
 
     def close(self) -> None:
-        """Nothing to do: the connections are the main database's."""
+        """Do nothing: the connections belong to the main database."""

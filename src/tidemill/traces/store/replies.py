@@ -1,22 +1,18 @@
-"""Many spans by the ids of their replies."""
+"""Spans by the ids of their replies."""
 
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
-from tidemill.traces.store import keys
-from tidemill.traces.store.spans import Reader
+from tidemill.traces.store.span_rows import SpanReader
+from tidemill.traces.store.stored_days import StoredDays
 from tidemill.traces.store.strings import chunks
 from tidemill.traces.types import SpanDetail
-
-if TYPE_CHECKING:
-    from tidemill.traces.store import TraceStore
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def day_in(response_id: str) -> date | None:
-    """The day that our own ids tell: their first digits are milliseconds."""
+def day_of_reply(response_id: str) -> date | None:
+    """Return the day in an id that the gateway made: its first digits are milliseconds. None for any other id."""
     prefix, _, digits = response_id.partition("-")
     if prefix != "chatcmpl" or len(digits) != 24 or not set(digits) <= set(_ALPHABET):
         return None
@@ -29,26 +25,22 @@ def day_in(response_id: str) -> date | None:
         return None
 
 
-def found(store: "TraceStore", response_ids: Sequence[str], *, payload: bool) -> dict[str, SpanDetail]:
-    """Response id -> span: the one that was counted, else any other. Ids that no day has are left out."""
-    left = set(response_ids)
+def find_replies(days: StoredDays, response_ids: Sequence[str], *, payload: bool) -> dict[str, SpanDetail]:
+    """Return response id -> span: the one that was counted, else any other. Ids that no day has are left out."""
+    missing = set(response_ids)
     spans: dict[str, SpanDetail] = {}
-    likely = {day for ref in left if (day := day_in(ref)) is not None}
-    for day in sorted(store.days.listing(), key=lambda day: (day in likely, day), reverse=True):
-        if not left:
+    likely = {day for response_id in missing if (day := day_of_reply(response_id)) is not None}
+    for day in sorted(days.list_days(), key=lambda day: (day in likely, day), reverse=True):
+        if not missing:
             break
-        with store.days.look(day) as look:
-            if look is None:
+        with days.read(day) as reader:
+            if reader is None:
                 continue
-            reader = Reader(look, store.texts(day))
-            for part in chunks(sorted(left)):
-                numbers = keys.replies(look, part)
-                if not numbers:
-                    continue
+            span_reader = SpanReader(reader, days.texts(day))
+            for part in chunks(sorted(missing)):
                 marks = ",".join("?" * len(part))
-                condition = f"""WHERE s.id IN ({keys.literal(numbers)}) AND s.response_id IN ({marks})
-                    ORDER BY s.counted, s.id DESC"""
-                here = reader.query(condition, part, payload=payload)
+                condition = f"WHERE s.response_id IN ({marks}) ORDER BY s.counted, s.id DESC"
+                here = span_reader.query(condition, part, payload=payload)
                 spans |= {span.response_id: span for span in here if span.response_id is not None}
-        left -= set(spans)
+        missing -= set(spans)
     return spans

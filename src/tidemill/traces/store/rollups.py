@@ -11,6 +11,8 @@ HOUR, MINUTE = 3600, 60
 LEVELS = ("total", "model", "release", "prompt", "environment", "deployment", "key", "user", "session")
 """What sums are kept by, in this order; `total` has the key 0."""
 
+LEVEL = {name: number for number, name in enumerate(LEVELS)}
+
 BY_MINUTE = 6
 """The first so many levels are kept by minute too."""
 
@@ -95,15 +97,15 @@ class Tally:
                 _count(sums, span, number, level < SKETCHED)
 
     def places(self) -> dict[Place, Sums]:
-        """The sums at every place they belong to."""
-        found = self._coarse
+        """Return the sums at every place they belong to."""
+        places = self._coarse
         for (minute, *keys), sums in self._fine.items():
             at = (minute or 0) * MINUTE
             for level, key in enumerate((0, *keys)):
                 if key is not None:
-                    _at(found, (HOUR, level, at - at % HOUR, key)).add(sums)
-                    _at(found, (MINUTE, level, at, key)).add(sums)
-        return found
+                    _at(places, (HOUR, level, at - at % HOUR, key)).add(sums)
+                    _at(places, (MINUTE, level, at, key)).add(sums)
+        return places
 
 
 def _at(places: dict[Place, Sums], place: Place) -> Sums:

@@ -1,7 +1,11 @@
 """The tables of one day. They are written for SQLite; PostgreSQL has the same in a schema of the day's own."""
 
-VERSION = 2
-"""Of the layout; kept in each file. A day of an older layout is brought to this one when it is first asked for."""
+from datetime import date
+
+from tidemill.traces.types import TracesUnavailable
+
+VERSION = 3
+"""Of the layout; stored with each day. A day of an older layout is upgraded when it is first opened."""
 
 INTERNED = (
     "name",
@@ -84,13 +88,6 @@ SUMS = (
 
 ROLLUP_COLUMNS = ("grain", "level", "t", "key", *SUMS, "first_us", "last_us", "sketch", "trace_sketch")
 
-RUNS = (
-    """CREATE TABLE runs (id INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, level INTEGER NOT NULL, size INTEGER NOT NULL,
-        firsts BLOB NOT NULL)""",
-    "CREATE TABLE parts (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-)
-"""What rows are found by that comes in no order: see the module `runs`."""
-
 TABLES = (
     "CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
     """CREATE TABLE traces (
@@ -117,11 +114,19 @@ TABLES = (
         errors INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
         first_us INTEGER NOT NULL, last_us INTEGER NOT NULL, sketch BLOB, trace_sketch BLOB,
         PRIMARY KEY (grain, level, t, key)) WITHOUT ROWID""",
-    *RUNS,
 )
 
-OLD_INDEXES = ("traces_session", "traces_user", "spans_response")
-"""What layout 1 had in the place of RUNS. It sorted strings and traces besides, which stays and does no harm."""
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS strings_text ON strings (text)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS traces_trace ON traces (trace)",
+    "CREATE INDEX IF NOT EXISTS traces_session ON traces (session_id, start_us) WHERE session_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS traces_user ON traces (user_id, start_us) WHERE user_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS spans_response ON spans (response_id) WHERE response_id IS NOT NULL",
+)
+"""Indexes on values that come in no order. A day of layout 1 has the last three, one of layout 2 has none of them."""
+
+SORTED_RUNS = ("DROP TABLE IF EXISTS parts", "DROP TABLE IF EXISTS runs")
+"""Drops what layout 2 had in the place of INDEXES: an index in sorted runs of its own."""
 
 WORDS_MERGED = (
     # Runs of words are put together 16 at a time, and by each commit a little: FTS5 itself would do it all at once.
@@ -132,6 +137,7 @@ WORDS_MERGED = (
 
 SQLITE = (
     *TABLES,
+    *INDEXES,
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE VIRTUAL TABLE search USING fts5(body, content='', detail=none, columnsize=0)",
     *WORDS_MERGED,
@@ -145,16 +151,30 @@ def _for_postgres(statement: str) -> str:
         ("BLOB", "BYTEA"),
         ("REAL", "DOUBLE PRECISION"),
         (" WITHOUT ROWID", ""),
+        # A B-tree of PostgreSQL refuses values of more than 2.7 KB, and 1,024 characters may be 4 KB.
+        ("ON strings (text)", "ON strings USING hash (text)"),
+        ("ON spans (response_id)", "ON spans USING hash (response_id)"),
     ):
         statement = statement.replace(ours, theirs)
     return statement
 
 
-RUNS_POSTGRES = tuple(_for_postgres(statement) for statement in RUNS)
 POSTGRES = (
-    *(_for_postgres(statement) for statement in TABLES),
+    *(_for_postgres(statement) for statement in (*TABLES, *INDEXES)),
     # Words by block and not by span: an index over the words of every span costs 3.6 KB a span, this one some 30 bytes.
     "CREATE TABLE blocks (id BIGINT PRIMARY KEY, data BYTEA NOT NULL, words INTEGER[])",
     "ALTER TABLE blocks ALTER COLUMN data SET STORAGE EXTERNAL",  # it is compressed already
     "CREATE INDEX blocks_words ON blocks USING gin (words)",
 )
+
+UPGRADE_SQLITE = (*INDEXES, *SORTED_RUNS, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}")
+UPGRADE_POSTGRES = (*(_for_postgres(statement) for statement in INDEXES), *SORTED_RUNS)
+"""What brings a day of an older layout to this one."""
+
+
+def newer_layout(day: date, layout: int) -> TracesUnavailable:
+    """Return the error for a day that a newer version stored."""
+    return TracesUnavailable(
+        f"The traces of {day} were stored by a newer version: layout {layout}, this one knows {VERSION}.",
+        hint="Start the newer version again.",
+    )

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -11,11 +12,10 @@ from typing import Any
 import apsw
 
 from tidemill.core.errors import TidemillError
-from tidemill.traces.store import keys, words
+from tidemill.traces.store import words
 from tidemill.traces.store.checkpoints import Writer
 from tidemill.traces.store.days import Row
-from tidemill.traces.store.runs import Directories
-from tidemill.traces.store.schema import OLD_INDEXES, RUNS, SQLITE, VERSION, WORDS_MERGED
+from tidemill.traces.store.schema import SQLITE, UPGRADE_SQLITE, VERSION, newer_layout
 from tidemill.traces.types import TracesFull, TracesUnavailable
 
 log = logging.getLogger("tidemill.traces")
@@ -31,54 +31,55 @@ NEAR = 400
 """Reading so many more words costs as much as looking up one more span."""
 
 
-def translated(error: apsw.Error | OSError) -> TidemillError:
-    """The error as one of ours."""
+def translate_error(error: apsw.Error | OSError) -> TidemillError:
+    """Return the error as TracesFull or TracesUnavailable."""
     text = str(error) or type(error).__name__
     if isinstance(error, apsw.FullError | apsw.IOError) or getattr(error, "errno", None) == 28:
         return TracesFull(f"The span store cannot write: {text}.", hint="Free some disk space; then send it again.")
     return TracesUnavailable(f"The span store does not answer: {text}.", hint="Send it again a little later.")
 
 
-class SqliteLook:
-    """A snapshot of one file."""
+class SqliteDay:
+    """A snapshot of one file, or a transaction on it."""
 
-    def __init__(self, day: date, connection: apsw.Connection, directories: Directories, *, searchable: bool) -> None:
+    words_by_block = False
+
+    def __init__(self, day: date, connection: apsw.Connection, *, searchable: bool) -> None:
         self.day = day
         self.connection = connection
-        self.directories = directories
         self.searchable = searchable
         self._indexed = 0
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return self.connection.execute(sql, values).fetchall()
 
-    def found(self, text: str, below: int, limit: int) -> Iterable[int]:
-        """Ids of spans with all words of `text`, newest first."""
+    def search(self, text: str, below: int, limit: int) -> Iterable[int]:
+        """Return ids below `below` of spans with all words of `text`, newest first, at most `limit`."""
         sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
         return [row[0] for row in self.connection.execute(sql, (words.match_query(text), below, limit))]
 
-    def having(self, text: str, ids: Sequence[int]) -> set[int]:
-        """Those of these spans that have all words of `text`. Spans that lie near each other are looked up together."""
-        query, ordered, found = words.match_query(text), sorted(ids), set[int]()
+    def with_words(self, text: str, ids: Sequence[int]) -> set[int]:
+        """Return those of these spans that have all words of `text`. Spans near each other are looked up together."""
+        query, ordered, matching = words.match_query(text), sorted(ids), set[int]()
         sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ?"
         first = 0
         for at, number in enumerate(ordered):
             if at + 1 == len(ordered) or ordered[at + 1] - number > NEAR:
-                found.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
+                matching.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
                 first = at + 1
-        return found.intersection(ordered)
+        return matching.intersection(ordered)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Add rows."""
         marks = ",".join("?" * len(columns))
         self.connection.executemany(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})", rows)
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
-        """One statement for each row."""
+    def execute_many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Execute one statement for each row."""
         self.connection.executemany(sql, rows)
 
-    def close_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
+    def write_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:
         """Store a block and index its texts."""
         self.connection.execute("INSERT INTO blocks (id, data) VALUES (?, ?)", (number, data))
         if self.searchable:
@@ -86,49 +87,48 @@ class SqliteLook:
             self._indexed += len(texts)
 
     def merge_words(self) -> None:
-        """Put some of the runs of words together, as many pages as keeps up with what this transaction added."""
+        """Merge some segments of the FTS index, as many pages as keeps up with what this transaction added."""
         if self._indexed:
             pages = MERGED + self._indexed // MERGED_FOR
             self.connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
 
 
-class SqliteDays:
-    """The folder of files."""
+class SqliteDayStore:
+    """The days in a folder, one file each."""
 
     def __init__(self, folder: Path, *, searchable: bool) -> None:
         self.folder = folder
         self.searchable = searchable
-        self._directories = Directories()
         self._readers: dict[date, list[apsw.Connection]] = {}
         self._writers: dict[date, Writer] = {}
         self._lock = threading.Lock()
         self._writing = threading.Lock()
 
     def path(self, day: date) -> Path:
-        """The file of a day."""
+        """Return the file of a day."""
         return self.folder / f"{day.isoformat()}.db"
 
-    def listing(self) -> list[date]:
-        """The days there are, oldest first."""
+    def list_days(self) -> list[date]:
+        """Return the days there are, oldest first."""
         if not self.folder.is_dir():
             return []
         names = (path.stem for path in self.folder.glob("????-??-??.db"))
         return sorted(date.fromisoformat(name) for name in names)
 
     @contextmanager
-    def look(self, day: date) -> Iterator[SqliteLook | None]:
-        """A snapshot of a day; None when there is no such file."""
+    def read(self, day: date) -> Iterator[SqliteDay | None]:
+        """Open a snapshot of a day; None when there is no such file."""
         connection = self._reader(day)
         if connection is None:
             yield None
             return
         try:
             connection.execute("BEGIN")
-            yield SqliteLook(day, connection, self._directories, searchable=self.searchable)
+            yield SqliteDay(day, connection, searchable=self.searchable)
             connection.execute("ROLLBACK")
         except apsw.Error as error:
             connection.close(True)
-            raise translated(error) from error
+            raise translate_error(error) from error
         except BaseException:
             connection.close(True)
             raise
@@ -152,34 +152,34 @@ class SqliteDays:
             connection.execute("PRAGMA query_only=1; PRAGMA mmap_size=4294967296; PRAGMA temp_store=MEMORY")
             version = connection.pragma("user_version")
             if not version:
-                connection.close(True)  # it is just being made
+                connection.close(True)  # it is being created
                 return None
             if version != VERSION:
                 connection.close(True)
-                with self.change(day):  # which brings it to this layout, or says that it is a newer one
+                with self.write(day):  # which upgrades it, or raises because it is newer
                     pass
                 return self._reader(day)
         except apsw.CantOpenError:
             return None
         except apsw.Error as error:
-            raise translated(error) from error
+            raise translate_error(error) from error
         return connection
 
     @contextmanager
-    def change(self, day: date) -> Iterator[SqliteLook]:
-        """A writing transaction on a day."""
+    def write(self, day: date) -> Iterator[SqliteDay]:
+        """Open a transaction on a day, which is created when it is missing."""
         with self._writing:
             try:
                 writer = self._writer(day)
                 writer.connection.execute("BEGIN IMMEDIATE")
-                look = SqliteLook(day, writer.connection, self._directories, searchable=self.searchable)
-                yield look
-                look.merge_words()
+                sqlite_day = SqliteDay(day, writer.connection, searchable=self.searchable)
+                yield sqlite_day
+                sqlite_day.merge_words()
                 writer.connection.execute("COMMIT")
-                writer.look()
+                writer.checkpoint()
             except (apsw.Error, OSError) as error:
                 self._abandon(day)
-                raise translated(error) from error
+                raise translate_error(error) from error
             except BaseException:
                 self._abandon(day)
                 raise
@@ -201,34 +201,31 @@ class SqliteDays:
         connection = apsw.Connection(str(self.path(day)))
         try:
             connection.set_busy_timeout(BUSY_MS)
-            connection.execute("PRAGMA page_size=8192")
+            # Ids come in no order: each new one touches a page of its own in an index, so pages are small.
+            connection.execute("PRAGMA page_size=4096")
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: what was answered with 200 survives a power cut, not only a killed process.
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY")
             if connection.pragma("user_version") != VERSION:
-                self._lay_out(day, connection)
+                self._create_or_upgrade(day, connection)
         except BaseException:
             connection.close(True)
             raise
         return Writer(self.path(day), connection)
 
-    def _lay_out(self, day: date, connection: apsw.Connection) -> None:
+    def _create_or_upgrade(self, day: date, connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         version = connection.pragma("user_version")
         if version > VERSION:
-            text = f"The traces of {day} were stored by a newer version: layout {version}, this one knows {VERSION}."
-            raise TracesUnavailable(text, hint="Start the newer version again.")
+            raise newer_layout(day, version)
         if not version:
             for statement in SQLITE:
                 connection.execute(statement)
         elif version < VERSION:
-            log.info("the traces of %s are brought from layout %d to %d", day, version, VERSION)
-            for name in OLD_INDEXES:
-                connection.execute(f"DROP INDEX {name}")
-            for statement in (*RUNS, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}"):
+            log.info("upgrading the traces of %s from layout %d to %d", day, version, VERSION)
+            for statement in UPGRADE_SQLITE:
                 connection.execute(statement)
-            keys.write_anew(SqliteLook(day, connection, self._directories, searchable=self.searchable))
         connection.execute("COMMIT")
 
     def _abandon(self, day: date) -> None:
@@ -237,8 +234,8 @@ class SqliteDays:
         if writer is not None:
             writer.close()
 
-    def erase(self, day: date) -> int:
-        """Remove the file of a day."""
+    def remove(self, day: date) -> int:
+        """Remove the file of a day; return the bytes it took."""
         with self._writing:
             size = self.size(day)
             self._abandon(day)
@@ -249,11 +246,32 @@ class SqliteDays:
                 path.unlink(missing_ok=True)
         return size
 
+    def reclaim(self, day: date) -> None:
+        """Rewrite the file and empty its log, so that no deleted byte stays. Raises TracesUnavailable."""
+        if not self.path(day).exists():
+            return
+        try:
+            connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
+            try:
+                connection.set_busy_timeout(BUSY_MS)
+                connection.execute("PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON")
+                connection.execute("VACUUM")
+                emptied = _empty_log(connection)
+            finally:
+                connection.close(True)
+        except apsw.Error as error:
+            raise translate_error(error) from error
+        if not emptied:
+            raise TracesUnavailable(
+                f"Somebody reads the traces of {day.isoformat()}, so their log cannot be emptied now.",
+                hint="Erase the same user again: that does the rest.",
+            )
+
     def _beside(self, day: date) -> list[Path]:
         return [Path(f"{self.path(day)}{end}") for end in ("-wal", "-shm")]
 
     def size(self, day: date) -> int:
-        """Bytes of the file and its log."""
+        """Return the bytes of the file and its log."""
         files = (self.path(day), *self._beside(day))
         return sum(path.stat().st_size for path in files if path.exists())
 
@@ -267,3 +285,13 @@ class SqliteDays:
                 writer.close()
             for connection in readers:
                 connection.close(True)
+
+
+def _empty_log(connection: apsw.Connection) -> bool:
+    """Truncate the log; return whether it was. SQLite waits for readers itself, but not for another checkpoint."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -42,8 +42,6 @@ class TraceRow:
     output: str | None = None
     is_new: bool = False
     changed: bool = False
-    found_by: tuple[int | None, int | None] = (None, None)
-    """The user and the session that the trace is found by already."""
 
     def row(self) -> Row:
         """The values of the columns."""

@@ -15,8 +15,8 @@ _DEEPEST = 8
 _WORD = re.compile(r"[^\W_]+")
 
 
-def text(record: SpanRecord) -> str:
-    """All that is searchable of a span."""
+def searchable_text(record: SpanRecord) -> str:
+    """Return what is searchable of a span: name, error, output and input, at most MOST characters of the last two."""
     parts = [record.name, record.status_message or ""]
     room = _gather(record.payload.output, parts, MOST)
     if room > 0:
@@ -25,7 +25,7 @@ def text(record: SpanRecord) -> str:
 
 
 def _gather(value: Any, parts: list[str], room: int, depth: int = 0) -> int:
-    """Add the texts in a value, as `_strings` gives them, while there is room; returns the room that is left."""
+    """Add the texts in a value, as `_strings` gives them, while there is room; return the room that is left."""
     if isinstance(value, str):
         parts.append(value if len(value) <= room else value[:room])
         return room - len(value)
@@ -61,34 +61,34 @@ def _strings(value: Any, depth: int = 0) -> Iterator[str]:
                 yield from _strings(item, depth + 1)
 
 
-def words(content: str) -> list[str]:
-    """The words of a text, folded so that case does not matter."""
+def split_words(content: str) -> list[str]:
+    """Return the words of a text, folded so that case does not matter."""
     return _WORD.findall(content.casefold())
 
 
-def numbers(content: str) -> set[int]:
-    """The words as 32-bit numbers, for an index of numbers."""
+def word_numbers(content: str) -> set[int]:
+    """Return the words as 32-bit numbers, for an index of numbers."""
     # Most chunks between blanks repeat: they are taken apart once.
     once = " ".join(set(content.casefold().split()))
     return {zlib.crc32(word.encode("utf-8", "replace")) - (1 << 31) for word in set(_WORD.findall(once))}
 
 
 def match_query(content: str) -> str:
-    """The words as an FTS5 query: all of them."""
-    return " ".join(f'"{word}"' for word in words(content))
+    """Return the words as an FTS5 query for all of them."""
+    return " ".join(f'"{word}"' for word in split_words(content))
 
 
 def preview(value: Any, most: int = 160) -> str | None:
-    """How an input or output begins: the last message said by somebody, on one line."""
-    for found in _strings(_last_said(value)):
-        line = " ".join(found[: most * 2].replace("\x00", "").split())
+    """Return the beginning of an input or output on one line: of its last message that is no instruction."""
+    for string in _strings(_last_message(value)):
+        line = " ".join(string[: most * 2].replace("\x00", "").split())
         if line:
             return line if len(line) <= most else line[: most - 1] + "…"
     return None
 
 
-def _last_said(value: Any) -> Any:
+def _last_message(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[-1], dict):
-        said = [m for m in value if isinstance(m, dict) and m.get("role") not in ("system", "developer")]
-        return (said or value)[-1]
+        messages = [m for m in value if isinstance(m, dict) and m.get("role") not in ("system", "developer")]
+        return (messages or value)[-1]
     return value

@@ -1,11 +1,11 @@
-"""Reading spans: rows and blocks become values again."""
+"""Rows and blocks of a day as spans."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidemill.traces.store.blocks import Block
-from tidemill.traces.store.days import Look, Row
+from tidemill.traces.store.days import DayReader, Row
 from tidemill.traces.store.schema import INTERNED, SPAN_COLUMNS
 from tidemill.traces.store.strings import chunks, texts_of
 from tidemill.traces.types import KINDS, SpanDetail, SpanEvent, SpanLink, SpanPayload, Status
@@ -22,38 +22,38 @@ _BLOCK, _SLOT = SPAN_COLUMNS.index("block"), SPAN_COLUMNS.index("slot")
 
 
 def moment(microseconds: int) -> datetime:
-    """A stored time as a moment."""
+    """Return a stored time as a moment in UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def hex_id(number: int | None) -> str | None:
-    """A stored span id as its 16 digits."""
+    """Return a stored span id as its 16 hexadecimal digits."""
     return None if number is None else f"{number & 0xFFFFFFFFFFFFFFFF:016x}"
 
 
-class Reader:
-    """Makes values of the rows of one day, reading each block and string once."""
+class SpanReader:
+    """Reads the spans of one day, each block and string once."""
 
-    def __init__(self, look: Look, texts: dict[int, str]) -> None:
-        self.look = look
+    def __init__(self, reader: DayReader, texts: dict[int, str]) -> None:
+        self.reader = reader
         self._texts = texts
         self._blocks: dict[int, Block] = {}
 
     def text(self, number: int | None) -> str | None:
-        """A string that was learnt."""
+        """Return a string that was loaded; None for None."""
         return None if number is None else self._texts[number]
 
-    def learn(self, numbers: Sequence[int | None]) -> None:
-        """Look up strings."""
-        texts_of(self.look, numbers, self._texts)
+    def load_texts(self, numbers: Sequence[int | None]) -> None:
+        """Load the strings with these numbers."""
+        texts_of(self.reader, numbers, self._texts)
 
     def query(self, condition: str, values: Sequence[Any], *, payload: bool) -> list[SpanDetail]:
-        """The spans (`s`, of traces `t`) that `condition` selects, in its order."""
-        return self.values(self.look.rows(f"{SELECT} {condition}", values), payload=payload)
+        """Return the spans (`s`, of traces `t`) that `condition` selects, in its order."""
+        return self.values(self.reader.rows(f"{SELECT} {condition}", values), payload=payload)
 
     def values(self, rows: Sequence[Row], *, payload: bool) -> list[SpanDetail]:
-        """Rows of SELECT as spans."""
-        self.learn([number for row in rows for number in row[_FIRST_NAME:-1]])
+        """Return rows of SELECT as spans."""
+        self.load_texts([number for row in rows for number in row[_FIRST_NAME:-1]])
         if payload:
             self._open(rows)
         return [self._span(row, payload) for row in rows]
@@ -62,7 +62,7 @@ class Reader:
         numbers = sorted({row[_BLOCK] for row in rows} - set(self._blocks))
         for chunk in chunks(numbers):
             marks = ",".join("?" * len(chunk))
-            for number, data in self.look.rows(f"SELECT id, data FROM blocks WHERE id IN ({marks})", chunk):
+            for number, data in self.reader.rows(f"SELECT id, data FROM blocks WHERE id IN ({marks})", chunk):
                 self._blocks[number] = Block(data)
 
     def _span(self, row: Row, payload: bool) -> SpanDetail:
@@ -72,7 +72,7 @@ class Reader:
         fields: dict[str, Any] = dict(zip(INTERNED, names, strict=True))
         user, session = fields.pop("user_id"), fields.pop("session_id")
         input_tokens, output_tokens, cached_tokens, reasoning_tokens = tokens
-        held = self._blocks[row[_BLOCK]].payload(row[_SLOT]) if payload else None
+        content = self._blocks[row[_BLOCK]].payload(row[_SLOT]) if payload else None
         return SpanDetail.model_construct(
             trace_id=bytes(row[-1]).hex(),
             span_id=hex_id(span) or "",
@@ -93,22 +93,22 @@ class Reader:
             user=user,
             session=session,
             **fields,
-            **(_payload(held) if held is not None else {}),
+            **(_payload(content) if content is not None else {}),
         )
 
 
-def _payload(held: SpanPayload) -> dict[str, Any]:
+def _payload(payload: SpanPayload) -> dict[str, Any]:
     return {
-        "input": held.input,
-        "output": held.output,
-        "attributes": held.attributes,
+        "input": payload.input,
+        "output": payload.output,
+        "attributes": payload.attributes,
         "events": [
             SpanEvent.model_construct(
                 at=moment(event["at"] // 1000) if event.get("at") else None,
                 name=str(event.get("name", "")),
                 attributes=event.get("attributes") or {},
             )
-            for event in held.events
+            for event in payload.events
         ],
         "links": [
             SpanLink.model_construct(
@@ -116,8 +116,8 @@ def _payload(held: SpanPayload) -> dict[str, Any]:
                 span_id=str(link.get("span_id", "")),
                 attributes=link.get("attributes") or {},
             )
-            for link in held.links
+            for link in payload.links
         ],
-        "resource": held.resource,
-        "scope": held.scope,
+        "resource": payload.resource,
+        "scope": payload.scope,
     }
