@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -31,6 +32,11 @@ def find_binaries() -> Path:
 
 class Postgres:
     """One server on a Unix socket and a loopback port; databases are cloned from a migrated template."""
+
+    options: Sequence[str] = (
+        "-F", "-c", "max_connections=300", "-c", "full_page_writes=off", "-c", "max_wal_size=256MB",
+    )  # fmt: skip
+    """Of the server: nothing of it has to outlive the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,8 +77,7 @@ class Postgres:
         self.process = subprocess.Popen(
             [
                 str(self.binaries / "postgres"), "-D", str(data), "-p", str(self.port), "-h", "127.0.0.1",
-                "-k", "", "-F", "-c", "max_connections=300", "-c", "full_page_writes=off",
-                "-c", "max_wal_size=256MB",
+                "-k", "", *self.options,
             ],
             user=self.user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
