@@ -28,12 +28,12 @@ from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.data.samples import trec_questions
 from tidemill.demo.texting import texted
-from tidemill.monitors.drift.analysis import Comparison
-from tidemill.monitors.drift.embedding import Embedder
-from tidemill.monitors.drift.rows import Row, Side
-from tidemill.monitors.drift.topics import LEARNT_FROM, Labelled
-from tidemill.monitors.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
-from tidemill.monitors.drift.verdicts import corrected, judge, overall
+from tidemill.drift.analysis import Comparison
+from tidemill.drift.embedding import Embedder
+from tidemill.drift.rows import Row, Side
+from tidemill.drift.topics import LEARNT_FROM, Labelled
+from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
+from tidemill.drift.verdicts import corrected, judge, overall
 from tidemill.server.app import build_kernel
 
 ALPHA = 0.05

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from tidemill.monitors.kpi import JUDGED_AT
-from tidemill.monitors.slo import PAIRS, SURE
+from tidemill.kpis.estimates import VERDICT_CONFIDENCE
+from tidemill.slos.burn_rate import ALPHA, WINDOW_PAIRS
 from tidemill.stats.ppi import PairedSums, PpiShift, shift_bound
 from tidemill.stats.rates import wilson
 
@@ -48,7 +48,7 @@ def look(calls: np.ndarray, bad: np.ndarray, goal: float, people: PpiShift | Non
     allowed = min(1.0, budget - low)
     tested = {"page": np.zeros(len(calls), bool), "ticket": np.zeros(len(calls), bool)}
     plain = {name: found.copy() for name, found in tested.items()}
-    for pair in PAIRS:
+    for pair in WINDOW_PAIRS:
         factor = min(pair.factor, 0.9 / budget)
         long_n, long_bad = window_sums(calls, pair.long_s // 60), window_sums(bad, pair.long_s // 60)
         short_n, short_bad = window_sums(calls, pair.long_s // 720), window_sums(bad, pair.long_s // 720)
@@ -58,7 +58,7 @@ def look(calls: np.ndarray, bad: np.ndarray, goal: float, people: PpiShift | Non
         plain[pair.severity] |= over
         by_chance = special.bdtrc(np.maximum(long_bad, 1) - 1, np.maximum(long_n, 1), allowed) if allowed > 0 else 0.0
         by_chance = by_chance + doubt
-        tested[pair.severity] |= over & (long_n >= LEAST) & (by_chance <= SURE[pair.severity])
+        tested[pair.severity] |= over & (long_n >= LEAST) & (by_chance <= ALPHA[pair.severity])
     return Looks(tested, plain)
 
 
@@ -174,7 +174,7 @@ def drops(rng: np.random.Generator, per_day: int, truth: np.ndarray) -> np.ndarr
     found = []
     for hour in range(24, len(truth)):
         if total[hour] >= LEAST:
-            high = wilson(int(good[hour]), int(total[hour]), JUDGED_AT).high
+            high = wilson(int(good[hour]), int(total[hour]), VERDICT_CONFIDENCE).high
             if high < 0.8:
                 found.append(hour + 1)
     return np.array(found, dtype=float)

@@ -9,20 +9,24 @@ from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.deployments.rollouts.sdk import Rollouts
 from tidemill.deployments.sdk import Deployments
+from tidemill.drift.sdk import Drift
 from tidemill.evals.sdk import Evals
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
 from tidemill.jobs.sdk import Jobs
-from tidemill.monitors.drift.sdk import Drift
-from tidemill.monitors.sdk import Alerts, Kpis, Monitors, Notifiers, Slos, Triggers
+from tidemill.kpis.sdk import Kpis
+from tidemill.monitors.sdk import Monitors
+from tidemill.notifications.sdk import Alerts, Notifiers
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
+from tidemill.slos.sdk import Slos
 from tidemill.traces.masking.sdk import MaskingRules
 from tidemill.traces.prices.sdk import Prices
 from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.sdk import Traces
+from tidemill.triggers.sdk import Triggers
 from tidemill.tuning.sdk import Tuning
 
 

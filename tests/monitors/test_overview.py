@@ -1,19 +1,15 @@
-"""All that is watched in one list, and what a drift report sets off."""
+"""Everything that is monitored in one list, and what a drift report sets off."""
 
 from datetime import timedelta
 
 import pytest
 
-from tests.monitors.worlds import keep_scores, pipeline
-from tidemill.core import events
+from tests.traffic import keep_scores, pipeline
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id, utc_now
-from tidemill.jobs.service import JobQueue
-from tidemill.monitors import alerts, indicators, overview, triggers
-from tidemill.monitors.drift import service as drift
-from tidemill.monitors.drift import store as drift_store
-from tidemill.monitors.drift.types import (
+from tidemill.drift import service as drift
+from tidemill.drift.types import (
     DriftMonitor,
     DriftMonitorCreate,
     DriftMonitorNotFound,
@@ -21,9 +17,16 @@ from tidemill.monitors.drift.types import (
     DriftTest,
     PeriodReference,
 )
+from tidemill.jobs.service import JobQueue
+from tidemill.kpis import service as kpis
+from tidemill.kpis.types import KpiPut
+from tidemill.monitors import service as monitors
+from tidemill.monitors import store
 from tidemill.monitors.scheduler import Scheduler
-from tidemill.monitors.store import objectives as store
-from tidemill.monitors.types import KpiPut, MonitorNotFound, TriggerPut
+from tidemill.monitors.types import MonitorNotFound
+from tidemill.notifications.service import alerts
+from tidemill.triggers import service as triggers
+from tidemill.triggers.types import TriggerPut
 
 
 def watch(ctx: Context, name: str = "topics") -> DriftMonitor:
@@ -45,20 +48,18 @@ def say(ctx: Context, monitor: DriftMonitor, verdict: str) -> DriftReport:
         window_start=ctx.now, window_end=ctx.now, tests=[test], clusters=[], quality=[], notes=[], rows_needed=None,
         seconds=1.0, created_at=ctx.now,
     )  # fmt: skip
-    drift_store.insert_report(ctx.conn, report, None)
-    kind = {"drift": "drift.found", "no_drift": "drift.not_found"}.get(verdict, "drift.inconclusive")
-    events.emit(ctx, kind, monitor.id, {"report_id": report.id, "monitor": monitor.name, "verdict": verdict})
+    drift.record_report(ctx, report)
     return report
 
 
 def titles(ctx: Context) -> list[str]:
-    return [alert.title for alert in alerts.unresolved(ctx, "drift")]
+    return [alert.title for alert in alerts.list_unresolved(ctx, "drift")]
 
 
 def test_a_drift_report_opens_keeps_and_resolves_one_alert(ctx: Context) -> None:
     monitor = watch(ctx)
     report = say(ctx, monitor, "drift")
-    (alert,) = alerts.unresolved(ctx)
+    (alert,) = alerts.list_unresolved(ctx)
     assert (alert.kind, alert.name, alert.severity, alert.title) == ("drift", "topics", "ticket", "topics: said drift")
     assert alert.evidence["report_id"] == report.id
     assert (alert.evidence["p_value"], alert.evidence["effect"]) == (0.004, 0.64)
@@ -73,14 +74,14 @@ def test_drift_and_a_drop_start_the_pipeline_in_either_order(kernel: Kernel) -> 
     with kernel.write(OWNER) as ctx:
         monitor = watch(ctx)
         pipeline(ctx)
-        indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
+        kpis.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
         triggers.put(ctx, "retrain", TriggerPut(pipeline="support", drift=["topics"], kpis=["thumbs"], cooldown_s=60))
     keep_scores(kernel, "feedback", [1.0, 0.0] * 50)
-    indicators.check(kernel, OWNER, "thumbs")
+    kpis.check(kernel, OWNER, "thumbs")
     with kernel.write(OWNER) as ctx:
-        assert triggers.firings(ctx, "retrain").items == []
+        assert triggers.list_firings(ctx, "retrain").items == []
         report = say(ctx, monitor, "drift")
-        (firing,) = triggers.firings(ctx, "retrain").items
+        (firing,) = triggers.list_firings(ctx, "retrain").items
     assert firing.evidence[0]["evidence"]["report_id"] == report.id
     assert firing.evidence[1]["kind"] == "kpi"
 
@@ -103,8 +104,8 @@ def test_a_monitor_that_is_removed_leaves_no_alert(ctx: Context) -> None:
 def test_the_list_shows_all_kinds_with_what_they_said(ctx: Context) -> None:
     say(ctx, watch(ctx), "drift")
     watch(ctx, "new")
-    indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
-    found = {(m.kind, m.name): m for m in overview.listing(ctx).items}
+    kpis.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
+    found = {(m.kind, m.name): m for m in monitors.list_monitors(ctx).items}
     assert list(found) == [("kpi", "thumbs"), ("drift", "new"), ("drift", "topics")]
     assert found["drift", "topics"].verdict == "fail"
     assert len(found["drift", "topics"].alerts) == 1
@@ -115,7 +116,7 @@ def test_a_check_of_what_is_not_there_names_the_nearest(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         watch(ctx)
     with pytest.raises(MonitorNotFound) as caught:
-        overview.check(kernel, OWNER, "topisc")
+        monitors.check(kernel, OWNER, "topisc")
     assert caught.value.hint == "Did you mean topics?"
 
 
@@ -123,21 +124,21 @@ def test_the_scheduler_asks_for_each_drift_check_once(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         monitor = watch(ctx)
     for _ in range(3):
-        Scheduler(kernel).look_at_drift()
+        Scheduler(kernel).submit_drift_checks()
     with kernel.read(OWNER) as ctx:
         (job,) = kernel.get(JobQueue).list(ctx, kind=drift.CHECK_JOB).items
     assert job.subject == monitor.id
 
 
-def test_a_monitor_that_is_changed_keeps_its_reports_and_is_looked_at_at_once(ctx: Context) -> None:
+def test_a_monitor_that_is_changed_keeps_its_reports_and_is_due_at_once(ctx: Context) -> None:
     monitor = watch(ctx)
     say(ctx, monitor, "drift")
     key = f"drift:{monitor.name}"
-    assert store.take_turn(ctx.conn, key, ctx.now, ctx.now + timedelta(days=1))
+    assert store.acquire_lease(ctx.conn, key, ctx.now, ctx.now + timedelta(days=1))
     body = DriftMonitorCreate.model_validate(monitor.model_dump(include=set(DriftMonitorCreate.model_fields)))
     changed = drift.change_monitor(ctx, body.model_copy(update={"alpha": 0.001}))
     assert (changed.id, changed.alpha) == (monitor.id, 0.001)
     assert drift.get_monitor(ctx, monitor.id) == changed
     assert len(drift.list_reports(ctx, monitor.name).items) == 1
-    assert key not in store.next_turns(ctx.conn)
+    assert key not in store.next_times(ctx.conn)
     assert [m.id for m in drift.due(ctx)] == [monitor.id]

@@ -9,27 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments.live import LiveServer
-from tests.monitors.receivers import Receiver, http_receiver, until
-from tests.monitors.test_notifiers import burn, save, sent, told
-from tests.monitors.worlds import keep_scores, traffic
+from tests.notifications.receivers import Receiver, http_receiver, until
+from tests.notifications.test_notifiers import burn, save, told
 from tests.postgres import Postgres
+from tests.traffic import keep_scores, traffic
+from tidemill.core import background
 from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
-from tidemill.monitors import alerts, indicators, objectives, scheduler, sending
+from tidemill.kpis import service as kpis
+from tidemill.kpis.types import KpiPut
 from tidemill.monitors.scheduler import Scheduler
-from tidemill.monitors.sending import Sender
-from tidemill.monitors.store import outbox
-from tidemill.monitors.types import KpiPut, SloPut, SloStatus
+from tidemill.notifications.outbox_worker import OutboxWorker
+from tidemill.notifications.service import alerts
 from tidemill.server.app import build_kernel
+from tidemill.slos import service as slos
+from tidemill.slos.types import SloPut, SloStatus
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "TICK_S", 0.05)
-    monkeypatch.setattr(scheduler, "OUTAGE_S", 0.1)
+    monkeypatch.setattr(background, "TICK_S", 0.05)
+    monkeypatch.setattr(background, "OUTAGE_S", 0.1)
 
 
 @pytest.fixture
@@ -39,32 +41,34 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def running(*kernels: Kernel) -> Iterator[list[Scheduler]]:
-    made = [Scheduler(kernel) for kernel in kernels]
-    for each in made:
-        asyncio.run(each.start())
+def running(*kernels: Kernel) -> Iterator[None]:
+    """The scheduler and the outbox worker of each server."""
+    services = [service(kernel) for kernel in kernels for service in (OutboxWorker, Scheduler)]
+    for service in services:
+        asyncio.run(service.start())
     try:
-        yield made
+        yield
     finally:
-        for each in made:
-            asyncio.run(each.stop())
-            assert not any(loop.thread.is_alive() for loop in each._loops)
+        for service in services:
+            asyncio.run(service.stop())
+            assert service._loop is not None
+            assert not service._loop.thread.is_alive()
 
 
-def objective(kernel: Kernel) -> None:
+def make_slo(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
-        objectives.put(ctx, "answers", SloPut(kind="errors", goal=0.99))
+        slos.put(ctx, "answers", SloPut(kind="errors", goal=0.99))
 
 
 def titles(kernel: Kernel) -> list[str]:
     with kernel.read(OWNER) as ctx:
-        return [f"{a.kind} {a.name} {a.severity}" for a in alerts.unresolved(ctx)]
+        return [f"{a.kind} {a.name} {a.severity}" for a in alerts.list_unresolved(ctx)]
 
 
 def test_what_goes_wrong_is_noticed_and_told_without_anybody_asking(kernel: Kernel, receiver: Receiver) -> None:
-    objective(kernel)
+    make_slo(kernel)
     with kernel.write(OWNER) as ctx:
-        indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
+        kpis.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
     save(kernel, url=receiver.url)
     traffic(kernel, utc_now(), timedelta(hours=1), 100, bad=50)
     keep_scores(kernel, "feedback", [1.0, 0.0] * 40)
@@ -75,43 +79,43 @@ def test_what_goes_wrong_is_noticed_and_told_without_anybody_asking(kernel: Kern
 
 
 def test_two_servers_on_one_database_look_once(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    objective(kernel)
+    make_slo(kernel)
     looked = []
-    check = objectives.check
+    check = slos.check
 
     def counted(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
         looked.append(name)
         return check(kernel, actor, name)
 
-    monkeypatch.setattr(objectives, "check", counted)
+    monkeypatch.setattr(slos, "check", counted)
     other = build_kernel(kernel.settings)
     with running(kernel, other):
         assert until(lambda: looked)
         time.sleep(0.5)
     other.close()
-    assert looked == ["answers"], "the turn is taken once in a minute"
+    assert looked == ["answers"], "the lease is taken once in a minute"
 
 
-def test_a_turn_comes_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_comes_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = build_kernel(Settings(home=home, monitor_seconds=0.1))
-    objective(kernel)
+    make_slo(kernel)
     looked = []
-    monkeypatch.setattr(objectives, "check", lambda *args: looked.append(args))
+    monkeypatch.setattr(slos, "check", lambda *args: looked.append(args))
     with running(kernel):
         assert until(lambda: len(looked) > 3)
     kernel.close()
 
 
 def test_one_look_that_goes_wrong_ends_no_other(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    objective(kernel)
+    make_slo(kernel)
     with kernel.write(OWNER) as ctx:
-        indicators.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
+        kpis.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
     keep_scores(kernel, "feedback", [0.0] * 40)
 
     def broken(*_: object) -> SloStatus:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(objectives, "check", broken)
+    monkeypatch.setattr(slos, "check", broken)
     with running(kernel):
         assert until(lambda: titles(kernel) == ["kpi thumbs ticket"])
 
@@ -123,7 +127,7 @@ def test_the_database_goes_away_and_comes_back(
     kernel = build_kernel(Settings(home=home, database_url=url, monitor_seconds=0.1))
     name = url.rpartition("/")[2]
     save(kernel, url=receiver.url)
-    objective(kernel)
+    make_slo(kernel)
     with running(kernel):
         postgres._admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         postgres._admin(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
@@ -141,36 +145,3 @@ def test_a_server_that_stops_leaves_what_hangs_in_the_outbox(kernel: Kernel, rec
     with running(kernel):
         assert until(lambda: receiver.got)
     assert told(kernel)[0].state == "waiting"
-
-
-def test_two_senders_share_the_outbox_and_a_dead_one_s_message_comes_back(kernel: Kernel, receiver: Receiver) -> None:
-    save(kernel, url=receiver.url)
-    burn(kernel)
-    now = utc_now()
-    with kernel.write(OWNER) as ctx:
-        (taken,) = outbox.claim(ctx.conn, now, now + sending.CLAIM, [], 10)
-    other = Sender(kernel)
-    assert not other.step(), "it belongs to the first"
-    with kernel.write(OWNER) as ctx:
-        outbox.update(ctx.conn, taken["id"], next_at=now)  # its time is over
-    assert sent(kernel, other)
-
-
-@pytest.mark.slow
-def test_what_was_to_be_told_survives_kill_9(tmp_path: Path, receiver: Receiver) -> None:
-    receiver.behaviour = "500"
-    server = LiveServer(tmp_path / "home")
-    server.start()
-    try:
-        with server.client() as client:
-            client.notifiers.put("ops", kind="webhook", url=receiver.url)
-            delivery = client.notifiers.test("ops")
-            assert until(lambda: client.notifiers.deliveries("ops").items[0].attempts > 0)
-        server.kill()
-        receiver.behaviour = "ok"
-        server.start()
-        with server.client() as client:
-            assert until(lambda: client.notifiers.deliveries("ops").items[0].state == "sent")
-        assert {headers["tidemill-delivery"] for headers, _ in receiver.got} == {delivery.id}
-    finally:
-        server.stop()

@@ -6,15 +6,18 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from tests.monitors.worlds import keep_scores, traffic
+from tests.traffic import keep_scores, traffic
 from tidemill.cli import app
 from tidemill.client import Client
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
-from tidemill.monitors.types import AlertNotFound, KeysMissing, MonitorNotFound, SloNotFound
+from tidemill.monitors.types import MonitorNotFound
+from tidemill.notifications.types import AlertNotFound
 from tidemill.pipelines.types import PipelineSpec
 from tidemill.server.app import build_kernel
+from tidemill.slos.types import SloNotFound
+from tidemill.triggers.types import ConditionsNotMet
 
 
 @pytest.fixture
@@ -54,9 +57,9 @@ def test_the_loop_from_an_objective_to_an_alert_and_its_end(world: Client) -> No
 def test_a_trigger_by_hand_over_http(world: Client) -> None:
     world.pipelines.apply(PipelineSpec(name="support"))
     world.triggers.put("retrain", pipeline="support", dataset="trec", max_age_s=60, slos=["answers"])
-    with pytest.raises(KeysMissing):
-        world.triggers.turn("retrain", "now")
-    fired = world.triggers.turn("retrain", "now", both=True)
+    with pytest.raises(ConditionsNotMet):
+        world.triggers.fire("retrain", "now")
+    fired = world.triggers.fire("retrain", "now", both=True)
     assert world.triggers.firings("retrain").items == [fired]
     assert world.triggers.settle(fired.id, minutes=3, run_id="run_1").spent_minutes == 3
     assert world.triggers.status("retrain").cooling_until is not None
@@ -129,8 +132,8 @@ def test_the_command_line_reads_like_a_report(world: Client) -> None:
         "triggers", "set", "retrain", "--pipeline", "support", "--dataset", "trec", "--max-age", "30d", "--slo", "fast"
     )
     assert "(trec older than 30d) and (slo fast or a person)" in here("triggers", "list")
-    assert "not turned" in here("triggers", "show", "retrain")
-    assert "fired" in here("triggers", "turn", "retrain", "--reason", "now", "--both")
+    assert "not met" in here("triggers", "show", "retrain")
+    assert "fired" in here("triggers", "fire", "retrain", "--reason", "now", "--both")
     assert "by hand: now" in here("triggers", "firings", "retrain")
     made = here("notifiers", "slack", "team", "--url", "https://hooks.slack.com/services/s3cr3t")
     assert "s3cr3t" not in made

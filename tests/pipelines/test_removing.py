@@ -5,27 +5,33 @@ import pytest
 from tests.pipelines.conftest import Desk, small
 from tests.pipelines.test_watching import WATCHED
 from tidemill.core.actors import OWNER
+from tidemill.drift import service as drift
+from tidemill.drift.types import DriftMonitor
 from tidemill.jobs.service import JobQueue
+from tidemill.kpis import service as kpis
+from tidemill.kpis.types import Kpi
 from tidemill.monitors import service as monitors
-from tidemill.monitors.drift.types import DriftMonitor
-from tidemill.monitors.types import Kpi, Slo, SloNotFound, Trigger, TriggerPut
 from tidemill.pipelines.types import PipelineBusy, PipelineInvalid, PipelineNotFound
+from tidemill.slos import service as slos
+from tidemill.slos.types import Slo, SloNotFound
+from tidemill.triggers import service as triggers
+from tidemill.triggers.types import Trigger, TriggerPut
 
 
 def watched(desk: Desk) -> tuple[DriftMonitor, Slo, Kpi, Trigger]:
     with desk.kernel.read(OWNER) as ctx:
         return (
-            monitors.drift.get_monitor(ctx, "inputs"),
-            monitors.get_slo(ctx, "errors"),
-            monitors.get_kpi(ctx, "thumbs"),
-            monitors.get_trigger(ctx, "retrain"),
+            drift.get_monitor(ctx, "inputs"),
+            slos.get(ctx, "errors"),
+            kpis.get(ctx, "thumbs"),
+            triggers.get(ctx, "retrain"),
         )
 
 
 def names(desk: Desk) -> list[str]:
     with desk.kernel.read(OWNER) as ctx:
-        return [state.name for state in monitors.overview(ctx).items] + [
-            t.name for t in monitors.list_triggers(ctx).items
+        return [state.name for state in monitors.list_monitors(ctx).items] + [
+            t.name for t in triggers.list_triggers(ctx).items
         ]
 
 
@@ -34,7 +40,7 @@ def test_a_removed_pipeline_starts_nothing_and_can_still_be_read(both: Desk) -> 
     first = both.turned()
     with both.kernel.write(OWNER) as ctx:
         other = TriggerPut(pipeline="small", dataset="questions", max_age_s=60)
-        monitors.put_trigger(ctx, "by-hand", other)
+        triggers.put(ctx, "by-hand", other)
     done = both.pipelines.remove("small")
     assert done.retired == ["triggers.retrain", "kpis.thumbs", "slos.errors", "monitors.inputs"]
     assert (done.cancelled, done.named_by, done.pipeline.removed_by) == (None, ["by-hand"], "owner")
@@ -112,7 +118,7 @@ def test_what_another_document_declares_too_stays(desk: Desk) -> None:
     assert names(desk) == ["errors"]
     desk.pipelines.remove("other")
     with desk.kernel.read(OWNER) as ctx, pytest.raises(SloNotFound):
-        monitors.get_slo(ctx, "errors")
+        slos.get(ctx, "errors")
 
 
 def test_a_trigger_in_the_document_names_a_pipeline_that_is_there(desk: Desk) -> None:

@@ -5,9 +5,11 @@ import pytest
 from tests.pipelines.conftest import Desk, small
 from tidemill.core import events
 from tidemill.core.actors import OWNER
-from tidemill.monitors import service as monitors
-from tidemill.monitors.types import Hand, TriggerNotFound
+from tidemill.kpis import service as kpis
 from tidemill.pipelines.types import PipelineInvalid
+from tidemill.slos import service as slos
+from tidemill.triggers import service as triggers
+from tidemill.triggers.types import ManualFire, TriggerNotFound
 
 WATCHED = {
     "monitors": [{"name": "inputs", "environment": "prod", "reference": {"kind": "dataset", "dataset": "questions"}}],
@@ -26,8 +28,8 @@ def test_what_is_declared_is_watched_as_soon_as_it_can_be(both: Desk) -> None:
     assert run.state == "succeeded", run.error
     assert run.step("watch").outputs == {"made": ["monitors.inputs", "triggers.retrain"]}
     with both.kernel.read(OWNER) as ctx:
-        assert monitors.get_trigger(ctx, "retrain").pipeline == "small"
-        assert monitors.get_slo(ctx, "errors").goal == 0.99
+        assert triggers.get(ctx, "retrain").pipeline == "small"
+        assert slos.get(ctx, "errors").goal == 0.99
     again = both.turned()
     assert (again.step("watch").state, again.changed) == ("unchanged", False)
 
@@ -43,22 +45,22 @@ def test_what_is_declared_no_more_is_watched_no_more(desk: Desk) -> None:
     ]
     desk.pipelines.apply(desk.write(small(**fewer)))
     with desk.kernel.read(OWNER) as ctx:
-        assert monitors.get_kpi(ctx, "thumbs").floor == 0.8
+        assert kpis.get(ctx, "thumbs").floor == 0.8
         with pytest.raises(TriggerNotFound):
-            monitors.get_trigger(ctx, "retrain")
+            triggers.get(ctx, "retrain")
 
 
 def test_a_trigger_starts_the_run_and_is_told_what_it_took(desk: Desk) -> None:
     desk.pipelines.apply(desk.write(small(**WATCHED)))
     desk.turned()
     with desk.kernel.write(OWNER) as ctx:
-        firing = monitors.turn_trigger(ctx, "retrain", Hand(reason="I want to see it", both=True))
+        firing = triggers.fire(ctx, "retrain", ManualFire(reason="I want to see it", both=True))
     run = desk.runs.wait("small", timeout=120)
     assert (run.number, run.causes[0].kind, run.causes[0].by) == (2, "trigger", "retrain")
     assert run.causes[0].firing_id == firing.id
     assert run.causes[0].reasons == ["by hand: I want to see it"]
     with desk.kernel.read(OWNER) as ctx:
-        settled = monitors.list_firings(ctx, "retrain").items[0]
+        settled = triggers.list_firings(ctx, "retrain").items[0]
         assert events.listing(ctx.conn, kind="pipeline_run.not_settled") == []
     assert settled.run_id == run.id
     assert settled.spent_minutes is not None

@@ -10,7 +10,7 @@ from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 
-__all__ = ["Event", "emit", "events", "listing"]
+__all__ = ["Event", "emit", "events", "listing", "notify"]
 
 events = sa.Table(
     "events",
@@ -29,7 +29,19 @@ events = sa.Table(
 
 def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = None) -> Event:
     """Record that `kind` happened to `subject`. It is kept exactly if the change itself is."""
-    event = Event(
+    event = _event(ctx, kind, subject, data)
+    ctx.conn.execute(events.insert().values(**event.model_dump()))
+    _call_listeners(ctx, event)
+    return event
+
+
+def notify(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = None) -> None:
+    """Call the listeners of `kind` without a record, for what happens too often to be kept, such as a check."""
+    _call_listeners(ctx, _event(ctx, kind, subject, data))
+
+
+def _event(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None) -> Event:
+    return Event(
         id=new_id("evt"),
         at=ctx.now,
         kind=kind,
@@ -38,10 +50,11 @@ def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = No
         actor_name=ctx.actor.name,
         data=data or {},
     )
-    ctx.conn.execute(events.insert().values(**event.model_dump()))
-    for tell in ctx.kernel.listeners.get(kind, ()):
-        tell(ctx, event)
-    return event
+
+
+def _call_listeners(ctx: Context, event: Event) -> None:
+    for listener in ctx.kernel.listeners.get(event.kind, ()):
+        listener(ctx, event)
 
 
 def listing(

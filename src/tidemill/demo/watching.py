@@ -14,8 +14,8 @@ from tidemill.demo.making import DATASET, PROMPT
 from tidemill.demo.stage import Stage
 from tidemill.demo.texting import shifted
 from tidemill.demo.traffic import SCORE, Crowd, Heard, share_right
-from tidemill.monitors.drift.types import DriftReport
-from tidemill.monitors.types import Firing
+from tidemill.drift.types import DriftReport
+from tidemill.triggers.types import Firing
 from tidemill.tuning.recipes import QUESTION_TYPES
 
 PIPELINE = "question-type"
@@ -63,7 +63,7 @@ def shift(stage: Stage) -> None:
 
 
 def drift(stage: Stage) -> None:
-    """The monitor sees the drift, the indicator sees the damage: two keys, and the trigger starts the pipeline."""
+    """The monitor sees the drift and the KPI sees the damage: both conditions are met, and the pipeline starts."""
     firing = next(iter(_firings(stage)), None)
     if firing is None:
         _tell(stage, stage.owner.drift.check(MONITOR))
@@ -87,9 +87,10 @@ def _fired(stage: Stage) -> Firing:
             return found[0]
         time.sleep(0.5)
     status = stage.owner.triggers.status(TRIGGER)
-    keys = "; ".join(f"key {k.number} {'turned' if k.turned else 'not turned'}" for k in status.keys)
+    conditions = {"data condition": status.data_condition, "quality condition": status.quality_condition}
+    stands = "; ".join(f"{name} {'met' if one.met else 'not met'}" for name, one in conditions.items())
     raise Failed(
-        f"The trigger {TRIGGER} did not fire in {PATIENCE_S:g} s: {keys}.",
+        f"The trigger {TRIGGER} did not fire in {PATIENCE_S:g} s: {stands}.",
         hint=f"tidemill triggers show {TRIGGER} says what holds it back.",
     )
 

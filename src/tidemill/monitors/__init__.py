@@ -1,1 +1,1 @@
-"""Monitors: drift, objectives with error budgets, alerts, notifiers, and triggers with two keys."""
+"""The overview of everything that is monitored, and the scheduler that checks it."""

@@ -1,97 +1,110 @@
-"""Monitors as other features see them: objectives, indicators, drift, alerts, notifiers, triggers."""
+"""Everything that is monitored, of every kind: what the last check said, and a check now."""
 
 from collections.abc import Sequence
 
-from tidemill.core.kernel import Listener
-from tidemill.monitors.alerts import acknowledge as acknowledge_alert
-from tidemill.monitors.alerts import get as get_alert
-from tidemill.monitors.alerts import listing as list_alerts
-from tidemill.monitors.alerts import raise_ as raise_alert
-from tidemill.monitors.alerts import resolve as resolve_alert
-from tidemill.monitors.alerts import unresolved as unresolved_alerts
-from tidemill.monitors.drift import service as drift
-from tidemill.monitors.indicators import check as check_kpi
-from tidemill.monitors.indicators import get as get_kpi
-from tidemill.monitors.indicators import listing as list_kpis
-from tidemill.monitors.indicators import put as put_kpi
-from tidemill.monitors.indicators import remove as remove_kpi
-from tidemill.monitors.indicators import report as report_kpi
-from tidemill.monitors.indicators import series as kpi_series
-from tidemill.monitors.notifiers import deliveries as list_deliveries
-from tidemill.monitors.notifiers import get as get_notifier
-from tidemill.monitors.notifiers import listing as list_notifiers
-from tidemill.monitors.notifiers import put as put_notifier
-from tidemill.monitors.notifiers import remove as remove_notifier
-from tidemill.monitors.notifiers import retry as retry_delivery
-from tidemill.monitors.notifiers import seal_all as seal_secrets
-from tidemill.monitors.notifiers import test as test_notifier
-from tidemill.monitors.objectives import check as check_slo
-from tidemill.monitors.objectives import get as get_slo
-from tidemill.monitors.objectives import listing as list_slos
-from tidemill.monitors.objectives import put as put_slo
-from tidemill.monitors.objectives import remove as remove_slo
-from tidemill.monitors.objectives import status as slo_status
-from tidemill.monitors.overview import check, check_drift, on_change, on_drift, on_removal
-from tidemill.monitors.overview import listing as overview
-from tidemill.monitors.triggers import FIRED as TRIGGER_FIRED
-from tidemill.monitors.triggers import firings as list_firings
-from tidemill.monitors.triggers import get as get_trigger
-from tidemill.monitors.triggers import listing as list_triggers
-from tidemill.monitors.triggers import put as put_trigger
-from tidemill.monitors.triggers import remove as remove_trigger
-from tidemill.monitors.triggers import settle as settle_firing
-from tidemill.monitors.triggers import status as trigger_status
-from tidemill.monitors.triggers import turn as turn_trigger
+from tidemill.core.actors import Actor
+from tidemill.core.errors import nearest
+from tidemill.core.event_types import Event
+from tidemill.core.kernel import Context, Kernel, Listener
+from tidemill.core.wire import Page
+from tidemill.drift import service as drift
+from tidemill.drift.types import DriftMonitor
+from tidemill.kpis import service as kpis
+from tidemill.monitors import store
+from tidemill.monitors.types import MonitorCheck, MonitorNotFound, MonitorState, MonitorVerdict
+from tidemill.notifications.service import alerts
+from tidemill.notifications.types import Alert
+from tidemill.slos import service as slos
+
+_VERDICTS: dict[str, MonitorVerdict] = {"drift": "fail", "no_drift": "pass", "inconclusive": "inconclusive"}
+
+
+def list_monitors(ctx: Context) -> Page[MonitorState]:
+    """Return every SLO, KPI and drift monitor with what its last check said."""
+    unresolved = alerts.list_unresolved(ctx)
+    next_times = store.next_times(ctx.conn)
+    states = [
+        MonitorState(
+            name=slo.slo.name,
+            kind="slo",
+            verdict=slo.verdict,
+            summary=slo.summary,
+            checked_at=slo.checked_at,
+            next_at=next_times.get(f"slo:{slo.slo.name}"),
+            alerts=_alert_ids(unresolved, "slo", slo.slo.name),
+        )
+        for slo in slos.list_records(ctx)
+    ]
+    states += [
+        MonitorState(
+            name=kpi.kpi.name,
+            kind="kpi",
+            verdict=kpi.verdict,
+            summary=kpi.summary,
+            checked_at=kpi.checked_at,
+            next_at=next_times.get(f"kpi:{kpi.kpi.name}"),
+            alerts=_alert_ids(unresolved, "kpi", kpi.kpi.name),
+        )
+        for kpi in kpis.list_records(ctx)
+    ]
+    for monitor in drift.all_monitors(ctx):
+        last = drift.latest_report(ctx, monitor.id)
+        states.append(
+            MonitorState(
+                name=monitor.name,
+                kind="drift",
+                verdict=_VERDICTS[last.verdict] if last is not None else None,
+                summary=last.summary if last is not None else "",
+                checked_at=last.created_at if last is not None else None,
+                next_at=next_times.get(lease_key("drift", monitor.name)),
+                alerts=_alert_ids(unresolved, "drift", monitor.name),
+            )
+        )
+    return Page(items=states)
+
+
+def _alert_ids(unresolved: list[Alert], kind: str, name: str) -> list[str]:
+    return [alert.id for alert in unresolved if alert.kind == kind and alert.name == name]
+
+
+def lease_key(kind: str, name: str) -> str:
+    """Return the key under which a check is leased."""
+    return f"{kind}:{name}"
+
+
+def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
+    """Check everything of this name now, and open or resolve alerts. Raises MonitorNotFound."""
+    with kernel.read(actor) as ctx:
+        is_slo, is_kpi = name in slos.names(ctx), name in kpis.names(ctx)
+        monitor: DriftMonitor | None = next((m for m in drift.all_monitors(ctx) if m.name == name), None)
+        known = sorted({state.name for state in list_monitors(ctx).items})
+    if not is_slo and not is_kpi and monitor is None:
+        near = nearest(name, known)
+        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill monitors list` shows what is monitored."
+        raise MonitorNotFound(f"Nothing called {name!r} is monitored.", hint=hint)
+    return MonitorCheck(
+        name=name,
+        slo=slos.check(kernel, actor, name) if is_slo else None,
+        kpi=kpis.check(kernel, actor, name) if is_kpi else None,
+        drift=drift.check(kernel, actor, monitor) if monitor is not None else None,
+    )
+
+
+def _on_change(kind: str) -> Listener:
+    """Return a listener that makes what was changed or removed due at once."""
+
+    def forget(ctx: Context, event: Event) -> None:
+        store.delete_lease(ctx.conn, lease_key(kind, event.data["name"]))
+
+    return forget
+
 
 LISTENERS: dict[str, Sequence[Listener]] = {
-    "drift.found": (on_drift,),
-    "drift.not_found": (on_drift,),
-    "drift.inconclusive": (on_drift,),
-    "drift_monitor.changed": (on_change,),
-    "drift_monitor.removed": (on_removal,),
+    slos.SAVED: (_on_change("slo"),),
+    slos.REMOVED: (_on_change("slo"),),
+    kpis.SAVED: (_on_change("kpi"),),
+    kpis.REMOVED: (_on_change("kpi"),),
+    drift.CHANGED: (_on_change("drift"),),
+    drift.REMOVED: (_on_change("drift"),),
 }
-"""The facts that monitors act on."""
-
-__all__ = [
-    "LISTENERS",
-    "TRIGGER_FIRED",
-    "acknowledge_alert",
-    "check",
-    "check_drift",
-    "check_kpi",
-    "check_slo",
-    "drift",
-    "get_alert",
-    "get_kpi",
-    "get_notifier",
-    "get_slo",
-    "get_trigger",
-    "kpi_series",
-    "list_alerts",
-    "list_deliveries",
-    "list_firings",
-    "list_kpis",
-    "list_notifiers",
-    "list_slos",
-    "list_triggers",
-    "overview",
-    "put_kpi",
-    "put_notifier",
-    "put_slo",
-    "put_trigger",
-    "raise_alert",
-    "remove_kpi",
-    "remove_notifier",
-    "remove_slo",
-    "remove_trigger",
-    "report_kpi",
-    "resolve_alert",
-    "retry_delivery",
-    "seal_secrets",
-    "settle_firing",
-    "slo_status",
-    "test_notifier",
-    "trigger_status",
-    "turn_trigger",
-    "unresolved_alerts",
-]
+"""The changes after which a check does not wait for its time."""

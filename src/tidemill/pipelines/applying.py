@@ -5,7 +5,6 @@ from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.jobs.service import JobQueue
-from tidemill.monitors import service as monitors
 from tidemill.pipelines import planning, references, store, watches
 from tidemill.pipelines.types import (
     Applied,
@@ -19,6 +18,7 @@ from tidemill.pipelines.types import (
     PipelineSpec,
     Plan,
 )
+from tidemill.triggers import service as triggers
 
 
 def plan(ctx: Context, body: PipelineApply) -> Plan:
@@ -82,7 +82,7 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
     retired = watches.remove_gone(ctx, known.spec, None, _others(ctx, name))
     if active is not None:
         ctx.kernel.get(JobQueue).cancel(ctx, active.job_id)
-    named = [t.name for t in monitors.list_triggers(ctx).items if t.pipeline == name]
+    named = [t.name for t in triggers.list_triggers(ctx).items if t.pipeline == name]
     cancelled = active.ref if active is not None else None
     events.emit(ctx, "pipeline.removed", known.id, {"pipeline": known.ref, "retired": retired, "cancelled": cancelled})
     return PipelineRemoved(pipeline=gone, cancelled=cancelled, retired=retired, named_by=named)

@@ -14,13 +14,13 @@ from tidemill.jobs.context import JobContext
 from tidemill.jobs.kinds import JobKind
 from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import ENDED, Job
-from tidemill.monitors import service as monitors
-from tidemill.monitors.types import FiringNotFound, FiringSettle
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.shipping import call_off
 from tidemill.pipelines.steps.table import KINDS
 from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
 from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepFailed, StepState
+from tidemill.triggers import service as triggers
+from tidemill.triggers.types import FiringNotFound, FiringSettle
 
 RUN_JOB = "pipelines.run"
 
@@ -167,7 +167,7 @@ def _settle(ctx: Context, run: Run, steps: list[RunStep]) -> None:
             continue
         minutes = 0.0 if cause.joined else max(0.0, seconds / 60)
         try:
-            monitors.settle_firing(ctx, cause.firing_id, FiringSettle(run_id=run.id, minutes=minutes))
+            triggers.settle_firing(ctx, cause.firing_id, FiringSettle(run_id=run.id, minutes=minutes))
         except FiringNotFound as error:
             events.emit(ctx, "pipeline_run.not_settled", run.id, {"firing": cause.firing_id, "error": error.message})
 

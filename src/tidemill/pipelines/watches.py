@@ -1,13 +1,19 @@
-"""What a document has watched: drift monitors, objectives, indicators and triggers, made through `monitors`."""
+"""What a document declares to be monitored: drift monitors, SLOs, KPIs and triggers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.core.errors import NotFound, TidemillError
 from tidemill.core.kernel import Context
-from tidemill.monitors import service as monitors
-from tidemill.monitors.types import DriftMonitorCreate, KpiPut, SloPut, TriggerPut
+from tidemill.drift import service as drift
+from tidemill.drift.types import DriftMonitorCreate
+from tidemill.kpis import service as kpis
+from tidemill.kpis.types import KpiPut
 from tidemill.pipelines.types import KpiSection, PipelineSpec, SloSection, TriggerSection
+from tidemill.slos import service as slos
+from tidemill.slos.types import SloPut
+from tidemill.triggers import service as triggers
+from tidemill.triggers.types import TriggerPut
 
 Put = Callable[[Context, Any], bool]
 
@@ -42,33 +48,33 @@ def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
 
 def _put_monitor(ctx: Context, wanted: DriftMonitorCreate) -> bool:
     try:
-        known = monitors.drift.get_monitor(ctx, wanted.name)
+        known = drift.get_monitor(ctx, wanted.name)
     except NotFound:
-        monitors.drift.create_monitor(ctx, wanted)
+        drift.create_monitor(ctx, wanted)
         return True
     same = DriftMonitorCreate.model_validate(known.model_dump(include=set(DriftMonitorCreate.model_fields)))
     if same == wanted:
         return False
-    monitors.drift.change_monitor(ctx, wanted)
+    drift.change_monitor(ctx, wanted)
     return True
 
 
 def _put_slo(ctx: Context, wanted: SloSection) -> bool:
-    before = _seen(lambda: monitors.get_slo(ctx, wanted.name))
+    before = _seen(lambda: slos.get(ctx, wanted.name))
     body = SloPut.model_validate(wanted.model_dump(exclude={"name"}))
-    return monitors.put_slo(ctx, wanted.name, body) != before
+    return slos.put(ctx, wanted.name, body) != before
 
 
 def _put_kpi(ctx: Context, wanted: KpiSection) -> bool:
-    before = _seen(lambda: monitors.get_kpi(ctx, wanted.name))
+    before = _seen(lambda: kpis.get(ctx, wanted.name))
     body = KpiPut.model_validate(wanted.model_dump(exclude={"name"}))
-    return monitors.put_kpi(ctx, wanted.name, body) != before
+    return kpis.put(ctx, wanted.name, body) != before
 
 
 def _put_trigger(ctx: Context, wanted: TriggerSection, pipeline: str) -> bool:
-    before = _seen(lambda: monitors.get_trigger(ctx, wanted.name))
+    before = _seen(lambda: triggers.get(ctx, wanted.name))
     given = wanted.model_dump(exclude={"name"}) | {"pipeline": wanted.pipeline or pipeline}
-    return monitors.put_trigger(ctx, wanted.name, TriggerPut.model_validate(given)) != before
+    return triggers.put(ctx, wanted.name, TriggerPut.model_validate(given)) != before
 
 
 def _seen(look: Callable[[], object]) -> object:
@@ -86,10 +92,10 @@ def remove_gone(
     What another pipeline's document declares under the same name stays.
     """
     removers: dict[str, Callable[[Context, str], object]] = {
-        "triggers": monitors.remove_trigger,
-        "kpis": monitors.remove_kpi,
-        "slos": monitors.remove_slo,
-        "monitors": monitors.drift.remove_monitor,
+        "triggers": triggers.remove,
+        "kpis": kpis.remove,
+        "slos": slos.remove,
+        "monitors": drift.remove_monitor,
     }
     gone = []
     for section, remove in removers.items():

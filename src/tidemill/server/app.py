@@ -24,6 +24,9 @@ from tidemill.deployments.rollouts import service as rollout_service
 from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.routing import EngineRouter
 from tidemill.deployments.supervisor import Supervisor
+from tidemill.drift import routes as drift
+from tidemill.drift.jobs import run_check
+from tidemill.drift.service import CHECK_JOB
 from tidemill.evals import routes as evals
 from tidemill.evals.jobs import RUN as EVAL_RUN
 from tidemill.evals.online import routes as online_evals
@@ -39,13 +42,13 @@ from tidemill.jobs import routes as jobs
 from tidemill.jobs.compute import LocalCompute
 from tidemill.jobs.kinds import JobFunction, JobKind
 from tidemill.jobs.service import JobQueue
+from tidemill.kpis import routes as kpis
 from tidemill.monitors import routes as monitors
-from tidemill.monitors import service as monitor_service
-from tidemill.monitors.drift import routes as drift
-from tidemill.monitors.drift.jobs import run_check
 from tidemill.monitors.scheduler import Scheduler
 from tidemill.monitors.service import LISTENERS as MONITOR_LISTENERS
-from tidemill.monitors.types import Pipelines
+from tidemill.notifications import routes as notifications
+from tidemill.notifications.outbox_worker import OutboxWorker
+from tidemill.notifications.service import notifiers
 from tidemill.pipelines import routes as pipelines
 from tidemill.pipelines import service as pipeline_service
 from tidemill.pipelines.jobs import RUN as PIPELINE_RUN
@@ -55,6 +58,7 @@ from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
 from tidemill.server import blobs, error_responses, health
 from tidemill.server.middleware import RequestMiddleware
+from tidemill.slos import routes as slos
 from tidemill.traces import routes as traces
 from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
@@ -69,6 +73,9 @@ from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import Copies
 from tidemill.traces.writer import TraceWriter
+from tidemill.triggers import routes as triggers
+from tidemill.triggers.service import LISTENERS as TRIGGER_LISTENERS
+from tidemill.triggers.types import PipelineNames
 from tidemill.tuning import jobs as tuning_jobs
 from tidemill.tuning import routes as tuning
 
@@ -87,6 +94,10 @@ ROUTERS = (
     tuning.router,
     deployments.router,
     monitors.router,
+    slos.router,
+    kpis.router,
+    notifications.router,
+    triggers.router,
     drift.router,
     pipelines.router,
     gateway.router,
@@ -101,7 +112,7 @@ ROUTERS = (
 JOBS: dict[str, JobKind | JobFunction] = {
     "data.import": run_import,
     "evals.run": EVAL_RUN,
-    "monitors.drift": run_check,
+    CHECK_JOB: run_check,
     "pipelines.run": PIPELINE_RUN,
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,
@@ -112,6 +123,7 @@ LISTENERS: dict[str, Sequence[Listener]] = {
     **PIPELINE_LISTENERS,
     **ONLINE_LISTENERS,
     **MONITOR_LISTENERS,
+    **TRIGGER_LISTENERS,
 }
 """Who is told of which kind of fact, in the transaction that records it."""
 
@@ -130,10 +142,10 @@ def build_kernel(settings: Settings) -> Kernel:
     )
     kernel.register(JobQueue(db, LocalCompute(settings.home / "work"), JOBS))
     kernel.register(open_vault(settings))
-    monitor_service.seal_secrets(kernel)
+    notifiers.seal_all(kernel)
     store = TraceStore(settings, db)
     kernel.register(store)
-    kernel.register(Pipelines(pipeline_service.names))
+    kernel.register(PipelineNames(pipeline_service.names))
     kernel.register(Environments(deployment_service.environment_names))
     kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
     masker, book = Masker(kernel), PriceBook(kernel)
@@ -236,7 +248,7 @@ def build(settings: Settings) -> Application:
         kernel=kernel,
         api=api,
         services=services,
-        workers=[JobWorkers(kernel), OnlineEvaluation(kernel), Scheduler(kernel)],
+        workers=[JobWorkers(kernel), OnlineEvaluation(kernel), OutboxWorker(kernel), Scheduler(kernel)],
         management=management,
         gateway=gateway,
         intake=intake,

@@ -7,9 +7,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from tidemill.core.wire import Body, Name
 from tidemill.data.types import CatalogueSet, MapSpec, ReadSpec, Recipe, RowSchema, SplitSpec
 from tidemill.deployments.types import Duration, Step, Strategy
+from tidemill.drift.types import DriftMonitorCreate
 from tidemill.evals.types import AskSampling, EvalMapping, FailurePolicy, RuleKind, ScorerSpec
-from tidemill.monitors.types import DriftMonitorCreate, KpiPut, SloPut, TriggerPut
+from tidemill.kpis.types import KpiPut
 from tidemill.releases.types import Guardrail, Sampling
+from tidemill.slos.types import SloPut
+from tidemill.triggers.types import TriggerPut
 from tidemill.tuning.types import Form, Lora, Method, Proof, Training
 
 Reference = Annotated[str, Field(min_length=1, max_length=160)]

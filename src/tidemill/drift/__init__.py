@@ -1,0 +1,1 @@
+"""Drift: monitors that compare live traffic with a reference, and their reports."""

@@ -1,0 +1,180 @@
+"""The drift commands of `tidemill monitors`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from tidemill.core.errors import BadRequest
+from tidemill.core.state_text import state_text
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, cell, terminal
+from tidemill.drift.sdk import Drift
+from tidemill.drift.types import ClusterShift, DriftReport, DriftTest
+
+NameArgument = Annotated[str, typer.Argument(help="The monitor's name.")]
+
+_BAR = 24
+
+
+def create(
+    ctx: typer.Context,
+    name: NameArgument,
+    dataset: Annotated[str | None, typer.Option(help="Compare with a dataset version, such as trec@1.")] = None,
+    split: Annotated[str | None, typer.Option(help="With --dataset: which split. Default: the first.")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", help="Compare with the traffic from (UTC) ...")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="... to (UTC).")] = None,
+    since_deployment: Annotated[
+        bool, typer.Option("--since-deployment", help="Compare with the first traffic since the last deployment.")
+    ] = False,
+    env: Annotated[str | None, typer.Option("--env", help="Only traffic of this environment.")] = None,
+    release: Annotated[str | None, typer.Option(help="Only traffic of releases of this name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only traffic that asked for this model.")] = None,
+    rows: Annotated[int, typer.Option(help="The newest so many requests are compared.")] = 300,
+    hours: Annotated[float | None, typer.Option(help="Only requests of the last hours.")] = None,
+    reference_rows: Annotated[int, typer.Option(help="Rows of the reference at most.")] = 2000,
+    minimum_rows: Annotated[int, typer.Option(help="With fewer rows the answer is inconclusive.")] = 100,
+    alpha: Annotated[float, typer.Option(help="How often a check may be wrong when nothing has changed.")] = 0.05,
+    field: Annotated[list[str] | None, typer.Option(help="inputs, outputs or scores; may be given again.")] = None,
+    cluster_by: Annotated[str, typer.Option(help="session, user or none: which rows belong together.")] = "session",
+    label_field: Annotated[str | None, typer.Option(help="Field of JSON answers whose shares are compared.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A known label of the answers; may be given again.")] = None,
+    every: Annotated[int, typer.Option(help="Minutes between checks.")] = 60,
+) -> None:
+    """Watch live traffic for drift from a reference."""
+    term = terminal(ctx)
+    spec: dict[str, Any] = {
+        "environment": env,
+        "release": release,
+        "model": model,
+        "window": {"rows": rows, "hours": hours},
+        "reference_rows": reference_rows,
+        "minimum_rows": minimum_rows,
+        "alpha": alpha,
+        "cluster_by": cluster_by,
+        "label_field": label_field,
+        "labels": label,
+        "every_minutes": every,
+    }
+    if field:
+        spec["fields"] = field
+    term.show(
+        Drift(term.http).create(name, reference=_reference(dataset, split, since, until, since_deployment), **spec)
+    )
+
+
+def _reference(
+    dataset: str | None, split: str | None, since: datetime | None, until: datetime | None, deployment: bool
+) -> dict[str, Any]:
+    chosen = [dataset is not None, since is not None or until is not None, deployment]
+    if sum(chosen) != 1 or (since is None) != (until is None):
+        raise BadRequest(
+            "A monitor compares with one reference.",
+            hint="Give --dataset, --from and --to, or --since-deployment.",
+        )
+    if dataset is not None:
+        return {"kind": "dataset", "dataset": dataset, "split": split}
+    if since is not None and until is not None:
+        return {"kind": "period", "start": since.isoformat() + "Z", "end": until.isoformat() + "Z"}
+    return {"kind": "deployment"}
+
+
+def show(ctx: typer.Context, name: NameArgument) -> None:
+    """What a drift monitor compares with what."""
+    term = terminal(ctx)
+    term.show(Drift(term.http).get(name))
+
+
+def report(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="The monitor's name, or the id of a report.")]
+) -> None:
+    """The newest drift report of a monitor, whole."""
+    term = terminal(ctx)
+    show_report(term, Drift(term.http).report(name))
+
+
+def reports(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None, limit: LimitOption = 20) -> None:
+    """The drift reports of a monitor, newest first."""
+    term = terminal(ctx)
+    columns: list[Column] = [
+        ("id", "id"),
+        ("at", "created_at"),
+        ("verdict", lambda r: state_text(r.verdict)),
+        ("rows", lambda r: f"{r.rows_reference} / {r.rows_window}"),
+        ("what it said", "summary"),
+    ]
+    empty = f"No reports yet. Compare now: tidemill monitors check {name}"
+    term.table(Drift(term.http).reports(name, cursor=cursor, limit=limit), columns, empty=empty)
+
+
+def remove(ctx: typer.Context, name: NameArgument) -> None:
+    """Watch no longer; the reports stay."""
+    term = terminal(ctx)
+    Drift(term.http).remove(name)
+    term.print(f"{name} is watched no longer.")
+
+
+_TESTS: list[Column] = [
+    ("test", "name"),
+    ("verdict", lambda t: state_text(t.verdict)),
+    ("effect", lambda t: f"{t.effect:.3f}"),
+    ("least that counts", lambda t: f"{t.minimum_effect:.3f}"),
+    ("chance alone", lambda t: f"{t.noise:.3f}"),
+    ("p", lambda t: f"{t.p_value:.3f}"),
+    ("adjusted p", lambda t: f"{t.adjusted_p:.3f}"),
+    ("reference -> window", lambda t: changed_figures(t)),
+]
+
+
+def changed_figures(test: DriftTest) -> str:
+    """Return the figures of a test that a person looks at first: medians, or the shares that changed most."""
+    if not test.reference:
+        return f"{test.rows_reference} -> {test.rows_window} rows"
+    if test.method == "ks":
+        key = "mean" if test.field == "scores" else "median"
+        return f"{key} {test.reference[key]:.4g} -> {test.window[key]:.4g}"
+    moved = sorted(test.reference, key=lambda name: -abs(test.window.get(name, 0) - test.reference[name]))[:2]
+    return ", ".join(f"{name} {test.reference[name]:.0%} -> {test.window.get(name, 0):.0%}" for name in moved)
+
+
+def show_report(term: Terminal, found: DriftReport) -> None:
+    """A drift report as a page."""
+    if term.as_json:
+        term.show(found)
+        return
+    head = Text.assemble(state_text(found.verdict), "  ", found.summary)
+    term.print(head)
+    rows = f"{found.rows_reference} rows of {found.reference_label} against {found.rows_window} of the window"
+    span = f", {cell(found.window_start)} to {cell(found.window_end)}" if found.window_start else ""
+    term.print(Text(f"{found.monitor}: {rows}{span}; {found.seconds:.1f} s; {found.id}", style="dim"))
+    if found.tests:
+        term.table(found.tests, _TESTS, empty="")
+    for moved in found.clusters:
+        _show_cluster(term, moved)
+    for shift in found.quality:
+        term.print(
+            Text(
+                f"{shift.score}: {shift.before:.3f} on the reference; on the new mix the same answers would give "
+                f"{shift.expected:.3f} ({shift.low:+.3f} to {shift.high:+.3f}), worth {shift.effective_rows:.0f} rows."
+            )
+        )
+    for note in found.notes:
+        term.print(Text("Note: " + note, style="yellow"))
+
+
+def _show_cluster(term: Terminal, moved: ClusterShift) -> None:
+    colour = "red" if moved.change > 0 else "cyan"
+    bar = "█" * max(1, round(_BAR * abs(moved.change)))
+    line = Text.assemble(
+        ("grew   " if moved.change > 0 else "shrank ", colour),
+        f"{moved.share_reference:5.1%} -> {moved.share_window:5.1%} ",
+        (bar, colour),
+        f"  {moved.field}: ",
+        (", ".join(moved.terms) or "no telling words", "bold"),
+        f"  ({moved.low:+.1%} to {moved.high:+.1%})",
+    )
+    term.print(line)
+    if moved.largest_user_share is not None and moved.largest_user_share >= 0.5:
+        term.print(Text(f"    {moved.largest_user_share:.0%} of it comes from one user", style="yellow"))
+    for example in moved.examples:
+        term.print(Text(f"    {example.text}", style="dim"))

@@ -1,1 +1,0 @@
-"""Rows of objectives, alerts, notifiers, deliveries and triggers."""

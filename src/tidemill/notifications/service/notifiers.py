@@ -1,0 +1,167 @@
+"""Notifiers: through which channel people and programs are told of alerts. Their secrets are sealed."""
+
+import json
+import secrets as randomness
+from typing import Any
+from urllib.parse import urlsplit
+
+from tidemill.core import events
+from tidemill.core.actors import SYSTEM
+from tidemill.core.errors import SecretUnreadable, nearest
+from tidemill.core.kernel import Context, Kernel
+from tidemill.core.vault import Vault
+from tidemill.core.wire import Page, new_id
+from tidemill.notifications.service import deliveries
+from tidemill.notifications.store import outbox as store
+from tidemill.notifications.store.outbox import NotifierRecord
+from tidemill.notifications.types import (
+    Delivery,
+    NotificationMessage,
+    Notifier,
+    NotifierNotFound,
+    NotifierPut,
+    NotifierSaved,
+)
+
+TEST = "notifier.test"
+
+
+def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
+    """Make or change a notifier. Secrets that are left out of a change stay as they are.
+
+    The result holds the signing key when it was made just now.
+    """
+    known = store.notifier(ctx.conn, name=name)
+    notifier_id = known.id if known is not None else new_id("ntf")
+    secrets = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
+    if known is not None and known.kind == body.kind and "secret" not in secrets and "secret" in secret_names(known):
+        secrets["secret"] = open_secrets(ctx.kernel.get(Vault), known)["secret"]
+    new_secret = None
+    if body.kind == "webhook" and "secret" not in secrets:
+        secrets["secret"] = new_secret = "whsec_" + randomness.token_urlsafe(32)
+    record = NotifierRecord(
+        id=notifier_id,
+        name=name,
+        kind=body.kind,
+        target=_target(body),
+        config=_config(body),
+        secrets=_seal(ctx.kernel.get(Vault), notifier_id, secrets),
+        severities=sorted(set(body.severities)),
+        saved_by=ctx.actor.name,
+        saved_at=ctx.now,
+    )
+    store.put_notifier(ctx.conn, record)
+    notifier = _without_secrets(record)
+    events.emit(ctx, "notifier.saved", notifier.id, {"name": name, "kind": body.kind, "target": notifier.target})
+    return NotifierSaved(notifier=notifier, secret=new_secret)
+
+
+def _seal(vault: Vault, notifier_id: str, secrets: dict[str, str]) -> dict[str, Any]:
+    return {"names": sorted(secrets), "sealed": vault.seal(json.dumps(secrets), f"notifier/{notifier_id}")}
+
+
+def secret_names(record: NotifierRecord) -> list[str]:
+    """Return which secrets are kept for a notifier."""
+    return list(record.secrets["names"]) if "sealed" in record.secrets else list(record.secrets)
+
+
+def open_secrets(vault: Vault, record: NotifierRecord) -> dict[str, str]:
+    """Return the secrets of a notifier in the clear, to be used and not kept. Raises SecretUnreadable."""
+    if "sealed" not in record.secrets:  # written by a version that did not seal, a moment ago
+        return record.secrets
+    try:
+        secrets: dict[str, str] = json.loads(vault.open(record.secrets["sealed"], f"notifier/{record.id}"))
+    except SecretUnreadable as error:
+        text = error.message.replace(f"notifier/{record.id}", f"the notifier {record.name}")
+        hint = f"{error.hint} For this notifier: tidemill notifiers {record.kind} {record.name} --help"
+        raise SecretUnreadable(text, hint=hint, details=error.details) from error
+    return secrets
+
+
+def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
+    """Seal what lies open, and again what an older key has sealed; return why the rest could not be sealed."""
+    vault = kernel.get(Vault)
+    with kernel.read(SYSTEM) as ctx:
+        if all(_is_fresh(vault, record) for record in store.all_notifiers(ctx.conn)):
+            return []
+    errors = []
+    with kernel.write(SYSTEM) as ctx:
+        store.wipe_overwritten(ctx.conn)
+        for record in store.all_notifiers(ctx.conn):
+            if _is_fresh(vault, record):
+                continue
+            try:
+                store.put_secrets(ctx.conn, record.id, _seal(vault, record.id, open_secrets(vault, record)))
+            except SecretUnreadable as error:
+                errors.append(error)
+    return errors
+
+
+def _is_fresh(vault: Vault, record: NotifierRecord) -> bool:
+    return "sealed" in record.secrets and vault.is_newest(record.secrets["sealed"])
+
+
+def _target(body: NotifierPut) -> str:
+    if body.kind == "email":
+        return ", ".join(body.recipients)
+    parts = urlsplit(body.url.get_secret_value() if body.url is not None else "")
+    # User, path and query may hold a token, so only the server is shown.
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}/…"
+
+
+def _config(body: NotifierPut) -> dict[str, Any]:
+    if body.kind != "email":
+        return {}
+    return body.model_dump(include={"host", "port", "security", "username", "sender", "recipients"})
+
+
+def _without_secrets(record: NotifierRecord) -> Notifier:
+    return Notifier(
+        id=record.id,
+        name=record.name,
+        kind=record.kind,
+        target=record.target,
+        config=record.config,
+        signed="secret" in secret_names(record),
+        severities=record.severities,
+        saved_by=record.saved_by,
+        saved_at=record.saved_at,
+    )
+
+
+def get(ctx: Context, name: str) -> Notifier:
+    """Return one notifier, without its secrets. Raises NotifierNotFound."""
+    return _without_secrets(_record(ctx, name))
+
+
+def _record(ctx: Context, name: str) -> NotifierRecord:
+    record = store.notifier(ctx.conn, name=name)
+    if record is None:
+        near = nearest(name, [known.name for known in store.all_notifiers(ctx.conn)])
+        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill notifiers list` shows what there is."
+        raise NotifierNotFound(f"There is no notifier {name!r}.", hint=hint)
+    return record
+
+
+def list_notifiers(ctx: Context) -> Page[Notifier]:
+    """Return every notifier by name, without secrets."""
+    return Page(items=[_without_secrets(record) for record in store.all_notifiers(ctx.conn)])
+
+
+def remove(ctx: Context, name: str) -> None:
+    """Send nothing there any more, what still waits included. Raises NotifierNotFound."""
+    record = _record(ctx, name)
+    store.delete_notifier(ctx.conn, record.id)
+    events.emit(ctx, "notifier.removed", record.id, {"name": name})
+
+
+def test(ctx: Context, name: str) -> Delivery:
+    """Put a test message into the outbox and return its delivery. Raises NotifierNotFound."""
+    message = NotificationMessage(
+        what=TEST,
+        title=f"Test of the notifier {name}",
+        lines=[f"{ctx.actor.name} asked for it. Nothing is wrong."],
+        data={"by": ctx.actor.name},
+    )
+    return deliveries.enqueue(ctx, _record(ctx, name), message)

@@ -1,0 +1,1 @@
+"""Rows of alerts, notifiers and the outbox."""

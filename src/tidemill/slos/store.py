@@ -1,0 +1,158 @@
+"""The tables of SLOs and of the minutes that were counted for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Json, UtcDateTime, metadata
+from tidemill.slos.types import Slo, SloVerdict
+
+slos = sa.Table(
+    "slos",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(63), nullable=False, unique=True),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("saved_by", sa.String(120), nullable=False),
+    sa.Column("saved_at", UtcDateTime, nullable=False),
+    sa.Column("checked_at", UtcDateTime),
+    sa.Column("verdict", sa.String(16)),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("counted_until", UtcDateTime),
+    sa.Column("counted_position", sa.Text),
+)
+
+minutes = sa.Table(
+    "slo_minutes",
+    metadata,
+    sa.Column("slo_id", sa.String(40), primary_key=True),
+    sa.Column("minute", sa.BigInteger, primary_key=True),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("bad", sa.BigInteger, nullable=False),
+)
+
+AT_ONCE = 500
+"""Values in one IN list."""
+
+_OWN = {"id", "name", "saved_by", "saved_at"}
+_UNCOUNTED = {"counted_until": None, "counted_position": None}
+
+
+@dataclass(frozen=True)
+class SloRecord:
+    """An SLO with its last check, and up to where its calls are counted."""
+
+    slo: Slo
+    checked_at: datetime | None
+    verdict: SloVerdict | None
+    summary: str
+    counted_until: datetime | None
+    counted_position: str | None
+
+
+def put(conn: sa.Connection, slo: Slo) -> None:
+    """Write an SLO, over the one of the same id; what the last check said is forgotten."""
+    values = slo.model_dump(include=_OWN) | {
+        "spec": slo.model_dump(mode="json", exclude=_OWN),
+        "summary": "",
+        "verdict": None,
+        "checked_at": None,
+    }
+    known = conn.execute(slos.update().where(slos.c.id == slo.id).values(**values))
+    if known.rowcount == 0:
+        conn.execute(slos.insert().values(**values))
+
+
+def by_name(conn: sa.Connection, name: str) -> SloRecord | None:
+    """Return one SLO, or None."""
+    row = conn.execute(sa.select(slos).where(slos.c.name == name)).first()
+    return _record(row) if row is not None else None
+
+
+def list_slos(conn: sa.Connection, *, after: str | None = None, limit: int = 1000) -> list[SloRecord]:
+    """Return SLOs by name."""
+    query = sa.select(slos).order_by(slos.c.name).limit(limit)
+    if after is not None:
+        query = query.where(slos.c.name > after)
+    return [_record(row) for row in conn.execute(query)]
+
+
+def _record(row: sa.Row[*tuple[Any, ...]]) -> SloRecord:
+    return SloRecord(
+        slo=Slo.model_validate(row.spec | {name: row._mapping[name] for name in _OWN}),
+        checked_at=row.checked_at,
+        verdict=row.verdict,
+        summary=row.summary,
+        counted_until=row.counted_until,
+        counted_position=row.counted_position,
+    )
+
+
+def delete(conn: sa.Connection, slo_id: str) -> None:
+    """Delete an SLO and what was counted for it."""
+    forget_counts(conn, slo_id)
+    conn.execute(slos.delete().where(slos.c.id == slo_id))
+
+
+def record_check(conn: sa.Connection, slo_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
+    """Write what a check said; False when a later check was written already, or the SLO is gone."""
+    fresh = sa.or_(slos.c.checked_at.is_(None), slos.c.checked_at <= at)
+    updated = conn.execute(
+        slos.update().where(slos.c.id == slo_id, fresh).values(checked_at=at, verdict=verdict, summary=summary)
+    )
+    return updated.rowcount == 1
+
+
+def sum_minutes(conn: sa.Connection, slo_id: str, since: int, until: int) -> tuple[int, int]:
+    """Return total and bad from minute `since` up to, not including, minute `until` (minutes since 1970)."""
+    where = (minutes.c.slo_id == slo_id, minutes.c.minute >= since, minutes.c.minute < until)
+    sums = (sa.func.coalesce(sa.func.sum(column), 0) for column in (minutes.c.total, minutes.c.bad))
+    total, bad = conn.execute(sa.select(*sums).where(*where)).one()
+    return int(total), int(bad)
+
+
+def kept_minutes(conn: sa.Connection, slo_id: str, since: int, until: int) -> dict[int, tuple[int, int]]:
+    """Return total and bad of each minute that was counted, from minute `since` up to, not including, `until`."""
+    where = (minutes.c.slo_id == slo_id, minutes.c.minute >= since, minutes.c.minute < until)
+    return {row.minute: (row.total, row.bad) for row in conn.execute(sa.select(minutes).where(*where))}
+
+
+def settle_minutes(
+    conn: sa.Connection,
+    slo_id: str,
+    counted: Sequence[tuple[int, int, int]],
+    *,
+    before: datetime | None,
+    until: datetime,
+    position: str,
+    oldest: int,
+) -> bool:
+    """Keep (minute, total, bad) in place of what was kept of these minutes, and delete those before `oldest`.
+
+    All spans up to `position` that began before `until` are in them. False, and nothing is kept, when another server
+    has counted since `before`.
+    """
+    unmoved = slos.c.counted_until.is_(None) if before is None else slos.c.counted_until == before
+    moved = conn.execute(
+        slos.update().where(slos.c.id == slo_id, unmoved).values(counted_until=until, counted_position=position)
+    )
+    if moved.rowcount == 0:
+        return False
+    mine = minutes.c.slo_id == slo_id
+    again = [entry[0] for entry in counted if before is not None and entry[0] < before.timestamp() // 60]
+    for start in range(0, len(again), AT_ONCE):
+        conn.execute(minutes.delete().where(mine, minutes.c.minute.in_(again[start : start + AT_ONCE])))
+    rows = [{"slo_id": slo_id, "minute": m, "total": t, "bad": b} for m, t, b in counted]
+    if rows:
+        conn.execute(minutes.insert(), rows)
+    conn.execute(minutes.delete().where(mine, minutes.c.minute < oldest))
+    return True
+
+
+def forget_counts(conn: sa.Connection, slo_id: str) -> None:
+    """Delete what was counted, so that counting begins again."""
+    conn.execute(minutes.delete().where(minutes.c.slo_id == slo_id))
+    conn.execute(slos.update().where(slos.c.id == slo_id).values(**_UNCOUNTED))
