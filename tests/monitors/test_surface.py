@@ -65,6 +65,18 @@ def test_a_trigger_by_hand_over_http(world: Client) -> None:
     assert world.triggers.status("retrain").cooling_until is not None
 
 
+def test_what_fired_a_trigger_in_version_0_1_still_does(world: Client) -> None:
+    world.pipelines.apply(PipelineSpec(name="support"))
+    for name in ("route", "method", "command"):
+        world.triggers.put(name, pipeline="support", dataset="trec", max_age_s=60)
+    reply = world.http.client.post("/api/triggers/route/turn", json={"reason": "now", "both": True})
+    assert (reply.status_code, reply.headers["deprecation"]) == (201, "true")
+    with pytest.warns(DeprecationWarning, match="triggers.fire"):
+        assert world.triggers.turn("method", "now", both=True).by == "owner"
+    assert "is now `tidemill triggers fire`" in here("triggers", "turn", "command", "--reason", "now", "--both")
+    assert len(world.triggers.firings("command").items) == 1
+
+
 def test_a_kpi_series_over_http(world: Client) -> None:
     (point,) = world.kpis.series("feedback", step_s=7 * 86400).points
     assert (point.scores, point.mean, point.units) == (80, 0.5, 40)

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         "secret, or all. Rules beside it: `tidemill masking`.",
     )
     monitor_seconds: float = Field(
-        default=60.0, ge=0.1, description="How often objectives, indicators and triggers are looked at."
+        default=60.0, ge=0.1, description="How often SLOs, KPIs and triggers are checked, in seconds."
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

@@ -1,7 +1,7 @@
 """How texts are worded: which common words they hold, and how they begin.
 
-Sentence vectors are made to tell what a text is about; they say less about what it asks for («who», «how many»,
-«translate»), and that is what often shifts. Words that many texts share, and above all the first ones, do say it.
+Sentence vectors are made to tell what a text is about; they say less about what it asks for ("who", "how many",
+"translate"), and that is what often shifts. Words that many texts share, and above all the first ones, do say it.
 """
 
 import re

@@ -46,7 +46,7 @@ class Alert(Value):
 
     id: str
     kind: Literal["slo", "kpi", "drift", "trigger"]
-    name: str = Field(description="Name of the objective, indicator, drift monitor or trigger.")
+    name: str = Field(description="Name of the SLO, KPI, drift monitor or trigger.")
     severity: Severity
     state: AlertState
     title: str

@@ -19,7 +19,7 @@ HOUR, DAY = 3600, 86400
 
 ALPHA: dict[Severity, float] = {"page": 0.0001, "ticket": 0.001}
 """A rule speaks only when so many bad ones are less likely than this under an objective that is just met. A page is
-looked at ten thousand times a week, and its windows are short: at 0.001 one week in eight had a false one."""
+evaluated ten thousand times a week, and its windows are short: at 0.001 one week in eight had a false one."""
 
 Z = 1.959963984540054
 

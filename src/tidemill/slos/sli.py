@@ -101,14 +101,14 @@ def _between(ctx: Context, slo: Slo, where: TraceFilter, start: datetime, end: d
 def _calls(slo: Slo, counted: list[traces.MinuteCount]) -> Tally:
     if slo.kind == "errors":
         return [(m.minute, m.calls, m.errors) for m in counted]
-    # A call that fails fast is not a fast answer: failures are the errors objective's matter.
+    # A call that fails fast is not a fast answer: failures are the errors SLO's matter.
     return [(m.minute, m.calls - m.errors, m.slow) for m in counted if m.calls > m.errors]
 
 
 def counter(
     ctx: Context, slo: Slo, counted_until: datetime | None, fresh: FreshCounts
 ) -> Callable[[datetime], SloCounts]:
-    """SloCounts of the objective from any moment up to now."""
+    """Return a function that counts from any moment up to now."""
     if slo.kind == "quality":
         return lambda since: _scores(ctx, slo, since)
     border = _minute(counted_until) if counted_until is not None else 0

@@ -27,9 +27,7 @@ _COLUMNS: list[Column] = [
 def list_(
     ctx: typer.Context,
     state: Annotated[str | None, typer.Option(help="open, acknowledged or resolved.")] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Only of this objective, indicator, drift monitor or trigger.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only of this objective, KPI, drift monitor or trigger.")] = None,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
