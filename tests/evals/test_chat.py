@@ -8,14 +8,14 @@ from email.utils import format_datetime
 import pytest
 
 from tests.evals.endpoint import Running
-from tidemill.evals.chat import Answer, Endpoint, ask, retry_after
+from tidemill.evals.chat import ChatAnswer, ChatEndpoint, ask, retry_after
 from tidemill.evals.types import TargetRefused
 
 
-def asked(outside: Running, text: str, model: str = "good", **options: object) -> Answer:
-    endpoint = Endpoint(outside.url, **{"attempts": 4, "first_wait": 0.01, "timeout": 5.0, **options})
+def asked(outside: Running, text: str, model: str = "good", **options: object) -> ChatAnswer:
+    endpoint = ChatEndpoint(outside.url, **{"attempts": 4, "first_wait": 0.01, "timeout": 5.0, **options})
 
-    async def once() -> Answer:
+    async def once() -> ChatAnswer:
         async with endpoint.session(4) as session:
             body = {"model": model, "messages": [{"role": "user", "content": text}]}
             return await ask(session, endpoint, body)

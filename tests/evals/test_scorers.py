@@ -5,7 +5,7 @@ import pytest
 from tidemill.core.errors import ErrorBody
 from tidemill.core.plugins import PluginMissing, Plugins
 from tidemill.core.wire import utc_now
-from tidemill.evals.figures import interval, label_report, summarise
+from tidemill.evals.metrics import interval, label_report, summarise
 from tidemill.evals.scorers import GROUP, Scorer, build, check_expected
 from tidemill.evals.types import (
     ChatMessage,

@@ -19,7 +19,7 @@ from tidemill.evals.types import (
     EvalSet,
     ReleaseTarget,
     RunCreate,
-    RunFigures,
+    RunMetrics,
     Score,
     ScorerSpec,
 )
@@ -86,7 +86,7 @@ def make_run(
         spec=RunCreate(eval_set=eval_set.id, target=target, scorers=[ScorerSpec(scorer="exact", name="accuracy")]),
         state="succeeded",
         job_id=None,
-        figures=RunFigures(
+        figures=RunMetrics(
             items=ITEMS,
             answers=ITEMS,
             failures=0,

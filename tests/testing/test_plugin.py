@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.wire import utc_now
-from tidemill.evals.types import EvalRun, Metric, RunCreate, RunFigures
+from tidemill.evals.types import EvalRun, Metric, RunCreate, RunMetrics
 from tidemill.testing.tester import Inconclusive, Tester
 
 PASS = "def test_good(tidemill):\n    tidemill.share([True] * 100, least=0.9)\n"
@@ -64,7 +64,7 @@ def test_a_failure_weighs_more_than_a_doubt_and_cases_come_from_a_file(home: Pat
 
 def measured(mean: float | None, low: float | None, high: float | None) -> EvalRun:
     metric = Metric(name="accuracy", mean=mean, low=low, high=high, interval="wilson", items=90)
-    figures = RunFigures(
+    figures = RunMetrics(
         items=90, answers=90, failures=0, cached=0, metrics=[metric], latency_p50_ms=None, latency_p95_ms=None,
         prompt_tokens=None, output_tokens=None, seconds=1.0, errors={},
     )  # fmt: skip

@@ -256,7 +256,7 @@ def _run_scores(ctx: Context, run_id: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     cursor = None
     while True:
-        page = evals.results(ctx, run_id, failed=False, cursor=cursor, limit=500)
+        page = evals.list_results(ctx, run_id, failed=False, cursor=cursor, limit=500)
         for result in page.items:
             if result.repeat == 0:
                 found[result.item_id] = {name: score.value for name, score in result.scores.items()}

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible chat endpoint, with patience for what passes and none for what does not."""
+"""Ask an OpenAI-compatible chat endpoint, with retries for what passes and none for what does not."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from tidemill.core.errors import ErrorBody, TidemillError
 from tidemill.evals.types import TargetRefused
 
 LONGEST_WAIT = 60.0
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_HOPELESS = {401, 403, 404}
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_REFUSED = {401, 403, 404}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back for one request: a text, or the reason why there is none."""
+class ChatAnswer:
+    """The answer to one request: a text, or the error in its place."""
 
     text: str | None
     error: ErrorBody | None = None
@@ -34,8 +34,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where to ask, and how patiently."""
+class ChatEndpoint:
+    """Where to ask, how often, and how long to wait (seconds)."""
 
     base_url: str
     api_key: str | None = None
@@ -45,7 +45,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def session(self, concurrency: int) -> aiohttp.ClientSession:
-        """A session for so many requests at once."""
+        """Return a session for at most so many requests at once; the caller closes it."""
         headers = dict(self.headers)
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
@@ -57,7 +57,7 @@ class Endpoint:
 
 
 class AttemptFailed(Exception):
-    """One try without an answer."""
+    """One attempt without an answer; `again` says whether another may help, `wait` the seconds the target asks for."""
 
     def __init__(self, code: str, message: str, *, again: bool, wait: float | None = None) -> None:
         super().__init__(message)
@@ -66,8 +66,8 @@ class AttemptFailed(Exception):
         self.wait = wait
 
 
-async def ask(session: aiohttp.ClientSession, endpoint: Endpoint, body: Mapping[str, Any]) -> Answer:
-    """One answer. Waits and tries again on 429, 5xx, timeouts and broken connections, and obeys Retry-After.
+async def ask(session: aiohttp.ClientSession, endpoint: ChatEndpoint, body: Mapping[str, Any]) -> ChatAnswer:
+    """Return one answer. Waits and tries again on 429, 5xx, timeouts and broken connections, and obeys Retry-After.
 
     What fails in the end is an Answer with an error, so that one item never ends a run. Raises TargetRefused for 401,
     403 and 404, which every other item would get as well.
@@ -78,14 +78,14 @@ async def ask(session: aiohttp.ClientSession, endpoint: Endpoint, body: Mapping[
             reply = await _once(session, endpoint, body)
         except AttemptFailed as failure:
             if not failure.again or attempt == endpoint.attempts:
-                return Answer(None, error=_body(failure, attempt), attempts=attempt)
+                return ChatAnswer(None, error=_body(failure, attempt), attempts=attempt)
             await asyncio.sleep(_pause(failure, attempt, endpoint.first_wait))
         else:
             return _answer(reply, (time.perf_counter() - began) * 1000, attempt)
     raise AssertionError("unreachable: the last attempt returns")
 
 
-async def _once(session: aiohttp.ClientSession, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+async def _once(session: aiohttp.ClientSession, endpoint: ChatEndpoint, body: Mapping[str, Any]) -> dict[str, Any]:
     url = endpoint.base_url.rstrip("/") + "/chat/completions"
     try:
         async with session.post(url, json=body) as reply:
@@ -121,37 +121,37 @@ def _message(reply: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _answer(reply: dict[str, Any], latency_ms: float, attempt: int) -> Answer:
+def _answer(reply: dict[str, Any], latency_ms: float, attempt: int) -> ChatAnswer:
     message = _message(reply)
     usage = reply.get("usage") if isinstance(reply.get("usage"), dict) else {}
-    return Answer(
+    return ChatAnswer(
         text=message.get("content") or "",
-        finish_reason=_kept(reply["choices"][0].get("finish_reason"), str),
-        prompt_tokens=_kept(usage.get("prompt_tokens"), int) if usage else None,
-        output_tokens=_kept(usage.get("completion_tokens"), int) if usage else None,
+        finish_reason=_of_type(reply["choices"][0].get("finish_reason"), str),
+        prompt_tokens=_of_type(usage.get("prompt_tokens"), int) if usage else None,
+        output_tokens=_of_type(usage.get("completion_tokens"), int) if usage else None,
         latency_ms=latency_ms,
         attempts=attempt,
     )
 
 
-def _kept(value: Any, kind: type) -> Any:
+def _of_type(value: Any, kind: type) -> Any:
     return value if isinstance(value, kind) else None
 
 
 def _refusal(reply: aiohttp.ClientResponse, content: bytes, url: str) -> AttemptFailed | TidemillError:
-    said = _said(content)
-    if reply.status in _HOPELESS:
+    text = _error_text(content)
+    if reply.status in _REFUSED:
         return TargetRefused(
-            f"{url} answered {reply.status}: {said}",
+            f"{url} answered {reply.status}: {text}",
             hint="Check the key, the model's name and the address; no item can be answered like this.",
             details={"status": reply.status},
         )
-    again = reply.status in _AGAIN or reply.status >= 500
+    again = reply.status in _RETRIED or reply.status >= 500
     wait = retry_after(reply.headers.get("retry-after")) if again else None
-    return AttemptFailed(f"http_{reply.status}", f"status {reply.status}: {said}", again=again, wait=wait)
+    return AttemptFailed(f"http_{reply.status}", f"status {reply.status}: {text}", again=again, wait=wait)
 
 
-def _said(content: bytes) -> str:
+def _error_text(content: bytes) -> str:
     try:
         error = json.loads(content)["error"]
         text = error["message"] if isinstance(error, dict) else str(error)
@@ -161,7 +161,7 @@ def _said(content: bytes) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header (seconds or an HTTP date); None when it says nothing."""
+    """Return the seconds that a Retry-After header (seconds or an HTTP date) asks for; None when it says nothing."""
     if value is None:
         return None
     try:

@@ -10,9 +10,9 @@ from tidemill.core.errors import BadRequest, first_fault
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.evals import tables
 from tidemill.evals.online import cli as online
-from tidemill.evals.scorer_text import scorer_spec
+from tidemill.evals.scorer_args import scorer_spec
 from tidemill.evals.sdk import Evals
-from tidemill.evals.types import ComparisonSpec, EvalRun, EvalSetCreate, MetricRule, PlanRequest, RunCreate
+from tidemill.evals.types import ComparisonSpec, EvalPlanRequest, EvalRun, EvalSetCreate, MetricRule, RunCreate
 from tidemill.jobs.cli import follow
 
 B = TypeVar("B", bound=BaseModel)
@@ -328,7 +328,7 @@ def plan(
         "alpha": alpha,
         "power": power,
     }
-    body = _checked(PlanRequest, values)
+    body = _checked(EvalPlanRequest, values)
     term = terminal(ctx)
     found = Evals(term.http).plan(**body.model_dump())
     if term.as_json:

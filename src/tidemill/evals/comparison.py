@@ -1,17 +1,17 @@
-"""From the results of two runs to the verdict on them. Nothing here asks the database."""
+"""Judge the results of two runs. Reads no database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill.core.wire import content_hash, new_id, utc_now
-from tidemill.evals import evidence, planning
+from tidemill.evals import pairing, planning
 from tidemill.evals.types import Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
 from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall, paired_difference
 
 
 @dataclass(frozen=True)
-class Material:
-    """All that a verdict rests on."""
+class ComparisonInput:
+    """The spec, items and results that a verdict rests on."""
 
     spec: ComparisonSpec
     baseline: EvalRun
@@ -21,23 +21,23 @@ class Material:
 
 
 def spec_hash(spec: ComparisonSpec) -> str:
-    """The hash of what is asked, whatever the runs are."""
+    """Return the hash of metrics, margins, alpha and power, without the runs."""
     return content_hash(spec.model_dump(mode="json", exclude={"baseline_run", "candidate_run"}))
 
 
 def check(spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun) -> None:
     """Raise RunNotFinished, RunsDiffer, MetricUnknown or RunHasFailures when the runs cannot answer `spec`."""
-    evidence.check_comparable(baseline, candidate)
+    pairing.check_comparable(baseline, candidate)
     for rule in (spec.primary, *spec.guardrails):
-        evidence.check_metric(baseline, candidate, rule.metric)
-    evidence.check_failures((baseline, candidate), spec.failures)
+        pairing.check_metric(baseline, candidate, rule.metric)
+    pairing.check_failures((baseline, candidate), spec.failures)
 
 
-def judge(material: Material, by: str) -> Comparison:
-    """The verdict with its evidence. Raises TooFewPairs."""
+def judge(material: ComparisonInput, by: str) -> Comparison:
+    """Return the verdict with its evidence. Raises TooFewPairs."""
     spec, first, second = material.spec, material.baseline_results, material.candidate_results
     rules = [spec.primary, *spec.guardrails]
-    pairs = [evidence.paired(material.items, first, second, rule, spec.failures) for rule in rules]
+    pairs = [pairing.pair_values(material.items, first, second, rule, spec.failures) for rule in rules]
     differences = [paired_difference(p.baseline, p.candidate, p.clusters) for p in pairs]
     primary = judge_metric(rules[0], differences[0], spec.alpha)
     guards = judge_guardrails(spec.guardrails, differences[1:], spec.alpha)
@@ -68,17 +68,17 @@ def _summary(outcome: str, verdicts: list[MetricVerdict]) -> str:
 
 
 def _warnings(
-    spec: ComparisonSpec, verdicts: list[MetricVerdict], pairs: list[evidence.Pairs], found: list[EvalResult]
+    spec: ComparisonSpec, verdicts: list[MetricVerdict], pairs: list[pairing.PairedValues], results: list[EvalResult]
 ) -> list[str]:
-    told = [w for v in verdicts[:1] for w in v.difference.warnings]
-    missing = sum(r.failed for r in found)
+    warnings = [w for v in verdicts[:1] for w in v.difference.warnings]
+    missing = sum(r.failed for r in results)
     if missing:
-        told.append(f"{missing} answers are missing; as declared they are counted as {spec.failures}.")
-    if any(v.metric == "latency_ms" for v in verdicts) and any(r.cached for r in found):
-        told.append("Some answers come from the cache: their latency is that of the day they were given.")
-    told += [
+        warnings.append(f"{missing} answers are missing; as declared they are counted as {spec.failures}.")
+    if any(v.metric == "latency_ms" for v in verdicts) and any(r.cached for r in results):
+        warnings.append("Some answers come from the cache: their latency is that of the day they were given.")
+    warnings += [
         f"{v.metric}: {p.dropped} of {p.dropped + len(p.clusters)} pairs are left out."
         for v, p in zip(verdicts, pairs, strict=True)
         if p.dropped
     ]
-    return told
+    return warnings

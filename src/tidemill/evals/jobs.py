@@ -10,10 +10,10 @@ from tidemill.core.errors import Unavailable
 from tidemill.core.kernel import Context
 from tidemill.core.wire import content_hash
 from tidemill.data import service as data
-from tidemill.evals import figures, service, store
-from tidemill.evals.bayes import NaiveBayes
-from tidemill.evals.chat import Answer, Endpoint
-from tidemill.evals.runner import Asking, Question, questions, scored
+from tidemill.evals import metrics, service, store
+from tidemill.evals.baseline import NaiveBayes
+from tidemill.evals.chat import ChatAnswer, ChatEndpoint
+from tidemill.evals.runner import ItemRequest, RunExecutor, open_requests, score_answer
 from tidemill.evals.scorers import LabelAccuracy, Scorer, build
 from tidemill.evals.types import (
     BaselineTarget,
@@ -32,7 +32,7 @@ CHECK_SECONDS = 1.0
 
 
 def run(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
-    """Answer every item that has no result yet, then work out the figures.
+    """Answer every item that has no result yet, then work out the metrics.
 
     After a crash only the items without a recorded answer are asked.
     """
@@ -41,13 +41,13 @@ def run(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
             store.update_run(ctx.conn, args["run_id"], state="running", started_at=ctx.now)
         else:
             store.update_run(ctx.conn, args["run_id"], state="running", error=None, finished_at=None)
-        found = service.get_run(ctx, args["run_id"])
+        eval_run = service.get_run(ctx, args["run_id"])
     with job.kernel.read(job.actor) as ctx:  # the items may have to be fetched: others must write meanwhile
-        items = service.run_items(ctx, found)
-    scorers = {spec.metric: build(job.kernel.plugins, spec) for spec in found.spec.scorers}
-    answer = _predict if isinstance(found.spec.target, BaselineTarget) else _ask
-    job.step("answer", answer, job, found, items, scorers)
-    summary: dict[str, Any] = job.step("figures", _finish, job, found, items, scorers)
+        items = service.run_items(ctx, eval_run)
+    scorers = {spec.metric: build(job.kernel.plugins, spec) for spec in eval_run.spec.scorers}
+    answer = _predict if isinstance(eval_run.spec.target, BaselineTarget) else _ask
+    job.step("answer", answer, job, eval_run, items, scorers)
+    summary: dict[str, Any] = job.step("figures", _finish, job, eval_run, items, scorers)
     return summary
 
 
@@ -62,9 +62,9 @@ def ended(ctx: Context, job: Job) -> None:
 RUN = JobKind(run=run, heavy=True, ended=ended)
 
 
-def _where(job: JobContext, found: EvalRun) -> tuple[Endpoint, str, str | None]:
-    """The endpoint to ask, the model's name there, and what answers are cached under."""
-    target, spec = found.spec.target, found.spec
+def _endpoint(job: JobContext, eval_run: EvalRun) -> tuple[ChatEndpoint, str, str | None]:
+    """Return the endpoint to ask, the model's name there, and the fingerprint that answers are cached under."""
+    target, spec = eval_run.spec.target, eval_run.spec
     if isinstance(target, ReleaseTarget):
         if job.kernel.self_url is None:
             raise Unavailable("No gateway listens in this process.", hint="Start the server: `tidemill up`.")
@@ -78,7 +78,7 @@ def _where(job: JobContext, found: EvalRun) -> tuple[Endpoint, str, str | None]:
         fingerprint = content_hash({"endpoint": target.fingerprint}) if target.fingerprint else None
         if spec.cache and fingerprint is None:
             fingerprint = content_hash({"base_url": target.base_url, "model": target.model})
-    endpoint = Endpoint(base_url=address, api_key=key, attempts=spec.attempts, timeout=spec.timeout)
+    endpoint = ChatEndpoint(base_url=address, api_key=key, attempts=spec.attempts, timeout=spec.timeout)
     return endpoint, model, fingerprint if spec.cache is not False else None
 
 
@@ -88,16 +88,16 @@ def _release_id(job: JobContext, target: ReleaseTarget) -> str:
     return node.id if node is not None else target.release
 
 
-def _ask(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
-    endpoint, model, fingerprint = _where(job, found)
+def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
+    endpoint, model, fingerprint = _endpoint(job, eval_run)
     with job.kernel.read(job.actor) as ctx:
-        recorded = store.recorded(ctx.conn, found.id)
-    open_questions = questions(found.spec, items, model, fingerprint, recorded)
-    fresh = _from_cache(job, found, open_questions, scorers)
-    total, before = len(items) * found.spec.repeats, len(items) * found.spec.repeats - len(fresh)
+        recorded = store.recorded(ctx.conn, eval_run.id)
+    requests = open_requests(eval_run.spec, items, model, fingerprint, recorded)
+    fresh = _from_cache(job, eval_run, requests, scorers)
+    total, before = len(items) * eval_run.spec.repeats, len(items) * eval_run.spec.repeats - len(fresh)
     job.progress(before, total, "asking")
 
-    def write(batch: list[tuple[Question, EvalResult]]) -> None:
+    def write(batch: list[tuple[ItemRequest, EvalResult]]) -> None:
         with job.kernel.write(job.actor) as ctx:
             store.insert_results(ctx.conn, [result for _, result in batch])
             kept = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
@@ -113,67 +113,69 @@ def _ask(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[s
             checked = time.monotonic()
             job.check_cancelled()
 
-    asking = Asking(found.id, endpoint, found.spec.concurrency, scorers, write, watch)
-    asyncio.run(asking.run(fresh))
+    executor = RunExecutor(eval_run.id, endpoint, eval_run.spec.concurrency, scorers, write, watch)
+    asyncio.run(executor.run(fresh))
     return total
 
 
 def _from_cache(
-    job: JobContext, found: EvalRun, open_questions: list[Question], scorers: dict[str, Scorer]
-) -> list[Question]:
-    """Record what earlier runs have been answered; return what must be asked."""
-    keys = [q.cache_key for q in open_questions if q.cache_key is not None]
+    job: JobContext, eval_run: EvalRun, requests: list[ItemRequest], scorers: dict[str, Scorer]
+) -> list[ItemRequest]:
+    """Record the answers that earlier runs got to the same requests; return the requests that are left."""
+    keys = [q.cache_key for q in requests if q.cache_key is not None]
     with job.kernel.write(job.actor) as ctx:
         known = store.cached_answers(ctx.conn, keys)
-        hits = [q for q in open_questions if q.cache_key in known]
-        made = []
+        hits = [q for q in requests if q.cache_key in known]
+        results = []
         for question in hits:
-            row = known[question.cache_key or ""]
-            answer = Answer(
-                row["answer"],
-                finish_reason=row["finish_reason"],
-                prompt_tokens=row["prompt_tokens"],
-                output_tokens=row["output_tokens"],
-                latency_ms=row["latency_ms"],
+            cached = known[question.cache_key or ""]
+            answer = ChatAnswer(
+                cached.answer,
+                finish_reason=cached.finish_reason,
+                prompt_tokens=cached.prompt_tokens,
+                output_tokens=cached.output_tokens,
+                latency_ms=cached.latency_ms,
             )
-            made.append(scored(found.id, question, answer, scorers, cached=True))
-        store.insert_results(ctx.conn, made)
-    return [q for q in open_questions if q.cache_key not in known]
+            results.append(score_answer(eval_run.id, question, answer, scorers, cached=True))
+        store.insert_results(ctx.conn, results)
+    return [q for q in requests if q.cache_key not in known]
 
 
-def _predict(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
+def _predict(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
     """Train the baseline and let it answer everything."""
-    target = found.spec.target
+    target = eval_run.spec.target
     assert isinstance(target, BaselineTarget)
     with job.kernel.read(job.actor) as ctx:
         table = data.rows(job.kernel, data.get_version(ctx, target.dataset), target.split)
-        recorded = store.recorded(ctx.conn, found.id)
+        recorded = store.recorded(ctx.conn, eval_run.id)
     job.progress(0, len(items), "training Naive Bayes")
     model = NaiveBayes(table.column("text").to_pylist(), table.column("label").to_pylist())
     field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)
-    open_questions = questions(found.spec, items, target.method, None, recorded)
-    labels = model.predict([q.item.messages[-1].content for q in open_questions]) if open_questions else []
+    requests = open_requests(eval_run.spec, items, target.method, None, recorded)
+    labels = model.predict([q.item.messages[-1].content for q in requests]) if requests else []
     with job.write() as ctx:
         store.insert_results(
             ctx.conn,
             [
-                scored(found.id, q, Answer(json.dumps({field: label}) if field else label), scorers, cached=False)
-                for q, label in zip(open_questions, labels, strict=True)
+                score_answer(
+                    eval_run.id, q, ChatAnswer(json.dumps({field: label}) if field else label), scorers, cached=False
+                )
+                for q, label in zip(requests, labels, strict=True)
             ],
         )
-    return len(items) * found.spec.repeats
+    return len(items) * eval_run.spec.repeats
 
 
-def _finish(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> dict[str, Any]:
-    """Work out the figures and close the run. Done again after a crash, it finds the run closed."""
+def _finish(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> dict[str, Any]:
+    """Work out the metrics and close the run. Repeated after a crash, it finds the run closed."""
     with job.write() as ctx:
-        now = service.get_run(ctx, found.id)
+        now = service.get_run(ctx, eval_run.id)
         if now.state == "succeeded" and now.figures is not None:
-            return _told(found.id, now.results_hash or "", now.figures.failures)
-        results = store.list_results(ctx.conn, found.id)
-        seconds = (ctx.now - found.started_at).total_seconds() if found.started_at else 0.0
-        summary = figures.summarise(items, results, scorers, seconds)
-        store.update_run(ctx.conn, found.id, figures=summary.model_dump(mode="json"))
+            return _summary(eval_run.id, now.results_hash or "", now.figures.failures)
+        results = store.list_results(ctx.conn, eval_run.id)
+        seconds = (ctx.now - eval_run.started_at).total_seconds() if eval_run.started_at else 0.0
+        summary = metrics.summarise(items, results, scorers, seconds)
+        store.update_run(ctx.conn, eval_run.id, figures=summary.model_dump(mode="json"))
     if summary.answers == 0:
         first = next(r.error for r in results if r.error is not None)
         raise NoAnswers(
@@ -188,19 +190,19 @@ def _finish(job: JobContext, found: EvalRun, items: list[EvalItem], scorers: dic
         ]
     )
     with job.write() as ctx:
-        store.update_run(ctx.conn, found.id, state="succeeded", results_hash=digest, finished_at=ctx.now)
-        _record(ctx, found, digest, {m.name: m.mean for m in summary.metrics})
-        events.emit(ctx, "eval_run.succeeded", found.id, {"results_hash": digest, "failures": summary.failures})
-    return _told(found.id, digest, summary.failures)
+        store.update_run(ctx.conn, eval_run.id, state="succeeded", results_hash=digest, finished_at=ctx.now)
+        _record(ctx, eval_run, digest, {m.name: m.mean for m in summary.metrics})
+        events.emit(ctx, "eval_run.succeeded", eval_run.id, {"results_hash": digest, "failures": summary.failures})
+    return _summary(eval_run.id, digest, summary.failures)
 
 
-def _told(run_id: str, digest: str, failures: int) -> dict[str, Any]:
+def _summary(run_id: str, digest: str, failures: int) -> dict[str, Any]:
     return {"run_id": run_id, "results_hash": digest, "failures": failures}
 
 
-def _record(ctx: Context, found: EvalRun, digest: str, means: dict[str, float | None]) -> None:
-    target = found.spec.target
-    parents = [(found.eval_set_id, "evaluated_on")]
+def _record(ctx: Context, eval_run: EvalRun, digest: str, means: dict[str, float | None]) -> None:
+    target = eval_run.spec.target
+    parents = [(eval_run.eval_set_id, "evaluated_on")]
     if isinstance(target, ReleaseTarget):
         node = service.release_node(ctx, target)
         parents += [(node.id, "evaluated")] if node is not None else []
@@ -208,8 +210,8 @@ def _record(ctx: Context, found: EvalRun, digest: str, means: dict[str, float | 
         parents.append((data.get_version(ctx, target.dataset).id, "trained_on"))
     elif target.fingerprint is not None and (node := lineage.find(ctx.conn, "model_version", target.fingerprint)):
         parents.append((node.id, "evaluated"))
-    label = found.name or f"{found.eval_set} by {target.kind}"
+    label = eval_run.name or f"{eval_run.eval_set} by {target.kind}"
     node = lineage.LineageNode(
-        id=found.id, kind="eval_run", label=label, facts={"results_hash": digest, "means": means}
+        id=eval_run.id, kind="eval_run", label=label, facts={"results_hash": digest, "means": means}
     )
     lineage.record(ctx, node, parents)

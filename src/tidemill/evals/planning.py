@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill.evals.types import Plan, PlanRequest
+from tidemill.evals.types import EvalPlan, EvalPlanRequest
 from tidemill.stats.clusters import Floats, cluster_sizes, design_effect
 from tidemill.stats.power import items_needed, minimum_detectable_effect
 from tidemill.stats.results import Difference
@@ -50,7 +50,7 @@ def _effect(spread: _Spread, sizes: Floats, alpha: float, power: float) -> float
     return minimum_detectable_effect(sizes, sd=spread.sd, icc=spread.icc, alpha=alpha, power=power)
 
 
-def _declared(body: PlanRequest, clustered: bool) -> _Spread:
+def _declared(body: EvalPlanRequest, clustered: bool) -> _Spread:
     assumed = []
     discordance = body.discordance
     if discordance is None and body.sd is None:
@@ -63,7 +63,7 @@ def _declared(body: PlanRequest, clustered: bool) -> _Spread:
     return _Spread(discordance=None if body.sd is not None else discordance, sd=sd, icc=icc, assumed=assumed)
 
 
-def plan(eval_set: str, clusters: Sequence[str], body: PlanRequest, pilot: Difference | None) -> Plan:
+def plan(eval_set: str, clusters: Sequence[str], body: EvalPlanRequest, pilot: Difference | None) -> EvalPlan:
     """What these items can see, with the pilot's figures when there is one."""
     sizes = cluster_sizes(clusters)[1]
     spread = _measured(pilot) if pilot is not None else _declared(body, len(sizes) < len(clusters))
@@ -80,7 +80,7 @@ def plan(eval_set: str, clusters: Sequence[str], body: PlanRequest, pilot: Diffe
             power=body.power,
         )
     inflation = design_effect(sizes, spread.icc)
-    return Plan(
+    return EvalPlan(
         eval_set=eval_set,
         items=len(clusters),
         clusters=len(sizes),
@@ -98,15 +98,15 @@ def plan(eval_set: str, clusters: Sequence[str], body: PlanRequest, pilot: Diffe
     )
 
 
-def _summary(items: int, spread: _Spread, effect: float | None, body: PlanRequest, needed: int | None) -> str:
+def _summary(items: int, spread: _Spread, effect: float | None, body: EvalPlanRequest, needed: int | None) -> str:
     points = spread.discordance is not None
     if effect is None:
-        told = f"Your {items} items can see no difference at all: they lie in too few clusters."
+        answer = f"Your {items} items can see no difference at all: they lie in too few clusters."
     else:
         size = f"{effect * 100:.1f} points" if points else f"{effect:.3g}"
-        told = f"Your {items} items can only see a difference of {size} or more (power {body.power:.0%})."
+        answer = f"Your {items} items can only see a difference of {size} or more (power {body.power:.0%})."
     if body.minimum_effect is None or needed is None:
-        return told
-    wanted = f"{body.minimum_effect * 100:.1f} points" if points else f"{body.minimum_effect:.3g}"
+        return answer
+    effect_text = f"{body.minimum_effect * 100:.1f} points" if points else f"{body.minimum_effect:.3g}"
     enough = "which you have" if needed <= items and effect is not None else f"{max(needed - items, 1)} more"
-    return f"{told} To see {wanted} takes about {needed}, {enough}."
+    return f"{answer} To see {effect_text} takes about {needed}, {enough}."

@@ -9,12 +9,12 @@ from tidemill.evals.types import (
     Comparison,
     ComparisonSpec,
     EvalItem,
+    EvalPlan,
+    EvalPlanRequest,
     EvalResult,
     EvalRun,
     EvalSet,
     EvalSetCreate,
-    Plan,
-    PlanRequest,
     RunCreate,
 )
 
@@ -42,11 +42,11 @@ def get_set(ref: str, request: RequestContext) -> EvalSet:
 @router.get("/sets/{ref}/items", openapi_extra=role("viewer"))
 def set_items(ref: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[EvalItem]:
     """The items of an eval set, in order."""
-    return request.read(service.set_items, ref, cursor=cursor, limit=limit)
+    return request.read(service.list_items, ref, cursor=cursor, limit=limit)
 
 
 @router.post("/plan", openapi_extra=role("viewer"))
-def plan(body: PlanRequest, request: RequestContext) -> Plan:
+def plan(body: EvalPlanRequest, request: RequestContext) -> EvalPlan:
     """What an eval set can see, before anything is run."""
     return request.read(service.plan, body)
 
@@ -76,7 +76,7 @@ def results(
     run_id: str, request: RequestContext, failed: bool | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[EvalResult]:
     """The answers and failures of a run, in the order of its items."""
-    return request.read(service.results, run_id, failed=failed, cursor=cursor, limit=limit)
+    return request.read(service.list_results, run_id, failed=failed, cursor=cursor, limit=limit)
 
 
 @router.post("/comparisons", status_code=201, openapi_extra=role("developer"))
@@ -90,7 +90,7 @@ def comparisons(
     request: RequestContext, run_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Comparison]:
     """Comparisons, newest first."""
-    return request.read(service.comparisons, run_id=run_id, cursor=cursor, limit=limit)
+    return request.read(service.list_comparisons, run_id=run_id, cursor=cursor, limit=limit)
 
 
 @router.get("/comparisons/{comparison_id}", openapi_extra=role("viewer"))

@@ -1,4 +1,4 @@
-"""Answering the items of a run: many at once, recorded as they come, never twice."""
+"""Answer the items of a run: many at once, recorded as they come, never twice."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.core.wire import content_hash, utc_now
-from tidemill.evals.chat import Answer, Endpoint, ask
+from tidemill.evals.chat import ChatAnswer, ChatEndpoint, ask
 from tidemill.evals.scorers import Scorer
 from tidemill.evals.types import EvalItem, EvalResult, RunCreate
 
@@ -16,8 +16,8 @@ FLUSH_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Question:
-    """One request of a run."""
+class ItemRequest:
+    """One request of a run: an item, asked once or as one of its repeats."""
 
     seq: int
     item: EvalItem
@@ -26,12 +26,12 @@ class Question:
     cache_key: str | None
 
 
-def questions(
+def open_requests(
     spec: RunCreate, items: Sequence[EvalItem], model: str, fingerprint: str | None, recorded: set[int]
-) -> list[Question]:
-    """The requests that have no result yet. With a fingerprint, each has a key in the cache."""
+) -> list[ItemRequest]:
+    """Return the requests that have no result yet. With a fingerprint, each has a key in the cache."""
     fixed = {k: v for k, v in spec.sampling.model_dump(exclude={"seed"}).items() if v is not None}
-    found = []
+    requests = []
     for position, item in enumerate(items):
         for repeat in range(spec.repeats):
             seq = position * spec.repeats + repeat
@@ -43,14 +43,14 @@ def questions(
             # The fingerprint says what answers, under whatever name it is asked.
             asked = {name: value for name, value in body.items() if name != "model"}
             key = content_hash({"target": fingerprint, "body": asked, "repeat": repeat}) if fingerprint else None
-            found.append(Question(seq=seq, item=item, repeat=repeat, body=body, cache_key=key))
-    return found
+            requests.append(ItemRequest(seq=seq, item=item, repeat=repeat, body=body, cache_key=key))
+    return requests
 
 
-def scored(
-    run_id: str, question: Question, answer: Answer, scorers: Mapping[str, Scorer], *, cached: bool
+def score_answer(
+    run_id: str, question: ItemRequest, answer: ChatAnswer, scorers: Mapping[str, Scorer], *, cached: bool
 ) -> EvalResult:
-    """The result of one answer."""
+    """Return the result of one answer, scored unless it failed."""
     scores = {}
     if answer.text is not None:
         scores = {name: scorer.score(question.item, answer.text) for name, scorer in scorers.items()}
@@ -73,25 +73,25 @@ def scored(
 
 
 @dataclass
-class Asking:
-    """One process's share of a run: asks what is open and hands every answer to `write` within a moment."""
+class RunExecutor:
+    """Asks the requests of a run that have no result, and hands every answer to `write` within FLUSH_SECONDS."""
 
     run_id: str
-    endpoint: Endpoint
+    endpoint: ChatEndpoint
     concurrency: int
     scorers: Mapping[str, Scorer]
-    write: Callable[[list[tuple[Question, EvalResult]]], None]
+    write: Callable[[list[tuple[ItemRequest, EvalResult]]], None]
     watch: Callable[[int, int, float], None]
-    waiting: list[tuple[Question, EvalResult]] = field(default_factory=list)
+    waiting: list[tuple[ItemRequest, EvalResult]] = field(default_factory=list)
     answered: int = 0
     failed: int = 0
 
-    async def run(self, open_questions: Sequence[Question]) -> None:
+    async def run(self, requests: Sequence[ItemRequest]) -> None:
         """Ask everything. `watch(answered, failed, seconds)` is called now and then; what it raises ends the run.
 
         Whatever has been answered by then is written first. Raises TargetRefused when the target refuses all.
         """
-        queue = iter(open_questions)
+        queue = iter(requests)
         began = time.monotonic()
         async with self.endpoint.session(self.concurrency) as session:
             workers = [asyncio.create_task(self._work(session, queue)) for _ in range(self.concurrency)]
@@ -112,7 +112,7 @@ class Asking:
     async def _work(self, session: Any, queue: Any) -> None:
         for question in queue:
             answer = await ask(session, self.endpoint, question.body)
-            result = scored(self.run_id, question, answer, self.scorers, cached=False)
+            result = score_answer(self.run_id, question, answer, self.scorers, cached=False)
             self.answered += 1
             self.failed += result.failed
             self.waiting.append((question, result))

@@ -10,13 +10,13 @@ from tidemill.evals.types import (
     ComparisonSpec,
     EvalItem,
     EvalMapping,
+    EvalPlan,
+    EvalPlanRequest,
     EvalResult,
     EvalRun,
     EvalSet,
     EvalSetCreate,
     MetricRule,
-    Plan,
-    PlanRequest,
     RunCreate,
     ScorerSpec,
 )
@@ -123,6 +123,6 @@ class Evals:
         params = {"run_id": run_id, "cursor": cursor, "limit": limit}
         return self._http.get("/api/evals/comparisons", Page[Comparison], params)
 
-    def plan(self, eval_set: str, **known: Any) -> Plan:
-        """What a set can see, before a run. `known` are the fields of PlanRequest."""
-        return self._http.post("/api/evals/plan", Plan, PlanRequest(eval_set=eval_set, **known))
+    def plan(self, eval_set: str, **known: Any) -> EvalPlan:
+        """What a set can see, before a run. `known` are the fields of EvalPlanRequest."""
+        return self._http.post("/api/evals/plan", EvalPlan, EvalPlanRequest(eval_set=eval_set, **known))

@@ -1,4 +1,4 @@
-"""Deciding about evaluation: what an eval set is, which run may start, what two runs say about each other."""
+"""Decide about evaluation: what an eval set is, which run may start, and how two runs compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
-from tidemill.evals import comparison, evidence, items, planning, store
+from tidemill.evals import comparison, items, pairing, planning, store
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
     Comparison,
@@ -21,18 +21,18 @@ from tidemill.evals.types import (
     ComparisonSpec,
     EndpointTarget,
     EvalItem,
+    EvalPlan,
+    EvalPlanRequest,
     EvalResult,
     EvalRun,
     EvalRunNotFound,
     EvalSet,
     EvalSetCreate,
     EvalSetNotFound,
+    EvalTarget,
     MetricRule,
-    Plan,
-    PlanRequest,
     ReleaseTarget,
     RunCreate,
-    Target,
     TargetInvalid,
 )
 from tidemill.evals.verdicts import noninferiority, paired_difference
@@ -40,7 +40,6 @@ from tidemill.jobs.service import JobQueue
 
 __all__ = [
     "compare",
-    "comparisons",
     "create_run",
     "create_set",
     "draft",
@@ -48,13 +47,14 @@ __all__ = [
     "get_comparison",
     "get_run",
     "get_set",
+    "list_comparisons",
+    "list_items",
+    "list_results",
     "list_runs",
     "list_sets",
     "noninferiority",
     "plan",
-    "results",
     "run_items",
-    "set_items",
 ]
 
 
@@ -136,7 +136,7 @@ def list_sets(ctx: Context, *, cursor: str | None, limit: int) -> Page[EvalSet]:
     return page(store.list_sets(ctx.conn, before=cursor, limit=limit + 1), limit)
 
 
-def set_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
+def list_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
     """The items of a set, in order."""
     found = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
     start = int(cursor) if cursor is not None and cursor.isdecimal() else 0
@@ -179,7 +179,7 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     return _with_releases(ctx, [run.model_copy(update={"job_id": job.id})])[0]
 
 
-def _check_target(ctx: Context, target: Target) -> None:
+def _check_target(ctx: Context, target: EvalTarget) -> None:
     if isinstance(target, ReleaseTarget):
         if release_node(ctx, target) is None:
             raise TargetInvalid(
@@ -229,7 +229,7 @@ def _with_releases(ctx: Context, runs: Sequence[EvalRun]) -> list[EvalRun]:
     ]
 
 
-def results(
+def list_results(
     ctx: Context, run_id: str, *, failed: bool | None = None, cursor: str | None = None, limit: int = 50
 ) -> Page[EvalResult]:
     """The results of a run in the order of its items; only failures or only answers with `failed`."""
@@ -255,7 +255,7 @@ def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
         known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
         if known is not None:
             return known
-        material = _material(ctx, spec, baseline, candidate)
+        material = _comparison_input(ctx, spec, baseline, candidate)
     return comparison.judge(material, SYSTEM.name)
 
 
@@ -270,7 +270,7 @@ def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = Non
     if known is not None:
         return known
     if drafted is None or drafted.spec != spec:
-        drafted = comparison.judge(_material(ctx, spec, baseline, candidate), ctx.actor.name)
+        drafted = comparison.judge(_comparison_input(ctx, spec, baseline, candidate), ctx.actor.name)
     value = drafted.model_copy(update={"created_at": ctx.now, "created_by": ctx.actor.name})
     store.insert_comparison(ctx.conn, value)
     parents = [(run.id, relation) for run, relation in ((baseline, "baseline"), (candidate, "candidate"))]
@@ -286,9 +286,11 @@ def _comparable(ctx: Context, spec: ComparisonSpec) -> tuple[EvalRun, EvalRun]:
     return baseline, candidate
 
 
-def _material(ctx: Context, spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun) -> comparison.Material:
+def _comparison_input(
+    ctx: Context, spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun
+) -> comparison.ComparisonInput:
     first, second = (store.list_results(ctx.conn, run.id) for run in (baseline, candidate))
-    return comparison.Material(spec, baseline, run_items(ctx, baseline), first, second)
+    return comparison.ComparisonInput(spec, baseline, run_items(ctx, baseline), first, second)
 
 
 def get_comparison(ctx: Context, comparison_id: str) -> Comparison:
@@ -299,23 +301,23 @@ def get_comparison(ctx: Context, comparison_id: str) -> Comparison:
     return found
 
 
-def comparisons(ctx: Context, *, run_id: str | None = None, cursor: str | None, limit: int) -> Page[Comparison]:
+def list_comparisons(ctx: Context, *, run_id: str | None = None, cursor: str | None, limit: int) -> Page[Comparison]:
     """Comparisons, newest first; those of one run with `run_id`."""
     return page(store.list_comparisons(ctx.conn, run_id=run_id, before=cursor, limit=limit + 1), limit)
 
 
-def plan(ctx: Context, body: PlanRequest) -> Plan:
-    """What an eval set can see, before anything is run."""
+def plan(ctx: Context, body: EvalPlanRequest) -> EvalPlan:
+    """Return the smallest difference an eval set can see, before anything is run. Raises EvalSetNotFound."""
     eval_set = get_set(ctx, body.eval_set)
     asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
     clusters = [item.cluster_id for item in asked]
     if body.pilot_baseline is None or body.pilot_candidate is None or body.metric is None:
         return planning.plan(eval_set.ref, clusters, body, None)
     first, second = get_run(ctx, body.pilot_baseline), get_run(ctx, body.pilot_candidate)
-    evidence.check_comparable(first, second)
-    evidence.check_metric(first, second, body.metric)
+    pairing.check_comparable(first, second)
+    pairing.check_metric(first, second, body.metric)
     rule = MetricRule(metric=body.metric, minimum_effect=1)
     found = [store.list_results(ctx.conn, run.id) for run in (first, second)]
-    pairs = evidence.paired(run_items(ctx, first), found[0], found[1], rule, "drop")
+    pairs = pairing.pair_values(run_items(ctx, first), found[0], found[1], rule, "drop")
     pilot = paired_difference(pairs.baseline, pairs.candidate, pairs.clusters)
     return planning.plan(eval_set.ref, clusters, body, pilot)

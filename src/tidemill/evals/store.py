@@ -1,6 +1,7 @@
 """Rows of eval sets, runs, results, cached answers and comparisons."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +94,18 @@ comparisons = sa.Table(
     sa.Index("ix_eval_comparisons_candidate_run", "candidate_run"),
 )
 
+
+@dataclass(frozen=True)
+class CachedAnswer:
+    """An answer of an earlier run, kept under the hash of target and request."""
+
+    answer: str
+    finish_reason: str | None
+    latency_ms: float | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+
+
 _SET_FIELDS = set(EvalSet.model_fields)
 _RUN_FIELDS = set(EvalRun.model_fields)
 
@@ -103,14 +116,14 @@ def lock(conn: sa.Connection, what: str) -> None:
 
 
 def insert_set(conn: sa.Connection, value: EvalSet) -> None:
-    """Write an eval set."""
+    """Insert an eval set."""
     conn.execute(
         sets.insert().values(**value.model_dump(mode="json", exclude={"created_at"}), created_at=value.created_at)
     )
 
 
 def set_by_id(conn: sa.Connection, set_id: str) -> EvalSet | None:
-    """One set by its id."""
+    """Return the eval set of an id, or None."""
     return _one_set(conn, sa.select(sets).where(sets.c.id == set_id))
 
 
@@ -128,12 +141,12 @@ def set_by_content(conn: sa.Connection, name: str, content_hash: str) -> EvalSet
 
 
 def set_names(conn: sa.Connection) -> list[str]:
-    """Every name."""
+    """Return the names of all eval sets, sorted."""
     return list(conn.execute(sa.select(sets.c.name).distinct().order_by(sets.c.name)).scalars())
 
 
 def list_sets(conn: sa.Connection, *, before: str | None, limit: int) -> list[EvalSet]:
-    """Sets, newest first."""
+    """Return at most `limit` eval sets with an id below `before`, newest first."""
     query = sa.select(sets).order_by(sets.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(sets.c.id < before)
@@ -150,31 +163,31 @@ def _set(row: sa.Row[Any]) -> EvalSet:
 
 
 def insert_run(conn: sa.Connection, run: EvalRun) -> None:
-    """Write a new run."""
+    """Insert a run with its idempotency key."""
     values = run.model_dump(mode="json", exclude={"release", "created_at", "started_at", "finished_at"})
     times = {"created_at": run.created_at, "started_at": run.started_at, "finished_at": run.finished_at}
     conn.execute(runs.insert().values(**values, **times, key=run.spec.key))
 
 
 def update_run(conn: sa.Connection, run_id: str, **values: Any) -> None:
-    """Change what may change of a run."""
+    """Set columns of a run."""
     conn.execute(runs.update().where(runs.c.id == run_id).values(**values))
 
 
 def run_by_id(conn: sa.Connection, run_id: str) -> EvalRun | None:
-    """One run by its id."""
+    """Return the run of an id, or None."""
     row = conn.execute(sa.select(runs).where(runs.c.id == run_id)).first()
     return _run(row) if row is not None else None
 
 
 def run_by_key(conn: sa.Connection, key: str) -> EvalRun | None:
-    """One run by its idempotency key."""
+    """Return the run created with an idempotency key, or None."""
     row = conn.execute(sa.select(runs).where(runs.c.key == key)).first()
     return _run(row) if row is not None else None
 
 
 def list_runs(conn: sa.Connection, *, set_id: str | None, before: str | None, limit: int) -> list[EvalRun]:
-    """Runs, newest first."""
+    """Return at most `limit` runs with an id below `before`, newest first; of one set with `set_id`."""
     query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
     if set_id is not None:
         query = query.where(runs.c.eval_set_id == set_id)
@@ -187,9 +200,9 @@ def _run(row: sa.Row[Any]) -> EvalRun:
     return EvalRun.model_validate({k: v for k, v in row_values(row).items() if k in _RUN_FIELDS})
 
 
-def insert_results(conn: sa.Connection, found: Iterable[EvalResult]) -> None:
+def insert_results(conn: sa.Connection, new: Iterable[EvalResult]) -> None:
     """Write results. One that is there already is kept: nothing is counted twice."""
-    rows = [r.model_dump(mode="json", exclude={"at"}) | {"at": r.at} for r in found]
+    rows = [r.model_dump(mode="json", exclude={"at"}) | {"at": r.at} for r in new]
     if not rows:
         return
     known = set(
@@ -205,7 +218,7 @@ def insert_results(conn: sa.Connection, found: Iterable[EvalResult]) -> None:
 
 
 def recorded(conn: sa.Connection, run_id: str) -> set[int]:
-    """The sequence numbers of a run that have a result."""
+    """Return the sequence numbers of a run that have a result."""
     return set(conn.execute(sa.select(results.c.seq).where(results.c.run_id == run_id)).scalars())
 
 
@@ -221,18 +234,20 @@ def list_results(
     return [EvalResult.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, dict[str, Any]]:
-    """The kept answers of these keys."""
-    found: dict[str, dict[str, Any]] = {}
+def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, CachedAnswer]:
+    """Return the answers kept under these keys; a key without one is left out."""
+    cached: dict[str, CachedAnswer] = {}
     for start in range(0, len(keys), 500):
-        query = sa.select(answers).where(answers.c.key.in_(keys[start : start + 500]))
-        found |= {row.key: row_values(row) for row in conn.execute(query)}
-    return found
+        for row in conn.execute(sa.select(answers).where(answers.c.key.in_(keys[start : start + 500]))):
+            cached[row.key] = CachedAnswer(
+                row.answer, row.finish_reason, row.latency_ms, row.prompt_tokens, row.output_tokens
+            )
+    return cached
 
 
-def keep_answers(conn: sa.Connection, kept: dict[str, EvalResult], at: datetime) -> None:
+def keep_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetime) -> None:
     """Keep answers under their keys; the first one stays."""
-    known = cached_answers(conn, list(kept))
+    known = cached_answers(conn, list(by_key))
     rows = [
         {
             "key": key,
@@ -243,7 +258,7 @@ def keep_answers(conn: sa.Connection, kept: dict[str, EvalResult], at: datetime)
             "output_tokens": result.output_tokens,
             "at": at,
         }
-        for key, result in kept.items()
+        for key, result in by_key.items()
         if key not in known
     ]
     if rows:
@@ -251,7 +266,7 @@ def keep_answers(conn: sa.Connection, kept: dict[str, EvalResult], at: datetime)
 
 
 def insert_comparison(conn: sa.Connection, value: Comparison) -> None:
-    """Write a comparison."""
+    """Insert a comparison."""
     conn.execute(
         comparisons.insert().values(
             id=value.id,
@@ -265,7 +280,7 @@ def insert_comparison(conn: sa.Connection, value: Comparison) -> None:
 
 
 def comparison_by_id(conn: sa.Connection, comparison_id: str) -> Comparison | None:
-    """One comparison by its id."""
+    """Return the comparison of an id, or None."""
     row = conn.execute(sa.select(comparisons.c.value).where(comparisons.c.id == comparison_id)).first()
     return Comparison.model_validate(row.value) if row is not None else None
 
@@ -282,7 +297,7 @@ def same_comparison(conn: sa.Connection, baseline: str, candidate: str, spec_has
 
 
 def list_comparisons(conn: sa.Connection, *, run_id: str | None, before: str | None, limit: int) -> list[Comparison]:
-    """Comparisons, newest first."""
+    """Return at most `limit` comparisons with an id below `before`, newest first; of one run with `run_id`."""
     query = sa.select(comparisons.c.value).order_by(comparisons.c.id.desc()).limit(limit)
     if run_id is not None:
         query = query.where(sa.or_(comparisons.c.baseline_run == run_id, comparisons.c.candidate_run == run_id))

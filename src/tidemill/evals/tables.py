@@ -11,12 +11,12 @@ from tidemill.evals.types import (
     BaselineTarget,
     Comparison,
     EndpointTarget,
+    EvalPlan,
     EvalRun,
     LabelReport,
     Metric,
     MetricVerdict,
-    Plan,
-    RunFigures,
+    RunMetrics,
 )
 
 _STYLES = {
@@ -77,7 +77,7 @@ def run(found: EvalRun) -> Iterator[RenderableType]:
             yield _labels(metric.labels)
 
 
-def _metrics(figures: RunFigures) -> Table:
+def _metrics(figures: RunMetrics) -> Table:
     table = _plain("metric", "mean", "95% interval", "items", "invalid", "corpus")
     for metric in figures.metrics:
         table.add_row(metric.name, _number(metric.mean), _interval(metric), str(metric.items), *_rest(metric))
@@ -96,7 +96,7 @@ def _interval(metric: Metric) -> str:
     return "-" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
 
 
-def _counts(figures: RunFigures) -> Text:
+def _counts(figures: RunMetrics) -> Text:
     parts = [f"{figures.answers} answers", f"{figures.cached} from the cache", f"took {duration(figures.seconds)}"]
     if figures.latency_p50_ms is not None and figures.latency_p95_ms is not None:
         parts.append(f"latency p50 {figures.latency_p50_ms:.0f} ms, p95 {figures.latency_p95_ms:.0f} ms")
@@ -161,7 +161,7 @@ def _evidence(found: Comparison) -> Text:
     return Text("\n".join(parts), style="dim")
 
 
-def plan(found: Plan) -> Iterator[RenderableType]:
+def plan(found: EvalPlan) -> Iterator[RenderableType]:
     """What a set can see."""
     yield Text(found.summary, style="bold")
     clusters = f"{found.clusters} clusters, worth {found.n_eff:.0f} independent items"

@@ -33,11 +33,11 @@ class _Gain:
     upper: float
 
     def p_above(self, threshold: float) -> float:
-        """One-sided p value of «the gain is at most `threshold`»."""
+        """One-sided p value of "the gain is at most `threshold`"."""
         return self._tail(self.sign * self.difference.center - threshold, threshold)
 
     def p_below(self, ceiling: float) -> float:
-        """One-sided p value of «the gain is at least `ceiling`»."""
+        """One-sided p value of "the gain is at least `ceiling`"."""
         return self._tail(ceiling - self.sign * self.difference.center, ceiling)
 
     def _tail(self, distance: float, truth: float) -> float:
@@ -87,7 +87,7 @@ def judge_metric(rule: MetricRule, difference: Difference, alpha: float = 0.05) 
 def judge_guardrails(
     rules: list[MetricRule], differences: list[Difference], alpha: float = 0.05
 ) -> list[MetricVerdict]:
-    """The verdicts on all guardrails, with Holm's correction of both families: «not worse» and «worse»."""
+    """The verdicts on all guardrails, with Holm's correction of both families: "not worse" and "worse"."""
     gains = [_gain(d, r, alpha) for r, d in zip(rules, differences, strict=True)]
     limits = [thresholds(r) for r in rules]
     fine = [g.p_above(t) for g, (t, _) in zip(gains, limits, strict=True)]

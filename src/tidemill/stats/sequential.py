@@ -5,7 +5,7 @@ starts at 1 and bets against a null hypothesis; while the null holds, the wealth
 probability at most alpha (Ville's inequality), however often one looks and whenever one stops.
 
 Answers are taken in blocks of `n` answers of the baseline and `m` of the canary, of a composition that does not depend
-on their scores. For the null «mean(canary) - mean(baseline) >= null» a block multiplies the wealth by
+on their scores. For the null "mean(canary) - mean(baseline) >= null" a block multiplies the wealth by
 
     prod_baseline (1 + a (y - c))  *  prod_canary (1 - b (y - c - null)),      with n a = m b, and a, b >= 0.
 
@@ -43,7 +43,7 @@ STAKES = np.array([0.3, 0.7, 1.2, 1.7])
 
 
 class Wealth:
-    """Bets against «mean(canary) - mean(baseline) >= null», for several nulls at once."""
+    """Bets against "mean(canary) - mean(baseline) >= null", for several nulls at once."""
 
     def __init__(self, nulls: Array, distance: float | None = None) -> None:
         """`distance`: how far from the first null the truth is expected; its bets are made for that."""
@@ -93,9 +93,9 @@ class Reading:
     high: float
     """A confidence sequence for the difference: it holds at all times together with probability 1 - alpha."""
     worse: float
-    """E-value against «the canary is not worse»."""
+    """E-value against "the canary is not worse"."""
     good_enough: float
-    """E-value against «the canary is worse by the margin or more»."""
+    """E-value against "the canary is worse by the margin or more"."""
 
 
 class Group:
@@ -135,7 +135,7 @@ class Comparison:
     ) -> None:
         self._grid = np.linspace(-1, 1, GRID) if interval else np.array([])
         self._alpha = alpha
-        # The second kind of wealth sees 1 - y: «better by at most» becomes «worse by at least».
+        # The second kind of wealth sees 1 - y: "better by at most" becomes "worse by at least".
         self._harm = _nulls(-harm_beyond, self._grid)
         self._good = _nulls(margin, -self._grid)
         self._against_harm, self._against_good = Wealth(self._harm), Wealth(self._good, margin or None)
@@ -176,12 +176,12 @@ class Comparison:
 
     @property
     def worse(self) -> float:
-        """The highest e-value so far against «the canary is not worse»."""
+        """The highest e-value so far against "the canary is not worse"."""
         return math.exp(min(self._against_harm.log_best()[0], LARGEST_LOG))
 
     @property
     def good_enough(self) -> float:
-        """The highest e-value so far against «the canary is worse by the margin or more»."""
+        """The highest e-value so far against "the canary is worse by the margin or more"."""
         return math.exp(min(self._against_good.log_best()[0], LARGEST_LOG))
 
     @property
@@ -247,7 +247,7 @@ class RatioTest:
 
     @property
     def worse(self) -> float:
-        """The highest e-value so far against «the canary's is no larger than allowed»."""
+        """The highest e-value so far against "the canary's is no larger than allowed"."""
         return math.exp(min(self._best, LARGEST_LOG))
 
     def medians(self) -> tuple[float | None, float | None]:

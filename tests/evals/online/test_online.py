@@ -11,7 +11,7 @@ from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.evals.online import service
-from tidemill.evals.online.judging import Turn, in_share
+from tidemill.evals.online.judging import JudgedPage, in_share
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.evals.types import (
     OnlineChange,
@@ -116,7 +116,7 @@ def test_another_process_that_read_the_same_page_writes_nothing(kernel: Kernel) 
         here = service.store.position(ctx.conn, made.id)
     work_off(kernel)
     with kernel.write(OWNER) as ctx:
-        assert service.keep_page(ctx, made.id, here, "elsewhere", Turn([], made.counts, 0)) is False
+        assert service.keep_page(ctx, made.id, here, "elsewhere", JudgedPage([], made.counts, 0)) is False
     assert (len(scores(kernel)), now(kernel).counts.seen) == (1, 1)
 
 
@@ -259,6 +259,6 @@ def test_a_release_is_named_or_refused(kernel: Kernel) -> None:
     made = create(kernel, filter={"release_id": "hello@2"})
     assert (made.release, made.spec.filter.release_id) == ("hello@2", "rel_two")
     with kernel.read(OWNER) as ctx:
-        assert [one.release for one in service.listing(ctx).items] == ["hello@2"]
+        assert [one.release for one in service.list_evaluators(ctx).items] == ["hello@2"]
     with pytest.raises(ReleaseUnknown, match="hello@3"):
         create(kernel, "other", filter={"release_id": "hello@3"})

@@ -8,7 +8,7 @@ from rich.text import Text
 from tidemill.core.terminal import Column, terminal
 from tidemill.core.wire import utc_now
 from tidemill.evals.online.sdk import Online
-from tidemill.evals.scorer_text import scorer_spec
+from tidemill.evals.scorer_args import scorer_spec
 from tidemill.evals.types import OnlineEvaluator
 
 app = typer.Typer(help="Scorers on a share of live traffic.", no_args_is_help=True)

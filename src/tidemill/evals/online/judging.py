@@ -1,4 +1,4 @@
-"""Judging spans with a scorer: which are in the share, what their answer is, what the scorer says."""
+"""Judge spans with a scorer: which are in the share, their answers, and their scores."""
 
 import hashlib
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("tidemill.evals.online")
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSpan:
     """A span with the verdict on it, or with what went wrong."""
 
     span: SpanDetail
@@ -28,8 +28,8 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What a day still has."""
+class DailyBudget:
+    """How many judgements and US dollars the day has left."""
 
     judgements: int
     usd: float | None
@@ -37,10 +37,10 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What became of the spans of a page, or of those before the money was spent."""
+class JudgedPage:
+    """The judgements on a page of spans, or on those before the money was spent."""
 
-    judged: list[Judged]
+    judged: list[JudgedSpan]
     counts: OnlineCounts
     seen: int
     """Spans that were dealt with: the rest waits for the next day."""
@@ -57,14 +57,14 @@ def in_share(trace_id: str, share: float) -> bool:
 
 
 def judge(
-    evaluator: OnlineEvaluator, scorer: Scorer, spans: Sequence[tuple[SpanDetail, JsonValue]], left: Left
-) -> Turn:
+    evaluator: OnlineEvaluator, scorer: Scorer, spans: Sequence[tuple[SpanDetail, JsonValue]], left: DailyBudget
+) -> JudgedPage:
     """Judge what is in the share, within what the day has left. `spans` come with the expected answer, or None.
 
     When the judgements are used up, the rest is passed over; when the money is, the rest is not even looked at. What a
     judgement costs is known afterwards, so the last one may go beyond the limit.
     """
-    judged: list[Judged] = []
+    judged: list[JudgedSpan] = []
     seen = sampled = unanswered = over = 0
     spent = 0.0
     for span, expected in spans:
@@ -88,14 +88,14 @@ def judge(
         unanswered=unanswered,
         failed=sum(one.error is not None for one in judged),
     )
-    return Turn(judged, counts, seen)
+    return JudgedPage(judged, counts, seen)
 
 
 def _answer(span: SpanDetail) -> str:
     return "" if span.status == "error" else text_of(answer_of(span.output))
 
 
-def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expected: JsonValue) -> Judged:
+def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expected: JsonValue) -> JudgedSpan:
     spec = evaluator.spec.scorer
     item = EvalItem(
         id=span.span_id,
@@ -107,11 +107,11 @@ def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expecte
         check_expected(spec.metric, scorer, [item])
         score = scorer.score(item, _answer(span))
     except TidemillError as error:
-        return Judged(span, error=error.message)
+        return JudgedSpan(span, error=error.message)
     except Exception as error:
         # A scorer from a plugin: what it raises is told in the evaluator, and the next call is judged.
         log.exception("%s cannot score the span %s of %s", evaluator.author, span.span_id, span.trace_id)
-        return Judged(span, error=f"{type(error).__name__}: {error}"[:500])
+        return JudgedSpan(span, error=f"{type(error).__name__}: {error}"[:500])
     verdict = Verdict(
         name=spec.metric,
         source="model" if getattr(scorer, "asks_model", False) else "code",
@@ -120,4 +120,4 @@ def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expecte
         label=(score.label or ("(invalid)" if score.invalid else None) or "")[:200] or None,
         scorer=spec.scorer,
     )
-    return Judged(span, verdict=verdict, cost=score.cost or 0.0)
+    return JudgedSpan(span, verdict=verdict, cost=score.cost or 0.0)

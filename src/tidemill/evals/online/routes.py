@@ -17,9 +17,9 @@ def create(body: OnlineCreate, request: RequestContext) -> OnlineEvaluator:
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(request: RequestContext) -> Page[OnlineEvaluator]:
+def list_evaluators(request: RequestContext) -> Page[OnlineEvaluator]:
     """Every online evaluator, by name."""
-    return request.read(service.listing)
+    return request.read(service.list_evaluators)
 
 
 @router.get("/{name}", openapi_extra=role("viewer"))

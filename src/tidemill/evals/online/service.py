@@ -1,4 +1,4 @@
-"""Deciding about online evaluators: what may run on live traffic, and what one turn of one of them keeps."""
+"""Decide about online evaluators: what may run on live traffic, and what is stored of one page."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context, Listener
 from tidemill.core.wire import Page, new_id
 from tidemill.evals.online import store
-from tidemill.evals.online.judging import Left, Turn
+from tidemill.evals.online.judging import DailyBudget, JudgedPage
 from tidemill.evals.scorers import build
 from tidemill.evals.types import (
     OnlineChange,
@@ -85,7 +85,7 @@ def get(ctx: Context, name: str) -> OnlineEvaluator:
     """One evaluator by name. Raises OnlineNotFound."""
     found = store.by_name(ctx.conn, name)
     if found is None:
-        near = nearest(name, [e.name for e in store.listing(ctx.conn)])
+        near = nearest(name, [e.name for e in store.list_evaluators(ctx.conn)])
         raise OnlineNotFound(
             f"There is no online evaluator {name!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals online list` shows what there is.",
@@ -93,9 +93,9 @@ def get(ctx: Context, name: str) -> OnlineEvaluator:
     return _with_releases(ctx, [found])[0]
 
 
-def listing(ctx: Context) -> Page[OnlineEvaluator]:
+def list_evaluators(ctx: Context) -> Page[OnlineEvaluator]:
     """Every evaluator, by name."""
-    return Page(items=_with_releases(ctx, store.listing(ctx.conn)))
+    return Page(items=_with_releases(ctx, store.list_evaluators(ctx.conn)))
 
 
 def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
@@ -124,42 +124,44 @@ def corrected(ctx: Context, event: Event) -> None:
     """Listener of `feedback.corrected`: queue the correction for every evaluator that waits for such."""
     waiting = [
         store.Waiting(new_id("ocr"), evaluator.id, event.subject)
-        for evaluator in store.listing(ctx.conn)
+        for evaluator in store.list_evaluators(ctx.conn)
         if evaluator.spec.expected == "correction"
     ]
     store.add_corrections(ctx.conn, waiting, ctx.now)
 
 
-def budget_left(evaluator: OnlineEvaluator, today: str) -> Left:
+def budget_left(evaluator: OnlineEvaluator, today: str) -> DailyBudget:
     """What the day still has."""
     same = evaluator.day == today
     limit = evaluator.spec.usd_per_day
-    return Left(
+    return DailyBudget(
         judgements=max(0, evaluator.spec.per_day - (evaluator.judged_today if same else 0)),
         usd=None if limit is None else max(0.0, limit - (evaluator.spent_today if same else 0.0)),
     )
 
 
-def keep_page(ctx: Context, evaluator_id: str, before: str, after: str, turn: Turn, *, stopped: bool = False) -> bool:
+def keep_page(
+    ctx: Context, evaluator_id: str, before: str, after: str, page_result: JudgedPage, *, stopped: bool = False
+) -> bool:
     """Write the scores of a page of the tail and move on, both or neither; `stopped`: the day's money is spent.
 
     False, and no score is written, when another process has read on from the same place, or the evaluator is gone.
     What judging has cost counts all the same.
     """
     if not store.move(ctx.conn, evaluator_id, before, after):
-        _spend(ctx, evaluator_id, turn)
+        _spend(ctx, evaluator_id, page_result)
         return False
-    _write(ctx, evaluator_id, turn, stopped=stopped)
+    _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
 
 
 def keep_corrections(
-    ctx: Context, evaluator_id: str, taken: Sequence[str], turn: Turn, *, stopped: bool = False
+    ctx: Context, evaluator_id: str, taken: Sequence[str], page_result: JudgedPage, *, stopped: bool = False
 ) -> bool:
     """Write the scores that corrections led to and take these out of the queue, both or neither."""
     if not all([store.take(ctx.conn, waiting_id) for waiting_id in taken]):
         return False
-    _write(ctx, evaluator_id, turn, stopped=stopped)
+    _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
 
 
@@ -170,12 +172,12 @@ def note_error(ctx: Context, evaluator_id: str, message: str) -> None:
         store.update(ctx.conn, evaluator.model_copy(update={"last_error": message}))
 
 
-def _write(ctx: Context, evaluator_id: str, turn: Turn, *, stopped: bool) -> None:
+def _write(ctx: Context, evaluator_id: str, page_result: JudgedPage, *, stopped: bool) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None
-    kept = [(traces.of_span(one.span), one.verdict) for one in turn.judged if one.verdict is not None]
+    kept = [(traces.of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
     traces.keep_many(ctx, kept)
-    errors = [one.error for one in turn.judged if one.error is not None]
+    errors = [one.error for one in page_result.judged if one.error is not None]
     resumes_at = _tomorrow(ctx.now) if stopped else None
     if stopped:
         facts = {"name": evaluator.name, "usd_per_day": evaluator.spec.usd_per_day, "resumes_at": str(resumes_at)}
@@ -183,9 +185,9 @@ def _write(ctx: Context, evaluator_id: str, turn: Turn, *, stopped: bool) -> Non
     store.update(
         ctx.conn,
         evaluator.model_copy(
-            update=_used(evaluator, ctx.now, len(kept) + len(errors), turn.cost)
+            update=_used(evaluator, ctx.now, len(kept) + len(errors), page_result.cost)
             | {
-                "counts": evaluator.counts.plus(turn.counts),
+                "counts": evaluator.counts.plus(page_result.counts),
                 "resumes_at": resumes_at,
                 "last_error": errors[-1] if errors else evaluator.last_error,
                 "scored_at": ctx.now if kept else evaluator.scored_at,
@@ -194,10 +196,10 @@ def _write(ctx: Context, evaluator_id: str, turn: Turn, *, stopped: bool) -> Non
     )
 
 
-def _spend(ctx: Context, evaluator_id: str, turn: Turn) -> None:
+def _spend(ctx: Context, evaluator_id: str, page_result: JudgedPage) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
-    if evaluator is not None and turn.cost > 0:
-        store.update(ctx.conn, evaluator.model_copy(update=_used(evaluator, ctx.now, 0, turn.cost)))
+    if evaluator is not None and page_result.cost > 0:
+        store.update(ctx.conn, evaluator.model_copy(update=_used(evaluator, ctx.now, 0, page_result.cost)))
 
 
 def _used(evaluator: OnlineEvaluator, now: datetime, judgements: int, usd: float) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def by_id(conn: sa.Connection, evaluator_id: str) -> OnlineEvaluator | None:
     return found[0] if found else None
 
 
-def listing(conn: sa.Connection) -> list[OnlineEvaluator]:
+def list_evaluators(conn: sa.Connection) -> list[OnlineEvaluator]:
     """Every evaluator, by name."""
     return _all(conn, sa.select(evaluators).order_by(evaluators.c.name))
 

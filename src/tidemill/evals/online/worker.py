@@ -46,11 +46,11 @@ class OnlineEvaluation:
         self._busy = True
 
     async def start(self) -> None:
-        """Take up every evaluator where it stopped."""
+        """Start judging; every evaluator resumes at its position."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Finish the page in hand."""
+        """Finish the current page, then stop."""
         self._stopping = True
         if self._task is not None:
             await asyncio.wait([self._task], timeout=10)
@@ -71,16 +71,16 @@ class OnlineEvaluation:
             await asyncio.sleep(0 if more else TICK_S if self._busy else IDLE_S)
 
     def round(self) -> bool:
-        """One page for every active evaluator; whether any of them has more to read."""
+        """Judge one page for every active evaluator; return whether any of them has more to read."""
         with self._kernel.read(SYSTEM) as ctx:
             now = utc_now()
-            found = [e for e in store.listing(ctx.conn) if e.state == "active"]
+            found = [e for e in store.list_evaluators(ctx.conn) if e.state == "active"]
             active = [e for e in found if e.resumes_at is None or e.resumes_at <= now]
         self._busy = bool(found)
-        return any([self._turn(evaluator) for evaluator in active])
+        return any([self._process(evaluator) for evaluator in active])
 
-    def _turn(self, evaluator: OnlineEvaluator) -> bool:
-        """A page for one evaluator. What stops it is told in it, and keeps back no other; it tries again later."""
+    def _process(self, evaluator: OnlineEvaluator) -> bool:
+        """Judge a page for one evaluator; return whether there is more. An error is noted in it and stops no other."""
         try:
             return self._corrections(evaluator) if evaluator.spec.expected == "correction" else self._page(evaluator)
         except (PluginMissing, ScorerInvalid) as error:
@@ -108,11 +108,11 @@ class OnlineEvaluation:
             return page.more
         pairs = [(span, None) for span in page.spans]
         left = service.budget_left(evaluator, utc_now().date().isoformat())
-        turn = judge(evaluator, self._scorer(evaluator), pairs, left)
-        stopped = turn.seen < len(pairs)
-        after = self._position_behind(begin, turn.seen, wanted) if stopped else page.position
+        page_result = judge(evaluator, self._scorer(evaluator), pairs, left)
+        stopped = page_result.seen < len(pairs)
+        after = self._position_behind(begin, page_result.seen, wanted) if stopped else page.position
         with self._kernel.write(SYSTEM) as ctx:
-            kept = service.keep_page(ctx, evaluator.id, written, after, turn, stopped=stopped)
+            kept = service.keep_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
         return (page.more or not kept) and not stopped
 
@@ -135,9 +135,9 @@ class OnlineEvaluation:
         if not queue:
             return False
         left = service.budget_left(evaluator, utc_now().date().isoformat())
-        turn = judge(evaluator, self._scorer(evaluator), pairs, left)
-        stopped = turn.seen < len(pairs)
-        done = queue[: places[turn.seen]] if stopped else queue
+        page_result = judge(evaluator, self._scorer(evaluator), pairs, left)
+        stopped = page_result.seen < len(pairs)
+        done = queue[: places[page_result.seen]] if stopped else queue
         with self._kernel.write(SYSTEM) as ctx:
-            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], turn, stopped=stopped)
+            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], page_result, stopped=stopped)
         return len(queue) == PAGE and not stopped

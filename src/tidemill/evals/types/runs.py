@@ -46,7 +46,7 @@ class BaselineTarget(Body):
     split: str = "train"
 
 
-Target = ReleaseTarget | EndpointTarget | BaselineTarget
+EvalTarget = ReleaseTarget | EndpointTarget | BaselineTarget
 
 
 class ScorerSpec(Body):
@@ -77,7 +77,7 @@ class RunCreate(Body):
     """Ask a target every item of an eval set, and score the answers."""
 
     eval_set: str = Field(description="`name`, `name@3` or an `es_` id.")
-    target: Target
+    target: EvalTarget
     scorers: list[ScorerSpec] = Field(min_length=1)
     name: str | None = Field(default=None, max_length=200, description="What a person calls this run.")
     repeats: int = Field(default=1, ge=1, le=20, description="Answers per item.")
@@ -153,7 +153,7 @@ class Metric(Value):
     labels: LabelReport | None = None
 
 
-class RunFigures(Value):
+class RunMetrics(Value):
     """What came out of a run."""
 
     items: int
@@ -182,7 +182,7 @@ class EvalRun(Value):
     spec: RunCreate
     state: RunState
     job_id: str | None
-    figures: RunFigures | None
+    figures: RunMetrics | None
     results_hash: str | None = Field(description="Hash over every answer and score, set when the run succeeds.")
     error: ErrorBody | None
     created_at: Instant

@@ -75,7 +75,7 @@ class Confusion(Value):
     counts: list[list[int]]
 
 
-class ClassFigures(Value):
+class LabelMetrics(Value):
     """Precision, recall and F1 of one label."""
 
     label: str
@@ -88,7 +88,7 @@ class ClassFigures(Value):
 class LabelReport(Value):
     """Accuracy taken apart by label."""
 
-    classes: list[ClassFigures]
+    classes: list[LabelMetrics]
     macro_precision: float
     macro_recall: float
     macro_f1: float

@@ -44,9 +44,9 @@ class MetricVerdict(Value):
     ceiling: float = Field(description="It fails when the other bound lies below this.")
     lower: float = Field(description="One-sided lower bound of the gain at confidence 1 - alpha.")
     upper: float = Field(description="One-sided upper bound of the gain at confidence 1 - alpha.")
-    p_value: float = Field(description="One-sided, of «the gain is at most `threshold`».")
+    p_value: float = Field(description="One-sided, of 'the gain is at most `threshold`'.")
     p_adjusted: float = Field(description="The same after Holm's correction over the guardrails.")
-    p_harm: float = Field(description="One-sided, of «the gain is at least `ceiling`».")
+    p_harm: float = Field(description="One-sided, of 'the gain is at least `ceiling`'.")
     p_harm_adjusted: float
     more_items: int | None = Field(description="How many more items would settle it; null when it is settled.")
     difference: Difference
@@ -59,7 +59,7 @@ class NonInferiority(Value):
     outcome: Outcome
     margin: float
     lower: float = Field(description="One-sided lower bound of the difference.")
-    p_value: float = Field(description="One-sided, of «worse by at least the margin».")
+    p_value: float = Field(description="One-sided, of 'worse by at least the margin'.")
     equivalent: bool = Field(description="Both one-sided tests reject: the difference lies within +/- margin (TOST).")
     p_equivalence: float
     more_items: int | None
@@ -112,7 +112,7 @@ class Comparison(Value):
     created_by: str
 
 
-class PlanRequest(Body):
+class EvalPlanRequest(Body):
     """What an eval set can see, asked before a run."""
 
     eval_set: str
@@ -129,7 +129,7 @@ class PlanRequest(Body):
     minimum_effect: float | None = Field(default=None, gt=0, description="Also say how many items this would need.")
 
     @model_validator(mode="after")
-    def _pilot(self) -> "PlanRequest":
+    def _pilot(self) -> "EvalPlanRequest":
         if (self.pilot_baseline is None) != (self.pilot_candidate is None):
             raise ValueError("a pilot needs both `pilot_baseline` and `pilot_candidate`")
         if self.pilot_baseline is not None and self.metric is None:
@@ -137,7 +137,7 @@ class PlanRequest(Body):
         return self
 
 
-class Plan(Value):
+class EvalPlan(Value):
     """The smallest difference an eval set can see, said before the run."""
 
     eval_set: str

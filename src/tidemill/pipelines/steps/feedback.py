@@ -249,7 +249,7 @@ def _measured(turn: Turn) -> Sequence[str]:
     asked: list[str] = []
     with turn.kernel.read(turn.at.actor) as ctx:
         for section in turn.spec.evals:
-            items = evals.set_items(ctx, turn.of(f"eval-set/{section.name}")["set_id"], limit=10**9).items
+            items = evals.list_items(ctx, turn.of(f"eval-set/{section.name}")["set_id"], limit=10**9).items
             asked += [next((m.content for m in reversed(i.messages) if m.role == "user"), "") for i in items]
     return asked
 

@@ -9,9 +9,9 @@ from tidemill.evals.types import (
     BaselineTarget,
     EvalRun,
     EvalSetCreate,
+    EvalTarget,
     ReleaseTarget,
     RunCreate,
-    Target,
 )
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
@@ -72,7 +72,7 @@ def do_gate(turn: Turn) -> Outcome:
 # ---------------------------------------------------------------------- measured
 
 
-def _body(facts: Facts, wanted: EvalSection, target: Target, name: str) -> RunCreate:
+def _body(facts: Facts, wanted: EvalSection, target: EvalTarget, name: str) -> RunCreate:
     return RunCreate(
         eval_set=facts.of(f"eval-set/{wanted.name}")["set_id"],
         target=target,
@@ -84,7 +84,7 @@ def _body(facts: Facts, wanted: EvalSection, target: Target, name: str) -> RunCr
     )
 
 
-def _reads(facts: Facts, wanted: EvalSection, target: Target) -> Reads:
+def _reads(facts: Facts, wanted: EvalSection, target: EvalTarget) -> Reads:
     """What is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
     body = _body(facts, wanted, target, "")
     gates = [facts.of(f"gate/{g.name}") for g in facts.spec.gates if g.eval == wanted.name]
@@ -93,7 +93,7 @@ def _reads(facts: Facts, wanted: EvalSection, target: Target) -> Reads:
     }
 
 
-def _measure(turn: Turn, wanted: EvalSection, target: Target, who: str) -> Outcome:
+def _measure(turn: Turn, wanted: EvalSection, target: EvalTarget, who: str) -> Outcome:
     def submit(ctx: Context) -> str:
         run = evals.create_run(ctx, _body(turn, wanted, target, f"{turn.run_ref}: {who}"))
         assert run.job_id is not None

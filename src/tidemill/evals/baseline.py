@@ -19,5 +19,5 @@ class NaiveBayes:
         self.model.fit(list(texts), list(labels))
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """The likeliest label of each text."""
+        """Return the most likely label of each text."""
         return [str(label) for label in np.asarray(self.model.predict(list(texts)))]

@@ -1,4 +1,4 @@
-"""What two runs say about each item, paired and ready to be compared."""
+"""The values of two runs paired item by item, and whether they may be compared."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ MEASURED: dict[str, Callable[[EvalResult], float | None]] = {
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairedValues:
     """Values of one metric for the items that both runs have."""
 
     baseline: np.ndarray
@@ -83,17 +83,17 @@ def check_failures(runs: Sequence[EvalRun], policy: FailurePolicy) -> None:
             )
 
 
-def paired(
+def pair_values(
     items: Sequence[EvalItem],
     baseline: Sequence[EvalResult],
     candidate: Sequence[EvalResult],
     rule: MetricRule,
     policy: FailurePolicy,
-) -> Pairs:
-    """One value an item and run (the mean over repeats), for the items that have both."""
+) -> PairedValues:
+    """Return one value an item and run (the mean over repeats), for the items that have both."""
     first, second = _values(baseline, rule, policy), _values(candidate, rule, policy)
     kept = [item for item in items if item.id in first and item.id in second]
-    return Pairs(
+    return PairedValues(
         baseline=np.array([first[i.id] for i in kept], dtype=float),
         candidate=np.array([second[i.id] for i in kept], dtype=float),
         clusters=[i.cluster_id for i in kept],

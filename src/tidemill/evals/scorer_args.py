@@ -1,4 +1,4 @@
-"""A scorer as it is written on a command line."""
+"""Parse a scorer as it is written on a command line."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from tidemill.core.errors import BadRequest
 
 
 def scorer_spec(text: str) -> dict[str, Any]:
-    """`[metric=]scorer[:{JSON settings}]` as a scorer's spec."""
+    """Return `[metric=]scorer[:{JSON settings}]` as the fields of a ScorerSpec. Raises BadRequest for bad JSON."""
     head, colon, settings = text.partition(":")
     name, sign, scorer = head.partition("=")
     spec: dict[str, Any] = {"scorer": scorer, "name": name} if sign else {"scorer": head}

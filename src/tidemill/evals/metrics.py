@@ -1,4 +1,4 @@
-"""From single scores to a run's figures: means with intervals, label reports, latencies, failures apart."""
+"""Summarise the scores of a run: means with intervals, label reports, latencies, failures apart."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from scipy import special
 
 from tidemill.evals.scorers import INVALID, CorpusScorer, LabelAccuracy, Scorer, text_of
 from tidemill.evals.types import (
-    ClassFigures,
     Confusion,
     EvalItem,
     EvalResult,
+    LabelMetrics,
     LabelReport,
     Metric,
-    RunFigures,
+    RunMetrics,
 )
 from tidemill.stats.clusters import cluster_sizes, degrees_of_freedom, design_effect, intra_correlation
 from tidemill.stats.rates import wilson
@@ -22,21 +22,21 @@ from tidemill.stats.rates import wilson
 CONFIDENCE = 0.95
 
 
-def label_report(wanted: Sequence[str], found: Sequence[str | None], labels: Sequence[str]) -> LabelReport:
-    """Precision, recall and F1 per label and in the mean over labels, and the confusion matrix.
+def label_report(expected: Sequence[str], answered: Sequence[str | None], labels: Sequence[str]) -> LabelReport:
+    """Return precision, recall and F1 per label and in the mean over labels, and the confusion matrix.
 
     An answer without a label (None) is a column of its own: it lowers recall, and nobody's precision.
     """
     from sklearn import metrics  # noqa: PLC0415  more than a second, and only label scores need it
 
     order = list(labels)
-    said = [label if label in order else INVALID for label in found]
+    predicted = [label if label in order else INVALID for label in answered]
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        wanted, said, labels=order, zero_division=0.0
+        expected, predicted, labels=order, zero_division=0.0
     )
-    matrix = metrics.confusion_matrix(wanted, said, labels=[*order, INVALID])[: len(order)]
+    matrix = metrics.confusion_matrix(expected, predicted, labels=[*order, INVALID])[: len(order)]
     classes = [
-        ClassFigures(
+        LabelMetrics(
             label=label,
             precision=float(precision[i]),
             recall=float(recall[i]),
@@ -56,12 +56,12 @@ def label_report(wanted: Sequence[str], found: Sequence[str | None], labels: Seq
 
 def summarise(
     items: Sequence[EvalItem], results: Sequence[EvalResult], scorers: dict[str, Scorer], seconds: float
-) -> RunFigures:
-    """All figures of a run. Failures are in none of the metrics; a metric without any answer is null, never NaN."""
+) -> RunMetrics:
+    """Return all metrics of a run. Failures are in none of them; one without any answer is null, never NaN."""
     answered = [r for r in results if not r.failed]
     by_id = {item.id: item for item in items}
     latencies = [r.latency_ms for r in answered if r.latency_ms is not None]
-    return RunFigures(
+    return RunMetrics(
         items=len(items),
         answers=len(answered),
         failures=len(results) - len(answered),
@@ -105,7 +105,7 @@ def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Seq
 
 
 def interval(values: np.ndarray, clusters: Sequence[str]) -> tuple[float | None, float | None, str | None]:
-    """The 95% interval of a mean of scores from 0 to 1, clusters counted: Wilson's for pass/fail, else t."""
+    """Return the 95% interval of a mean of scores from 0 to 1, clusters counted: Wilson's for pass/fail, else t."""
     index, sizes = cluster_sizes(clusters)
     n_eff = len(values) / design_effect(sizes, intra_correlation(values, index, sizes))
     if np.isin(values, (0, 1)).all():
@@ -142,6 +142,6 @@ def _labels(
 ) -> LabelReport | None:
     if not isinstance(scorer, LabelAccuracy):
         return None
-    wanted = [scorer.wanted(items[r.item_id]) for r in answered]
-    labels = scorer.labels or sorted(set(wanted))
-    return label_report(wanted, [r.scores[name].label for r in answered], labels)
+    expected = [scorer.wanted(items[r.item_id]) for r in answered]
+    labels = scorer.labels or sorted(set(expected))
+    return label_report(expected, [r.scores[name].label for r in answered], labels)
