@@ -69,6 +69,7 @@ def test_a_wrong_encoding_names_byte_line_and_encodings_to_try(desk: Desk) -> No
     assert "--encoding cp1252` reads it as 'café,b'" in (error.hint or "")
 
 
+@pytest.mark.slow
 def test_a_wrong_encoding_far_into_the_file(desk: Desk) -> None:
     good = b"text,label\n" + b"some text,a\n" * 300_000
     error = import_raises(desk, types.EncodingWrong, "a.csv", good + "naïve,b\n".encode("latin-1"))

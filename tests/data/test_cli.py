@@ -59,6 +59,7 @@ def test_a_first_hour_with_data(home: Path, tmp_path: Path) -> None:
     assert "questions-1-test.jsonl" in here("data", "export", "questions", str(tmp_path / "out"), "--format", "jsonl")
 
 
+@pytest.mark.slow
 def test_options_that_do_not_fit_say_so(home: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV)
     (tmp_path / "bad.yaml").write_text("steps:\n- step: polish\n")

@@ -34,6 +34,7 @@ def run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+@pytest.mark.slow
 def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
     mapping = {"fields": {"text": "text", "label": "label", "cluster": "doc"}}
     desk.dataset(labelled(60), mapping=mapping)

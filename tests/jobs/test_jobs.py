@@ -248,6 +248,7 @@ def test_a_failing_hook_does_not_keep_the_job_from_ending(kernel: Kernel, path: 
     assert any("the hook fails" in line for line in lines(kernel, job.id))
 
 
+@pytest.mark.slow
 def test_stopping_suspends_jobs_and_the_next_start_goes_on(idle: Kernel, path: Path) -> None:
     idle.get(JobQueue).start(idle)
     job = submit(idle, "test.steps", count=4, path=str(path), pause=0.3)

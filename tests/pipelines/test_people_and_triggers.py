@@ -65,6 +65,7 @@ def test_a_run_ends_rejected_when_the_approval_is_refused(desk: Desk) -> None:
     assert desk.runs.wait(run.id, check=False, timeout=120).state == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_yes_that_was_given_while_no_server_ran_is_heard_after_the_upgrade(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

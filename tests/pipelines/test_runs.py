@@ -90,6 +90,7 @@ def test_a_new_file_is_a_new_version_and_the_old_one_is_found_again(desk: Desk) 
     assert not third.changed
 
 
+@pytest.mark.slow
 def test_a_failed_step_says_why_and_goes_on_after_a_retry(desk: Desk) -> None:
     """The import fails on the rows; the run can go on without, and what needs the rows says so."""
     path = desk.write()
@@ -118,6 +119,7 @@ def test_a_failed_step_says_why_and_goes_on_after_a_retry(desk: Desk) -> None:
         desk.runs.wait(run.ref)
 
 
+@pytest.mark.slow
 def test_a_retry_from_a_step_does_it_and_what_follows_again(desk: Desk) -> None:
     document = small()
     document["evals"].append({**document["evals"][0], "name": "broken", "mapping": {"expected": "nothing"}})

@@ -14,6 +14,9 @@ import pytest
 LEFT_OUT = ("engine", "tune", "postgres", "slow")
 """The markers of tests that `--quick` leaves out."""
 
+CHECKED = "tests/architecture/"
+"""What `make check` runs in any case."""
+
 GUARD = Path(__file__).parent / "guard"
 """A folder that every Python process of a quick run has on its path: its `sitecustomize` refuses dear imports."""
 
@@ -41,13 +44,17 @@ def markers(item: pytest.Item) -> Iterator[str]:
             yield marker
 
 
+def _is_dear(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in LEFT_OUT)
+
+
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the items and, in quick mode, keep those that need nothing dear."""
     for item in items:
         for marker in markers(item):
             item.add_marker(marker)
     if config.getoption("quick"):
-        dear = {item for item in items if any(item.get_closest_marker(name) for name in LEFT_OUT)}
+        dear = {item for item in items if item.nodeid.startswith(CHECKED) or _is_dear(item)}
         config.hook.pytest_deselected(items=[item for item in items if item in dear])
         items[:] = [item for item in items if item not in dear]
 

@@ -48,6 +48,7 @@ def opened(home: Path) -> Iterator[Kernel]:
         kernel.close()
 
 
+@pytest.mark.slow
 def test_the_life_of_a_release_on_the_command_line(home: Path, tmp_path: Path) -> None:
     read("models", "add", str(write_gguf(tmp_path / "m.gguf")), "--name", "tiny")
     made = read("releases", "create", "hello", "--model", "tiny", "--temperature", "0", "--stop", "END")

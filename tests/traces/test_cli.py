@@ -40,6 +40,7 @@ def stored(home: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_listing_tree_and_span(stored: Path) -> None:
     listed = run("list")
     assert "abcdef0000" in listed
@@ -59,6 +60,7 @@ def test_listing_tree_and_span(stored: Path) -> None:
     assert "429 from above" in failed
 
 
+@pytest.mark.slow
 def test_search_series_sessions_users_days_and_prune(stored: Path) -> None:
     assert "Where is my order?" in run("search", "order", "where")
     assert "No span has all these words." in run("search", "unheard")

@@ -158,6 +158,7 @@ def test_large_values_are_stored_cut_and_marked(client: Client) -> None:
     assert any(text.startswith("input.") for text in whole.truncated)
 
 
+@pytest.mark.slow
 def test_a_million_distinct_attribute_keys_neither_stay_nor_slow_the_next_one(client: Client) -> None:
     one = request(attributes={f"key-{number}": number for number in range(300_000)})
     assert post(client, one.SerializeToString()).content == b""
