@@ -27,7 +27,7 @@ from tidemill.core.actors import OWNER
 from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.data.samples import trec_questions
-from tidemill.demo.texting import texted
+from tidemill.demo.informal import texted
 from tidemill.drift.analysis import Comparison
 from tidemill.drift.embedding import Embedder
 from tidemill.drift.rows import Row, Side

@@ -44,7 +44,7 @@ COMMANDS = {
     "up": Lazy(
         "tidemill.server.cli", "up", "Start the server: API, gateway, job workers and model engines, in one process."
     ),
-    "demo": Lazy("tidemill.demo.cli", "demo", "Turn the whole loop once on this machine."),
+    "demo": Lazy("tidemill.demo.cli", "demo", "Run the whole loop once on this machine."),
     "prompts": Lazy("tidemill.prompts.cli", "app", "Prompt versions and labels."),
     "data": Lazy("tidemill.data.cli", "app", "Datasets: import, versions, catalogue."),
     "models": Lazy("tidemill.registry.cli", "app", "Models, adapters, their versions and aliases."),
@@ -58,9 +58,9 @@ COMMANDS = {
     "rollouts": Lazy(
         "tidemill.deployments.rollouts.cli", "app", "Move an environment to a release step by step, and back by itself."
     ),
-    "pipelines": Lazy("tidemill.pipelines.cli", "app", "Loops as documents: what was applied, and when."),
-    "runs": Lazy("tidemill.pipelines.runs_cli", "app", "Turns of the loop: progress, retry, skip, cancel."),
-    "calls": Lazy("tidemill.gateway.cli", "app", "The books: every call through /v1."),
+    "pipelines": Lazy("tidemill.pipelines.cli", "app", "Pipeline documents: what was applied, and when."),
+    "runs": Lazy("tidemill.pipelines.runs_cli", "app", "Pipeline runs: progress, retry, skip, cancel."),
+    "calls": Lazy("tidemill.gateway.cli", "app", "Every call through /v1."),
     "traces": Lazy("tidemill.traces.cli", "app", "What happened: spans of every call, found again."),
     "prices": Lazy(
         "tidemill.traces.prices.cli", "app", "What model calls cost: rules of your own before the public list."
@@ -73,7 +73,7 @@ COMMANDS = {
     "alerts": Lazy("tidemill.notifications.cli", "alerts", "Alerts: open, acknowledged, resolved."),
     "notifiers": Lazy("tidemill.notifications.cli", "notifiers", "Who is told of alerts: webhooks, Slack, e-mail."),
     "triggers": Lazy("tidemill.triggers.cli", "app", "Start a pipeline when the data moved and the quality fell."),
-    "jobs": Lazy("tidemill.jobs.cli", "app", "Work that goes on by itself: progress, logs, cancel, retry."),
+    "jobs": Lazy("tidemill.jobs.cli", "app", "Work in the background: progress, logs, cancel, retry."),
     "access": Lazy("tidemill.access.cli", "app", "People, roles and API keys."),
     "audit": Lazy("tidemill.governance.cli", "app", "Who did what and when."),
     "slo check": Lazy(
@@ -126,8 +126,8 @@ def _connect(workers: bool) -> "Http":
     return http
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         sys.stdout.write(f"tidemill {__version__}\n")
         raise typer.Exit
 

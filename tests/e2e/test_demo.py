@@ -17,7 +17,7 @@ import pytest
 from tidemill.client import Client
 from tidemill.core import server_lock
 from tidemill.core.http import ServerUnreachable
-from tidemill.demo.stage import QUICK
+from tidemill.demo.context import QUICK
 
 pytestmark = [pytest.mark.slow, pytest.mark.tune, pytest.mark.engine, pytest.mark.timeout(900)]
 

@@ -32,7 +32,7 @@ class Shell:
         )
         command = [w for w in words if w != "--json"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tidemill.cli.Terminal", lambda **_: terminal)
+            patch.setattr("tidemill.core.terminal.Terminal", lambda **_: terminal)
             patch.chdir(self.desk.folder)
             result = runner.invoke(app, command, catch_exceptions=True)
         if isinstance(result.exception, Exception):

@@ -11,11 +11,11 @@ from tests.architecture.source import ROOT
 from tests.docs.test_examples import refused as not_understood
 from tests.pipelines.conftest import Desk, small
 from tidemill.core.errors import TidemillError
-from tidemill.pipelines import reading
-from tidemill.pipelines.positions import locate
+from tidemill.pipelines import parse
 from tidemill.pipelines.references import inner_faults
-from tidemill.pipelines.steps.table import names
+from tidemill.pipelines.step_registry import names
 from tidemill.pipelines.types import PipelineInvalid, PipelineSpec, PipelineUnreadable
+from tidemill.pipelines.yaml_locations import locate
 from tidemill.server.reference import pipeline_schema
 
 WHOLE = """\
@@ -60,12 +60,12 @@ environments:
 
 def refused(text: str) -> PipelineInvalid:
     with pytest.raises(PipelineInvalid) as caught:
-        reading.parse(locate(text, "tidemill.yaml"))
+        parse.parse(locate(text, "tidemill.yaml"))
     return caught.value
 
 
 def test_a_whole_document_is_read() -> None:
-    spec = reading.parse(locate(WHOLE, "tidemill.yaml"))
+    spec = parse.parse(locate(WHOLE, "tidemill.yaml"))
     assert spec.tuning is not None
     assert spec.tuning.training.learning_rate == 1e-3
     assert [e.name for e in spec.environments] == ["dev", "prod"]
@@ -202,7 +202,7 @@ def test_the_published_schema_is_current() -> None:
 
 
 def test_the_example_is_a_document() -> None:
-    spec, _ = reading.read(ROOT / "examples" / "tidemill.yaml")
+    spec, _ = parse.read(ROOT / "examples" / "tidemill.yaml")
     assert not list(inner_faults(spec))
     assert [n for n in names(spec) if "prod" in n] == ["approve/prod", "rollout/prod"]
     for name in ("github-actions.yml", "gitlab-ci.yml"):

@@ -72,7 +72,7 @@ def test_a_yes_that_was_given_while_no_server_ran_is_heard_after_the_upgrade(
     """The run's steps stand in its rows, so a version whose table would give others goes on with the old ones."""
     with contextmanager(opened)(Settings(home=home), tmp_path / "files") as desk:
         run = asking(desk)
-    monkeypatch.setattr("tidemill.pipelines.steps.table.names", lambda spec: ["base", "something-new"])
+    monkeypatch.setattr("tidemill.pipelines.step_registry.names", lambda spec: ["base", "something-new"])
     kernel = build_kernel(Settings(home=home))
     decide(kernel, "approve")  # nobody runs jobs
     kernel.close()

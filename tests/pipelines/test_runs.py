@@ -11,7 +11,7 @@ from tidemill.core.actors import OWNER
 from tidemill.data import service as data
 from tidemill.evals import jobs as eval_jobs
 from tidemill.jobs.service import JobQueue
-from tidemill.pipelines.steps import table
+from tidemill.pipelines import step_registry
 from tidemill.pipelines.types import (
     NothingMeasured,
     PipelineBusy,
@@ -216,7 +216,7 @@ def test_a_step_of_a_kind_that_went_away_is_named_and_can_be_skipped(
     desk.kernel.get(JobQueue).stop()
     desk.pipelines.apply(desk.write())
     run = desk.runs.start("small")
-    monkeypatch.delitem(table.KINDS, "naive-bayes")
+    monkeypatch.delitem(step_registry.KINDS, "naive-bayes")
     desk.kernel.get(JobQueue).start(desk.kernel)
     done = desk.runs.wait(run.id, check=False, timeout=120)
     assert "knows no step of the kind 'naive-bayes'" in done.summary

@@ -58,14 +58,14 @@ class _Commands(MutableMapping[str, Any]):
 
 def load(name: str, entry: Lazy) -> Any:
     """Import a command and return it as the parser needs it."""
-    found = getattr(import_module(entry.module), entry.attribute)
-    if not isinstance(found, typer.Typer):
+    command = getattr(import_module(entry.module), entry.attribute)
+    if not isinstance(command, typer.Typer):
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-        alone.command(name)(found)
-        found = alone
-        return typer.main.get_command(found)
+        alone.command(name)(command)
+        command = alone
+        return typer.main.get_command(command)
     holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    holder.add_typer(found, name=name)
+    holder.add_typer(command, name=name)
     return typer.main.get_group(holder).commands[name]
 
 

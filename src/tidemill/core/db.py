@@ -82,7 +82,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer takes its lock at the start: upgrading a read lock later can fail at once with «database is locked».
+    # A writer takes its lock at the start: upgrading a read lock later can fail at once with "database is locked".
     mode = "DEFERRED" if connection.get_execution_options().get("readonly") else "IMMEDIATE"
     connection.exec_driver_sql(f"BEGIN {mode}")
 
@@ -170,7 +170,7 @@ class Database:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's «disk full», «cannot connect» and «number too large» into errors of ours."""
+    """Turn the driver's "disk full", "cannot connect" and "number too large" into errors of ours."""
     try:
         yield
     except sa.exc.OperationalError as error:
@@ -191,7 +191,7 @@ def _translate(error: sa.exc.OperationalError) -> TidemillError:
 
 
 def advisory_lock(conn: sa.Connection, name: str) -> None:
-    """Let no other transaction hold `name` until this one ends: for «find the newest, then insert the next».
+    """Let no other transaction hold `name` until this one ends: for "find the newest, then insert the next".
 
     Under SQLite there is one writer at a time anyway.
     """

@@ -214,12 +214,12 @@ def rebuild(status: int, body: ErrorBody) -> TidemillError:
     """The error that the server raised, as the same class again when it is known here."""
     for kind in _tree(TidemillError):
         if kind.code == body.code and kind.status == status:
-            found = kind
+            error_class = kind
             break
     else:
-        found = next((k for k in TidemillError.__subclasses__() if k.status == status), TidemillError)
+        error_class = next((k for k in TidemillError.__subclasses__() if k.status == status), TidemillError)
     # __new__ skips subclass constructors, which may take other arguments than the five of the wire.
-    error = found.__new__(found)
+    error = error_class.__new__(error_class)
     TidemillError.__init__(error, body.message, hint=body.hint, param=body.param, details=body.details)
     return error
 
@@ -231,26 +231,26 @@ def of_body(body: ErrorBody) -> TidemillError:
 
 
 def nearest(word: str, known: list[str], count: int = 3) -> list[str]:
-    """The known words most like `word`, for «did you mean»."""
+    """The known words most like `word`, for "did you mean"."""
     return difflib.get_close_matches(word, known, n=count, cutoff=0.5)
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """The first field that does not fit, and why."""
-    found = error.errors()[0]
-    return ".".join(str(part) for part in found["loc"]), fault(found)
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), fault(first)
 
 
 _CHOSEN = frozenset({"literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing"})
 """Kinds of fault where a text that was typed is a choice or a number, so that it is no secret."""
 
 
-def fault(found: Mapping[str, Any]) -> str:
+def fault(detail: Mapping[str, Any]) -> str:
     """Why a value does not fit, out of one of pydantic's errors, with the value seen unless it may be a secret."""
-    message: str = found["msg"].removeprefix("Value error, ")
-    seen = found["input"]
-    if found["type"] == "string_pattern_mismatch" and found["ctx"]["pattern"] == NAME_PATTERN:
+    message: str = detail["msg"].removeprefix("Value error, ")
+    seen = detail["input"]
+    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:
         return f"{seen!r} is no name. {NAME_RULE} The first is a letter or a digit"
-    if isinstance(seen, int | float) or (found["type"] in _CHOSEN and isinstance(seen, str)):
+    if isinstance(seen, int | float) or (detail["type"] in _CHOSEN and isinstance(seen, str)):
         return f"{message} (seen: {repr(seen)[:80]})"
     return message

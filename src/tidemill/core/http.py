@@ -59,10 +59,10 @@ class Http:
 
     def get(self, path: str, kind: type[V], params: dict[str, Any] | None = None) -> V:
         """GET `path` as a `kind`. Parameters that are None are left out. A page knows how to get the next one."""
-        found = self._typed(self.send("GET", path, params=params), kind)
-        if isinstance(found, Page):
-            found.fetched_by(_Listing(self, path, type(found), params or {}))
-        return found
+        value = self._typed(self.send("GET", path, params=params), kind)
+        if isinstance(value, Page):
+            value.fetched_by(_Listing(self, path, type(value), params or {}))
+        return value
 
     def post(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
         """POST `body` and read the reply as a `kind`."""

@@ -64,8 +64,8 @@ class Kernel:
 
     def get(self, kind: type[T]) -> T:
         """The long-lived object of this type."""
-        found: T = self._registered[kind]
-        return found
+        registered: T = self._registered[kind]
+        return registered
 
     @contextmanager
     def write(self, actor: Actor) -> Iterator[Context]:

@@ -1,4 +1,4 @@
-"""Lineage: what was made from what. Every immutable thing is a node, every «made from» an edge."""
+"""Lineage: what was made from what. Every immutable thing is a node, every "made from" an edge."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -68,8 +68,8 @@ def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int 
     query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
     if kind is not None:
         query = query.where(nodes.c.kind == kind)
-    found = [LineageNode.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
-    return [n for n in found if n.id == ref] or found
+    matches = [LineageNode.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
+    return [n for n in matches if n.id == ref] or matches
 
 
 def find(conn: sa.Connection, kind: str, ref: str) -> LineageNode | None:
@@ -81,10 +81,10 @@ def find(conn: sa.Connection, kind: str, ref: str) -> LineageNode | None:
 
 def labels(conn: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     """The labels of these nodes by id, in one query; an id that is no node is left out."""
-    wanted = sorted(set(ids))
-    if not wanted:
+    sorted_ids = sorted(set(ids))
+    if not sorted_ids:
         return {}
-    rows = conn.execute(sa.select(nodes.c.id, nodes.c.label).where(nodes.c.id.in_(wanted)))
+    rows = conn.execute(sa.select(nodes.c.id, nodes.c.label).where(nodes.c.id.in_(sorted_ids)))
     return {row.id: row.label for row in rows}
 
 
@@ -101,12 +101,12 @@ def walk(
     Stops after `depth` generations or `limit` nodes.
     """
     column = edges.c.child_id if direction == "up" else edges.c.parent_id
-    seen, frontier, found = {root}, {root}, list[LineageEdge]()
+    seen, frontier, collected = {root}, {root}, list[LineageEdge]()
     for _ in range(depth):
         if not frontier or len(seen) >= limit:
             break
         step = _edges(conn, column, frontier)
-        found += step
+        collected += step
         reached = {e.parent_id if direction == "up" else e.child_id for e in step}
         frontier = reached - seen
         seen |= frontier
@@ -114,4 +114,4 @@ def walk(
     members = [LineageNode.model_validate(dict(row._mapping)) for row in rows]
     if root not in {n.id for n in members}:
         return None
-    return LineageGraph(root=root, nodes=members, edges=list(dict.fromkeys(found)))
+    return LineageGraph(root=root, nodes=members, edges=list(dict.fromkeys(collected)))

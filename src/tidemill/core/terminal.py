@@ -84,7 +84,7 @@ class Terminal:
 
     def table(
         self,
-        found: Page[Any] | Sequence[BaseModel],
+        values: Page[Any] | Sequence[BaseModel],
         columns: Sequence[Column],
         *,
         empty: str,
@@ -95,16 +95,16 @@ class Terminal:
         Columns stand in the order of their importance: on a narrow terminal the last are left out, and named below.
         """
         if self.as_json:
-            self._json(found)
+            self._json(values)
             return
-        items = found.items if isinstance(found, Page) else found
+        items = values.items if isinstance(values, Page) else values
         if not items:
             self.out.print(Text(empty, style="dim"))
             return
         rows = [[cell(_read(item, source)) for _, source in columns] for item in items]
         self._table([heading for heading, _ in columns], rows, title)
-        if isinstance(found, Page) and found.next_cursor:
-            self.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"))
+        if isinstance(values, Page) and values.next_cursor:
+            self.out.print(Text(f"More: add --cursor {values.next_cursor}", style="dim"))
 
     def _table(self, headings: Sequence[str], rows: Sequence[Sequence[Text]], title: str | None) -> None:
         width = self.table_width
@@ -143,10 +143,10 @@ class Terminal:
 
 def terminal(ctx: typer.Context) -> Terminal:
     """The terminal of the running command."""
-    found = ctx.find_object(Terminal)
-    if found is None:
+    term = ctx.find_object(Terminal)
+    if term is None:
         raise RuntimeError("the command was started without its terminal")
-    return found
+    return term
 
 
 def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:
@@ -206,14 +206,14 @@ def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     except (TidemillError, ValidationError, OSError) as error:
-        found = _named(error)
+        named = _named(error)
         if as_json():
-            sys.stderr.write(json.dumps({"error": found.body().model_dump()}, ensure_ascii=False) + "\n")
+            sys.stderr.write(json.dumps({"error": named.body().model_dump()}, ensure_ascii=False) + "\n")
         else:
             console = Console(stderr=True, highlight=False, soft_wrap=True)
-            console.print(Text("Error: ", style="bold red") + Text(f"{found.message} [{found.code}]"))
-            if found.hint:
-                console.print(Text("  " + found.hint, style="yellow"))
+            console.print(Text("Error: ", style="bold red") + Text(f"{named.message} [{named.code}]"))
+            if named.hint:
+                console.print(Text("  " + named.hint, style="yellow"))
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         sys.stderr.write("\nInterrupted. Nothing is lost: the same command goes on.\n")

@@ -91,7 +91,7 @@ _HINT = "Make one: openssl rand -base64 32"
 
 
 def _keys(text: str, where: str) -> list[bytes]:
-    found = []
+    keys = []
     lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     for number, line in enumerate(lines, 1):
         try:
@@ -103,8 +103,8 @@ def _keys(text: str, where: str) -> list[bytes]:
                 f"{where}: key {number} of {len(lines)} is not 32 bytes in base64; it has {len(line)} characters.",
                 hint=_HINT,
             )
-        found.append(key)
-    return found
+        keys.append(key)
+    return keys
 
 
 def _make(path: Path) -> None:

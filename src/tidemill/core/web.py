@@ -74,8 +74,8 @@ class HasId(Protocol):
 Item = TypeVar("Item", bound=HasId)
 
 
-def page(found: list[Item], limit: int) -> "Page[Item]":
-    """A page out of `limit + 1` found values: the extra one only tells that there is a next page."""
-    more = len(found) > limit
-    items = found[:limit]
+def page(rows: list[Item], limit: int) -> "Page[Item]":
+    """A page out of `limit + 1` rows values: the extra one only tells that there is a next page."""
+    more = len(rows) > limit
+    items = rows[:limit]
     return Page(items=items, next_cursor=items[-1].id if more else None)

@@ -155,8 +155,8 @@ class Builder:
         places = splitting.assign(spec, clusters=clusters, digests=keys[:, 0].copy(), labels=labels, times=times)
         splitting.check(spec, places, labels, label_names)
         self._note("leakage")
-        found = leaks(list(spec.ratios), places, keys, near)
-        if bad := [leak for leak in found if leak.exact or leak.near]:
+        leaks_between = leaks(list(spec.ratios), places, keys, near)
+        if bad := [leak for leak in leaks_between if leak.exact or leak.near]:
             raise LeakFound(
                 f"{bad[0].exact + bad[0].near} rows of {bad[0].split!r} also stand in {bad[0].against!r}.",
                 hint="Drop near-duplicates in the recipe, and please report this.",
@@ -164,7 +164,7 @@ class Builder:
             )
         report = LeakReport(
             threshold=spec.near_duplicates,
-            found=found,
+            found=leaks_between,
             uncleaned=uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
         )
         return SplitAssignment(rows=rows, clusters=clusters, places=places, leaks=report)

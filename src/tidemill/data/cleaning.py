@@ -141,7 +141,7 @@ class KeepLanguage:
                 )
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The rows in the wanted languages."""
+        """The rows in the accepted languages."""
         identifier = language_identifier()
         mask = []
         for row, text in enumerate(self.schema.row_texts(batch)):
@@ -150,10 +150,10 @@ class KeepLanguage:
                 self.counter.figures["too_short"] += 1
                 continue
             language, probability = identifier.classify(text[:_LANGUAGE_CHARS])
-            wanted = language in self.spec.keep and probability >= self.spec.min_probability
+            accepted = language in self.spec.keep and probability >= self.spec.min_probability
             self.counter.figures[language] += 1
-            mask.append(wanted)
-            if not wanted:
+            mask.append(accepted)
+            if not accepted:
                 self.counter.example(batch, row, text, None, f"{language} with probability {probability:.2f}")
         kept = batch.keep(mask)
         self.counter.passed(len(batch), len(kept))
@@ -207,17 +207,17 @@ class HandlePii:
     def run(self, batch: RowBatch) -> RowBatch:
         """The batch after the action."""
         cells = self.schema.cells(batch)
-        finds = {cell: found for cell, text in enumerate(cells) if (found := self.finder.finds(text))}
+        finds = {cell: matches for cell, text in enumerate(cells) if (matches := self.finder.finds(text))}
         if not finds:
             self.counter.passed(len(batch), len(batch))
             return batch
         rows = self.schema.cell_rows(batch)
         touched = {rows[cell] for cell in finds}
         after = list(cells)
-        for cell, found in finds.items():
-            self.counter.figures.update(find.kind for find in found)
-            after[cell] = masked(cells[cell], found)
-            kinds = ", ".join(sorted({find.kind for find in found}))
+        for cell, matches in finds.items():
+            self.counter.figures.update(find.kind for find in matches)
+            after[cell] = masked(cells[cell], matches)
+            kinds = ", ".join(sorted({find.kind for find in matches}))
             self.counter.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
         if self.spec.action == "drop":
             kept = batch.keep([row not in touched for row in range(len(batch))])

@@ -240,31 +240,31 @@ def preview(
 ) -> None:
     """Some rows."""
     term = terminal(ctx)
-    found = Data(term.http).preview(ref, split=split, offset=offset, limit=limit)
+    page = Data(term.http).preview(ref, split=split, offset=offset, limit=limit)
     if term.as_json:
-        term.show(found)
+        term.show(page)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    names = [name for name in (found.rows[0] if found.rows else {}) if name not in ("split", "cluster_id")]
+    names = [name for name in (page.rows[0] if page.rows else {}) if name not in ("split", "cluster_id")]
     for name in names:
         table.add_column(name, overflow="fold")
-    for row in found.rows:
+    for row in page.rows:
         table.add_row(*(Text(v if isinstance(v := row[n], str) else json.dumps(v, ensure_ascii=False)) for n in names))
     term.print(table)
-    last = offset + len(found.rows)
-    term.print(Text(f"{found.split}: rows {offset + 1} to {last} of {found.total}", style="dim"))
+    last = offset + len(page.rows)
+    term.print(Text(f"{page.split}: rows {offset + 1} to {last} of {page.total}", style="dim"))
 
 
 @app.command()
 def diff(ctx: typer.Context, before: Ref, after: Ref) -> None:
     """What changed from one version to another."""
     term = terminal(ctx)
-    found = Data(term.http).diff(before, after)
+    difference = Data(term.http).diff(before, after)
     columns: list[Column] = [
         (name, name) for name in ("added", "removed", "changed", "moved", "unchanged", "label_distance")
     ]
-    term.show(found, columns)
-    if not term.as_json and found.labels:
+    term.show(difference, columns)
+    if not term.as_json and difference.labels:
         shifts: list[Column] = [
             ("label", "label"),
             ("before", "rows_before"),
@@ -272,7 +272,7 @@ def diff(ctx: typer.Context, before: Ref, after: Ref) -> None:
             ("share before", "share_before"),
             ("share after", "share_after"),
         ]
-        term.table(found.labels, shifts, empty="")
+        term.table(difference.labels, shifts, empty="")
 
 
 @app.command()

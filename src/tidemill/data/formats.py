@@ -90,12 +90,12 @@ class ObjectChunk:
 def _walk(record: dict[str, Any], name: str) -> Any:
     if name in record:
         return record[name]
-    found: Any = record
+    value: Any = record
     for part in name.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             return MISSING
-        found = found[part]
-    return found
+        value = value[part]
+    return value
 
 
 def read_chunks(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> Iterator[Chunk]:

@@ -42,12 +42,12 @@ class DisjointSet:
 
     def roots_of(self, rows: I64) -> I64:
         """The representatives of some rows."""
-        found = self.parent[rows]
+        roots = self.parent[rows]
         while True:
-            above = self.parent[found]
-            if np.array_equal(above, found):
-                return found
-            found = above
+            above = self.parent[roots]
+            if np.array_equal(above, roots):
+                return roots
+            roots = above
 
     def roots(self) -> I64:
         """The representative of every row."""
@@ -148,8 +148,8 @@ class MinHashIndex:
     def likely(self, row: int, others: I64, signatures: Signatures) -> list[int]:
         """Those of `others` whose signatures say that they may be near-duplicates of `row`."""
         agreeing = (signatures[others] == signatures[row]).mean(axis=1)
-        found: list[int] = others[agreeing >= self.threshold - _SLACK].tolist()
-        return found
+        candidates: list[int] = others[agreeing >= self.threshold - _SLACK].tolist()
+        return candidates
 
     def similarity(self, left: int, right: int) -> float:
         """The real Jaccard similarity of two rows."""

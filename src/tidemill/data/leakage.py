@@ -31,10 +31,10 @@ def leaks(names: Sequence[str], places: I64, keys: U64, near: MinHashIndex | Non
             split=names[late],
             against=names[early],
             rows=int((places == late).sum()),
-            exact=len(found),
-            near=len(close[late, early] - found),
+            exact=len(rows),
+            near=len(close[late, early] - rows),
         )
-        for (late, early), found in exact.items()
+        for (late, early), rows in exact.items()
     ]
 
 
@@ -55,16 +55,16 @@ def _note_close(
     here = places[rows]
     if len(set(here[here >= 0].tolist())) < 2:
         return
-    for (late, early), found in close.items():
+    for (late, early), close_rows in close.items():
         against = rows[here == early]
         if not len(against):
             continue
         for row in rows[here == late].tolist():
-            if row in found:
+            if row in close_rows:
                 continue
             likely = near.likely(row, against, signatures)
             if any(near.similarity(other, row) >= near.threshold for other in likely):
-                found.add(row)
+                close_rows.add(row)
 
 
 def leaks_of_texts(

@@ -84,19 +84,19 @@ def _encoding_error(name: str, encoding: str, error: UnicodeDecodeError, base: i
     end = data.find(b"\n", at)
     context = data[max(begin, at - 40) : at + 40 if end < 0 else min(end, at + 40)]
     readings = _readings(data if base == 0 else context, context, skip=encoding)
-    tries = ", ".join(f"`--encoding {found}` reads it as {text!r}" for found, text in readings)
+    tries = ", ".join(f"`--encoding {encoding_}` reads it as {text!r}" for encoding_, text in readings)
     return EncodingWrong(
         f"{name} is not {encoding}: byte 0x{data[at]:02x} at offset {base + at} (line {line}).",
         hint=f"Try another encoding: {tries}." if tries else "Is it a text file?",
         param="encoding",
-        details={"offset": base + at, "line": line, "encodings": [found for found, _ in readings]},
+        details={"offset": base + at, "line": line, "encodings": [encoding_ for encoding_, _ in readings]},
     )
 
 
 def _readings(data: bytes, context: bytes, skip: str) -> list[tuple[str, str]]:
-    for bom, found in _BOMS.items():
+    for bom, encoding in _BOMS.items():
         if data.startswith(bom):
-            return [(found, data[: 40 + len(data) % 2].decode(found, "ignore")[:20])]
+            return [(encoding, data[: 40 + len(data) % 2].decode(encoding, "ignore")[:20])]
     readings = []
     for candidate in _CANDIDATES:
         if codecs.lookup(candidate).name == codecs.lookup(skip).name or candidate == "utf-16":

@@ -51,21 +51,21 @@ def check_fields(schema: Schema, fields: dict[str, str]) -> None:
 def check_columns(fields: dict[str, str], names: list[str], source: str) -> None:
     """Refuse a mapping from a column that the file lacks."""
     for field, column in fields.items():
-        for wanted in _columns_of(column):
-            if wanted not in names:
-                guess = nearest(wanted, names, 1) or [n for n in names if n.lower() == wanted.lower()]
+        for name in _columns_of(column):
+            if name not in names:
+                guess = nearest(name, names, 1) or [n for n in names if n.lower() == name.lower()]
                 hint = f"Did you mean `--map {field}={guess[0]}`? " if guess else ""
                 raise ColumnUnknown(
-                    f"{source} has no column {wanted!r}.",
+                    f"{source} has no column {name!r}.",
                     hint=hint + f"Columns: {', '.join(names[:30])}.",
                     param="mapping",
-                    details={"column": wanted, "nearest": guess[0] if guess else None, "columns": names[:200]},
+                    details={"column": name, "nearest": guess[0] if guess else None, "columns": names[:200]},
                 )
 
 
 def _columns_of(column: str) -> list[str]:
-    found = [match.group(1) for match in _VARIABLE.finditer(column)]
-    return found or [column]
+    names = [match.group(1) for match in _VARIABLE.finditer(column)]
+    return names or [column]
 
 
 class Mapper:

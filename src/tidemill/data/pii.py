@@ -64,9 +64,9 @@ def _whole(text: str, start: int, end: int, match: Any) -> tuple[int, int] | Non
 
 
 def _accept_email(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
-    found = text[start:end]
-    local = found.split("@", 1)[0]
-    return None if local.startswith(".") or local.endswith(".") or ".." in found else (start, end)
+    match = text[start:end]
+    local = match.split("@", 1)[0]
+    return None if local.startswith(".") or local.endswith(".") or ".." in match else (start, end)
 
 
 def _word(char: str) -> bool:
@@ -101,25 +101,25 @@ def _accept_iban(text: str, start: int, end: int, match: Any) -> tuple[int, int]
     """The pattern may run on into the next word, so try the country's length."""
     if _word(_before(text, start)):
         return None
-    found = text[start:end]
-    for stop in range(len(found), 14, -1):
-        if found[stop - 1] == " " or _word(text[start + stop : start + stop + 1]):
+    match = text[start:end]
+    for stop in range(len(match), 14, -1):
+        if match[stop - 1] == " " or _word(text[start + stop : start + stop + 1]):
             continue
-        if iban(found[:stop].replace(" ", "").upper()):
+        if iban(match[:stop].replace(" ", "").upper()):
             return start, start + stop
     return None
 
 
 def _accept_ip(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
-    found = text[start:end]
-    if ":" in found:
-        found = found.rstrip(":") if not found.endswith("::") else found
-        end = start + len(found)
-        if found.count(":") < 2 or len(found) < 6:
+    match = text[start:end]
+    if ":" in match:
+        match = match.rstrip(":") if not match.endswith("::") else match
+        end = start + len(match)
+        if match.count(":") < 2 or len(match) < 6:
             return None
     beside = _word(_before(text, start)) or _word(text[end : end + 1])
     dotted = _before(text, start) == "." or (text[end : end + 1] == "." and text[end + 1 : end + 2].isdigit())
-    return (start, end) if not beside and not dotted and ip_address(found) else None
+    return (start, end) if not beside and not dotted and ip_address(match) else None
 
 
 def _accept_phone(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
@@ -214,7 +214,7 @@ class PiiFinder:
             span = accept(view, match.start(), match.end(), match)
             if span is not None:
                 yield span
-            # A refused match may hide a true one that begins inside it: «no. 12 4111 1111 1111 1111».
+            # A refused match may hide a true one that begins inside it: "no. 12 4111 1111 1111 1111".
             match = pattern.search(data, span[1] if span is not None else match.start() + 1)
 
     def mask(self, text: str) -> str:

@@ -38,7 +38,7 @@ class RowBatch:
 
 
 def _where(values: list[Any], mask: list[bool]) -> list[Any]:
-    return [value for value, wanted in zip(values, mask, strict=True) if wanted]
+    return [value for value, chosen in zip(values, mask, strict=True) if chosen]
 
 
 @dataclass(frozen=True)

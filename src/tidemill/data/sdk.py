@@ -66,8 +66,8 @@ class Data:
         blobs = BlobStore(self._http)
         sources = []
         for label, file in files:
-            told = None if progress is None else lambda sent, total, label=label: progress(label, sent, total)
-            sources.append(SourceRef(name=label, hash=blobs.put(file, progress=told).hash))
+            report = None if progress is None else lambda sent, total, label=label: progress(label, sent, total)
+            sources.append(SourceRef(name=label, hash=blobs.put(file, progress=report).hash))
         given: dict[str, Any] = {
             "name": name,
             "sources": sources,
@@ -133,10 +133,10 @@ class Data:
         """All rows of one split, page by page."""
         offset = 0
         while True:
-            found = self.preview(ref, split=split, offset=offset, limit=_PAGE)
-            yield from found.rows
-            offset += len(found.rows)
-            if offset >= found.total or not found.rows:
+            page = self.preview(ref, split=split, offset=offset, limit=_PAGE)
+            yield from page.rows
+            offset += len(page.rows)
+            if offset >= page.total or not page.rows:
                 return
 
     def diff(self, before: str, after: str) -> Diff:
@@ -153,16 +153,16 @@ class Data:
         for split in version.splits:
             target = folder / f"{version.dataset}-{version.version}-{split.name}.{kind}"
             with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as room:
-                stored, made = Path(room) / "split.parquet", Path(room) / "made"
+                stored, converted = Path(room) / "split.parquet", Path(room) / "made"
                 blobs.get(split.hash, stored)
                 if kind != "parquet":
-                    _convert(stored, made, kind)
-                (stored if kind == "parquet" else made).replace(target)
+                    _convert(stored, converted, kind)
+                (stored if kind == "parquet" else converted).replace(target)
             written.append(target)
         return written
 
 
-def _convert(stored: Path, made: Path, kind: ExportFormat) -> None:
+def _convert(stored: Path, target: Path, kind: ExportFormat) -> None:
     import msgspec  # noqa: PLC0415 - heavy, and few commands export
     import pyarrow.csv as csv  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -174,8 +174,8 @@ def _convert(stored: Path, made: Path, kind: ExportFormat) -> None:
             for name in nested:
                 texts = [msgspec.json.encode(row).decode() for row in table[name].to_pylist()]
                 table = table.set_column(table.schema.get_field_index(name), name, [texts])
-            csv.write_csv(table, str(made))
+            csv.write_csv(table, str(target))
             return
-        with made.open("wb") as out:
+        with target.open("wb") as out:
             for batch in file.iter_batches():
                 out.writelines(msgspec.json.encode(row) + b"\n" for row in batch.to_pylist())

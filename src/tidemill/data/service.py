@@ -205,8 +205,8 @@ def get_version(ctx: Context, ref: str) -> DatasetVersion:
         name, sign, number = ref.partition("@")
         dataset = get_dataset(ctx, name)
         known = not sign or number == "latest" or number.isdecimal()
-        wanted = int(number) if number.isdecimal() else dataset.latest
-        version = store.version_by_number(ctx.conn, name, wanted) if known else None
+        version_number = int(number) if number.isdecimal() else dataset.latest
+        version = store.version_by_number(ctx.conn, name, version_number) if known else None
     if version is None:
         raise DatasetVersionNotFound(
             f"There is no dataset version {ref!r}.",
@@ -241,9 +241,9 @@ def leaking(kernel: Kernel, texts: Sequence[str], against: Sequence[str]) -> lis
 
 def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Dataset]:
     """Every dataset, by name."""
-    found = store.all_datasets(ctx.conn, after=cursor, limit=limit + 1)
-    items = found[:limit]
-    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+    datasets = store.all_datasets(ctx.conn, after=cursor, limit=limit + 1)
+    items = datasets[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(datasets) > limit else None)
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[VersionSummary]:

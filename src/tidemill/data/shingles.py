@@ -71,8 +71,8 @@ def _extra_spaces(codes: npt.NDArray[np.uint32], starts: I64) -> npt.NDArray[np.
     after_space = np.empty(len(codes), dtype=bool)
     after_space[1:] = space[:-1]
     after_space[starts[:-1][starts[:-1] < len(codes)]] = True
-    found: npt.NDArray[np.bool_] = space & after_space
-    return found
+    extra: npt.NDArray[np.bool_] = space & after_space
+    return extra
 
 
 def _drop(

@@ -142,14 +142,14 @@ def _complete(file: FileSample, schema: RowSchema, given: dict[str, str]) -> dic
 
 
 def _unclear(file: FileSample, source: str, schema: RowSchema | None) -> MappingUnclear:
-    wanted, fields = _propose(file, schema)
+    proposed, fields = _propose(file, schema)
     arguments = " ".join(f"--map {field}={column}" for field, column in fields.items())
     return MappingUnclear(
         f"It is not clear which columns of {source} are the fields"
         + (f" of the schema {schema}." if schema else ", nor of which schema."),
-        hint=f"Columns: {', '.join(file.names[:30])}. Try: --schema {wanted} {arguments}",
+        hint=f"Columns: {', '.join(file.names[:30])}. Try: --schema {proposed} {arguments}",
         param="mapping",
-        details={"columns": file.names[:200], "proposal": {"row_schema": wanted, "fields": fields}},
+        details={"columns": file.names[:200], "proposal": {"row_schema": proposed, "fields": fields}},
     )
 
 

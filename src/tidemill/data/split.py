@@ -49,9 +49,9 @@ def _majority(inverse: I64, labels: I64, count: int) -> I64:
     """The most frequent label of each cluster; the smallest on a tie."""
     pairs, counts = np.unique(np.stack([inverse, labels], axis=1), axis=0, return_counts=True)
     order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))
-    found = np.zeros(count, dtype=np.int64)
-    found[pairs[order, 0]] = pairs[order, 1]  # the last one written per cluster has the largest count
-    return found
+    labels_of_clusters = np.zeros(count, dtype=np.int64)
+    labels_of_clusters[pairs[order, 0]] = pairs[order, 1]  # the last one written per cluster has the largest count
+    return labels_of_clusters
 
 
 def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> Places:

@@ -84,20 +84,20 @@ def _places(blobs: Blobs, version: DatasetVersion) -> dict[str, str]:
     return places
 
 
-def _by_input(blobs: Blobs, version: DatasetVersion, wanted: set[str]) -> dict[tuple[str, int], Row]:
-    """The wanted rows under their input and how many rows with this input stand before them."""
-    found: dict[tuple[str, int], Row] = {}
+def _by_input(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> dict[tuple[str, int], Row]:
+    """The keys rows under their input and how many rows with this input stand before them."""
+    rows: dict[tuple[str, int], Row] = {}
     seen: Counter[str] = Counter()
     schema = SCHEMAS[version.row_schema]
-    for row in _rows(blobs, version, wanted) if wanted else ():
+    for row in _rows(blobs, version, keys) if keys else ():
         key = str([row[name] for name in schema.inputs]) if version.row_schema != "chat" else str(row["messages"][:-1])
-        found[key, seen[key]] = row
+        rows[key, seen[key]] = row
         seen[key] += 1
-    return found
+    return rows
 
 
-def _rows(blobs: Blobs, version: DatasetVersion, wanted: set[str]) -> Iterator[Row]:
-    ids = pa.array(sorted(wanted))
+def _rows(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> Iterator[Row]:
+    ids = pa.array(sorted(keys))
     for info in version.splits:
         with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
             for batch in file.iter_batches():

@@ -18,14 +18,14 @@ def files_of(path: Path) -> list[tuple[str, Path]]:
         raise FileMissing(f"There is no file {path}.", hint="Check the path.", param="path")
     if not path.is_dir():
         return [(path.name, path)]
-    found = sorted(_readable(path))
-    if not found:
+    files = sorted(_readable(path))
+    if not files:
         raise FormatUnknown(
             f"The folder {path} holds no file to import.",
             hint=f"Files are taken by their suffix: {', '.join(SUFFIXES)}, each also with .gz.",
             param="path",
         )
-    return found
+    return files
 
 
 def _readable(folder: Path) -> Iterator[tuple[str, Path]]:

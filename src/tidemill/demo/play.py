@@ -5,32 +5,32 @@ import importlib.util
 from tidemill.client import Client
 from tidemill.core.errors import Invalid
 from tidemill.core.terminal import Terminal
-from tidemill.demo import judging, making, serving, summing, turning, watching
-from tidemill.demo.stage import FULL, QUICK, Stage
+from tidemill.demo import deployment, evaluation, monitoring, retraining, summary, tuning
+from tidemill.demo.context import FULL, QUICK, DemoContext
 
 CHAPTERS = (
-    ("Data: import, clean, split", making.data),
-    ("Base model", making.base),
-    ("Prompt", making.prompt),
-    ("Tune, convert, prove", making.tune),
-    ("Releases", judging.releases),
-    ("Eval set and gate, declared before measuring", judging.declare),
-    ("Evaluate", judging.measure),
-    ("Gate", judging.judge),
-    ("Deploy to dev and qa", serving.stairs),
-    ("Approval by another person", serving.approval),
-    ("Deploy to prod", serving.production),
-    ("Ask, with the openai package", serving.ask),
-    ("Where the answer came from", serving.origin),
-    ("Users ask, and say what was right", watching.quiet),
-    ("The loop, declared in tidemill.yaml", watching.declare_loop),
-    ("The mix shifts", watching.shift),
-    ("Drift, and a trigger with two keys", watching.drift),
-    ("The loop turns: retrain, prove, judge", turning.turn),
-    ("Approval, seen by a person", turning.approve),
-    ("A canary: 10%, 50%, everybody", turning.canary),
-    ("A broken release, by force", turning.broken),
-    ("Summary", summing.summary),
+    ("Data: import, clean, split", tuning.data),
+    ("Base model", tuning.base),
+    ("Prompt", tuning.prompt),
+    ("Tune, convert, prove", tuning.tune),
+    ("Releases", evaluation.releases),
+    ("Eval set and gate, declared before measuring", evaluation.declare),
+    ("Evaluate", evaluation.measure),
+    ("Gate", evaluation.judge),
+    ("Deploy to dev and qa", deployment.promote),
+    ("Approval by another person", deployment.approval),
+    ("Deploy to prod", deployment.production),
+    ("Ask, with the openai package", deployment.ask),
+    ("Where the answer came from", deployment.origin),
+    ("Users ask, and say what was right", monitoring.quiet),
+    ("The loop, declared in tidemill.yaml", monitoring.declare_loop),
+    ("The mix shifts", monitoring.shift),
+    ("Drift, and a trigger with its two conditions", monitoring.drift),
+    ("The loop runs: retrain, prove, judge", retraining.retrain),
+    ("Approval, seen by a person", retraining.approve),
+    ("A canary: 10%, 50%, everybody", retraining.canary),
+    ("A broken release, by force", retraining.broken),
+    ("Summary", summary.print_summary),
 )
 
 
@@ -65,10 +65,10 @@ def play(terminal: Terminal, *, quick: bool, only: int | None = None) -> None:
     if only is not None and not 1 <= only <= len(CHAPTERS):
         raise NoSuchChapter(f"There is no chapter {only}.", hint=f"1 to {len(CHAPTERS)}: `tidemill demo --list`.")
     with Client(workers=True) as owner:
-        stage = Stage(owner=owner, size=QUICK if quick else FULL, terminal=terminal)
+        demo = DemoContext(owner=owner, size=QUICK if quick else FULL, terminal=terminal)
         try:
             for number, (title, chapter) in enumerate(CHAPTERS[:only], 1):
-                with stage.chapter(number, title, muted=only is not None and number < only):
-                    chapter(stage)
+                with demo.chapter(number, title, muted=only is not None and number < only):
+                    chapter(demo)
         finally:
-            stage.close()
+            demo.close()

@@ -11,8 +11,8 @@ from openai import OpenAI, OpenAIError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tidemill.core.errors import TidemillError
-from tidemill.demo.judging import RELEASE
-from tidemill.demo.stage import Stage
+from tidemill.demo.context import DemoContext
+from tidemill.demo.evaluation import RELEASE
 
 MODEL = f"prod/{RELEASE}"
 AT_ONCE = 6
@@ -35,13 +35,13 @@ class Heard:
 class Crowd:
     """Users who ask one batch of questions. A batch that was begun before goes on after its last judged question."""
 
-    def __init__(self, stage: Stage, batch: str, rows: Sequence[dict[str, Any]]) -> None:
-        self.stage = stage
+    def __init__(self, demo: DemoContext, batch: str, rows: Sequence[dict[str, Any]]) -> None:
+        self.demo = demo
         self.batch = batch
         self.rows = list(rows)
         self.failed = 0
         self._openai = OpenAI(
-            base_url=f"{stage.owner.http.base_url}/v1", api_key=stage.key("dana"), max_retries=3, timeout=120
+            base_url=f"{demo.owner.http.base_url}/v1", api_key=demo.key("dana"), max_retries=3, timeout=120
         )
 
     def session(self, number: int) -> str:
@@ -50,13 +50,13 @@ class Crowd:
 
     def known(self) -> dict[str, Heard]:
         """What was asked and judged before, by session."""
-        found: dict[str, Heard] = {}
+        answers: dict[str, Heard] = {}
         texts = {self.session(n): row for n, row in enumerate(self.rows)}
-        for score in self.stage.owner.scores.list(name=SCORE, environment="prod", limit=500):
+        for score in self.demo.owner.scores.list(name=SCORE, environment="prod", limit=500):
             if score.session in texts and score.response_id is not None:
                 row = texts[score.session]
-                found[score.session] = Heard(score.response_id, score.value == 1, row["label"], row["text"])
-        return found
+                answers[score.session] = Heard(score.response_id, score.value == 1, row["label"], row["text"])
+        return answers
 
     def ask(self, label: str) -> list[Heard]:
         """Ask everything that was not asked before; shows how far it is."""
@@ -84,7 +84,7 @@ class Crowd:
                 }
                 for h in heard
             ]
-            reply = self.stage.owner.scores.feedback_bulk(said)
+            reply = self.demo.owner.scores.feedback_bulk(said)
             for item in reply.items:
                 if item.error is not None:
                     raise TidemillError(f"Feedback was refused: {item.error.message}")
@@ -113,17 +113,17 @@ class Crowd:
     @contextmanager
     def _bar(self, label: str, total: int, done: int) -> Iterator[Any]:
         columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=self.stage.out, transient=True) as progress:
+        with Progress(*columns, console=self.demo.out, transient=True) as progress:
             task = progress.add_task(label, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
 
 
 def _said(answer: str | None) -> str | None:
     try:
-        found = json.loads(answer or "")
+        parsed = json.loads(answer or "")
     except ValueError:
         return None
-    return found.get("type") if isinstance(found, dict) else None
+    return parsed.get("type") if isinstance(parsed, dict) else None
 
 
 def share_right(heard: Sequence[Heard]) -> float:

@@ -11,7 +11,7 @@ from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, 
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import Job, JobState
 
-app = typer.Typer(help="Work that goes on by itself: progress, logs, cancel, retry.", no_args_is_help=True)
+app = typer.Typer(help="Work in the background: progress, logs, cancel, retry.", no_args_is_help=True)
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id, job_...")]
 
@@ -122,11 +122,11 @@ def list_(
 ) -> None:
     """Jobs, newest first."""
     term = terminal(ctx)
-    wanted: JobState | None = state  # type: ignore[assignment]  # the server says which there are
-    found = Jobs(term.http).list(kind=kind, state=wanted, subject=subject, cursor=cursor, limit=limit)
+    job_state: JobState | None = state  # type: ignore[assignment]  # the server says which there are
+    page = Jobs(term.http).list(kind=kind, state=job_state, subject=subject, cursor=cursor, limit=limit)
     empty = "No jobs yet. Imports, tunings and evaluations are jobs; the first may be: tidemill data import FILE"
     empty = "No job fits." if kind or state or subject else empty
-    term.table(found, _COLUMNS, empty=empty)
+    term.table(page, _COLUMNS, empty=empty)
 
 
 @app.command()

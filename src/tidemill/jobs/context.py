@@ -188,31 +188,31 @@ class JobContext:
         While it waits, the job gives its place to another. `look` is called every `poll` seconds, and at once
         after a signal on `topic`. A database that goes away meanwhile is waited for too.
         """
-        found = look()
-        if found is not None:
-            return found
+        result = look()
+        if result is not None:
+            return result
         with self._running.slot_released():
             self._set_waiting(topic)
             try:
-                while (found := self._look_again(topic, look)) is None:
+                while (result := self._look_again(topic, look)) is None:
                     if not self._running.wake_event.wait(poll) and poll >= CALM_SECONDS:
                         self._count_starts_anew()
             finally:
                 self._wait_no_longer()
-        return found
+        return result
 
     def _look_again(self, topic: str, look: Callable[[], T | None]) -> T | None:
         self._running.wake_event.clear()
         try:
             with self.write() as ctx:
                 store.hear(ctx.conn, self.id, topic)
-            found = look()
-            if found is None:
+            result = look()
+            if result is None:
                 self.check_cancelled()
         except Unavailable as trouble:
             logger.warning("Job %s goes on waiting for %s: %s", self.id, topic, trouble)
             return None
-        return found
+        return result
 
     def _count_starts_anew(self) -> None:
         """Who waits calmly for a person is not to blame for the crashes of those days."""

@@ -13,7 +13,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 class Jobs:
-    """Work that goes on by itself."""
+    """Durable work in the background: list, wait, cancel, retry."""
 
     def __init__(self, http: Http) -> None:
         self._http = http

@@ -132,9 +132,9 @@ class JobQueue:
         limit: int = 50,
     ) -> Page[Job]:
         """Jobs, newest first."""
-        found = store.listing(ctx.conn, kind=kind, state=state, subject=subject, before=cursor, limit=limit + 1)
-        more = len(found) > limit
-        return Page(items=found[:limit], next_cursor=found[limit - 1].id if more else None)
+        jobs = store.listing(ctx.conn, kind=kind, state=state, subject=subject, before=cursor, limit=limit + 1)
+        more = len(jobs) > limit
+        return Page(items=jobs[:limit], next_cursor=jobs[limit - 1].id if more else None)
 
     def cancel(self, ctx: Context, job_id: str) -> Job:
         """Ask for the end of a job. One that never ran ends here; a running one at its next check. Raises JobEnded."""

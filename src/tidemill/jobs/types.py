@@ -151,7 +151,7 @@ class JobWaitTimeout(Unavailable):
 
 
 class JobInterrupted(BaseException):
-    """Leaves a job's function at once. Not an Exception, so that no «except Exception» on the way keeps it."""
+    """Leaves a job's function at once. Not an Exception, so that no "except Exception" on the way keeps it."""
 
 
 class JobCancelled(JobInterrupted):

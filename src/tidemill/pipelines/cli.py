@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
-from tidemill.pipelines import reading
+from tidemill.pipelines import parse
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.pipelines.types import Change, PipelineFileMissing, PipelineSpec, Plan, RunDetail, RunStep
 
-app = typer.Typer(help="Loops as documents: what was applied, and when.", no_args_is_help=True)
+app = typer.Typer(help="Pipeline documents: what was applied, and when.", no_args_is_help=True)
 
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="The document.")]
 
@@ -84,20 +84,22 @@ def remove(
     term.print(Text(f"{name} is removed. Its runs: tidemill runs list -p {name}", style="green"))
 
 
-def plan(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
+def plan(ctx: typer.Context, file: FileOption = Path(parse.FILE)) -> None:
     """Show what `apply` would change and what the next run would do. Changes nothing."""
     term = terminal(ctx)
-    found = Pipelines(term.http).plan(file)
+    forecast = Pipelines(term.http).plan(file)
     if term.as_json:
-        term.show(found)
+        term.show(forecast)
         return
-    _print_changes(term, found.changes, f"{found.name} is applied as it stands in {file}; apply would change nothing.")
-    _print_forecast(term, found)
-    for warning in found.warnings:
+    _print_changes(
+        term, forecast.changes, f"{forecast.name} is applied as it stands in {file}; apply would change nothing."
+    )
+    _print_forecast(term, forecast)
+    for warning in forecast.warnings:
         term.print(Text(warning, style="yellow"))
 
 
-def apply(ctx: typer.Context, file: FileOption = Path(reading.FILE)) -> None:
+def apply(ctx: typer.Context, file: FileOption = Path(parse.FILE)) -> None:
     """Apply a document: upload the files it names, and let runs follow it from now on."""
     term = terminal(ctx)
     done = Pipelines(term.http).apply(file)
@@ -149,14 +151,14 @@ def run(
 def _name(term: Terminal, given: str | None) -> str:
     if given is not None:
         return given
-    if Path(reading.FILE).exists():
-        return reading.read(Path(reading.FILE))[0].name
+    if Path(parse.FILE).exists():
+        return parse.read(Path(parse.FILE))[0].name
     known = Pipelines(term.http).list(limit=2).items
     if len(known) == 1:
         return known[0].name
     if not known:
         raise PipelineFileMissing(
-            f"There is no file {reading.FILE}, and no pipeline was applied.",
+            f"There is no file {parse.FILE}, and no pipeline was applied.",
             hint="Write it (examples/tidemill.yaml shows a whole one), then: tidemill apply",
         )
     raise typer.BadParameter("say which with --pipeline: `tidemill pipelines list` shows all", param_hint="--pipeline")
@@ -250,10 +252,10 @@ def _short(value: object) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
-def _print_forecast(term: Terminal, found: Plan) -> None:
+def _print_forecast(term: Terminal, forecast: Plan) -> None:
     colours = {"run": "cyan", "cached": "dim", "ask": "magenta"}
     words = {"run": "do", "cached": "keep", "ask": "look"}
     table = Table("step", "next run", "why", box=None, pad_edge=False, header_style="bold")
-    for step in found.steps:
+    for step in forecast.steps:
         table.add_row(Text(step.name), Text(words[step.action], style=colours[step.action]), Text(step.why))
     term.print("", table)

@@ -15,9 +15,9 @@ from tidemill.jobs.kinds import JobKind
 from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import ENDED, Job
 from tidemill.pipelines import store
-from tidemill.pipelines.steps.shipping import call_off
-from tidemill.pipelines.steps.table import KINDS
-from tidemill.pipelines.steps.turn import Outcome, Reads, Turn
+from tidemill.pipelines.step_registry import KINDS
+from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepResult
+from tidemill.pipelines.steps.deploy import cancel_step
 from tidemill.pipelines.types import STEP_DONE, PipelineSpec, Run, RunState, RunStep, StepFailed, StepState
 from tidemill.triggers import service as triggers
 from tidemill.triggers.types import FiringNotFound, FiringSettle
@@ -32,7 +32,7 @@ _UNHAPPY: dict[str, RunState] = {
 """Errors that are an answer rather than an accident."""
 
 
-def turn_loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+def run_pipeline(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Do every step of a run that is not done yet."""
     run_id = args["run_id"]
     with job.write() as ctx:
@@ -47,7 +47,7 @@ def turn_loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
         if step is None:
             break
         job.progress(sum(s.done for s in steps), len(steps), step.name)
-        _do(Turn(spec, step.name, _given(steps), run.pipeline_id, job, run, step))
+        _do(StepContext(spec, step.name, _given(steps), run.pipeline_id, job, run, step))
     return {"run_id": run_id, "changed": _changed(steps)}
 
 
@@ -67,44 +67,44 @@ def _changed(steps: list[RunStep]) -> bool:
     return any(s.state == "succeeded" for s in steps)
 
 
-def _do(turn: Turn) -> None:
+def _do(context: StepContext) -> None:
     """One step: taken from an earlier run that has read the same, or done."""
-    step = turn.row
+    step = context.row
     kind = KINDS.get(step.kind)
     if kind is None:
         raise StepFailed(
             f"This version of Tidemill knows no step of the kind {step.kind!r}.",
-            hint=f"Skip it, or start a new run: tidemill runs skip {turn.run_ref} {step.name} --reason …",
+            hint=f"Skip it, or start a new run: tidemill runs skip {context.run_ref} {step.name} --reason …",
         )
-    with turn.at.write() as ctx:
+    with context.job_context.write() as ctx:
         now = store.step_by_id(ctx.conn, step.id)
         if now.done:  # skipped while we looked away
             return
         begun = {} if now.started_at is not None else {"started_at": ctx.now}
         store.update_step(ctx.conn, step.id, state="running", error=None, finished_at=None, **begun)
-    with turn.at.write() as ctx:
-        key = key_of(step.kind, kind.reads(ctx, turn))
+    with context.job_context.write() as ctx:
+        key = key_of(step.kind, kind.inputs(ctx, context))
         store.update_step(ctx.conn, step.id, key=key)
-        assert turn.run is not None
-        use_cache = not turn.run.fresh and step.attempt == 1 and now.job_id is None
-        found = store.done_before(ctx.conn, step.kind, key) if key is not None and use_cache else None
-        if found is not None:
-            before, ref = found
-            _close(ctx, step, "cached", Outcome(before.outputs, before.note), cached_from=ref)
+        assert context.run is not None
+        use_cache = not context.run.fresh and step.attempt == 1 and now.job_id is None
+        cached = store.done_before(ctx.conn, step.kind, key) if key is not None and use_cache else None
+        if cached is not None:
+            before, ref = cached
+            _close(ctx, step, "cached", StepResult(before.outputs, before.note), cached_from=ref)
             return
-    outcome = kind.do(turn)
-    with turn.at.write() as ctx:
+    outcome = kind.run(context)
+    with context.job_context.write() as ctx:
         _close(ctx, step, "unchanged" if outcome.unchanged else "succeeded", outcome)
         if step.kind == "release":
             store.update_run(ctx.conn, step.run_id, release=outcome.outputs["ref"])
 
 
-def key_of(kind: str, reads: Reads) -> str | None:
+def key_of(kind: str, reads: CacheInputs) -> str | None:
     """The hash of what a step reads."""
     return content_hash({"kind": kind, "reads": reads}) if reads is not None else None
 
 
-def _close(ctx: Context, step: RunStep, state: StepState, outcome: Outcome, cached_from: str | None = None) -> None:
+def _close(ctx: Context, step: RunStep, state: StepState, outcome: StepResult, cached_from: str | None = None) -> None:
     store.update_step(
         ctx.conn,
         step.id,
@@ -152,7 +152,7 @@ def _call_off(ctx: Context, run: Run, step: RunStep) -> str | None:
     """End what the open step has brought to people, when its run is cancelled; says so."""
     try:
         with ctx.conn.begin_nested():
-            return call_off(ctx, step, f"{run.ref}, which began it, was cancelled.")
+            return cancel_step(ctx, step, f"{run.ref}, which began it, was cancelled.")
     except TidemillError as error:  # the run ends all the same, and says what is left
         events.emit(ctx, "pipeline_run.not_called_off", run.id, {"run": run.ref, "error": error.message})
         return f"What {step.name} has begun goes on: {error.message}"
@@ -200,4 +200,4 @@ def summary(state: RunState, steps: list[RunStep], job: Job) -> str:
     return ", ".join(p for p in parts if p) + "."
 
 
-RUN = JobKind(run=turn_loop, ended=ended)
+RUN = JobKind(run=run_pipeline, ended=ended)

@@ -67,10 +67,10 @@ def _needs(spec: PipelineSpec) -> Iterator[Fault]:
 
 
 def _rows_needed(spec: PipelineSpec) -> Iterator[Fault]:
-    for i, found in enumerate(spec.evals):
-        if found.dataset is None and spec.data is None:
+    for i, section in enumerate(spec.evals):
+        if section.dataset is None and spec.data is None:
             yield Fault(("evals", i), "an eval set needs rows", "Add `dataset`, or a section `data`.")
-        if found.naive_bayes is not None and spec.data is None:
+        if section.naive_bayes is not None and spec.data is None:
             yield Fault(("evals", i, "naive_bayes"), "Naive Bayes needs rows to learn from", "Add a section `data`.")
     feedback = spec.data.feedback if spec.data is not None else None
     if feedback is not None and spec.tuning is None:
@@ -97,26 +97,26 @@ def _splits(spec: PipelineSpec) -> Iterator[Fault]:
             word = getattr(spec.tuning, field)
             if word not in known:
                 yield unknown(("tuning", field), "split", word, known)
-    for i, found in enumerate(spec.evals):
-        if found.dataset is None and found.split not in known:
-            yield unknown(("evals", i, "split"), "split", found.split, known)
-        if found.naive_bayes is not None and found.naive_bayes not in known:
-            yield unknown(("evals", i, "naive_bayes"), "split", found.naive_bayes, known)
+    for i, section in enumerate(spec.evals):
+        if section.dataset is None and section.split not in known:
+            yield unknown(("evals", i, "split"), "split", section.split, known)
+        if section.naive_bayes is not None and section.naive_bayes not in known:
+            yield unknown(("evals", i, "naive_bayes"), "split", section.naive_bayes, known)
 
 
 def _gates(spec: PipelineSpec) -> Iterator[Fault]:
     known = {e.name: e for e in spec.evals}
     for i, gate in enumerate(spec.gates):
-        wanted = known.get(gate.eval)
-        if wanted is None:
+        section = known.get(gate.eval)
+        if section is None:
             yield unknown(("gates", i, "eval"), "eval set in `evals` called", gate.eval, list(known))
             continue
-        metrics = [s.metric for s in wanted.scorers]
+        metrics = [s.metric for s in section.scorers]
         asked: list[tuple[Path, str]] = [(("gates", i, "metric"), gate.metric)]
         asked += [(("gates", i, "guardrails", j, "metric"), g.metric) for j, g in enumerate(gate.guardrails)]
         for path, word in asked:
             if word not in (*metrics, "latency_ms"):
-                yield unknown(path, f"metric in {wanted.name!r} called", word, metrics)
+                yield unknown(path, f"metric in {section.name!r} called", word, metrics)
 
 
 # ---------------------------------------------------------------------- on the server
@@ -127,8 +127,8 @@ def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     yield from _environments(ctx, spec)
     yield from _triggers(ctx, spec)
     known = ctx.kernel.plugins.names("tidemill.scorers")
-    for i, found in enumerate(spec.evals):
-        for j, scorer in enumerate(found.scorers):
+    for i, section in enumerate(spec.evals):
+        for j, scorer in enumerate(section.scorers):
             if scorer.scorer not in known:
                 yield unknown(("evals", i, "scorers", j, "scorer"), "scorer", scorer.scorer, known)
     yield from _things(ctx, spec)
@@ -158,8 +158,8 @@ def _things(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     ]
     if spec.data is not None and not spec.data.sources:
         asked.append((("data", "dataset"), spec.data.dataset, data.get_version))
-    for i, found in enumerate(spec.evals):
-        asked.append((("evals", i, "dataset"), found.dataset, data.get_version))
+    for i, section in enumerate(spec.evals):
+        asked.append((("evals", i, "dataset"), section.dataset, data.get_version))
     for i, gate in enumerate(spec.gates):
         release = gate.otherwise if gate.otherwise not in LOOSE else None
         asked.append((("gates", i, "otherwise"), release, releases.get_release))

@@ -10,7 +10,7 @@ from tidemill.pipelines.cli import follow_run, run_view
 from tidemill.pipelines.sdk import Runs
 from tidemill.pipelines.types import Run
 
-app = typer.Typer(help="Turns of the loop: progress, retry, skip, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Pipeline runs: progress, retry, skip, cancel.", no_args_is_help=True)
 
 RunArgument = Annotated[str, typer.Argument(help="plr_..., name#3, or name for its newest run.")]
 
@@ -43,11 +43,11 @@ def list_(
 ) -> None:
     """Runs, newest first."""
     term = terminal(ctx)
-    found = Runs(term.http).list(pipeline=pipeline, state=state, cursor=cursor, limit=limit)
+    page = Runs(term.http).list(pipeline=pipeline, state=state, cursor=cursor, limit=limit)
     empty = (
         "No run fits." if pipeline or state else "No runs yet. Write tidemill.yaml, then: tidemill apply, tidemill run"
     )
-    term.table(found, _COLUMNS, empty=empty)
+    term.table(page, _COLUMNS, empty=empty)
 
 
 @app.command()
@@ -61,11 +61,11 @@ def show(
     if watch:
         follow_run(term, Runs(term.http).get(run).id, through=False)
         return
-    found = Runs(term.http).get(run)
+    detail = Runs(term.http).get(run)
     if term.as_json:
-        term.show(found)
+        term.show(detail)
     else:
-        term.out.print(run_view(found))
+        term.out.print(run_view(detail))
 
 
 @app.command()
@@ -77,13 +77,13 @@ def retry(
 ) -> None:
     """Let a run that did not succeed go on from its failed step."""
     term = terminal(ctx)
-    found = Runs(term.http).retry(run, step=step)
+    detail = Runs(term.http).retry(run, step=step)
     if watch:
-        follow_run(term, found.id, through=False)
+        follow_run(term, detail.id, through=False)
     elif term.as_json:
-        term.show(found)
+        term.show(detail)
     else:
-        term.print(Text(f"{found.ref} goes on.", style="green"))
+        term.print(Text(f"{detail.ref} goes on.", style="green"))
 
 
 @app.command()
@@ -95,26 +95,26 @@ def skip(
 ) -> None:
     """Leave a step out. A failed run then goes on with `tidemill runs retry`."""
     term = terminal(ctx)
-    found = Runs(term.http).skip(run, step, reason=reason)
+    detail = Runs(term.http).skip(run, step, reason=reason)
     if term.as_json:
-        term.show(found)
+        term.show(detail)
         return
-    term.out.print(run_view(found))
-    if found.ended:
-        term.print(Text(f"Go on: tidemill runs retry {found.ref}", style="dim"))
+    term.out.print(run_view(detail))
+    if detail.ended:
+        term.print(Text(f"Go on: tidemill runs retry {detail.ref}", style="dim"))
 
 
 @app.command()
 def cancel(ctx: typer.Context, run: RunArgument) -> None:
     """End a run, the job it waits for, and the rollout it has begun."""
     term = terminal(ctx)
-    found = Runs(term.http).cancel(run)
+    detail = Runs(term.http).cancel(run)
     if term.as_json:
-        term.show(found)
+        term.show(detail)
     else:
-        begun = next((s for s in found.steps if not s.done and s.outputs.get("rollout_id")), None)
+        begun = next((s for s in detail.steps if not s.done and s.outputs.get("rollout_id")), None)
         too = f", and {begun.name} is aborted: the old release answers everybody again" if begun is not None else ""
-        if found.ended:
-            term.print(Text(f"{found.ref}: {found.summary}", style="yellow"))
+        if detail.ended:
+            term.print(Text(f"{detail.ref}: {detail.summary}", style="yellow"))
         else:
-            term.print(Text(f"{found.ref} ends{too}. See how: tidemill runs show {found.ref}", style="yellow"))
+            term.print(Text(f"{detail.ref} ends{too}. See how: tidemill runs show {detail.ref}", style="yellow"))

@@ -9,8 +9,7 @@ from tidemill.core.blobs.sdk import BlobStore
 from tidemill.core.errors import TidemillError, Unavailable, of_body
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
-from tidemill.pipelines import reading
-from tidemill.pipelines.positions import Located
+from tidemill.pipelines import parse
 from tidemill.pipelines.types import (
     Applied,
     Pipeline,
@@ -27,6 +26,7 @@ from tidemill.pipelines.types import (
     StepFailed,
     StepSkip,
 )
+from tidemill.pipelines.yaml_locations import Located
 
 V = TypeVar("V", Plan, Applied)
 
@@ -60,28 +60,28 @@ class Pipelines:
     def _send(
         self, path: str, kind: type[V], document: str | Path | PipelineSpec, folder: str | Path | None, *, upload: bool
     ) -> V:
-        spec, found, beside = document, None, Path(folder or ".")
+        spec, located, beside = document, None, Path(folder or ".")
         if not isinstance(spec, PipelineSpec):
             file = Path(spec)
-            spec, found = reading.read(file)
+            spec, located = parse.read(file)
             beside = Path(folder) if folder is not None else file.parent
         try:
             return self._http.post(path, kind, PipelineApply(spec=self._with_files(spec, beside, upload=upload)))
         except TidemillError as error:
-            raise self._shown(found, error) from error
+            raise self._shown(located, error) from error
 
     @staticmethod
-    def _shown(found: Located | None, error: TidemillError) -> TidemillError:
-        return reading.shown(found, error) if found is not None else error
+    def _shown(located: Located | None, error: TidemillError) -> TidemillError:
+        return parse.shown(located, error) if located is not None else error
 
     def _with_files(self, spec: PipelineSpec, folder: Path, *, upload: bool) -> PipelineSpec:
         if spec.data is None or all(s.hash is not None for s in spec.data.sources):
             return spec
         blobs, sources = BlobStore(self._http), []
-        for name, path in reading.files(spec, folder):
-            digest = blobs.put(path).hash if upload else reading.digest(path)
+        for name, path in parse.files(spec, folder):
+            digest = blobs.put(path).hash if upload else parse.digest(path)
             sources.append(SourceFile(path=name, hash=digest))
-        return reading.with_sources(spec, sources)
+        return parse.with_sources(spec, sources)
 
     def get(self, ref: str) -> Pipeline:
         """A pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
@@ -100,7 +100,7 @@ class Pipelines:
 
 
 class Runs:
-    """Turns of the loop."""
+    """Pipeline runs: start, wait for, retry, skip, cancel."""
 
     def __init__(self, http: Http) -> None:
         self._http = http

@@ -1,4 +1,4 @@
-"""Deciding about pipelines: when a run starts, and what may be done with it. `applying.py` has the documents."""
+"""Deciding about pipelines: when a run starts, and what may be done with it. `apply.py` has the documents."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,10 @@ from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.jobs.service import JobQueue
-from tidemill.pipelines import store
-from tidemill.pipelines.applying import apply, get, listing, names, plan, remove, seen, spec_hash
+from tidemill.pipelines import step_registry, store
+from tidemill.pipelines.apply import apply, get, listing, names, plan, remove, seen, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
-from tidemill.pipelines.steps import table
-from tidemill.pipelines.steps.shipping import APPROVAL_TOPIC
+from tidemill.pipelines.steps.deploy import APPROVAL_TOPIC
 from tidemill.pipelines.types import (
     RUN_ENDED,
     Cause,
@@ -39,7 +38,7 @@ from tidemill.pipelines.types import (
 
 
 def start(ctx: Context, body: RunStart) -> RunDetail:
-    """Turn the loop once. While a run of the same document is on its way, that run is the answer.
+    """Start a run. While a run of the same document is on its way, that run is the answer.
 
     Raises PipelineBusy when the run on its way follows an earlier document.
     """
@@ -82,13 +81,13 @@ def _start(ctx: Context, pipeline: Pipeline, cause: Cause, *, fresh: bool = Fals
 
 
 def _steps(run: Run, spec: PipelineSpec) -> Iterator[RunStep]:
-    for position, name in enumerate(table.names(spec), 1):
+    for position, name in enumerate(step_registry.names(spec), 1):
         yield RunStep(
             id=new_id("pls"),
             run_id=run.id,
             position=position,
             name=name,
-            kind=table.kind_of(name),
+            kind=step_registry.kind_of(name),
             state="pending",
             note="",
             key=None,
@@ -125,14 +124,14 @@ def get_run(ctx: Context, ref: str) -> RunDetail:
 def _run(ctx: Context, ref: str) -> Run:
     name, _, number = ref.partition("#")
     if ref.startswith("plr_"):
-        found = store.run_by_id(ctx.conn, ref)
+        run = store.run_by_id(ctx.conn, ref)
     elif number:
-        found = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
+        run = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
     else:
-        found = store.newest_run(ctx.conn, seen(ctx, name).id)
-    if found is None:
+        run = store.newest_run(ctx.conn, seen(ctx, name).id)
+    if run is None:
         raise RunNotFound(f"There is no run {ref!r}.", hint="`tidemill runs list` shows all; write name#3 or an id.")
-    return found
+    return run
 
 
 def _detail(ctx: Context, run: Run) -> RunDetail:
@@ -145,8 +144,8 @@ def list_runs(
     """Runs, newest first."""
     if pipeline is not None:
         seen(ctx, pipeline)
-    found = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
-    return page(found, limit)
+    runs = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
+    return page(runs, limit)
 
 
 def cancel(ctx: Context, ref: str) -> RunDetail:
@@ -183,14 +182,14 @@ def skip(ctx: Context, ref: str, body: StepSkip) -> RunDetail:
 
 def _step(ctx: Context, run: Run, name: str) -> RunStep:
     steps = store.steps_of(ctx.conn, run.id)
-    found = next((s for s in steps if s.name == name), None)
-    if found is None:
+    step = next((s for s in steps if s.name == name), None)
+    if step is None:
         near = nearest(name, [s.name for s in steps])
         known = ", ".join(s.name for s in steps)
         raise StepNotFound(
             f"{run.ref} has no step {name!r}.", hint=f"Did you mean {near[0]}?" if near else f"It has {known}."
         )
-    return found
+    return step
 
 
 def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
@@ -243,7 +242,7 @@ def _take_up(ctx: Context, step: RunStep) -> None:
         return
     job = ctx.kernel.get(JobQueue).get(ctx, step.job_id)
     if job.state in ("failed", "cancelled"):
-        resume = table.KINDS[step.kind].resume
+        resume = step_registry.KINDS[step.kind].resume
         if resume is not None:
             resume(ctx, job)
         else:

@@ -111,8 +111,10 @@ def _step(row: sa.Row[*tuple[Any, ...]]) -> RunStep:
 
 def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pipeline | None:
     """The newest applied document of that name, or the one of that number, of a removed pipeline too."""
-    wanted = pipelines.c.number if number is None else number
-    joined = pipelines.join(versions, (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == wanted))
+    version_number = pipelines.c.number if number is None else number
+    joined = pipelines.join(
+        versions, (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == version_number)
+    )
     row = conn.execute(sa.select(*_APPLIED).select_from(joined).where(pipelines.c.name == name)).first()
     return _pipeline(row) if row is not None else None
 
@@ -158,11 +160,11 @@ def insert_version(conn: sa.Connection, value: Pipeline) -> None:
     )
 
 
-def insert_run(conn: sa.Connection, run: Run, made: list[RunStep]) -> None:
+def insert_run(conn: sa.Connection, run: Run, run_steps: list[RunStep]) -> None:
     """Enter a run with its steps."""
     conn.execute(runs.insert().values(**run.model_dump(mode="python", exclude={"causes"}), causes=_causes(run)))
-    if made:
-        conn.execute(steps.insert(), [step.model_dump() for step in made])
+    if run_steps:
+        conn.execute(steps.insert(), [step.model_dump() for step in run_steps])
 
 
 def _causes(run: Run) -> list[dict[str, Any]]:
@@ -267,8 +269,8 @@ def last_outputs(conn: sa.Connection, pipeline_id: str, kind: str) -> dict[str, 
         .order_by(steps.c.id.desc())
         .limit(1)
     )
-    found: dict[str, Any] | None = conn.execute(query).scalar()
-    return found
+    outputs: dict[str, Any] | None = conn.execute(query).scalar()
+    return outputs
 
 
 def waiting_runs(conn: sa.Connection) -> list[Run]:

@@ -21,18 +21,18 @@ Put = Callable[[Context, Any], bool]
 def put_all(ctx: Context, spec: PipelineSpec) -> tuple[list[str], list[str]]:
     """Make what is declared, as far as what it names is there.
 
-    Returns what was made or changed (`triggers.retrain`), and why the rest is not there yet.
+    Returns what was created or changed (`triggers.retrain`), and why the rest is not there yet.
     """
-    made, later = [], []
+    created, later = [], []
     for section, items, put in _sections(spec):
         for item in items:
             try:
                 with ctx.conn.begin_nested():
                     if put(ctx, item):
-                        made.append(f"{section}.{item.name}")
+                        created.append(f"{section}.{item.name}")
             except TidemillError as error:
                 later.append(f"{section}.{item.name}: {error.message}")
-    return made, later
+    return created, later
 
 
 def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
@@ -46,35 +46,35 @@ def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
     ]
 
 
-def _put_monitor(ctx: Context, wanted: DriftMonitorCreate) -> bool:
+def _put_monitor(ctx: Context, section: DriftMonitorCreate) -> bool:
     try:
-        known = drift.get_monitor(ctx, wanted.name)
+        known = drift.get_monitor(ctx, section.name)
     except NotFound:
-        drift.create_monitor(ctx, wanted)
+        drift.create_monitor(ctx, section)
         return True
     same = DriftMonitorCreate.model_validate(known.model_dump(include=set(DriftMonitorCreate.model_fields)))
-    if same == wanted:
+    if same == section:
         return False
-    drift.change_monitor(ctx, wanted)
+    drift.change_monitor(ctx, section)
     return True
 
 
-def _put_slo(ctx: Context, wanted: SloSection) -> bool:
-    before = _seen(lambda: slos.get(ctx, wanted.name))
-    body = SloPut.model_validate(wanted.model_dump(exclude={"name"}))
-    return slos.put(ctx, wanted.name, body) != before
+def _put_slo(ctx: Context, section: SloSection) -> bool:
+    before = _seen(lambda: slos.get(ctx, section.name))
+    body = SloPut.model_validate(section.model_dump(exclude={"name"}))
+    return slos.put(ctx, section.name, body) != before
 
 
-def _put_kpi(ctx: Context, wanted: KpiSection) -> bool:
-    before = _seen(lambda: kpis.get(ctx, wanted.name))
-    body = KpiPut.model_validate(wanted.model_dump(exclude={"name"}))
-    return kpis.put(ctx, wanted.name, body) != before
+def _put_kpi(ctx: Context, section: KpiSection) -> bool:
+    before = _seen(lambda: kpis.get(ctx, section.name))
+    body = KpiPut.model_validate(section.model_dump(exclude={"name"}))
+    return kpis.put(ctx, section.name, body) != before
 
 
-def _put_trigger(ctx: Context, wanted: TriggerSection, pipeline: str) -> bool:
-    before = _seen(lambda: triggers.get(ctx, wanted.name))
-    given = wanted.model_dump(exclude={"name"}) | {"pipeline": wanted.pipeline or pipeline}
-    return triggers.put(ctx, wanted.name, TriggerPut.model_validate(given)) != before
+def _put_trigger(ctx: Context, section: TriggerSection, pipeline: str) -> bool:
+    before = _seen(lambda: triggers.get(ctx, section.name))
+    given = section.model_dump(exclude={"name"}) | {"pipeline": section.pipeline or pipeline}
+    return triggers.put(ctx, section.name, TriggerPut.model_validate(given)) != before
 
 
 def _seen(look: Callable[[], object]) -> object:

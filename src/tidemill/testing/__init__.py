@@ -1,1 +1,1 @@
-"""Evaluations inside tests: `tidemill test`, a pytest plugin whose third verdict is «inconclusive»."""
+"""Evaluations inside tests: `tidemill test`, a pytest plugin whose third verdict is "inconclusive"."""

@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures, cases from files, and the verdict «inconclusive» beside passed and failed.
+"""The pytest plugin: fixtures, cases from files, and the verdict "inconclusive" beside passed and failed.
 
 Exit codes: 0 all passed, 1 something failed, 2 nothing failed and something was inconclusive. pytest's own 3, 4 and 5
 (internal error, usage, no tests) stay as they are.
@@ -87,10 +87,10 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say what could not be told, and why."""
-    found = terminalreporter.stats.get("inconclusive", [])
-    if found:
+    inconclusive = terminalreporter.stats.get("inconclusive", [])
+    if inconclusive:
         terminalreporter.section("inconclusive", sep="-", yellow=True)
-        for report in found:
+        for report in inconclusive:
             terminalreporter.line(f"{report.nodeid}: {report.longrepr[2].removeprefix('inconclusive: ')}")
 
 

@@ -38,10 +38,10 @@ class Tester:
 
     def under_test(self, release: str | None = None) -> str:
         """The release that a test is about: the given one, or that of `tidemill test --release`."""
-        found = release or self.release
-        if found is None:
+        release_ref = release or self.release
+        if release_ref is None:
             raise ValueError("no release is under test: run `tidemill test --release NAME@3`, or name one in the test")
-        return found
+        return release_ref
 
     def release_id(self, ref: str) -> str:
         """The release that `name@3`, or `prod/name`, means now."""
@@ -49,10 +49,10 @@ class Tester:
         if not slash:
             return self.client.releases.get(ref).id
         live = self.client.deployments.list(environment=environment, name=name, active=True).items
-        found = next((d for d in live if d.state == "live"), None)
-        if found is None:
+        live_deployment = next((d for d in live if d.state == "live"), None)
+        if live_deployment is None:
             raise ValueError(f"{environment} serves nothing called {name!r}")
-        return found.release_id
+        return live_deployment.release_id
 
     def ask(self, question: str | list[dict[str, Any]], *, model: str | None = None, **fields: Any) -> str:
         """The answer to a question, or to messages. `model` is `prod/NAME` or a release, `NAME@3`."""
@@ -79,11 +79,15 @@ class Tester:
 
         Raises AssertionError, or Inconclusive when `least` lies within the interval.
         """
-        found = run.metric(metric)
-        if found is None or found.mean is None:
+        measured = run.metric(metric)
+        if measured is None or measured.mean is None:
             raise AssertionError(f"{run.id} has no metric {metric!r}")
-        low, high = (found.mean, found.mean) if found.low is None or found.high is None else (found.low, found.high)
-        demand(low, high, least, f"{metric} is {found.mean:.3f} ({low:.3f} to {high:.3f}) on {found.items} items")
+        low, high = (
+            (measured.mean, measured.mean)
+            if measured.low is None or measured.high is None
+            else (measured.low, measured.high)
+        )
+        demand(low, high, least, f"{metric} is {measured.mean:.3f} ({low:.3f} to {high:.3f}) on {measured.items} items")
 
     def share(self, passed: Sequence[bool], least: float) -> None:
         """Demand a share of passed cases, by Wilson's 95% interval. Raises AssertionError, Inconclusive."""
@@ -103,16 +107,16 @@ class Tester:
         return self._compared(baseline, candidate, rule)
 
     def _compared(self, baseline: EvalRun, candidate: EvalRun, rule: dict[str, Any]) -> Comparison:
-        found = self.client.evals.compare(baseline.id, candidate.id, primary=rule)
-        settle(found.outcome, found.summary)
-        return found
+        comparison = self.client.evals.compare(baseline.id, candidate.id, primary=rule)
+        settle(comparison.outcome, comparison.summary)
+        return comparison
 
     def passes_gate(self, gate: str, *, baseline: EvalRun, candidate: EvalRun, release: str | None = None) -> None:
         """Demand that a declared gate passes; its verdict is kept as evidence. Raises AssertionError, Inconclusive."""
-        found = self.client.gates.evaluate(
+        verdict = self.client.gates.evaluate(
             gate, self.under_test(release), baseline_run=baseline.id, candidate_run=candidate.id
         )
-        settle(found.verdict, found.summary)
+        settle(verdict.verdict, verdict.summary)
 
 
 def demand(low: float, high: float, least: float, text: str) -> None:

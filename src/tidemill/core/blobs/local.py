@@ -29,7 +29,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def storage_errors(root: Path) -> Iterator[None]:
-    """Turn «no space left» and its relatives into StorageFull, other write failures into Unavailable."""
+    """Turn "no space left" and its relatives into StorageFull, other write failures into Unavailable."""
     try:
         yield
     except OSError as error:

@@ -107,8 +107,8 @@ class S3Blobs:
 
     def send(self, blob: Blob) -> None:
         """Copy a blob from the cache to the bucket unless it is there. Two senders of one blob do no harm."""
-        found = self.find(blob.hash)
-        if found is not None and found.size == blob.size:
+        existing = self.find(blob.hash)
+        if existing is not None and existing.size == blob.size:
             return
         with store_errors(blob.hash, self.where):
             obstore.put(self.bucket, self.key(blob.hash), self.cache.path(blob.hash), chunk_size=PART)

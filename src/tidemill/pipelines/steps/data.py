@@ -5,13 +5,13 @@ from typing import Any
 from tidemill.core.kernel import Context
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion, ImportCreate, SourceRef
-from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
+from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
 from tidemill.pipelines.types import DataSection
 
 
-def _section(facts: Facts) -> DataSection:
-    assert facts.spec.data is not None
-    return facts.spec.data
+def _section(inputs: StepInputs) -> DataSection:
+    assert inputs.spec.data is not None
+    return inputs.spec.data
 
 
 def import_of(section: DataSection) -> ImportCreate:
@@ -44,33 +44,33 @@ def told(version: DatasetVersion) -> str:
     return f"{version.ref}: " + ", ".join(f"{split.name} {split.rows:,}" for split in version.splits)
 
 
-def reads_data(ctx: Context, facts: Facts) -> Reads:
+def data_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """The files and what is done with them; or the version that is there."""
-    section = _section(facts)
+    section = _section(inputs)
     if not section.sources:
         return {"version": data.get_version(ctx, section.dataset).id}
-    wanted = section.model_dump(mode="json", exclude={"feedback"})
+    declared = section.model_dump(mode="json", exclude={"feedback"})
     order = list(section.split.ratios) if section.split is not None else None
-    return wanted | {"order": order}
+    return declared | {"order": order}
 
 
-def do_data(turn: Turn) -> Outcome:
+def run_data(context: StepContext) -> StepResult:
     """Import the declared files."""
-    section = _section(turn)
-    made: list[str] = []
+    section = _section(context)
+    version_ids: list[str] = []
     body = import_of(section) if section.sources else None
-    looked = data.inspect_sources(turn.kernel, body) if body is not None and turn.row.job_id is None else None
+    looked = data.inspect_sources(context.kernel, body) if body is not None and context.row.job_id is None else None
 
     def submit(ctx: Context) -> str | None:
         assert body is not None
         started = data.import_(ctx, body, looked)
         if started.version is not None:
-            made.append(started.version.id)
+            version_ids.append(started.version.id)
         return started.job.id if started.job is not None else None
 
     if section.sources:
-        job = turn.child(submit)
-        made += [str(job.result["version_id"])] if job is not None and isinstance(job.result, dict) else []
-    with turn.at.write() as ctx:
-        version = data.get_version(ctx, made[0] if made else section.dataset)
-    return Outcome(version_outputs(version), told(version))
+        job = context.run_child_job(submit)
+        version_ids += [str(job.result["version_id"])] if job is not None and isinstance(job.result, dict) else []
+    with context.job_context.write() as ctx:
+        version = data.get_version(ctx, version_ids[0] if version_ids else section.dataset)
+    return StepResult(version_outputs(version), told(version))

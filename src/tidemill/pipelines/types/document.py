@@ -224,7 +224,7 @@ class KpiSection(KpiPut):
 
 
 class TriggerSection(TriggerPut):
-    """What starts a run by itself: two keys, a pause, a budget."""
+    """What starts a run by itself: a data condition and a quality condition, a pause, a budget."""
 
     name: Name
     pipeline: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$", description="Default: this one.")

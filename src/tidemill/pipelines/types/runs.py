@@ -161,7 +161,7 @@ class RunStep(Value):
 
 
 class Run(Value):
-    """One turn of the loop."""
+    """One run of a pipeline: its steps, its state and what started it."""
 
     id: str
     pipeline_id: str

@@ -1,4 +1,4 @@
-"""One step at work: what it may read, and how it has other features' jobs done."""
+"""What a step of a run works with: the document, earlier outputs, its row, and the jobs of other features."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -25,12 +25,12 @@ from tidemill.pipelines.types import (
 NOTE_SECONDS = 1.0
 """How often the progress of a step is written down."""
 
-Reads = dict[str, Any] | None
-"""All that decides what a step makes; None: the state of things does, so it is looked at each time."""
+CacheInputs = dict[str, Any] | None
+"""All that decides the outputs of a step; None when they depend on live state, so that no cached result counts."""
 
 
-def not_known(step: str) -> NothingMeasured:
-    """What an earlier step makes is not there (yet)."""
+def missing_outputs(step: str) -> NothingMeasured:
+    """Return the error for an earlier step that has no outputs yet."""
     return NothingMeasured(
         f"The step {step!r} has given nothing to go on with.",
         hint=f"It was skipped. Retry the run from it: tidemill runs retry RUN --step {step}",
@@ -39,8 +39,8 @@ def not_known(step: str) -> NothingMeasured:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a step has made."""
+class StepResult:
+    """The outputs of a step, and one line about them."""
 
     outputs: dict[str, Any]
     note: str
@@ -48,12 +48,12 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """The document, and what the steps before have given."""
+class StepInputs:
+    """The document and the outputs of earlier steps, which decide what a step does."""
 
     spec: PipelineSpec
     name: str
-    given: Mapping[str, dict[str, Any]]
+    outputs: Mapping[str, dict[str, Any]]
     pipeline_id: str | None = None
 
     @property
@@ -61,12 +61,12 @@ class Facts:
         """What stands after the slash in the step's name: `quality` of `judge/quality`."""
         return self.name.partition("/")[2]
 
-    def of(self, step: str) -> dict[str, Any]:
-        """What an earlier step gave. Raises NothingMeasured."""
-        found = self.given.get(step)
-        if not found:
-            raise not_known(step)
-        return found
+    def outputs_of(self, step: str) -> dict[str, Any]:
+        """Return the outputs of an earlier step. Raises NothingMeasured."""
+        outputs = self.outputs.get(step)
+        if not outputs:
+            raise missing_outputs(step)
+        return outputs
 
     @property
     def eval(self) -> EvalSection:
@@ -86,25 +86,25 @@ class Facts:
     @property
     def prompt_id(self) -> str | None:
         """The prompt version, when there is one."""
-        return str(self.of("prompt")["version_id"]) if self.spec.prompt is not None else None
+        return str(self.outputs_of("prompt")["version_id"]) if self.spec.prompt is not None else None
 
     @property
     def training_data(self) -> dict[str, Any]:
         """The dataset version to train on: with the feedback from production, if that is asked for."""
-        wanted = self.spec.data is not None and self.spec.data.feedback is not None
-        return self.of("join" if wanted else "data")
+        with_feedback = self.spec.data is not None and self.spec.data.feedback is not None
+        return self.outputs_of("join" if with_feedback else "data")
 
 
 @dataclass(frozen=True)
-class Turn(Facts):
-    """A step at work in a run."""
+class StepContext(StepInputs):
+    """A running step: its inputs, its job and its row."""
 
     job: JobContext | None = None
     run: Run | None = None
     step: RunStep | None = None
 
     @property
-    def at(self) -> JobContext:
+    def job_context(self) -> JobContext:
         """The job that carries out the run."""
         assert self.job is not None
         return self.job
@@ -112,7 +112,7 @@ class Turn(Facts):
     @property
     def kernel(self) -> Kernel:
         """The kernel."""
-        return self.at.kernel
+        return self.job_context.kernel
 
     @property
     def row(self) -> RunStep:
@@ -121,7 +121,7 @@ class Turn(Facts):
         return self.step
 
     @property
-    def begins(self) -> bool:
+    def starts_now(self) -> bool:
         """Whether the step begins now; else it was begun before a crash or a restart, and what is done it has done."""
         return self.row.state == "pending"
 
@@ -131,27 +131,27 @@ class Turn(Facts):
         assert self.run is not None
         return self.run.ref
 
-    def child(self, submit: Callable[[Context], str | None]) -> Job | None:
+    def run_child_job(self, submit: Callable[[Context], str | None]) -> Job | None:
         """Have a job done: submitted once in the life of this step, then waited for.
 
         `submit` returns the job's id, or None when there is nothing to do. The job and the note of it are one
         transaction, so a crash neither loses nor doubles it. Raises what the job failed with.
         """
-        with self.at.write() as ctx:
+        with self.job_context.write() as ctx:
             job_id = store.step_by_id(ctx.conn, self.row.id).job_id
             if job_id is None:
                 job_id = submit(ctx)
                 if job_id is None:
                     return None
                 store.update_step(ctx.conn, self.row.id, job_id=job_id)
-        job = self.at.wait_job(job_id, watch=self._teller())
+        job = self.job_context.wait_job(job_id, watch=self._progress_watcher())
         if job.state == "succeeded":
             return job
         if job.error is not None:
             raise of_body(job.error)
         raise StepFailed(f"{job.kind} {job.id} was {job.state}.", hint=f"tidemill runs retry {self.run_ref}")
 
-    def _teller(self) -> Callable[[Job], None]:
+    def _progress_watcher(self) -> Callable[[Job], None]:
         due, last = 0.0, ""
 
         def tell(job: Job) -> None:
@@ -159,31 +159,27 @@ class Turn(Facts):
             text = _progress(job)
             if text != last and time.monotonic() >= due:
                 due, last = time.monotonic() + NOTE_SECONDS, text
-                self.tell(text)
+                self.report_progress(text)
 
         return tell
 
-    def tell(self, text: str) -> None:
+    def report_progress(self, text: str) -> None:
         """Say how far the step has come."""
-        self.at.progress(message=f"{self.name}: {text}")
-        with self.at.write() as ctx:
+        self.job_context.progress(message=f"{self.name}: {text}")
+        with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, progress=text)
 
-    def waiting(self, text: str) -> None:
+    def set_waiting(self, text: str) -> None:
         """Say that the step waits for a person."""
-        self.at.progress(message=f"{self.name}: {text}")
-        with self.at.write() as ctx:
+        self.job_context.progress(message=f"{self.name}: {text}")
+        with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="waiting", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="waiting", summary=text)
             events.emit(ctx, "pipeline_run.waiting", self.row.run_id, {"run": self.run_ref, "for": text})
 
-    def working(self) -> None:
-        """Say that it waits no longer."""
-        self.going(None)
-
-    def going(self, text: str | None) -> None:
+    def set_running(self, text: str | None) -> None:
         """Say how far it has come, and that it waits for nobody."""
-        with self.at.write() as ctx:
+        with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="running", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="running", summary="")
 

@@ -58,8 +58,8 @@ class Located:
 class _Walk:
     """Turns YAML nodes into plain values and notes where they stand."""
 
-    def __init__(self, found: Located) -> None:
-        self.found = found
+    def __init__(self, located: Located) -> None:
+        self.found = located
         self.count = 0
         self.loader = yaml.SafeLoader("")
 
@@ -127,9 +127,9 @@ def locate(text: str, file: str) -> Located:
         raise PipelineUnreadable(f"{file} is nested too deeply.", hint="Is it the right file?") from error
     if not isinstance(node, yaml.MappingNode):
         raise PipelineUnreadable(f"{file}:1:1: this is not a mapping.", hint="Begin with `name: my-loop`.")
-    found = Located(file=file, value=None)
-    found.value = _Walk(found).value(node, ())
-    return found
+    located = Located(file=file, value=None)
+    located.value = _Walk(located).value(node, ())
+    return located
 
 
 def _unreadable(error: yaml.YAMLError, file: str) -> PipelineUnreadable:
@@ -142,7 +142,7 @@ def _unreadable(error: yaml.YAMLError, file: str) -> PipelineUnreadable:
 
 
 def closest(word: str, known: list[str]) -> str | None:
-    """«Did you mean …?», or what there is."""
+    """ "Did you mean …?", or what there is."""
     near = nearest(word, known, count=1)
     if near:
         return f"Did you mean {near[0]!r}?"

@@ -4,7 +4,7 @@ from tidemill.core.errors import NotFound
 from tidemill.core.terminal import duration, size
 from tidemill.data.samples import trec_questions
 from tidemill.data.types import DatasetVersion
-from tidemill.demo.stage import Stage
+from tidemill.demo.context import DemoContext
 from tidemill.prompts.types import PromptUnchanged, PromptVersion
 from tidemill.registry.types import ModelVersion
 from tidemill.tuning.recipes import QUESTION_TYPES
@@ -18,10 +18,10 @@ QUICK_TRAINING = {"batch_size": 16, "eval_every": 32, "eval_rows": 32, "checkpoi
 SPLIT = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-def data(stage: Stage) -> DatasetVersion:
+def data(demo: DemoContext) -> DatasetVersion:
     """Import the questions; show what the recipe dropped and which leak it caught."""
     sample = trec_questions()
-    version = stage.dana.data.import_(
+    version = demo.dana.data.import_(
         sample.path,
         name=DATASET,
         row_schema="classification",
@@ -35,62 +35,62 @@ def data(stage: Stage) -> DatasetVersion:
             "purpose": "demo: question types",
         },
     )
-    stage.rows(
+    demo.rows(
         ["step", "rows in", "rows out", "dropped", "changed"],
         [[s.step, s.rows_in, s.rows_out, s.dropped, s.changed] for s in version.steps],
     )
     for leak in version.leaks.uncleaned:
         if (leak.split, leak.against) == ("test", "train"):
-            stage.say(
+            demo.say(
                 f"Without the recipe {leak.share:.0%} of the test rows would also stand in {leak.against}:"
                 " the model would be asked what it has learnt by heart.",
                 style="yellow",
             )
     leaked = sum(leak.exact + leak.near for leak in version.leaks.found)
     parts = ", ".join(f"{s.name} {s.rows:,}" for s in version.splits)
-    stage.say(f"{version.dataset}@{version.version}: {parts}; rows leaking between splits: {leaked}.")
-    stage.facts["dataset"] = version
+    demo.say(f"{version.dataset}@{version.version}: {parts}; rows leaking between splits: {leaked}.")
+    demo.results["dataset"] = version
     return version
 
 
-def base(stage: Stage) -> ModelVersion:
+def base(demo: DemoContext) -> ModelVersion:
     """Register the base model that came with a package."""
     try:
-        version = stage.dana.models.get(f"{BASE}@1")
+        version = demo.dana.models.get(f"{BASE}@1")
     except NotFound:
-        version = stage.dana.models.add_packaged(BASE)
-    stage.say(f"{version.ref}: {version.format}, {size(version.size)}, licence {version.licence}.")
-    stage.facts["base"] = version
+        version = demo.dana.models.add_packaged(BASE)
+    demo.say(f"{version.ref}: {version.format}, {size(version.size)}, licence {version.licence}.")
+    demo.results["base"] = version
     return version
 
 
-def prompt(stage: Stage) -> PromptVersion:
+def prompt(demo: DemoContext) -> PromptVersion:
     """Write the prompt that training and serving share."""
     messages = [{"role": "system", "content": QUESTION_TYPES.system or ""}]
     try:
-        version = stage.dana.prompts.create(PROMPT, messages=messages, note="the demo's", labels=["production"])
+        version = demo.dana.prompts.create(PROMPT, messages=messages, note="the demo's", labels=["production"])
     except PromptUnchanged:
-        version = stage.dana.prompts.get(PROMPT)
-    stage.say(f"{version.name}@{version.number}: {QUESTION_TYPES.system}")
-    stage.facts["prompt"] = version
+        version = demo.dana.prompts.get(PROMPT)
+    demo.say(f"{version.name}@{version.number}: {QUESTION_TYPES.system}")
+    demo.results["prompt"] = version
     return version
 
 
-def tune(stage: Stage) -> TuningRun:
+def tune(demo: DemoContext) -> TuningRun:
     """Tune with LoRA, merge, convert, quantise, and prove every hop."""
-    dataset: DatasetVersion = stage.facts["dataset"]
-    wanted: PromptVersion = stage.facts["prompt"]
+    dataset: DatasetVersion = demo.results["dataset"]
+    prompt: PromptVersion = demo.results["prompt"]
     training, proof = QUESTION_TYPES.training, QUESTION_TYPES.proof
-    if stage.size.steps is not None:
-        training = training.model_copy(update=QUICK_TRAINING | {"max_steps": stage.size.steps})
-    if stage.size.proof_rows is not None:
-        proof = proof.model_copy(update={"rows": stage.size.proof_rows, "margin": 0.5, "min_same": 0.2})
-    run = stage.dana.tuning.run(
+    if demo.size.steps is not None:
+        training = training.model_copy(update=QUICK_TRAINING | {"max_steps": demo.size.steps})
+    if demo.size.proof_rows is not None:
+        proof = proof.model_copy(update={"rows": demo.size.proof_rows, "margin": 0.5, "min_same": 0.2})
+    run = demo.dana.tuning.run(
         TuneSubmit(
-            model=stage.facts["base"].ref,
+            model=demo.results["base"].ref,
             dataset=f"{dataset.dataset}@{dataset.version}",
             name=TUNED,
-            prompt=f"{wanted.name}@{wanted.number}",
+            prompt=f"{prompt.name}@{prompt.number}",
             answer_template=QUESTION_TYPES.answer_template,
             lora=QUESTION_TYPES.lora,
             training=training,
@@ -100,26 +100,26 @@ def tune(stage: Stage) -> TuningRun:
         )
     )
     if run.state != "succeeded":
-        stage.wait(run.job_id, "tuning")
-        run = stage.dana.tuning.get(run.id)
-    _report(stage, run)
-    stage.facts["tuning"] = run
-    stage.facts["tuned"] = stage.dana.models.get(next(o.version_id for o in run.outputs if o.kind == "gguf:q8_0"))
+        demo.wait(run.job_id, "tuning")
+        run = demo.dana.tuning.get(run.id)
+    _report(demo, run)
+    demo.results["tuning"] = run
+    demo.results["tuned"] = demo.dana.models.get(next(o.version_id for o in run.outputs if o.kind == "gguf:q8_0"))
     return run
 
 
-def _report(stage: Stage, run: TuningRun) -> None:
+def _report(demo: DemoContext, run: TuningRun) -> None:
     summary = run.summary
     if summary is not None:
-        stage.say(
+        demo.say(
             f"{summary.steps} steps on {summary.rows:,} rows in {duration(summary.seconds)}:"
             f" {summary.tokens_per_s:,.0f} tokens/s, {summary.precision}, {summary.trainable:,} trained weights,"
             f" peak memory {size(summary.peak_memory)}, best step {summary.best_step}."
         )
     if run.parity is None:
         return
-    stage.say(f"Parity proof on {run.parity.rows} held-out questions, each hop against the trainer's own answers:")
-    stage.rows(
+    demo.say(f"Parity proof on {run.parity.rows} held-out questions, each hop against the trainer's own answers:")
+    demo.rows(
         ["hop", "verdict", "prompts equal", "same answer", "quality", "change"],
         [
             [

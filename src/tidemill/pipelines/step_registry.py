@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tidemill.core.kernel import Context
 from tidemill.jobs.types import Job
-from tidemill.pipelines.steps import data, feedback, making, measuring, shipping, watching
-from tidemill.pipelines.steps.turn import Facts, Outcome, Reads, Turn
+from tidemill.pipelines.steps import build, data, deploy, evaluate, feedback, monitor
+from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
 from tidemill.pipelines.types import PipelineSpec
 from tidemill.releases import service as releases
 from tidemill.tuning import service as tuning
@@ -16,12 +16,12 @@ from tidemill.tuning import service as tuning
 class StepKind:
     """One kind of step."""
 
-    reads: Callable[[Context, Facts], Reads]
-    """All that decides what it makes. Two steps that read the same make the same, so the second is not done."""
-    do: Callable[[Turn], Outcome]
-    """Do it. It may be called again after a crash and must bear that."""
+    inputs: Callable[[Context, StepInputs], CacheInputs]
+    """All that decides its outputs. A step with the inputs of an earlier one takes over its outputs."""
+    run: Callable[[StepContext], StepResult]
+    """Run the step. Called again after a crash, so it must be idempotent."""
     resume: Callable[[Context, Job], None] | None = None
-    """How its failed job is taken up again; by default the job is retried."""
+    """How its failed job is resumed; by default the job is retried."""
 
 
 def _resume_tuning(ctx: Context, job: Job) -> None:
@@ -29,27 +29,27 @@ def _resume_tuning(ctx: Context, job: Job) -> None:
 
 
 KINDS: dict[str, StepKind] = {
-    "data": StepKind(data.reads_data, data.do_data),
-    "prompt": StepKind(making.reads_prompt, making.do_prompt),
-    "base": StepKind(making.reads_base, making.do_base),
-    "eval-set": StepKind(measuring.reads_set, measuring.do_set),
-    "gate": StepKind(measuring.reads_gate, measuring.do_gate),
-    "feedback": StepKind(shipping.reads_world, feedback.do_feedback),
-    "join": StepKind(feedback.reads_join, feedback.do_join),
-    "tune": StepKind(making.reads_tune, making.do_tune, _resume_tuning),
-    "parity": StepKind(making.reads_parity, making.do_parity),
-    "release": StepKind(making.reads_release, making.do_release),
-    "naive-bayes": StepKind(measuring.reads_bayes, measuring.do_bayes),
-    "evaluate": StepKind(measuring.reads_candidate, measuring.do_candidate),
-    "baseline": StepKind(measuring.reads_baseline, measuring.do_baseline),
-    "judge": StepKind(measuring.reads_judge, measuring.do_judge),
-    "approve": StepKind(shipping.reads_world, shipping.do_approve),
-    "deploy": StepKind(shipping.reads_world, shipping.do_deploy),
-    "rollout": StepKind(shipping.reads_world, shipping.do_rollout),
-    "watch": StepKind(shipping.reads_world, watching.do_watch),
+    "data": StepKind(data.data_inputs, data.run_data),
+    "prompt": StepKind(build.prompt_inputs, build.run_prompt),
+    "base": StepKind(build.base_inputs, build.run_base),
+    "eval-set": StepKind(evaluate.set_inputs, evaluate.run_set),
+    "gate": StepKind(evaluate.gate_inputs, evaluate.run_gate),
+    "feedback": StepKind(deploy.uncacheable_inputs, feedback.run_feedback),
+    "join": StepKind(feedback.join_inputs, feedback.run_join),
+    "tune": StepKind(build.tune_inputs, build.run_tune, _resume_tuning),
+    "parity": StepKind(build.parity_inputs, build.run_parity),
+    "release": StepKind(build.release_inputs, build.run_release),
+    "naive-bayes": StepKind(evaluate.bayes_inputs, evaluate.run_bayes),
+    "evaluate": StepKind(evaluate.candidate_inputs, evaluate.run_candidate),
+    "baseline": StepKind(evaluate.baseline_inputs, evaluate.run_baseline),
+    "judge": StepKind(evaluate.judge_inputs, evaluate.run_judge),
+    "approve": StepKind(deploy.uncacheable_inputs, deploy.run_approve),
+    "deploy": StepKind(deploy.uncacheable_inputs, deploy.run_deploy),
+    "rollout": StepKind(deploy.uncacheable_inputs, deploy.run_rollout),
+    "watch": StepKind(deploy.uncacheable_inputs, monitor.run_watch),
 }
 
-WORLD = frozenset({"approve", "deploy", "rollout", "feedback", "watch"})
+UNCACHEABLE = frozenset({"approve", "deploy", "rollout", "feedback", "watch"})
 """Kinds whose work depends on the state of things at that moment."""
 
 

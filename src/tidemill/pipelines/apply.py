@@ -5,7 +5,8 @@ from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.jobs.service import JobQueue
-from tidemill.pipelines import planning, references, store, watches
+from tidemill.pipelines import plan as planner
+from tidemill.pipelines import references, store, watches
 from tidemill.pipelines.types import (
     Applied,
     Pipeline,
@@ -28,8 +29,8 @@ def plan(ctx: Context, body: PipelineApply) -> Plan:
     return Plan(
         name=body.spec.name,
         new=known is None,
-        changes=planning.changes(known.spec if known is not None else None, body.spec),
-        steps=planning.forecast(ctx, body.spec, known),
+        changes=planner.changes(known.spec if known is not None else None, body.spec),
+        steps=planner.forecast(ctx, body.spec, known),
     )
 
 
@@ -44,7 +45,7 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
     digest = spec_hash(spec)
     if known is not None and known.hash == digest:
         return Applied(pipeline=known, changes=[])
-    made = Pipeline(
+    pipeline = Pipeline(
         id=last.id if last is not None else new_id("pl"),
         name=spec.name,
         number=last.number + 1 if last is not None else 1,
@@ -53,14 +54,14 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
         applied_at=ctx.now,
         applied_by=ctx.actor.name,
     )
-    store.insert_version(ctx.conn, made)
-    changed = planning.changes(known.spec if known is not None else None, spec)
+    store.insert_version(ctx.conn, pipeline)
+    changed = planner.changes(known.spec if known is not None else None, spec)
     if known is not None:
         watches.remove_gone(ctx, known.spec, spec, _others(ctx, spec.name))
     _, later = watches.put_all(ctx, spec)
-    facts = {"pipeline": made.ref, "hash": digest, "changes": [c.path for c in changed]}
-    events.emit(ctx, "pipeline.applied", made.id, facts)
-    return Applied(pipeline=made, changes=changed, later=later)
+    facts = {"pipeline": pipeline.ref, "hash": digest, "changes": [c.path for c in changed]}
+    events.emit(ctx, "pipeline.applied", pipeline.id, facts)
+    return Applied(pipeline=pipeline, changes=changed, later=later)
 
 
 def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
@@ -90,8 +91,8 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
 
 def _others(ctx: Context, name: str) -> list[PipelineSpec]:
     """What the other pipelines declare."""
-    found = (store.pipeline_by(ctx.conn, other) for other in store.names(ctx.conn) if other != name)
-    return [pipeline.spec for pipeline in found if pipeline is not None]
+    others = (store.pipeline_by(ctx.conn, other) for other in store.names(ctx.conn) if other != name)
+    return [pipeline.spec for pipeline in others if pipeline is not None]
 
 
 def names(ctx: Context) -> list[str]:
@@ -100,8 +101,8 @@ def names(ctx: Context) -> list[str]:
 
 
 def _standing(ctx: Context, name: str) -> Pipeline | None:
-    found = store.pipeline_by(ctx.conn, name)
-    return found if found is not None and found.removed_at is None else None
+    pipeline = store.pipeline_by(ctx.conn, name)
+    return pipeline if pipeline is not None and pipeline.removed_at is None else None
 
 
 def spec_hash(spec: PipelineSpec) -> str:
@@ -131,30 +132,30 @@ def get(ctx: Context, ref: str) -> Pipeline:
 
     Raises PipelineNotFound.
     """
-    found = seen(ctx, ref)
-    if found.removed_at is not None and "@" not in ref:
+    pipeline = seen(ctx, ref)
+    if pipeline.removed_at is not None and "@" not in ref:
         raise PipelineNotFound(
-            f"{found.removed_by} removed the pipeline {ref} at {found.removed_at:%Y-%m-%d %H:%M} UTC.",
+            f"{pipeline.removed_by} removed the pipeline {ref} at {pipeline.removed_at:%Y-%m-%d %H:%M} UTC.",
             hint=f"`tidemill apply` brings it back; its runs: tidemill runs list -p {ref}",
         )
-    return found
+    return pipeline
 
 
 def seen(ctx: Context, ref: str) -> Pipeline:
     """A pipeline whether it was removed or not. Raises PipelineNotFound."""
     name, _, number = ref.partition("@")
-    found = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
-    if found is None:
+    pipeline = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
+    if pipeline is None:
         near = nearest(name, store.names(ctx.conn))
         raise PipelineNotFound(
             f"There is no pipeline {ref!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
         )
-    return found
+    return pipeline
 
 
 def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
     """Every pipeline as it was applied last, by name."""
-    found = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
-    items = found[:limit]
-    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+    rows = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
+    items = rows[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(rows) > limit else None)

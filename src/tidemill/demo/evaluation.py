@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tidemill.demo.making import SPLIT
-from tidemill.demo.stage import Stage
+from tidemill.demo.context import DemoContext
+from tidemill.demo.tuning import SPLIT
 from tidemill.evals.types import EvalRun, EvalSet
 from tidemill.releases.types import GateResult, Release
 
@@ -14,42 +14,42 @@ SAMPLING = {"temperature": 0.0, "max_tokens": 12}
 MINIMUM_EFFECT = 0.1
 
 
-def releases(stage: Stage) -> None:
+def releases(demo: DemoContext) -> None:
     """Freeze base and tuned model, each with prompt and sampling, under a content hash."""
     for key, model, note in (("base", "base", "the base model as it came"), ("tuned", "tuned", "tuned on trec")):
-        version, wanted = stage.facts[model], stage.facts["prompt"]
-        made = stage.dana.releases.create(
+        version, prompt = demo.results[model], demo.results["prompt"]
+        release = demo.dana.releases.create(
             RELEASE,
             model=version.ref,
-            prompt=f"{wanted.name}@{wanted.number}",
+            prompt=f"{prompt.name}@{prompt.number}",
             sampling=SAMPLING,
             note=note,
         )
-        stage.facts[f"{key}_release"] = made
-        stage.say(f"{made.ref}: {version.ref} + {wanted.name}@{wanted.number}, {made.content_hash[:19]}…")
+        demo.results[f"{key}_release"] = release
+        demo.say(f"{release.ref}: {version.ref} + {prompt.name}@{prompt.number}, {release.content_hash[:19]}…")
 
 
-def declare(stage: Stage) -> None:
+def declare(demo: DemoContext) -> None:
     """Make the eval set, say what it can see, and declare the gate before anything is measured."""
-    dataset = stage.facts["dataset"]
-    found = stage.dana.evals.create_set(
-        "trec-test", f"{dataset.dataset}@{dataset.version}", split="test", limit=stage.size.questions
+    dataset = demo.results["dataset"]
+    eval_set = demo.dana.evals.create_set(
+        "trec-test", f"{dataset.dataset}@{dataset.version}", split="test", limit=demo.size.questions
     )
-    stage.facts["eval_set"] = found
-    plan = stage.dana.evals.plan(found.ref, minimum_effect=MINIMUM_EFFECT)
-    stage.say(plan.summary)
-    gate = stage.dana.gates.declare(
+    demo.results["eval_set"] = eval_set
+    plan = demo.dana.evals.plan(eval_set.ref, minimum_effect=MINIMUM_EFFECT)
+    demo.say(plan.summary)
+    gate = demo.dana.gates.declare(
         {
             "name": "question-type-quality",
-            "eval_set": found.ref,
+            "eval_set": eval_set.ref,
             "metric": METRIC,
             "kind": "improvement",
             "minimum_effect": MINIMUM_EFFECT,
             "guardrails": [{"metric": "json_valid", "margin": 0.02}],
         }
     )
-    stage.facts["gate"] = gate
-    stage.say(
+    demo.results["gate"] = gate
+    demo.say(
         f"{gate.ref} declared {gate.declared_at:%H:%M:%S} UTC, {gate.hash[:19]}…: {METRIC} must improve"
         f" (alpha {gate.alpha}, power {gate.power} for {100 * MINIMUM_EFFECT:.0f} points),"
         " valid JSON must not fall by 2 points."
@@ -70,31 +70,31 @@ def scorers() -> list[dict[str, Any]]:
     ]
 
 
-def measure(stage: Stage) -> None:
+def measure(demo: DemoContext) -> None:
     """Ask the base, the tuned model and a Naive Bayes baseline the same held-out questions."""
-    dataset, found = stage.facts["dataset"], stage.facts["eval_set"]
+    dataset, eval_set = demo.results["dataset"], demo.results["eval_set"]
     bayes = {"kind": "baseline", "dataset": f"{dataset.dataset}@{dataset.version}", "split": next(iter(SPLIT))}
     runs = {
         "bayes": (bayes, "Naive Bayes", [{"scorer": METRIC, "config": {"labels": LABELS}}]),
-        "base": ({"kind": "release", "release": stage.facts["base_release"].ref}, "base model", scorers()),
-        "tuned": ({"kind": "release", "release": stage.facts["tuned_release"].ref}, "tuned model", scorers()),
+        "base": ({"kind": "release", "release": demo.results["base_release"].ref}, "base model", scorers()),
+        "tuned": ({"kind": "release", "release": demo.results["tuned_release"].ref}, "tuned model", scorers()),
     }
     for key, (target, label, by) in runs.items():
-        stage.facts[f"{key}_run"] = _run(stage, found, key, target, label, by)
-    stage.rows(
+        demo.results[f"{key}_run"] = _run(demo, eval_set, key, target, label, by)
+    demo.rows(
         ["answers by", "accuracy", "95% interval", "not readable", "failures", "p50 ms", "took s"],
-        [_row(label, stage.facts[f"{key}_run"]) for key, (_, label, _) in runs.items()],
+        [_row(label, demo.results[f"{key}_run"]) for key, (_, label, _) in runs.items()],
     )
 
 
 def _run(
-    stage: Stage, found: EvalSet, key: str, target: dict[str, Any], label: str, by: list[dict[str, Any]]
+    demo: DemoContext, eval_set: EvalSet, key: str, target: dict[str, Any], label: str, by: list[dict[str, Any]]
 ) -> EvalRun:
-    name = f"demo-{found.id}-{key}-{target.get('release', target.get('dataset'))}"
-    run = stage.dana.evals.run(found.ref, target, list(by), name=label, key=name)
+    name = f"demo-{eval_set.id}-{key}-{target.get('release', target.get('dataset'))}"
+    run = demo.dana.evals.run(eval_set.ref, target, list(by), name=label, key=name)
     if run.state != "succeeded":
-        stage.wait(run.job_id, f"asking the {label}")
-    return stage.dana.evals.get_run(run.id)
+        demo.wait(run.job_id, f"asking the {label}")
+    return demo.dana.evals.get_run(run.id)
 
 
 def _row(label: str, run: EvalRun) -> list[Any]:
@@ -106,25 +106,25 @@ def _row(label: str, run: EvalRun) -> list[Any]:
     return [label, f"{metric.mean:.1%}", interval, metric.invalid, figures.failures, latency, f"{figures.seconds:.0f}"]
 
 
-def judge(stage: Stage) -> GateResult:
+def judge(demo: DemoContext) -> GateResult:
     """Let the gate judge the tuned release on the two runs."""
-    gate, release = stage.facts["gate"], stage.facts["tuned_release"]
-    result = _judged(stage, gate.id, release)
+    gate, release = demo.results["gate"], demo.results["tuned_release"]
+    result = _judged(demo, gate.id, release)
     if result is None:
-        result = stage.dana.gates.evaluate(
+        result = demo.dana.gates.evaluate(
             gate.ref,
             release.ref,
-            baseline_run=stage.facts["base_run"].id,
-            candidate_run=stage.facts["tuned_run"].id,
+            baseline_run=demo.results["base_run"].id,
+            candidate_run=demo.results["tuned_run"].id,
         )
-    stage.facts["verdict"] = result
+    demo.results["verdict"] = result
     style = {"pass": "bold green", "fail": "bold red"}.get(result.verdict, "bold yellow")
-    stage.say(f"{gate.ref}: {result.verdict.upper()}", style=style)
-    stage.say(result.summary)
+    demo.say(f"{gate.ref}: {result.verdict.upper()}", style=style)
+    demo.say(result.summary)
     for warning in result.warnings:
-        stage.say(warning, style="yellow")
+        demo.say(warning, style="yellow")
     return result
 
 
-def _judged(stage: Stage, gate_id: str, release: Release) -> GateResult | None:
-    return next((r for r in stage.dana.releases.verdicts(release.ref).items if r.gate_id == gate_id), None)
+def _judged(demo: DemoContext, gate_id: str, release: Release) -> GateResult | None:
+    return next((r for r in demo.dana.releases.verdicts(release.ref).items if r.gate_id == gate_id), None)

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from tidemill.core.errors import TidemillError
 from tidemill.data.types import FileMissing
-from tidemill.pipelines.positions import Located, Path, closest, locate
 from tidemill.pipelines.types import (
     PipelineFileMissing,
     PipelineInvalid,
@@ -18,6 +17,7 @@ from tidemill.pipelines.types import (
     PipelineUnreadable,
     SourceFile,
 )
+from tidemill.pipelines.yaml_locations import Located, Path, closest, locate
 
 FILE = "tidemill.yaml"
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz")
@@ -33,36 +33,36 @@ def read(path: FilePath) -> tuple[PipelineSpec, Located]:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineUnreadable(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    found = locate(text, path.name)
-    return parse(found), found
+    document = locate(text, path.name)
+    return parse(document), document
 
 
-def parse(found: Located) -> PipelineSpec:
+def parse(document: Located) -> PipelineSpec:
     """The document out of its plain values. Raises PipelineInvalid with line, column and the nearest right word."""
     try:
-        return PipelineSpec.model_validate(found.value)
+        return PipelineSpec.model_validate(document.value)
     except ValidationError as error:
-        raise fault(found, error) from error
+        raise fault(document, error) from error
 
 
-def fault(found: Located, error: ValidationError) -> PipelineInvalid:
+def fault(document: Located, error: ValidationError) -> PipelineInvalid:
     """The first fault of a document, where it stands. A misspelt word explains what is then missing, so it is first."""
-    details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(found, e)))
+    details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(document, e)))
     first = details[0]
     loc: Path = tuple(first["loc"])
-    path = found.known(loc)
+    path = document.known(loc)
     more = f" ({len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         word = str(loc[-1])
-        hint = closest(word, _words(found, path[:-1]))
-        text = f"{found.at(path, key=True)}: the word {word!r} means nothing here{more}."
+        hint = closest(word, _words(document, path[:-1]))
+        text = f"{document.at(path, key=True)}: the word {word!r} means nothing here{more}."
         return PipelineInvalid(text, hint=hint, param=_dotted(path))
     text, hint = _told(first)
-    return PipelineInvalid(f"{found.at(path)}: {_dotted(path)}: {text}{more}.", hint=hint, param=_dotted(path))
+    return PipelineInvalid(f"{document.at(path)}: {_dotted(path)}: {text}{more}.", hint=hint, param=_dotted(path))
 
 
-def _line(found: Located, error: ErrorDetails) -> tuple[int, int]:
-    place = found.place(found.known(tuple(error["loc"])))
+def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
+    place = document.place(document.known(tuple(error["loc"])))
     return place.line, place.column
 
 
@@ -86,10 +86,10 @@ def _told(error: ErrorDetails) -> tuple[str, str | None]:
     return message[:1].lower() + message[1:] + shown, None
 
 
-def _words(found: Located, path: Path) -> list[str]:
+def _words(document: Located, path: Path) -> list[str]:
     """The words that are known at a place of the document."""
     kinds: list[Any] = [PipelineSpec]
-    value = found.value
+    value = document.value
     for part in path:
         value = _child(value, part)
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
@@ -136,13 +136,16 @@ def _flat(kind: Any) -> list[Any]:
     return [kind]
 
 
-def shown(found: Located, error: TidemillError) -> TidemillError:
+def shown(document: Located, error: TidemillError) -> TidemillError:
     """What the server refused, with the line of the document that it is about."""
     if error.param is None or not isinstance(error, PipelineInvalid):
         return error
     path: Path = tuple(int(p) if p.isdigit() else p for p in error.param.split("."))
     return PipelineInvalid(
-        f"{found.at(found.known(path))}: {error.message}", hint=error.hint, param=error.param, details=error.details
+        f"{document.at(document.known(path))}: {error.message}",
+        hint=error.hint,
+        param=error.param,
+        details=error.details,
     )
 
 

@@ -77,22 +77,22 @@ QUICK = Size(
 
 
 @dataclass
-class Stage:
-    """The demo's props."""
+class DemoContext:
+    """The demo's people, their connections, its output and its results so far."""
 
     owner: Client
     size: Size
     terminal: Terminal
-    facts: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     muted: bool = False
-    """Chapters on the way to the one that was asked for are not told."""
+    """Chapters on the way to the one that was asked for print nothing but their heading."""
 
     @property
     def out(self) -> Console:
-        """The screen."""
+        """The console that the chapters print to."""
         return self.terminal.out
 
     def client(self, name: str) -> Client:
@@ -103,9 +103,9 @@ class Stage:
                 self.owner.access.create_person(name, [role], display_name=called)
             except PersonExists:
                 self.say(f"{called} ({role}) is known here already.", style="dim")
-            made = self.owner.access.create_key(name, name="demo", expires_at=utc_now() + timedelta(days=1))
-            self.keys[name] = made.secret
-            self.clients[name] = Client(self.owner.http.base_url, api_key=made.secret)
+            created = self.owner.access.create_key(name, name="demo", expires_at=utc_now() + timedelta(days=1))
+            self.keys[name] = created.secret
+            self.clients[name] = Client(self.owner.http.base_url, api_key=created.secret)
         return self.clients[name]
 
     def key(self, name: str) -> str:
@@ -115,12 +115,12 @@ class Stage:
 
     @property
     def dana(self) -> Client:
-        """The developer's connection."""
+        """The connection of Dana, who builds."""
         return self.client("dana")
 
     @property
     def amir(self) -> Client:
-        """The approver's connection."""
+        """The connection of Amir, who approves."""
         return self.client("amir")
 
     @property

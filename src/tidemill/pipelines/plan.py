@@ -5,10 +5,9 @@ from typing import Any
 
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context
-from tidemill.pipelines import store
+from tidemill.pipelines import step_registry, store
 from tidemill.pipelines.jobs import key_of
-from tidemill.pipelines.steps import table
-from tidemill.pipelines.steps.turn import Facts
+from tidemill.pipelines.steps.context import StepInputs
 from tidemill.pipelines.types import Change, NothingMeasured, Pipeline, PipelineSpec, StepForecast
 
 
@@ -55,32 +54,34 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
 def forecast(ctx: Context, spec: PipelineSpec, pipeline: Pipeline | None) -> list[StepForecast]:
     """What each step of the next run would do, as far as it can be known now."""
     given: dict[str, dict[str, Any]] = {}
-    made: dict[str, StepForecast] = {}
-    for name in table.names(spec):
-        facts = Facts(spec, name, given, pipeline.id if pipeline is not None else None)
-        made[name] = _step(ctx, facts, given, made)
-    return list(made.values())
+    forecasts: dict[str, StepForecast] = {}
+    for name in step_registry.names(spec):
+        inputs = StepInputs(spec, name, given, pipeline.id if pipeline is not None else None)
+        forecasts[name] = _step(ctx, inputs, given, forecasts)
+    return list(forecasts.values())
 
 
-def _step(ctx: Context, facts: Facts, given: dict[str, dict[str, Any]], made: dict[str, StepForecast]) -> StepForecast:
-    kind = table.kind_of(facts.name)
-    if kind in table.WORLD:
-        return StepForecast(name=facts.name, kind=kind, action="ask", why=_ASKED[kind])
+def _step(
+    ctx: Context, inputs: StepInputs, given: dict[str, dict[str, Any]], forecasts: dict[str, StepForecast]
+) -> StepForecast:
+    kind = step_registry.kind_of(inputs.name)
+    if kind in step_registry.UNCACHEABLE:
+        return StepForecast(name=inputs.name, kind=kind, action="ask", why=_ASKED[kind])
     try:
-        key = key_of(kind, table.KINDS[kind].reads(ctx, facts))
+        key = key_of(kind, step_registry.KINDS[kind].inputs(ctx, inputs))
     except NothingMeasured as missing:
         step = str((missing.details or {}).get("step"))
-        before = made.get(step)
+        before = forecasts.get(step)
         action = "ask" if before is not None and before.action == "ask" else "run"
-        return StepForecast(name=facts.name, kind=kind, action=action, why=f"reads what `{step}` makes")
+        return StepForecast(name=inputs.name, kind=kind, action=action, why=f"reads what `{step}` makes")
     except TidemillError as error:
-        return StepForecast(name=facts.name, kind=kind, action="run", why=error.message)
-    found = store.done_before(ctx.conn, kind, key) if key is not None else None
-    if found is None:
-        return StepForecast(name=facts.name, kind=kind, action="run", why="has not been done with what it reads now")
-    earlier, ref = found
-    given[facts.name] = earlier.outputs
-    return StepForecast(name=facts.name, kind=kind, action="cached", why=f"done in {ref}: {earlier.note}")
+        return StepForecast(name=inputs.name, kind=kind, action="run", why=error.message)
+    cached = store.done_before(ctx.conn, kind, key) if key is not None else None
+    if cached is None:
+        return StepForecast(name=inputs.name, kind=kind, action="run", why="has not been done with what it reads now")
+    earlier, ref = cached
+    given[inputs.name] = earlier.outputs
+    return StepForecast(name=inputs.name, kind=kind, action="cached", why=f"done in {ref}: {earlier.note}")
 
 
 _ASKED = {

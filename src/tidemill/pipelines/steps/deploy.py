@@ -1,0 +1,205 @@
+"""Steps that bring a release to people: ask a person, deploy, environment by environment."""
+
+from tidemill.core.kernel import Context
+from tidemill.deployments import service as deployments
+from tidemill.deployments.types import OPEN, Deployment, DeploymentCreate, Rollout, RolloutCreate
+from tidemill.pipelines import store
+from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
+from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, RolledBack, RunStep, StepFailed
+from tidemill.releases import service as releases
+from tidemill.releases.types import Approval, ApprovalPending, ApprovalRequest
+
+APPROVAL_TOPIC = "approval"
+"""Topic of the signal that tells a waiting run to look at its approval."""
+
+DEPLOY_POLL_SECONDS = 0.25
+ROLLOUT_POLL_SECONDS = 1.0
+
+
+def uncacheable_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """Nothing that could be hashed: what is served or decided is looked at each time."""
+    return None
+
+
+def run_approve(context: StepContext) -> StepResult:
+    """Ask for approval and wait for it, for days if need be. Raises ApprovalRejected."""
+    release = context.outputs_of("release")
+    with context.job_context.write() as ctx:
+        served = _served(ctx, context)
+        known = releases.clearance(ctx, release["release_id"], context.subject).approval
+    if served is not None:
+        return StepResult({}, f"{context.subject} serves {served.release} already", unchanged=True)
+    if known is not None and known.state == "approved":
+        return StepResult({"approval_id": known.id}, _decided(known), unchanged=context.starts_now)
+    with context.job_context.write() as ctx:
+        asked = _asked(ctx, context)
+    context.set_waiting(f"{asked.id} waits for a person to let {asked.release} go to {asked.environment}")
+    decided = context.job_context.wait_until(APPROVAL_TOPIC, lambda: _look(context, asked.id))
+    if decided.state != "approved":
+        raise ApprovalRejected(
+            _decided(decided),
+            hint=f"Ask again: tidemill runs retry {context.run_ref}",
+            details={"approval": decided.id, "state": decided.state},
+        )
+    context.set_running(None)
+    return StepResult({"approval_id": decided.id}, _decided(decided))
+
+
+def _asked(ctx: Context, context: StepContext) -> Approval:
+    section = context.environment.approval or ApprovalSection()
+    body = ApprovalRequest(
+        release=context.outputs_of("release")["release_id"],
+        environment=context.subject,
+        note=section.note or f"asked for by {context.run_ref}",
+        valid_hours=section.valid_hours,
+    )
+    try:
+        return releases.request_approval(ctx, body)
+    except ApprovalPending as pending:  # somebody else has asked: their answer counts for this run too
+        return releases.get_approval(ctx, str((pending.details or {})["approval"]))
+
+
+def _look(context: StepContext, approval_id: str) -> Approval | None:
+    with context.kernel.read(context.job_context.actor) as ctx:
+        approval = releases.get_approval(ctx, approval_id)
+    return approval if approval.state != "pending" else None
+
+
+def _decided(approval: Approval) -> str:
+    if approval.state == "expired":
+        return f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{approval.decided_by_name} {approval.state} it: {approval.reason}"
+
+
+def _served(ctx: Context, context: StepContext) -> Deployment | None:
+    release_id = context.outputs_of("release")["release_id"]
+    live = deployments.listing(ctx, environment=context.subject, active_only=True, limit=500).items
+    return next((d for d in live if d.release_id == release_id and d.state == "live"), None)
+
+
+def run_deploy(context: StepContext) -> StepResult:
+    """Serve the release in the environment and wait until it answers."""
+    section = context.environment
+    with context.job_context.write() as ctx:
+        served = _served(ctx, context)
+        if served is not None and served.replicas == section.replicas:
+            note = f"{context.subject} serves {served.release} already"
+            return StepResult(
+                {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
+            )
+        before = deployments.listing(ctx, environment=context.subject, active_only=True, limit=500).items
+        ordered = deployments.deploy(
+            ctx,
+            DeploymentCreate(
+                release=context.outputs_of("release")["release_id"],
+                environment=context.subject,
+                replicas=section.replicas,
+                note=section.note or f"by {context.run_ref}",
+            ),
+        )
+        if ordered.state == "starting" and all(d.id != ordered.id for d in before):
+            store.update_step(ctx.conn, context.row.id, outputs={"ordered_id": ordered.id})
+    context.report_progress(f"{ordered.release} starts in {context.subject}")
+
+    def look() -> Deployment | None:
+        with context.kernel.read(context.job_context.actor) as ctx:
+            current = deployments.get(ctx, ordered.id)
+        return current if current.state != "starting" else None
+
+    done = context.job_context.wait_until(ordered.id, look, poll=DEPLOY_POLL_SECONDS)
+    if done.state != "live":
+        raise StepFailed(
+            f"{done.release} is {done.state} in {done.environment}: {done.error or 'called off'}",
+            hint=f"tidemill deployments history --env {done.environment}",
+        )
+    return StepResult(
+        {"deployment_id": done.id, "release": done.release}, f"{done.release} is live in {context.subject}"
+    )
+
+
+def run_rollout(context: StepContext) -> StepResult:
+    """Move the environment to the release step by step, as the analysis of live answers allows. Raises RolledBack."""
+    release = context.outputs_of("release")
+    with context.job_context.write() as ctx:
+        served = _served(ctx, context)
+        if served is not None:
+            note = f"{context.subject} serves {served.release} already"
+            return StepResult(
+                {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
+            )
+        known = deployments.open_rollout(ctx, context.subject, str(release["ref"]).partition("@")[0])
+        mine = known is not None and known.release_id == release["release_id"]
+        begun = known if known is not None and mine else _begun(ctx, context)
+    done = context.job_context.wait_until(begun.id, _Rollout(context, begun.id).look, poll=ROLLOUT_POLL_SECONDS)
+    if done.state not in ("promoted", "finished"):
+        raise RolledBack(
+            f"{done.release} is {done.state} in {done.environment}: {done.reason}",
+            hint=f"tidemill rollouts show {done.id}",
+            details={"rollout": done.id, "state": done.state},
+        )
+    note = f"{done.release} answers everybody in {context.subject}: {done.reason}"
+    return StepResult({"rollout_id": done.id, "deployment_id": done.deployment_id, "release": done.release}, note)
+
+
+def _begun(ctx: Context, context: StepContext) -> Rollout:
+    section = context.environment
+    assert section.rollout is not None
+    body = RolloutCreate(
+        release=context.outputs_of("release")["release_id"],
+        environment=context.subject,
+        strategy=section.rollout.strategy,
+        steps=section.rollout.steps,
+        warm=section.rollout.warm,
+        replicas=section.replicas,
+        note=section.note or f"by {context.run_ref}",
+    )
+    begun = deployments.start_rollout(ctx, body)
+    # On record at once: should the run be cancelled, it ends what it began, and nothing that somebody else did.
+    store.update_step(ctx.conn, context.row.id, outputs={"rollout_id": begun.id})
+    return begun
+
+
+def cancel_step(ctx: Context, step: RunStep, note: str) -> str | None:
+    """End the rollout or the deployment that an unfinished step has begun; says what was done, None: nothing had to be.
+
+    A release that has gone live stays: ending that is a rollback, which is asked for by a person.
+    """
+    if step.done:
+        return None
+    if step.kind == "rollout" and "rollout_id" in step.outputs:
+        rollout = deployments.get_rollout(ctx, str(step.outputs["rollout_id"]))
+        if rollout.state not in OPEN:
+            return None
+        deployments.abort_rollout(ctx, rollout.id, note)
+        old = rollout.baseline_release
+        goes_on = f"{old} answers everybody again" if old is not None else "nothing answers there, as before"
+        return f"The rollout of {rollout.release} in {rollout.environment} was aborted: {goes_on}."
+    if step.kind == "deploy" and "ordered_id" in step.outputs:
+        ordered = deployments.get(ctx, str(step.outputs["ordered_id"]))
+        if ordered.state != "starting":
+            return None
+        deployments.stop(ctx, ordered.id)
+        return f"{ordered.release}, which was starting in {ordered.environment}, was stopped."
+    return None
+
+
+class _Rollout:
+    """Looks at a rollout and says how it stands when that has changed."""
+
+    def __init__(self, context: StepContext, rollout_id: str) -> None:
+        self.context, self.rollout_id, self.told = context, rollout_id, ""
+
+    def look(self) -> Rollout | None:
+        """The rollout once it has ended."""
+        with self.context.kernel.read(self.context.job_context.actor) as ctx:
+            current = deployments.get_rollout(ctx, self.rollout_id)
+        if current.ended_at is not None or current.state in ("promoted", "finished"):
+            return current
+        text = f"{current.state} at {current.weight:g}%: {current.reason or 'its engines start'}"
+        if text != self.told:
+            waits = current.state in ("held", "paused")
+            (self.context.set_waiting if waits else self.context.set_running)(
+                f"{current.release} in {current.environment} {text}"
+            )
+            self.told = text
+        return None

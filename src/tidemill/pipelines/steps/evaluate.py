@@ -1,0 +1,272 @@
+"""Steps that measure and judge: eval sets, gates declared before, runs, verdicts against what is in production."""
+
+from typing import Any
+
+from tidemill.core.kernel import Context
+from tidemill.deployments import service as deployments
+from tidemill.evals import service as evals
+from tidemill.evals.types import (
+    BaselineTarget,
+    EvalRun,
+    EvalSetCreate,
+    ReleaseTarget,
+    RunCreate,
+    EvalTarget,
+)
+from tidemill.pipelines import store
+from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
+from tidemill.pipelines.types import EvalSection, GateRefused, GateSection, NothingMeasured
+from tidemill.releases import service as releases
+from tidemill.releases.types import GateCreate, GateEvaluate, GateResult, Release, ReleaseCreate
+
+BASE_MODEL, NAIVE_BAYES = "base_model", "naive_bayes"
+
+
+# ---------------------------------------------------------------------- declared before anything is measured
+
+
+def _set(inputs: StepInputs) -> EvalSetCreate:
+    section = inputs.eval
+    dataset = section.dataset or inputs.outputs_of("data")["version_id"]
+    return EvalSetCreate(
+        name=section.name, dataset=dataset, split=section.split, mapping=section.mapping, limit=section.limit
+    )
+
+
+def set_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """Which rows, and how they become items."""
+    return _set(inputs).model_dump(mode="json")
+
+
+def run_set(context: StepContext) -> StepResult:
+    """Make the eval set; the same rows are the set that is there."""
+    body = _set(context)
+    gathered = evals.gather(context.kernel, body)  # before the transaction: others must write meanwhile
+    with context.job_context.write() as ctx:
+        eval_set = evals.create_set(ctx, body, gathered)
+    return StepResult(
+        {"set_id": eval_set.id, "ref": eval_set.ref},
+        f"{eval_set.ref}: {eval_set.items} items in {eval_set.clusters} clusters",
+    )
+
+
+def _gate(inputs: StepInputs) -> GateCreate:
+    section = inputs.gate
+    given: dict[str, Any] = section.model_dump(exclude={"eval", "against", "otherwise"}) | {
+        "eval_set": inputs.outputs_of(f"eval-set/{section.eval}")["set_id"],
+        "new_version": True,
+    }
+    return GateCreate.model_validate(given)
+
+
+def gate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """The terms."""
+    return _gate(inputs).model_dump(mode="json")
+
+
+def run_gate(context: StepContext) -> StepResult:
+    """Declare the gate."""
+    with context.job_context.write() as ctx:
+        gate = releases.declare_gate(ctx, _gate(context))
+    outputs = {"gate_id": gate.id, "ref": gate.ref, "declared_at": gate.declared_at.isoformat()}
+    return StepResult(outputs, f"{gate.ref} declared {gate.declared_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+# ---------------------------------------------------------------------- measured
+
+
+def _body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name: str) -> RunCreate:
+    return RunCreate(
+        eval_set=inputs.outputs_of(f"eval-set/{section.name}")["set_id"],
+        target=target,
+        scorers=section.scorers,
+        name=name,
+        repeats=section.repeats,
+        sampling=section.sampling,
+        concurrency=section.concurrency,
+    )
+
+
+def _reads(inputs: StepInputs, section: EvalSection, target: EvalTarget) -> CacheInputs:
+    """What is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
+    body = _body(inputs, section, target, "")
+    gates = [inputs.outputs_of(f"gate/{g.name}") for g in inputs.spec.gates if g.eval == section.name]
+    return body.model_dump(mode="json", exclude={"name", "key", "concurrency"}) | {
+        "gates": [[g["gate_id"], g["declared_at"]] for g in gates]
+    }
+
+
+def _measure(context: StepContext, section: EvalSection, target: EvalTarget, who: str) -> StepResult:
+    def submit(ctx: Context) -> str:
+        run = evals.create_run(ctx, _body(context, section, target, f"{context.run_ref}: {who}"))
+        assert run.job_id is not None
+        return run.job_id
+
+    job = context.run_child_job(submit)
+    assert job is not None
+    with context.job_context.write() as ctx:
+        run = evals.get_run(ctx, str(job.subject))
+    means = {m.name: m.mean for m in run.figures.metrics} if run.figures is not None else {}
+    return StepResult({"run_id": run.id, "means": means}, _told(run, who))
+
+
+def _told(run: EvalRun, who: str) -> str:
+    if run.figures is None:
+        return who
+    figures = [
+        f"{m.name} {m.mean:.1%}" + (f" ({m.low:.1%} to {m.high:.1%})" if m.low is not None else "")
+        for m in run.figures.metrics
+        if m.mean is not None
+    ]
+    return f"{who}: {', '.join(figures)}"
+
+
+def _candidate(inputs: StepInputs) -> ReleaseTarget:
+    return ReleaseTarget(release=inputs.outputs_of("release")["release_id"])
+
+
+def candidate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """The eval set and the candidate."""
+    return _reads(inputs, inputs.eval, _candidate(inputs))
+
+
+def run_candidate(context: StepContext) -> StepResult:
+    """Ask the candidate every item."""
+    return _measure(context, context.eval, _candidate(context), context.outputs_of("release")["ref"])
+
+
+def _bayes(inputs: StepInputs, section: EvalSection) -> BaselineTarget:
+    split = section.naive_bayes or (inputs.spec.tuning.train_split if inputs.spec.tuning is not None else "train")
+    return BaselineTarget(dataset=inputs.outputs_of("data")["version_id"], split=split)
+
+
+def bayes_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """The eval set and the rows that Naive Bayes learns from."""
+    return _reads(inputs, inputs.eval, _bayes(inputs, inputs.eval))
+
+
+def run_bayes(context: StepContext) -> StepResult:
+    """Let Naive Bayes answer every item."""
+    return _measure(context, context.eval, _bayes(context, context.eval), "Naive Bayes")
+
+
+# ---------------------------------------------------------------------- against what is there
+
+
+def serving(ctx: Context, environment: str, name: str) -> Release | None:
+    """What an environment serves under this release name now."""
+    live_deployments = deployments.listing(ctx, environment=environment, name=name, active_only=True).items
+    live = next((d for d in live_deployments if d.state == "live"), None)
+    return releases.get_release(ctx, live.release_id) if live is not None else None
+
+
+def _against(ctx: Context, inputs: StepInputs) -> Release | str:
+    """What the candidate is compared with: what is served, or what the gate declares for the beginning."""
+    gate = inputs.gate
+    assert inputs.spec.release is not None
+    served = serving(ctx, gate.against, inputs.spec.release.name)
+    if served is not None or gate.otherwise in (BASE_MODEL, NAIVE_BAYES):
+        return served or gate.otherwise
+    return releases.get_release(ctx, gate.otherwise)
+
+
+def _base_release(ctx: Context, inputs: StepInputs) -> Release:
+    section = inputs.spec.release
+    assert section is not None
+    body = ReleaseCreate(
+        name=f"{section.name[:58]}-base",
+        model=inputs.outputs_of("base")["version_id"],
+        prompt=inputs.prompt_id,
+        sampling=section.sampling,
+        note="the base model, to compare with",
+    )
+    return releases.create_release(ctx, body)
+
+
+def _eval_of(inputs: StepInputs, gate: GateSection) -> EvalSection:
+    return next(e for e in inputs.spec.evals if e.name == gate.eval)
+
+
+def _same(inputs: StepInputs, against: Release | str) -> bool:
+    return isinstance(against, Release) and against.id == inputs.outputs_of("release")["release_id"]
+
+
+def baseline_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """The eval set, and what the candidate is compared with."""
+    against = _against(ctx, inputs)
+    if _same(inputs, against):
+        return None
+    section = _eval_of(inputs, inputs.gate)
+    if isinstance(against, Release):
+        return _reads(inputs, section, ReleaseTarget(release=against.id))
+    if against == NAIVE_BAYES:
+        return _reads(inputs, section, _bayes(inputs, section))
+    release = inputs.spec.release
+    assert release is not None
+    asked = _reads(inputs, section, ReleaseTarget(release="rel_0")) or {}
+    parts = [inputs.outputs_of("base")["version_id"], inputs.prompt_id, release.sampling.model_dump(mode="json")]
+    return asked | {"target": ["base model", *parts]}
+
+
+def run_baseline(context: StepContext) -> StepResult:
+    """Ask what the candidate is compared with."""
+    with context.job_context.write() as ctx:
+        against = _against(ctx, context)
+        if against == BASE_MODEL:
+            against = _base_release(ctx, context)
+    if _same(context, against):
+        ref = context.outputs_of("release")["ref"]
+        return StepResult({"same": True, "ref": ref}, f"{context.gate.against} serves {ref} already", unchanged=True)
+    section = _eval_of(context, context.gate)
+    if isinstance(against, Release):
+        result = _measure(context, section, ReleaseTarget(release=against.id), against.ref)
+        return StepResult(result.outputs | {"ref": against.ref}, result.note)
+    result = _measure(context, section, _bayes(context, section), "Naive Bayes")
+    return StepResult(result.outputs | {"ref": "Naive Bayes"}, result.note)
+
+
+def judge_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+    """The gate and the two runs."""
+    baseline = inputs.outputs_of(f"baseline/{inputs.subject}")
+    if baseline.get("same"):
+        return None
+    return {
+        "gate": inputs.outputs_of(f"gate/{inputs.subject}")["gate_id"],
+        "baseline": baseline["run_id"],
+        "candidate": inputs.outputs_of(f"evaluate/{inputs.gate.eval}")["run_id"],
+        "release": inputs.outputs_of("release")["release_id"],
+    }
+
+
+def run_judge(context: StepContext) -> StepResult:
+    """Let the gate judge. Raises GateRefused unless it passes."""
+    baseline = context.outputs_of(f"baseline/{context.subject}")
+    if baseline.get("same"):
+        return StepResult({"verdict": "pass", "same": True}, f"{baseline['ref']} is there already", unchanged=True)
+    body = GateEvaluate(
+        release=context.outputs_of("release")["release_id"],
+        gate=context.outputs_of(f"gate/{context.subject}")["gate_id"],
+        baseline_run=baseline["run_id"],
+        candidate_run=context.outputs_of(f"evaluate/{context.gate.eval}")["run_id"],
+    )
+    drafted = releases.draft_verdict(context.kernel, body)
+    with context.job_context.write() as ctx:
+        result = releases.evaluate_gate(ctx, body, drafted)
+        _keep_verdict(ctx, context, result)
+    if result.verdict != "pass":
+        raise GateRefused(
+            f"{result.gate} says {result.verdict} of {context.outputs_of('release')['ref']} against {baseline['ref']}:"
+            f" {result.summary}",
+            hint=f"tidemill releases evidence {context.outputs_of('release')['ref']}",
+            details={"verdict": result.verdict, "result": result.id},
+        )
+    return StepResult({"verdict": "pass", "result_id": result.id}, f"{result.summary} Against {baseline['ref']}.")
+
+
+def _keep_verdict(ctx: Context, context: StepContext, result: GateResult) -> None:
+    order = ("fail", "inconclusive", "pass")
+    run = store.run_by_id(ctx.conn, context.row.run_id)
+    if run is None:
+        raise NothingMeasured(f"The run {context.row.run_id} has gone.")
+    worst = min((v for v in (run.verdict, result.verdict) if v is not None), key=order.index)
+    store.update_run(ctx.conn, run.id, verdict=worst)
