@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.pipelines.conftest import Desk, small
 from tests.releases.makers import add_model
-from tidemill.cli import app
+from tidemill.cli import _root_options_first, app
 from tidemill.core.actors import OWNER
 from tidemill.core.http import Http
 from tidemill.core.terminal import Terminal, failing_plainly
@@ -24,17 +24,10 @@ class Shell:
 
     def run(self, *words: str, code: int = 0) -> str:
         runner = CliRunner()
-        terminal = Terminal(
-            connect=lambda _: self.http,
-            as_json="--json" in words,
-            out=Console(width=200, force_terminal=False),
-            err=Console(width=200, stderr=True),
-        )
-        command = [w for w in words if w != "--json"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tidemill.core.terminal.Terminal", lambda **_: terminal)
+            patch.setattr("tidemill.cli._connect", lambda _: self.http)
             patch.chdir(self.desk.folder)
-            result = runner.invoke(app, command, catch_exceptions=True)
+            result = runner.invoke(app, _root_options_first(list(words)), env={"COLUMNS": "200"}, catch_exceptions=True)
         if isinstance(result.exception, Exception):
             with pytest.raises(SystemExit), failing_plainly(lambda: False):
                 raise result.exception

@@ -16,7 +16,7 @@ def demo(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the chapters.")] = False,
 ) -> None:
-    """Turn the whole loop once on this machine.
+    """Run the whole loop once on this machine.
 
     Data, tuning, proof, gate, approval, a served model, its users, drift, a retraining, a canary, a rollback.
     """
