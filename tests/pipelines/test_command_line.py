@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.pipelines.conftest import Desk, small
@@ -12,7 +11,7 @@ from tests.releases.makers import add_model
 from tidemill.cli import _root_options_first, app
 from tidemill.core.actors import OWNER
 from tidemill.core.http import Http
-from tidemill.core.terminal import Terminal, failing_plainly
+from tidemill.core.terminal import failing_plainly
 from tidemill.pipelines.types import PipelineSpec
 
 
