@@ -11,7 +11,7 @@ from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
 from tidemill.gateway.sdk import Gateway, Messages
 
-app = typer.Typer(help="The books: every call through /v1.", no_args_is_help=True)
+app = typer.Typer(help="Every call through /v1.", no_args_is_help=True)
 
 ModelArgument = Annotated[str, typer.Argument(help="env/name, a release (name, name@3) or model@alias.")]
 VariableOption = Annotated[
