@@ -9,9 +9,9 @@ from tidemill.evals.types import (
     BaselineTarget,
     EvalRun,
     EvalSetCreate,
+    EvalTarget,
     ReleaseTarget,
     RunCreate,
-    EvalTarget,
 )
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
