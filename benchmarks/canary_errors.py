@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidemill.stats.sequential import Comparison, RatioTest
+from tidemill.stats.sequential import RatioTest, SequentialComparison
 
 ALPHA = 0.05
 MARGIN = 0.05
@@ -75,7 +75,7 @@ class Peeking:
 
 def one_rollout(world: World, answers: int, rng: np.random.Generator) -> tuple[int | None, bool]:
     """After how many canary answers it was rolled back (None: never), and whether the naive test would have."""
-    found, naive, count = Comparison(alpha=ALPHA, margin=MARGIN, interval=False), Peeking(), 0
+    found, naive, count = SequentialComparison(alpha=ALPHA, margin=MARGIN, interval=False), Peeking(), 0
     caught, naive_caught = None, False
     while count < answers and caught is None:
         canary = bool(rng.random() < world.share)
@@ -104,7 +104,7 @@ def regulars(drop: float, once: bool, times: int, seed: int) -> float:
     rolled_back = 0
     for _ in range(times):
         luck, place = rng.beta(1.5, 0.6, 150), rng.random(150)
-        found = Comparison(alpha=ALPHA, margin=MARGIN, interval=False)
+        found = SequentialComparison(alpha=ALPHA, margin=MARGIN, interval=False)
         seen: set[tuple[int, bool]] = set()
         for number, user in enumerate(rng.integers(150, size=1200)):
             canary = bool(place[user] < (0.1 if number < 600 else 0.5))

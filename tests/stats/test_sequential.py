@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tidemill.stats.sequential import Comparison, MeanSequence, RatioTest
+from tidemill.stats.sequential import MeanSequence, RatioTest, SequentialComparison
 
 ALPHA = 0.05
 
 
 def rolled_back(old: float, new: float, share: float, answers: int, rng: np.random.Generator) -> bool:
     """Whether a canary is rolled back at any look, one after each answer."""
-    found, count = Comparison(alpha=ALPHA, interval=False), 0
+    found, count = SequentialComparison(alpha=ALPHA, interval=False), 0
     while count < answers:
         canary = bool(rng.random() < share)
         count += canary
@@ -39,7 +39,7 @@ def test_every_block_is_a_fair_bet_whatever_the_shares() -> None:
         total = 0.0
         for outcome in np.ndindex(*[2] * (baseline + canary)):
             chance = float(np.prod([mean if y else 1 - mean for y in outcome]))
-            found = Comparison(interval=False)
+            found = SequentialComparison(interval=False)
             found._bet([float(y) for y in outcome[:baseline]], [float(y) for y in outcome[baseline:]])
             total += chance * float(np.exp(found._against_harm.log_now()[0]))
         assert total == pytest.approx(1.0) or total < 1
@@ -49,7 +49,7 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
     rng = np.random.default_rng(3)
     missed, widths = 0, []
     for _ in range(20):
-        found = Comparison(alpha=ALPHA)
+        found = SequentialComparison(alpha=ALPHA)
         for _ in range(300):
             canary = bool(rng.random() < 0.5)
             found.add(float(rng.beta(2, 2)) * 0.8 + (0.1 if canary else 0.0), canary=canary)
@@ -62,7 +62,7 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
 
 def test_harm_within_the_tolerance_is_no_harm() -> None:
     rng = np.random.default_rng(7)
-    found = Comparison(margin=0.25, harm_beyond=0.25, interval=False)
+    found = SequentialComparison(margin=0.25, harm_beyond=0.25, interval=False)
     for number in range(1500):
         canary = number % 2 == 0
         found.add(float(rng.random() < (0.75 if canary else 0.9)), canary=canary)
@@ -73,7 +73,7 @@ def test_harm_within_the_tolerance_is_no_harm() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.7])
 def test_no_answer_waits_long_for_its_counterpart(share: float) -> None:
     rng = np.random.default_rng(8)
-    found = Comparison(interval=False)
+    found = SequentialComparison(interval=False)
     for _ in range(1000):
         found.add(1.0, canary=bool(rng.random() < share))
     assert sum(group.count for group in found._used) > 960

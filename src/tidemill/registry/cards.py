@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tidemill.core.terminal import size
-from tidemill.registry.types import Card, Facts, Format, Kind, ModelVersion, Relation
+from tidemill.registry.types import Card, Format, Kind, ModelFacts, ModelVersion, Relation
 
 RELATIONS: dict[Relation, str] = {
     "adapter_of": "adapter",
@@ -23,7 +23,7 @@ def draft(
     *,
     kind: Kind,
     form: Format,
-    facts: Facts,
+    facts: ModelFacts,
     licence: str | None,
     parents: list[tuple[str, Relation]],
     given: Card | None,

@@ -7,6 +7,7 @@ import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,93 +21,34 @@ _MAX_DIMENSIONS = 4
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
-TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    2: ("Q4_0", 32, 18),
-    3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24),
-    8: ("Q8_0", 32, 34),
-    9: ("Q8_1", 32, 40),
-    10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-    15: ("Q8_K", 256, 292),
-    16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98),
-    19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18),
-    21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1),
-    25: ("I16", 1, 2),
-    26: ("I32", 1, 4),
-    27: ("I64", 1, 8),
-    28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2),
-    34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36),
-    41: ("Q1_0", 128, 18),
-}
-"""Number of a tensor type -> its name, elements in a block, bytes of a block."""
 
-FILE_TYPES: dict[int, str] = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    32: "BF16",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4_MOE",
-    39: "NVFP4",
-    40: "Q1_0",
-}
-"""`general.file_type` -> the name that people use for the quantisation."""
+@cache
+def tensor_types() -> dict[int, tuple[str, int, int]]:
+    """Return the number of each tensor type -> its name, elements in a block, bytes of a block."""
+    # The format's own library takes numpy along, which most commands and a server without a GGUF file never need.
+    from gguf import GGML_QUANT_SIZES  # noqa: PLC0415
+
+    return {int(kind): (kind.name, block, size) for kind, (block, size) in GGML_QUANT_SIZES.items()}
+
+
+@cache
+def file_types() -> dict[int, str]:
+    """Return each number of `general.file_type` -> the name that people use for the quantisation."""
+    from gguf import LlamaFileType  # noqa: PLC0415
+
+    names = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
+    return {number: name for number, name in names.items() if name != "GUESSED"}
 
 
 @dataclass(frozen=True)
-class Length:
+class ArrayLength:
     """Stands for an array in the metadata, of which only the length is kept."""
 
     count: int
 
 
 @dataclass(frozen=True)
-class Tensor:
+class GgufTensor:
     """One tensor: its place is counted from the start of the tensor data."""
 
     name: str
@@ -127,7 +69,7 @@ class GgufHeader:
 
     version: int
     metadata: dict[str, Any]
-    tensors: list[Tensor]
+    tensors: list[GgufTensor]
     data_start: int
 
     def text(self, key: str) -> str | None:
@@ -143,7 +85,7 @@ class GgufHeader:
     def count(self, key: str) -> int | None:
         """The length of a metadata array."""
         value = self.metadata.get(key)
-        return value.count if isinstance(value, Length) else None
+        return value.count if isinstance(value, ArrayLength) else None
 
 
 def read_header(path: Path, label: str | None = None) -> GgufHeader:
@@ -200,7 +142,7 @@ class _Reader:
         self.check(tensors, start, alignment)
         return GgufHeader(version=version, metadata=metadata, tensors=tensors, data_start=start)
 
-    def check(self, tensors: list[Tensor], start: int, alignment: int) -> None:
+    def check(self, tensors: list[GgufTensor], start: int, alignment: int) -> None:
         names = set()
         for tensor in tensors:
             if tensor.name in names:
@@ -223,7 +165,7 @@ class _Reader:
             return self.array()
         return self.scalar(self.letter(kind))
 
-    def array(self) -> Length:
+    def array(self) -> ArrayLength:
         kind, count = self.scalar("I"), self.scalar("Q")
         if kind == _STRING:
             self.each(count, 8, lambda: self.skip(self.scalar("Q")))
@@ -231,7 +173,7 @@ class _Reader:
             self.each(count, 12, self.array)
         else:
             self.skip(count * struct.calcsize(self.letter(kind)))
-        return Length(count)
+        return ArrayLength(count)
 
     def each(self, count: int, least: int, step: Callable[[], object]) -> None:
         if count * least > self.size - self.at:
@@ -239,20 +181,20 @@ class _Reader:
         for _ in range(count):
             step()
 
-    def tensor(self) -> Tensor:
+    def tensor(self) -> GgufTensor:
         name = self.string(_MAX_NAME)
         dimensions = self.scalar("I")
         if dimensions > _MAX_DIMENSIONS:
             raise self.error(f"tensor {name!r} has {dimensions} dimensions")
         shape = tuple(self.scalar("Q") for _ in range(dimensions))
         number, offset = self.scalar("I"), self.scalar("Q")
-        if number not in TENSOR_TYPES:
+        if number not in tensor_types():
             raise self.error(f"tensor {name!r} has the unknown type {number}")
-        kind, block, block_bytes = TENSOR_TYPES[number]
+        kind, block, block_bytes = tensor_types()[number]
         if shape and shape[0] % block:
             raise self.error(f"tensor {name!r} has rows of {shape[0]}, not a multiple of {kind}'s block of {block}")
         size = prod(shape) // block * block_bytes
-        return Tensor(name=name, shape=shape, type=kind, offset=offset, bytes=size)
+        return GgufTensor(name=name, shape=shape, type=kind, offset=offset, bytes=size)
 
     def letter(self, kind: int) -> str:
         if kind not in _SCALARS:

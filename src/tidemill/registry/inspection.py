@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.registry import gguf_header, pickles, safetensors_header
 from tidemill.registry.chat_template import find_template, read_json, template_hash
-from tidemill.registry.types import CorruptModelFile, Facts, Format, ModelFilesMissing, UnknownModelFormat
+from tidemill.registry.types import CorruptModelFile, Format, ModelFacts, ModelFilesMissing, UnknownModelFormat
 
 TOKENIZER_FILES = frozenset({"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"})
 """Binary side files that hold a SentencePiece vocabulary, which is data only."""
@@ -24,7 +24,7 @@ class Inspection:
 
     format: Format
     adapter: bool
-    facts: Facts
+    facts: ModelFacts
     template: str | None
     licence: str | None
 
@@ -124,7 +124,7 @@ def _gguf(ggufs: Mapping[str, Path]) -> Inspection:
     ranks = {t.shape[-1] for t in header.tensors if t.name.endswith(".lora_a") and t.shape}
     alpha = header.metadata.get("adapter.lora.alpha")
     targets = {t.name.split(".")[-3] for t in header.tensors if t.name.endswith(".lora_a") and t.name.count(".") >= 3}
-    facts = Facts(
+    facts = ModelFacts(
         architecture=architecture,
         parameters=sum(t.elements for t in header.tensors),
         tensors=len(header.tensors),
@@ -141,7 +141,7 @@ def _gguf(ggufs: Mapping[str, Path]) -> Inspection:
 
 
 def _gguf_quantisation(header: gguf_header.GgufHeader) -> str | None:
-    named = gguf_header.FILE_TYPES.get(header.integer("general.file_type") or 0)
+    named = gguf_header.file_types().get(header.integer("general.file_type") or 0)
     if "general.file_type" in header.metadata and named is not None:
         return named
     return _most((t.type, t.bytes) for t in header.tensors)
@@ -154,7 +154,7 @@ def _most(weighted: Any) -> str | None:
     return total.most_common(1)[0][0] if total else None
 
 
-def _tensors(weights: Mapping[str, Path]) -> dict[str, list[safetensors_header.Tensor]]:
+def _tensors(weights: Mapping[str, Path]) -> dict[str, list[safetensors_header.SafetensorsTensor]]:
     found = {label: safetensors_header.read_header(path, label).tensors for label, path in weights.items()}
     if not any(found.values()):
         raise CorruptModelFile(f"{', '.join(weights)} hold no tensors.", hint="Export the model again.", param="files")
@@ -177,7 +177,7 @@ def _safetensors(files: Mapping[str, Path], weights: Mapping[str, Path]) -> Insp
             param="files",
         )
     tensors = [t for found in _tensors(weights).values() for t in found]
-    facts = Facts(
+    facts = ModelFacts(
         architecture=_text(config.get("model_type")),
         parameters=sum(t.elements for t in tensors),
         tensors=len(tensors),
@@ -217,7 +217,7 @@ def _adapter(files: Mapping[str, Path], weights: Mapping[str, Path]) -> Inspecti
         )
     tensors = [t for found in _tensors(weights).values() for t in found]
     targets = config.get("target_modules")
-    facts = Facts(
+    facts = ModelFacts(
         architecture="lora",
         parameters=sum(t.elements for t in tensors),
         tensors=len(tensors),

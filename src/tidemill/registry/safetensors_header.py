@@ -22,7 +22,7 @@ DTYPE_BITS = {
 
 
 @dataclass(frozen=True)
-class Tensor:
+class SafetensorsTensor:
     """One tensor; `begin` and `end` count from the end of the header."""
 
     name: str
@@ -42,7 +42,7 @@ class SafetensorsHeader:
     """Metadata and tensors of a safetensors file."""
 
     metadata: dict[str, str]
-    tensors: list[Tensor]
+    tensors: list[SafetensorsTensor]
 
 
 def read_header(path: Path, label: str | None = None) -> SafetensorsHeader:
@@ -84,7 +84,7 @@ def _object(raw: bytes, label: str) -> dict[str, Any]:
     return header
 
 
-def _tensor(name: str, entry: Any, label: str) -> Tensor:
+def _tensor(name: str, entry: Any, label: str) -> SafetensorsTensor:
     if not isinstance(entry, dict):
         raise _corrupt(label, f"tensor {name!r} is not described by an object")
     dtype = entry.get("dtype")
@@ -96,7 +96,7 @@ def _tensor(name: str, entry: Any, label: str) -> Tensor:
     begin, end = place
     if end - begin != -(-prod(shape) * DTYPE_BITS[dtype] // 8):
         raise _corrupt(label, f"tensor {name!r} has {end - begin} bytes, which do not fit its shape {shape}")
-    return Tensor(name=name, dtype=dtype, shape=tuple(shape), begin=begin, end=end)
+    return SafetensorsTensor(name=name, dtype=dtype, shape=tuple(shape), begin=begin, end=end)
 
 
 def _counts(value: Any) -> list[int] | None:
@@ -106,7 +106,7 @@ def _counts(value: Any) -> list[int] | None:
     return None
 
 
-def _check_places(tensors: list[Tensor], room: int, label: str) -> None:
+def _check_places(tensors: list[SafetensorsTensor], room: int, label: str) -> None:
     """Tensors must fill the file without holes, overlaps or anything after them."""
     at = 0
     for tensor in tensors:

@@ -16,11 +16,11 @@ from tidemill.registry.types import (
     AliasRemove,
     Card,
     ChatTemplate,
-    Evidence,
     EvidenceList,
     Kind,
     Model,
     ModelCard,
+    ModelEvidence,
     ModelFile,
     ModelVersion,
     PackagedModelMissing,
@@ -120,7 +120,7 @@ class Models:
         """The model card as a Markdown file."""
         return self._http.get(f"/api/model-versions/{ref}/card", ModelCard)
 
-    def evidence(self, ref: str) -> tuple[Evidence, ...]:
+    def evidence(self, ref: str) -> tuple[ModelEvidence, ...]:
         """Why a version may be served, or why not; newest first."""
         return tuple(self._http.get(f"/api/model-versions/{ref}/evidence", EvidenceList).items)
 

@@ -11,11 +11,11 @@ from tidemill.registry.inspection import Inspection, inspect
 from tidemill.registry.lookup import get_model, get_version
 from tidemill.registry.types import (
     ChatTemplate,
-    Evidence,
     EvidenceList,
     InvalidModelReference,
     Model,
     ModelCard,
+    ModelEvidence,
     ModelInUse,
     ModelNotFound,
     ModelVersion,
@@ -259,7 +259,7 @@ def _record(ctx: Context, version: ModelVersion) -> None:
 
 
 def _add_evidence(ctx: Context, version: ModelVersion, kind: str, proof: ParityEvidence) -> None:
-    item = Evidence.model_validate(
+    item = ModelEvidence.model_validate(
         {
             **proof.model_dump(),
             "id": new_id("mev"),

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
-from tidemill.registry.types import AliasChange, Evidence, Model, ModelVersion
+from tidemill.registry.types import AliasChange, Model, ModelEvidence, ModelVersion
 
 models = sa.Table(
     "models",
@@ -163,15 +163,15 @@ def delete_version(conn: sa.Connection, version_id: str) -> None:
     conn.execute(versions.delete().where(versions.c.id == version_id))
 
 
-def insert_evidence(conn: sa.Connection, item: Evidence) -> None:
+def insert_evidence(conn: sa.Connection, item: ModelEvidence) -> None:
     """Write evidence."""
     conn.execute(evidence.insert().values(**item.model_dump()))
 
 
-def evidence_of(conn: sa.Connection, version_id: str) -> list[Evidence]:
+def evidence_of(conn: sa.Connection, version_id: str) -> list[ModelEvidence]:
     """All evidence about a version, newest first."""
     query = sa.select(evidence).where(evidence.c.version_id == version_id).order_by(evidence.c.id.desc())
-    return [Evidence.model_validate(row_values(row)) for row in conn.execute(query)]
+    return [ModelEvidence.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
 def insert_change(conn: sa.Connection, model_id: str, change: AliasChange, sequence: int) -> None:

@@ -33,7 +33,7 @@ class ModelFile(Value):
     size: int = Field(description="Bytes.", ge=0)
 
 
-class Facts(Value):
+class ModelFacts(Value):
     """What the files themselves say. A fact that they do not state is null."""
 
     architecture: str | None = Field(default=None, description="Such as `llama`.")
@@ -83,7 +83,7 @@ class ParityEvidence(Body):
     report: dict[str, Any] = Field(default_factory=dict, description="The whole report, as figures.")
 
 
-class Evidence(Value):
+class ModelEvidence(Value):
     """Why a version may be served, or why not."""
 
     id: str
@@ -122,7 +122,7 @@ class ModelVersion(Value):
     size: int = Field(description="Bytes of all files together.")
     content_hash: str = Field(description="Hash over every file's path and hash.")
     chat_template_hash: str | None = Field(description="Equal templates have equal hashes in every format.")
-    facts: Facts
+    facts: ModelFacts
     parents: list[Parent]
     licence: str | None = Field(description="SPDX identifier, such as `Apache-2.0`.")
     card: Card
@@ -185,7 +185,7 @@ class AliasHistory(Value):
 class EvidenceList(Value):
     """All evidence about one version, newest first."""
 
-    items: list[Evidence]
+    items: list[ModelEvidence]
 
 
 class ChatTemplate(Value):

@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.core.event_types import Event
 from tidemill.core.lineage_types import LineageGraph
 from tidemill.evals.types import EvalRun, MetricVerdict
-from tidemill.registry.types import Evidence
+from tidemill.registry.types import ModelEvidence
 from tidemill.releases.types import Approval, Clearance, FrozenModel, Gate, GateResult, Release
 
 
@@ -21,7 +21,7 @@ class Facts:
     gates: dict[str, Gate]
     runs: dict[str, EvalRun]
     approvals: list[Approval]
-    model_evidence: list[Evidence]
+    model_evidence: list[ModelEvidence]
     lineage: LineageGraph | None
     clearances: list[Clearance]
     history: list[Event]
@@ -108,7 +108,7 @@ def _model(title: str, model: FrozenModel) -> list[tuple[str, str]]:
     ]
 
 
-def _parity(items: Sequence[Evidence]) -> str:
+def _parity(items: Sequence[ModelEvidence]) -> str:
     rows = [[e.hop, "passed" if e.passed else "failed", _time(e.at), e.summary] for e in items]
     return _table(["Hop", "Outcome", "At", "Summary"], rows) if rows else "None."
 

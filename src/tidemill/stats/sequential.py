@@ -81,7 +81,7 @@ class Wealth:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SequentialEstimate:
     """What is known about the difference canary - baseline after some answers. Higher scores are better."""
 
     baseline_answers: int
@@ -123,7 +123,7 @@ class Group:
         return max(self.squares - self.total**2 / self.count, 0.0) if self.count else 0.0
 
 
-class Comparison:
+class SequentialComparison:
     """Two groups of scores from 0 to 1, looked at after every one. A higher score is better.
 
     `margin` is how much worse, in score points, the canary may be. `worse` is about any harm, or about harm beyond
@@ -190,10 +190,10 @@ class Comparison:
         means = [group.mean for group in self._seen]
         return means[1] - means[0] if means[0] is not None and means[1] is not None else None
 
-    def read(self) -> Reading:
+    def read(self) -> SequentialEstimate:
         """Everything known by now."""
         low, high = self._bounds()
-        return Reading(
+        return SequentialEstimate(
             baseline_answers=self._seen[0].count,
             canary_answers=self._seen[1].count,
             baseline_mean=self._seen[0].mean,

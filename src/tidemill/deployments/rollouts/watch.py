@@ -13,7 +13,7 @@ from tidemill.deployments.rollouts.types import (
     ShadowEvidence,
     ToleranceEvidence,
 )
-from tidemill.stats.sequential import Comparison, RatioTest
+from tidemill.stats.sequential import RatioTest, SequentialComparison
 
 INCIDENT = timedelta(seconds=30)
 """Failures of an engine within so long are one incident: it died once, whoever was waiting."""
@@ -26,7 +26,7 @@ class ScoreWatch:
         self.rule = rule
         self._range = rule.high - rule.low
         self._units: set[tuple[str, bool]] = set()
-        self._comparison = Comparison(margin=rule.margin, alpha=alpha)
+        self._comparison = SequentialComparison(margin=rule.margin, alpha=alpha)
 
     def add(self, verdict: Verdict) -> None:
         """Take in a score."""
@@ -69,7 +69,7 @@ class FailureWatch:
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
         # Tested against «worse by the tolerance at least»: the comparison's margin on the side of harm.
-        self._comparison = Comparison(margin=tolerance, interval=False, harm_beyond=tolerance)
+        self._comparison = SequentialComparison(margin=tolerance, interval=False, harm_beyond=tolerance)
 
     def add(self, failed: bool, *, canary: bool) -> None:
         """Take in an answer."""
