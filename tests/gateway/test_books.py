@@ -15,7 +15,7 @@ from tidemill.gateway import chat, service
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.sender import Sender
 from tidemill.gateway.spans import Outcome, span_of
-from tidemill.gateway.types import CallNotFound, Status, Target, Usage
+from tidemill.gateway.types import CallNotFound, Status, Target
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import SpanRecord, TracesUnavailable
 from tidemill.traces.writer import TraceWriter
@@ -36,8 +36,9 @@ TARGET = Target(
 def call(
     actor: Actor = VERA, status: Status = "ok", *, back: timedelta = timedelta(0), target: Target = TARGET
 ) -> SpanRecord:
-    found = Outcome(target=target, usage=Usage(prompt_tokens=3, completion_tokens=4), attempts=1, finish_reason="stop")
-    found.speech.add(0, {"content": "Hello."})
+    found = Outcome(target=target, attempts=1)
+    choice = {"index": 0, "delta": {"content": "Hello."}, "finish_reason": "stop"}
+    found.answer.add({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
     digits = new_id("x").removeprefix("x_")
     return span_of(
         f"chatcmpl-{digits}",

@@ -1,4 +1,4 @@
-"""Requests as they are read, what the engine gets, and whole replies made of chunks."""
+"""Requests as they are read, what the engine gets."""
 
 import msgspec
 import pytest
@@ -70,25 +70,6 @@ def test_tools_and_several_answers_come_in_one_piece() -> None:
     assert chat.streams_inside(request())
     assert not chat.streams_inside(request(n=2))
     assert not chat.streams_inside(request(tools=[{"type": "function"}]))
-
-
-def test_chunks_make_a_whole_reply() -> None:
-    assembly = chat.Assembly()
-    for delta, end in (
-        ({"role": "assistant", "content": ""}, None),
-        ({"content": "Hel"}, None),
-        ({"content": "lo"}, None),
-    ):
-        assembly.add(
-            {"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": end, "logprobs": {"content": [1]}}]}
-        )
-    assembly.add({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    assembly.add({"id": "x", "choices": [], "usage": {"completion_tokens": 2}})
-    whole = assembly.whole()
-    assert whole["choices"][0]["message"] == {"role": "assistant", "content": "Hello"}
-    assert whole["choices"][0]["finish_reason"] == "stop"
-    assert whole["choices"][0]["logprobs"] == {"content": [1, 1, 1]}
-    assert whole["usage"] == {"completion_tokens": 2}
 
 
 @pytest.mark.parametrize(

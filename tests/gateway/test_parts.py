@@ -1,10 +1,9 @@
-"""Headers of trace and sender, answers in pieces, and the time of engines."""
+"""Headers of trace and sender, and the time of engines."""
 
 import pytest
 
 from tidemill.gateway import sender
 from tidemill.gateway.engine_time import EngineTime
-from tidemill.gateway.speech import Speech
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -50,36 +49,6 @@ def test_user_and_session_come_from_headers() -> None:
     found = sender.read([(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")])
     assert (found.user, found.session) == ("żaba", "über")
     assert sender.read([]).user is None
-
-
-def test_pieces_make_the_answer() -> None:
-    speech = Speech()
-    assert speech.messages() is None
-    for delta in ({"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}):
-        speech.add(0, delta)
-    assert speech.messages() == [{"role": "assistant", "content": "Hello"}]
-    speech.forget()
-    assert speech.messages() is None
-
-
-def test_tool_calls_and_several_choices_are_put_together() -> None:
-    speech = Speech()
-    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}
-    speech.add(0, {"role": "assistant", "content": None, "tool_calls": [first]})
-    speech.add(0, {"tool_calls": [{"index": 0, "function": {"arguments": '{"q":'}}]})
-    speech.add(0, {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]})
-    speech.add(1, {"content": "Hi", "reasoning_content": "Well"})
-    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"q":1}'}}
-    assert speech.messages() == [
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "assistant", "content": "Hi", "reasoning_content": "Well"},
-    ]
-
-
-def test_an_answer_in_one_piece_is_taken_as_it_is() -> None:
-    speech = Speech()
-    speech.finish([{"index": 0, "message": {"role": "assistant", "content": "Hi"}}])
-    assert speech.messages() == [{"role": "assistant", "content": "Hi"}]
 
 
 def test_requests_at_once_share_an_engines_time(monkeypatch: pytest.MonkeyPatch) -> None:

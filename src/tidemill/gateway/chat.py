@@ -131,31 +131,3 @@ def streams_inside(request: ChatRequest) -> bool:
     llama.cpp notices that a caller has hung up only while it writes, so a whole reply would be worked out to its end.
     """
     return not request.stream and not request.fields.get("tools") and request.fields.get("n") in (None, 1)
-
-
-class Assembly:
-    """A whole reply made of the chunks of a stream with one choice."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[str]] = {}
-        self._logprobs: list[Any] = []
-        self._reply: dict[str, Any] = {}
-        self._finish_reason: str | None = None
-
-    def add(self, chunk: dict[str, Any]) -> None:
-        """Take in one chunk."""
-        self._reply |= {k: v for k, v in chunk.items() if k != "choices"}
-        for choice in chunk.get("choices", ()):
-            for name, text in (choice.get("delta") or {}).items():
-                if name != "role" and isinstance(text, str):
-                    self._parts.setdefault(name, []).append(text)
-            self._logprobs += (choice.get("logprobs") or {}).get("content") or []
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
-
-    def whole(self) -> dict[str, Any]:
-        """The reply, as the engine would have given it in one piece."""
-        message = {"role": "assistant", "content": ""} | {name: "".join(p) for name, p in self._parts.items()}
-        choice: dict[str, Any] = {"finish_reason": self._finish_reason, "index": 0, "message": message}
-        if self._logprobs:
-            choice["logprobs"] = {"content": self._logprobs}
-        return self._reply | {"object": "chat.completion", "choices": [choice]}

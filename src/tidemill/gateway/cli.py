@@ -9,6 +9,7 @@ import typer
 
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+from tidemill.gateway.accumulator import CompletionAccumulator
 from tidemill.gateway.sdk import Gateway, Messages
 
 app = typer.Typer(help="Every call through /v1.", no_args_is_help=True)
@@ -122,12 +123,11 @@ def _variables(given: list[str] | None) -> dict[str, str]:
 
 
 def _write(chunks: Iterator[dict[str, Any]]) -> str:
-    parts = []
+    answer = CompletionAccumulator()
     for chunk in chunks:
+        answer.add(chunk)
         for choice in chunk.get("choices", ()):
-            text = (choice.get("delta") or {}).get("content") or ""
-            parts.append(text)
-            sys.stdout.write(text)
+            sys.stdout.write((choice.get("delta") or {}).get("content") or "")
             sys.stdout.flush()
     sys.stdout.write("\n")
-    return "".join(parts)
+    return answer.text()

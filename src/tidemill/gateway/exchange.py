@@ -11,12 +11,13 @@ from tidemill.core.actors import Actor
 from tidemill.core.asgi import ClientDisconnected, Receive, wait_for_disconnect
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.gateway import chat, mirror
+from tidemill.gateway.accumulator import CompletionAccumulator
 from tidemill.gateway.books import Bookkeeper
 from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.line import Line
 from tidemill.gateway.sender import Sender
 from tidemill.gateway.spans import Outcome, span_of
-from tidemill.gateway.types import EngineDied, Lease, Router, Status, Target, Usage
+from tidemill.gateway.types import EngineDied, Lease, Router, Status, Target
 from tidemill.gateway.upstream import Reply, Upstream
 
 ATTEMPTS = 3
@@ -89,8 +90,7 @@ class Exchange:
                 broken = True
                 if self._line.started or self._outcome.attempts >= ATTEMPTS:
                     raise
-                self._outcome.tokens_seen, self._outcome.ttft_ms = 0, None
-                self._outcome.speech.forget()
+                self._outcome.answer, self._outcome.ttft_ms = CompletionAccumulator(), None
             else:
                 self._mirror(request, lease.target)
                 return
@@ -120,74 +120,41 @@ class Exchange:
         async with self._upstream.chat(target, body) as reply:
             if request.stream:
                 await self._stream(request, target, reply)
-            elif chat.streams_inside(request):
-                await self._whole(request, target, await self._assembled(reply))
+                return
+            if chat.streams_inside(request):
+                async for data in reply.events():
+                    self._add(_chunk(data))
             else:
-                await self._whole(request, target, await reply.whole())
-
-    async def _whole(self, request: chat.ChatRequest, target: Target, said: dict[str, Any]) -> None:
-        choices = said.get("choices") or [{}]
-        self._outcome.finish_reason = choices[0].get("finish_reason")
-        self._outcome.speech.finish(choices)
-        self._count(said.get("usage"))
-        self._sign(said, target)
+                self._outcome.answer.set_completion(await reply.whole())
+        completion = self._outcome.answer.completion()
+        self._sign(completion, target)
         await self._record(request, "ok", 200, None)
-        await self._line.json(200, said)
-
-    async def _assembled(self, reply: Reply) -> dict[str, Any]:
-        assembly = chat.Assembly()
-        async for data in reply.events():
-            chunk = _chunk(data)
-            self._read(chunk)
-            assembly.add(chunk)
-        return assembly.whole()
+        await self._line.json(200, completion)
 
     async def _stream(self, request: chat.ChatRequest, target: Target, reply: Reply) -> None:
-        finished = False
         async for data in reply.events():
             chunk = _chunk(data)
-            if chunk.get("usage"):
-                self._count(chunk["usage"])
-                if not request.wants_usage:
-                    continue
-            finished = self._read(chunk) or finished
+            self._add(chunk)
+            if chunk.get("usage") and not request.wants_usage:
+                continue
             self._sign(chunk, target)
             if request.wants_usage:
                 chunk.setdefault("usage", None)
             await self._line.event(msgspec.json.encode(chunk))
-        if not finished:
+        if self._outcome.answer.finish_reason is None:
             raise EngineDied("The engine ended its answer without a reason.", hint="Try again.")
         await self._record(request, "ok", 200, None)
         await self._line.end()
 
-    def _read(self, chunk: dict[str, Any]) -> bool:
-        """Note what a chunk tells; True when it ends the answer."""
-        ended = False
-        for choice in chunk.get("choices", ()):
-            delta = choice.get("delta") or {}
-            if delta.get("role") and delta.get("content") is None and "tool_calls" not in delta:
-                delta["content"] = ""
-            elif delta:
-                self._outcome.tokens_seen += 1
-                self._outcome.speech.add(choice.get("index", 0), delta)
-                if self._outcome.ttft_ms is None:
-                    self._outcome.ttft_ms = self._line.elapsed_ms()
-            if choice.get("finish_reason"):
-                self._outcome.finish_reason = choice["finish_reason"]
-                ended = True
-        return ended
+    def _add(self, chunk: dict[str, Any]) -> None:
+        answer = self._outcome.answer
+        answer.add(chunk)
+        if self._outcome.ttft_ms is None and answer.delta_count:
+            self._outcome.ttft_ms = self._line.elapsed_ms()
 
     def _sign(self, said: dict[str, Any], target: Target) -> None:
         said["id"], said["model"], said["created"] = self._id, target.label, self._created
         said["system_fingerprint"] = target.release_id or target.model_version_id
-
-    def _count(self, usage: dict[str, Any] | None) -> None:
-        if usage:
-            self._outcome.usage = Usage(
-                prompt_tokens=usage.get("prompt_tokens", 0),
-                completion_tokens=usage.get("completion_tokens", 0),
-                cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
-            )
 
     async def _record(
         self, request: chat.ChatRequest, status: Status, http_status: int, error: TidemillError | None

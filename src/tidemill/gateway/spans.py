@@ -8,10 +8,10 @@ from typing import Any
 from tidemill.core.actors import Actor
 from tidemill.core.errors import TidemillError
 from tidemill.core.lineage_types import LineageNode
+from tidemill.gateway.accumulator import CompletionAccumulator, MessageDict
 from tidemill.gateway.chat import ChatRequest
 from tidemill.gateway.sender import Sender
-from tidemill.gateway.speech import Message, Speech
-from tidemill.gateway.types import Call, Status, Target, Usage
+from tidemill.gateway.types import Call, Status, Target
 from tidemill.traces.types import SpanDetail, SpanPayload, SpanRecord
 from tidemill.traces.types import Status as SpanStatus
 
@@ -30,15 +30,12 @@ class Outcome:
     """What is known about the call so far."""
 
     target: Target | None = None
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: str | None = None
     overrides: list[str] = field(default_factory=list)
     attempts: int = 0
     ttft_ms: float | None = None
-    tokens_seen: int = 0
-    messages: list[Message] | None = None
+    messages: list[MessageDict] | None = None
     """What the engine was given: the release's prompt and the caller's messages."""
-    speech: Speech = field(default_factory=Speech)
+    answer: CompletionAccumulator = field(default_factory=CompletionAccumulator)
     engine_s: float = 0.0
 
 
@@ -81,16 +78,16 @@ def span_of(
         key_id=actor.key_id or actor.id,
         user=request.user,
         session=request.session,
-        finish_reason=found.finish_reason,
-        input_tokens=found.usage.prompt_tokens,
+        finish_reason=found.answer.finish_reason,
+        input_tokens=found.answer.usage.prompt_tokens,
         # A stream that broke off never told its usage: each chunk of an answer is one token.
-        output_tokens=found.usage.completion_tokens or found.tokens_seen,
-        cached_tokens=found.usage.cached_tokens,
+        output_tokens=found.answer.usage.completion_tokens or found.answer.delta_count,
+        cached_tokens=found.answer.usage.cached_tokens,
         ttft_ms=found.ttft_ms,
         dialect="gateway",
         payload=SpanPayload(
             input=found.messages or request.fields["messages"],
-            output=found.speech.messages(),
+            output=found.answer.messages(),
             attributes=attributes,
             scope=SCOPE,
         ),

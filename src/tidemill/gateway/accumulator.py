@@ -1,0 +1,144 @@
+"""The chunks of a streamed chat completion, put together: messages, finish reason, usage, and the whole completion."""
+
+from typing import Any
+
+from tidemill.gateway.types import Usage
+
+MessageDict = dict[str, Any]
+"""A message in OpenAI's shape."""
+
+
+class CompletionAccumulator:
+    """Gathers one chat completion from its chunks, or takes it in whole.
+
+    The gateway adds a chunk for every token it passes on, so `add` does as little as it can; joining comes later.
+    """
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.finish_reason: str | None = None
+        """Why the answer ended, of the choice that ended last; None while none has."""
+        self.delta_count = 0
+        """How many pieces of an answer came: one for each token, with llama.cpp."""
+        self._texts: list[str] = []
+        """Contents of the first choice, which is what nearly every chunk brings. The same list as in `_choices`."""
+        self._choices: dict[int, _Choice] = {0: _Choice(self._texts)}
+        self._fields: dict[str, Any] = {}
+        self._messages: list[MessageDict] | None = None
+
+    def add(self, chunk: dict[str, Any]) -> None:
+        """Take in one chunk.
+
+        A delta that only opens a choice gets the empty content that OpenAI's has; llama.cpp writes null there.
+        """
+        for choice in chunk.get("choices", ()):
+            delta = choice.get("delta")
+            if delta and len(delta) == 1 and type(text := delta.get("content")) is str and not choice.get("index"):
+                self._texts.append(text)
+                self.delta_count += 1
+            elif delta:
+                self._add_delta(choice, delta)
+            if choice.get("finish_reason"):
+                self.finish_reason = self._choice(choice).finish_reason = choice["finish_reason"]
+            if choice.get("logprobs"):
+                self._choice(choice).logprobs += choice["logprobs"].get("content") or []
+        usage = chunk.get("usage")
+        if usage:
+            self.usage = read_usage(usage)
+        # The chunks in between repeat what the first one says, and the last ones bring usage and timings.
+        if usage or self.finish_reason is not None or not self._fields:
+            self._fields.update(chunk)
+
+    def _add_delta(self, choice: dict[str, Any], delta: MessageDict) -> None:
+        if delta.get("role") and delta.get("content") is None and "tool_calls" not in delta:
+            delta["content"] = ""
+            return
+        self._choice(choice).add(delta)
+        self.delta_count += 1
+
+    def set_completion(self, completion: dict[str, Any]) -> None:
+        """Take in a completion that came in one piece."""
+        choices = completion.get("choices") or [{}]
+        self.finish_reason = choices[0].get("finish_reason")
+        self.usage = read_usage(completion.get("usage") or {})
+        self._fields = completion
+        self._messages = [choice["message"] for choice in choices if isinstance(choice.get("message"), dict)]
+
+    def messages(self) -> list[MessageDict] | None:
+        """Return one message for each choice; None when no piece of an answer came."""
+        if self._messages is not None:
+            return self._messages or None
+        if not self.delta_count:
+            return None
+        return [self._choices[index].message() for index in sorted(self._choices)]
+
+    def text(self) -> str:
+        """Return the content of the first choice, empty when there is none."""
+        messages = self.messages()
+        content = messages[0].get("content") if messages else None
+        return content if isinstance(content, str) else ""
+
+    def completion(self) -> dict[str, Any]:
+        """Return the completion as the engine would have sent it in one piece."""
+        if self._messages is not None:
+            return self._fields
+        choices = [self._choices[index].completed(index) for index in sorted(self._choices)]
+        return {**self._fields, "object": "chat.completion", "choices": choices}
+
+    def _choice(self, choice: dict[str, Any]) -> "_Choice":
+        index = choice.get("index", 0)
+        if index not in self._choices:
+            self._choices[index] = _Choice([])
+        return self._choices[index]
+
+
+def read_usage(usage: dict[str, Any]) -> Usage:
+    """Return the token counts in OpenAI's `usage` object; 0 for what it does not say."""
+    return Usage(
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", 0),
+        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+    )
+
+
+class _Choice:
+    """The pieces of one choice."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.finish_reason: str | None = None
+        self.logprobs: list[Any] = []
+        self._texts = texts
+        self._other_texts: dict[str, list[str]] = {}
+        self._tool_calls: dict[int, MessageDict] = {}
+
+    def add(self, delta: MessageDict) -> None:
+        for name, value in delta.items():
+            if name == "content" and isinstance(value, str):
+                self._texts.append(value)
+            elif name == "tool_calls" and isinstance(value, list):
+                for part in value:
+                    self._add_tool_call(part)
+            elif name != "role" and isinstance(value, str):
+                self._other_texts.setdefault(name, []).append(value)
+
+    def _add_tool_call(self, part: MessageDict) -> None:
+        # The first part of a tool call brings its id and name, the later ones more of its arguments.
+        empty = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+        tool_call = self._tool_calls.setdefault(part.get("index", 0), empty)
+        tool_call["id"] = part.get("id") or tool_call["id"]
+        function = part.get("function") or {}
+        tool_call["function"]["name"] += function.get("name") or ""
+        tool_call["function"]["arguments"] += function.get("arguments") or ""
+
+    def message(self) -> MessageDict:
+        text = "".join(self._texts)
+        message: MessageDict = {"role": "assistant", "content": text if text or not self._tool_calls else None}
+        if self._tool_calls:
+            message["tool_calls"] = [self._tool_calls[index] for index in sorted(self._tool_calls)]
+        return message | {name: "".join(parts) for name, parts in self._other_texts.items()}
+
+    def completed(self, index: int) -> MessageDict:
+        choice: MessageDict = {"finish_reason": self.finish_reason, "index": index, "message": self.message()}
+        if self.logprobs:
+            choice["logprobs"] = {"content": self.logprobs}
+        return choice

@@ -1,0 +1,82 @@
+"""Chunks of streamed completions, put together."""
+
+from typing import Any
+
+from tidemill.gateway.accumulator import CompletionAccumulator
+from tidemill.gateway.types import Usage
+
+
+def _accumulate(*deltas: dict[str, Any], index: int = 0) -> CompletionAccumulator:
+    accumulator = CompletionAccumulator()
+    for delta in deltas:
+        accumulator.add({"choices": [{"index": index, "delta": delta}]})
+    return accumulator
+
+
+def test_contents_are_joined() -> None:
+    accumulator = _accumulate({"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"})
+    assert accumulator.messages() == [{"role": "assistant", "content": "Hello"}]
+    assert accumulator.text() == "Hello"
+
+
+def test_nothing_but_an_opening_is_no_answer() -> None:
+    opening: dict[str, Any] = {"role": "assistant", "content": None}
+    accumulator = _accumulate(opening)
+    assert opening["content"] == ""
+    assert (accumulator.messages(), accumulator.text(), accumulator.delta_count) == (None, "", 0)
+    assert CompletionAccumulator().messages() is None
+
+
+def test_contents_keep_their_order_whatever_comes_with_them() -> None:
+    accumulator = _accumulate({"content": "a"}, {"content": "b", "reasoning_content": "why"}, {"content": "c"})
+    assert accumulator.messages() == [{"role": "assistant", "content": "abc", "reasoning_content": "why"}]
+
+
+def test_tool_calls_and_several_choices_are_put_together() -> None:
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}
+    accumulator = _accumulate(
+        {"role": "assistant", "content": None, "tool_calls": [first]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"q":'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]},
+    )
+    second = {"index": 1, "delta": {"content": "Hi", "reasoning_content": "Well"}, "finish_reason": "stop"}
+    accumulator.add({"choices": [second]})
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"q":1}'}}
+    assert accumulator.messages() == [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "Well"},
+    ]
+    assert [c["finish_reason"] for c in accumulator.completion()["choices"]] == [None, "stop"]
+
+
+def test_chunks_make_a_whole_completion() -> None:
+    accumulator = CompletionAccumulator()
+    for delta in ({"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}):
+        choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": {"content": [1]}}
+        accumulator.add({"id": "x", "choices": [choice]})
+    accumulator.add({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    accumulator.add({"id": "x", "choices": [], "usage": {"completion_tokens": 2}})
+    message = {"role": "assistant", "content": "Hello"}
+    choice = {"finish_reason": "stop", "index": 0, "message": message, "logprobs": {"content": [1, 1, 1]}}
+    assert accumulator.completion() == {
+        "id": "x",
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": {"completion_tokens": 2},
+    }
+    assert (accumulator.finish_reason, accumulator.usage) == ("stop", Usage(completion_tokens=2))
+
+
+def test_a_completion_in_one_piece_is_taken_as_it_is() -> None:
+    message = {"role": "assistant", "content": "Hi"}
+    details = {"cached_tokens": 2}
+    completion = {
+        "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": details},
+    }
+    accumulator = CompletionAccumulator()
+    accumulator.set_completion(completion)
+    assert accumulator.completion() is completion
+    assert accumulator.messages() == [message]
+    assert accumulator.finish_reason == "length"
+    assert accumulator.usage == Usage(prompt_tokens=3, completion_tokens=1, cached_tokens=2)
