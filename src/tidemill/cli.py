@@ -104,7 +104,7 @@ COMMANDS = {
 
 
 class Commands(LazyGroup):
-    """The root command."""
+    """Root command: options for all commands, and each command's module, loaded when it is called."""
 
     table = COMMANDS
 

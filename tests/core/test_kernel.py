@@ -52,7 +52,7 @@ def test_an_error_in_a_unit_of_work_keeps_nothing(kernel: Kernel) -> None:
     with pytest.raises(NotFound):
         broken()
     with kernel.read(OWNER) as ctx:
-        assert events.listing(ctx.conn) == []
+        assert events.list_events(ctx.conn) == []
 
 
 def test_an_action_waits_for_the_commit_and_is_dropped_with_a_rollback(kernel: Kernel) -> None:

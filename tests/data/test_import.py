@@ -45,7 +45,7 @@ def test_a_version_is_made_recorded_and_read(both: Desk) -> None:
         graph = lineage.walk(ctx.conn, version.id, "up")
         assert graph is not None
         assert {node.id for node in graph.nodes} == {version.id, version.sources[0].hash}
-        assert [event.subject for event in events.listing(ctx.conn, kind="dataset_version.created")] == [version.id]
+        assert [event.subject for event in events.list_events(ctx.conn, kind="dataset_version.created")] == [version.id]
     table = service.rows(both.kernel, version, "test")
     assert table.column_names == ["id", "cluster_id", "split", "text", "label"]
     assert set(table["split"].to_pylist()) == {"test"}
@@ -95,7 +95,7 @@ def test_the_catalogue_changes_field_by_field(both: Desk) -> None:
     found = both.data.set_catalogue("set", owner=None).catalogue
     assert (found.owner, found.licence, found.retention_days) == (None, "CC-BY-4.0", 30)
     with both.kernel.read(OWNER) as ctx:
-        assert len(events.listing(ctx.conn, kind="dataset.catalogue_set")) == 3
+        assert len(events.list_events(ctx.conn, kind="dataset.catalogue_set")) == 3
 
 
 def test_unknown_references_suggest_the_nearest(both: Desk) -> None:

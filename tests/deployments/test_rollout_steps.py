@@ -113,7 +113,7 @@ def test_it_goes_on_by_itself_and_a_person_ends_an_open_pause(ctx: Context, tmp_
     assert "accuracy 0.8 against 0.8 (e-value 25)" in passed.reason
     assert passed.evidence is not None
     assert (passed.evidence.canary_answers, passed.actor) == (30, "system")
-    told = events.listing(ctx.conn, subject=done.release_id, kind="release.promoted")
+    told = events.list_events(ctx.conn, subject=done.release_id, kind="release.promoted")
     assert told[0].data["rollout"] == done.id
 
 
@@ -125,7 +125,7 @@ def test_proof_of_harm_rolls_back_even_while_it_is_paused(ctx: Context, tmp_path
     assert "accuracy is worse: 0.6 against 0.8" in (back.reason or "")
     states = {d.release: d.state for d in service.listing(ctx).items}
     assert states == {"hello@1": "live", "hello@2": "rolled_back"}
-    fact = events.listing(ctx.conn, subject=back.release_id, kind="release.rolled_back")[0]
+    fact = events.list_events(ctx.conn, subject=back.release_id, kind="release.rolled_back")[0]
     assert fact.data["evidence"]["scores"][0]["worse"] == 21
     with pytest.raises(RolloutEnded):
         rollouts.promote(ctx, back.id, NOTE)

@@ -60,7 +60,7 @@ def test_only_an_admin_forces_and_the_reason_is_kept(ctx: Context, tmp_path: Pat
             order(Context(ctx.conn, actor, ctx.kernel), "hello", "prod", force_reason="quick")
     forced = order(ctx, "hello", "prod", force_reason="the site is down")
     assert forced.forced == "the site is down"
-    fact = events.listing(ctx.conn, subject=forced.id)[0]
+    fact = events.list_events(ctx.conn, subject=forced.id)[0]
     assert (fact.kind, fact.data["forced"]) == ("deployment.forced", "the site is down")
 
 

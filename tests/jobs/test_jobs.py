@@ -269,7 +269,7 @@ def test_a_job_acts_as_who_submitted_it_and_leaves_facts(kernel: Kernel, path: P
     assert (job.actor_id, job.actor_name, job.subject) == ("per_ann", "ann", "ds_1")
     ended(kernel, job.id)
     with kernel.read(OWNER) as ctx:
-        [fact] = events.listing(ctx.conn, subject=job.id)
+        [fact] = events.list_events(ctx.conn, subject=job.id)
     assert (fact.kind, fact.actor_id) == ("job.succeeded", "per_ann")
 
 

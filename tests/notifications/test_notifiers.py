@@ -198,7 +198,7 @@ def test_after_a_day_it_is_given_up_and_a_person_can_try_again(kernel: Kernel, r
     assert until(lambda: (worker.step(), told(kernel)[0].state == "failed")[1])
     receiver.behaviour = "ok"
     with kernel.write(OWNER) as ctx:
-        assert len(events.listing(ctx.conn, kind="notifier.gave_up")) == 1
+        assert len(events.list_events(ctx.conn, kind="notifier.gave_up")) == 1
         deliveries.retry(ctx, waiting.id)
     assert sent(kernel, worker)
 
@@ -287,7 +287,7 @@ def test_secrets_are_in_no_listing_and_stay_when_a_change_leaves_them_out(kernel
     mail = save(kernel, "mail", **(EMAIL | {"security": "tls"}), username="u", secret="hunter2")
     with kernel.read(OWNER) as ctx:
         shown = notifiers.list_notifiers(ctx).model_dump_json() + mail.model_dump_json() + again.model_dump_json()
-        facts = json.dumps([e.data for e in events.listing(ctx.conn, kind="notifier.saved")])
+        facts = json.dumps([e.data for e in events.list_events(ctx.conn, kind="notifier.saved")])
         row = outbox.notifier(ctx.conn, name="ops")
     for secret in ("s3cr3t-token", "also-secret", "hunter2", saved.secret):
         assert str(secret) not in shown + facts

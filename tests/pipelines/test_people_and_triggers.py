@@ -128,7 +128,7 @@ def test_a_trigger_for_a_pipeline_that_is_not_there_breaks_nothing(desk: Desk) -
     fire(desk.kernel, "drift", pipeline="gone")
     assert desk.runs.list().items == []
     with desk.kernel.read(OWNER) as ctx:
-        found = events.listing(ctx.conn, kind="pipeline_run.refused")
+        found = events.list_events(ctx.conn, kind="pipeline_run.refused")
     assert found[0].data == {"pipeline": "gone", "reason": "no such pipeline"}
 
 

@@ -205,7 +205,7 @@ def test_what_happened_is_recorded(desk: Desk) -> None:
     desk.pipelines.apply(desk.write())
     run = desk.turned()
     with desk.kernel.read(OWNER) as ctx:
-        about = [e.kind for e in events.listing(ctx.conn, subject=run.id)]
+        about = [e.kind for e in events.list_events(ctx.conn, subject=run.id)]
     assert about == ["pipeline_run.succeeded", "pipeline_run.started"]
 
 

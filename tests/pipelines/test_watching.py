@@ -61,7 +61,7 @@ def test_a_trigger_starts_the_run_and_is_told_what_it_took(desk: Desk) -> None:
     assert run.causes[0].reasons == ["by hand: I want to see it"]
     with desk.kernel.read(OWNER) as ctx:
         settled = triggers.list_firings(ctx, "retrain").items[0]
-        assert events.listing(ctx.conn, kind="pipeline_run.not_settled") == []
+        assert events.list_events(ctx.conn, kind="pipeline_run.not_settled") == []
     assert settled.run_id == run.id
     assert settled.spent_minutes is not None
 

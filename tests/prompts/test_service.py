@@ -107,7 +107,7 @@ def test_listings_come_in_pages(ctx: Context) -> None:
 
 def test_versions_leave_facts_and_lineage(ctx: Context) -> None:
     first, second = make(ctx, "one"), make(ctx, "two")
-    facts = events.listing(ctx.conn, kind="prompt.", subject=second.id)
+    facts = events.list_events(ctx.conn, kind="prompt.", subject=second.id)
     assert [f.kind for f in facts] == ["prompt.created"]
     graph = lineage.walk(ctx.conn, second.id, "up")
     assert graph is not None

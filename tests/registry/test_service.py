@@ -88,7 +88,7 @@ def test_lineage_and_facts_are_kept(ctx: Context, folder: Path) -> None:
     graph = lineage.walk(ctx.conn, child.id, "up")
     assert graph is not None
     assert {n.label for n in graph.nodes} == {"tiny@1", "tiny@2"}
-    kinds = {e.kind for e in events.listing(ctx.conn, subject=child.id)}
+    kinds = {e.kind for e in events.list_events(ctx.conn, subject=child.id)}
     assert kinds == {"model.version_created"}
     assert child.card.metadata["base_model_relation"] == "quantized"
     assert child.card.metadata["base_model"] == ["tiny@1"]

@@ -59,7 +59,7 @@ def test_a_passed_gate_and_another_person_clear_the_way(ctx: Context, release: R
     assert (done.state, done.decided_by_name, done.reason, done.override) == ("approved", "bert", "looked at it", None)
     cleared = service.clearance(ctx, "hello", "prod")
     assert (cleared.allowed, cleared.reasons, cleared.approval) == (True, [], done)
-    kinds = [e.kind for e in events.listing(ctx.conn, subject=release.id)]
+    kinds = [e.kind for e in events.list_events(ctx.conn, subject=release.id)]
     assert kinds[:3] == ["approval.approved", "approval.requested", "gate.evaluated"]
     below = lineage.walk(ctx.conn, release.id, "down")
     assert below is not None

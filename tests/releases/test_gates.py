@@ -69,7 +69,7 @@ def test_an_unused_gate_may_be_amended_with_a_new_time(ctx: Context) -> None:
     assert amended.hash != gate.hash
     assert amended.declared_at > gate.declared_at
     assert service.get_gate(ctx, "quality") == amended
-    assert {e.kind for e in events.listing(ctx.conn, subject=gate.id)} == {"gate.declared", "gate.amended"}
+    assert {e.kind for e in events.list_events(ctx.conn, subject=gate.id)} == {"gate.declared", "gate.amended"}
 
 
 def test_a_used_gate_never_changes(ctx: Context, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_fast_burn_pages_once_and_resolves_itself_when_it_is_over(kernel: Kern
         detail = alerts.get(ctx, found.alerts[0])
         assert [change.what for change in detail.history] == ["opened", "resolved"]
         assert (detail.alert.state, detail.alert.resolved_by) == ("resolved", "owner")
-        assert len(events.listing(ctx.conn, kind="alert.opened")) == 2
+        assert len(events.list_events(ctx.conn, kind="alert.opened")) == 2
 
 
 def test_a_burn_that_has_stopped_calls_nobody(kernel: Kernel) -> None:
@@ -179,7 +179,7 @@ def test_two_checks_at_once_open_one_alert(kernel: Kernel) -> None:
     for thread in threads:
         thread.join()
     with kernel.read(OWNER) as ctx:
-        assert len(events.listing(ctx.conn, kind="alert.opened")) == 2
+        assert len(events.list_events(ctx.conn, kind="alert.opened")) == 2
 
 
 def test_removing_an_slo_resolves_its_alerts(kernel: Kernel) -> None:

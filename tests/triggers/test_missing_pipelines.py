@@ -36,7 +36,7 @@ def test_a_pipeline_that_vanished_costs_neither_pause_nor_budget_and_opens_one_a
     assert about(ctx) == [failed.error]
     now = triggers.status(ctx, "retrain")
     assert (now.cooling_until, now.spent_minutes, now.held_by) == (None, 0.0, failed.error)
-    assert events.listing(ctx.conn, kind="trigger.fired") == []
+    assert events.list_events(ctx.conn, kind="trigger.fired") == []
     with pytest.raises(TriggerPipelineMissing):
         triggers.fire(ctx, "retrain", ManualFire(reason="now", both=True))
 

@@ -79,7 +79,7 @@ def test_both_conditions_fire_once_with_the_evidence_of_both(ctx: Context, secon
     assert firing.reasons == [DRIFT.title, second.title]
     assert [item["evidence"] for item in firing.evidence] == [DRIFT.evidence, second.evidence]
     assert (firing.window.start, firing.window.end) == (ctx.now - timedelta(days=30), ctx.now)
-    (event,) = events.listing(ctx.conn, kind="trigger.fired")
+    (event,) = events.list_events(ctx.conn, kind="trigger.fired")
     assert event.subject == firing.trigger_id
     assert event.data["pipeline"] == "support"
     assert event.data["firing_id"] == firing.id
@@ -114,7 +114,7 @@ def test_the_month_s_budget_holds_it_back_and_says_so_once(ctx: Context) -> None
     (first,) = triggers.evaluate_all(ctx)
     later = after(ctx, seconds=5)
     assert triggers.evaluate_all(later) == triggers.evaluate_all(later) == []
-    assert len(events.listing(ctx.conn, kind="trigger.held")) == 1
+    assert len(events.list_events(ctx.conn, kind="trigger.held")) == 1
     assert "60 of 100 minutes" in (triggers.status(later, "retrain").held_by or "")
     with pytest.raises(TriggerOverBudget):
         triggers.fire(later, "retrain", ManualFire(reason="please"))
@@ -181,7 +181,7 @@ def test_two_at_once_start_one(kernel: Kernel) -> None:
         thread.join()
     with kernel.read(OWNER) as ctx:
         assert len(fired(ctx)) == 1
-        assert len(events.listing(ctx.conn, kind="trigger.fired")) == 1
+        assert len(events.list_events(ctx.conn, kind="trigger.fired")) == 1
 
 
 def test_whoever_listens_is_told_in_the_same_transaction(kernel: Kernel) -> None:
@@ -213,7 +213,7 @@ def test_a_listener_that_refuses_takes_no_alert_back(kernel: Kernel) -> None:
         assert triggers.evaluate_all(ctx) == triggers.evaluate_all(ctx) == []
     with kernel.read(OWNER) as ctx:
         assert len(alerts.list_unresolved(ctx)) == 2
-        (held,) = events.listing(ctx.conn, kind="trigger.held")
+        (held,) = events.list_events(ctx.conn, kind="trigger.held")
         assert held.data["why"] == "no room for a run"
         assert fired(ctx) == []
 

@@ -10,7 +10,7 @@ from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 
-__all__ = ["Event", "emit", "events", "listing", "notify"]
+__all__ = ["Event", "emit", "events", "list_events", "notify"]
 
 events = sa.Table(
     "events",
@@ -57,7 +57,7 @@ def _call_listeners(ctx: Context, event: Event) -> None:
         listener(ctx, event)
 
 
-def listing(
+def list_events(
     conn: sa.Connection,
     *,
     kind: str | None = None,

@@ -77,7 +77,7 @@ class Http:
         return self._typed(self.send("PATCH", path, body=body), kind)
 
     def delete(self, path: str) -> None:
-        """DELETE `path`."""
+        """Send DELETE; raise the error that the server names."""
         self.send("DELETE", path)
 
     def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
@@ -131,7 +131,7 @@ class Http:
             ) from error
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the client cannot be used after."""
         self.client.close()
 
 
@@ -218,7 +218,7 @@ class InProcessTransport(httpx.BaseTransport):
         await self.app({**scope, LOCAL_SCOPE: True}, receive, send)
 
     def close(self) -> None:
-        """Stop the loop."""
+        """Stop the event loop and wait for its thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(timeout=5)
         if not self.thread.is_alive():

@@ -31,7 +31,7 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="How m
 
 @dataclass
 class Terminal:
-    """What a command has at hand: the connection, the console, and whether output is JSON."""
+    """The connection, the console and the output format of one command."""
 
     connect: Callable[[bool], Http]
     as_json: bool = False

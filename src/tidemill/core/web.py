@@ -67,7 +67,7 @@ class HasId(Protocol):
 
     @property
     def id(self) -> str:
-        """The id."""
+        """Return the id, by which pages are ordered."""
         ...
 
 

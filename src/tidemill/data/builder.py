@@ -292,7 +292,7 @@ class _VersionWriter:
         return {split: {"rows": self.rows[split], "digest": self.hashes[split].hexdigest()} for split in self.splits}
 
     def statistics(self) -> Statistics:
-        """What was measured."""
+        """Return lengths, labels and languages of the rows written so far."""
         chars = np.concatenate(self.chars)
         totals = sum(self.labels.values(), Counter())
         labels = sorted(label for label, _ in totals.most_common(_LABELS))

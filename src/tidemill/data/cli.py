@@ -1,4 +1,4 @@
-"""`tidemill data`."""
+"""The commands of `tidemill data`."""
 
 import json
 from pathlib import Path
@@ -180,7 +180,7 @@ def _print_version(term: Terminal, version: DatasetVersion) -> None:
 
 @app.command("list")
 def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
-    """Every dataset."""
+    """List datasets by name."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("name", "name"),
@@ -238,7 +238,7 @@ def preview(
     offset: Annotated[int, typer.Option(min=0)] = 0,
     limit: LimitOption = 10,
 ) -> None:
-    """Some rows."""
+    """Show some rows of a split."""
     term = terminal(ctx)
     page = Data(term.http).preview(ref, split=split, offset=offset, limit=limit)
     if term.as_json:
@@ -304,7 +304,7 @@ def set_(
     purpose: Annotated[str | None, typer.Option(help="What the data may be used for.")] = None,
     retention_days: Annotated[int | None, typer.Option(min=1, help="Days to keep a version.")] = None,
 ) -> None:
-    """Change catalogue fields."""
+    """Change the owner, licence and other catalogue fields."""
     term = terminal(ctx)
     given = {
         "description": description,

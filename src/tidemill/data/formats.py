@@ -54,7 +54,7 @@ class TableChunk:
         self.lines = lines
 
     def names(self) -> list[str]:
-        """The header."""
+        """Return the names of the columns."""
         return self.header
 
     def column(self, name: str) -> list[Any]:

@@ -31,7 +31,7 @@ def import_(body: ImportCreate, request: RequestContext) -> Import:
 
 
 @router.get("/datasets", openapi_extra=role("viewer"))
-def listing(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Dataset]:
+def list_datasets(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Dataset]:
     """Every dataset, by name."""
     return request.read(service.list_datasets, cursor=cursor, limit=limit)
 
@@ -44,7 +44,7 @@ def get(name: str, request: RequestContext) -> Dataset:
 
 @router.patch("/datasets/{name}/catalogue", openapi_extra=role("developer"))
 def set_catalogue(name: str, body: CatalogueSet, request: RequestContext) -> Dataset:
-    """Change catalogue fields."""
+    """Change the catalogue fields that the body names."""
     return request.write(service.set_catalogue, name, body)
 
 

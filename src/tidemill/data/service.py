@@ -216,7 +216,7 @@ def get_version(ctx: Context, ref: str) -> DatasetVersion:
 
 
 def require_schema(version: DatasetVersion, *fit: RowSchema) -> None:
-    """Refuse a dataset whose rows the work at hand cannot use. Raises SchemaUnfit."""
+    """Refuse a dataset whose rows this operation cannot use. Raises SchemaUnfit."""
     if version.row_schema not in fit:
         raise SchemaUnfit(
             f"{version.ref} has the schema {version.row_schema}; this needs {' or '.join(fit)}.",

@@ -24,7 +24,7 @@ class SpoolWriter:
         self.starts = [0]
 
     def add(self, batch: RowBatch) -> None:
-        """Write one batch."""
+        """Append one batch to the file."""
         if len(batch) == 0:
             return
         columns = {**batch.columns, "file": batch.files, "line": batch.lines}

@@ -67,13 +67,13 @@ def update_dataset(conn: sa.Connection, dataset: Dataset) -> None:
 
 
 def dataset_by_name(conn: sa.Connection, name: str) -> Dataset | None:
-    """One dataset."""
+    """Return the dataset of this name, or None."""
     row = conn.execute(sa.select(datasets).where(datasets.c.name == name)).first()
     return _dataset(row_values(row)) if row is not None else None
 
 
 def all_datasets(conn: sa.Connection, *, after: str | None, limit: int) -> list[Dataset]:
-    """Datasets by name."""
+    """Return datasets in the order of their names."""
     query = sa.select(datasets).order_by(datasets.c.name).limit(limit)
     if after is not None:
         query = query.where(datasets.c.name > after)

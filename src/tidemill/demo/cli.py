@@ -1,4 +1,4 @@
-"""`tidemill demo`."""
+"""The command `tidemill demo`."""
 
 from importlib import import_module
 from typing import Annotated

@@ -35,7 +35,7 @@ def approval(demo: DemoContext) -> None:
 
 
 def production(demo: DemoContext) -> None:
-    """Deploy to prod."""
+    """Deploy the approved release to prod."""
     deployment = _deploy(demo, "prod")
     demo.say(f"prod: {deployment.release} is {deployment.state}.")
 

@@ -47,7 +47,7 @@ class DemoExtraMissing(Invalid):
 
 
 def chapters(terminal: Terminal) -> None:
-    """List the chapters."""
+    """Print the numbers and titles of the chapters."""
     for number, (title, _) in enumerate(CHAPTERS, 1):
         terminal.out.print(f"{number:2d}. {title}")
 

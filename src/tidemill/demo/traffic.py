@@ -91,7 +91,7 @@ class Crowd:
         return heard
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the gateway."""
         self._openai.close()
 
     def _user(self, text: str) -> str:

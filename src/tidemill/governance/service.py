@@ -84,7 +84,7 @@ def audit(
     """
     if subject is not None and not _is_recorded(ctx, subject):
         subject = _find(ctx, subject).id
-    found = events.listing(
+    found = events.list_events(
         ctx.conn,
         kind=kind,
         subject=subject,
@@ -98,7 +98,7 @@ def audit(
 
 
 def _is_recorded(ctx: Context, subject: str) -> bool:
-    return bool(events.listing(ctx.conn, subject=subject, limit=1))
+    return bool(events.list_events(ctx.conn, subject=subject, limit=1))
 
 
 def _find(ctx: Context, ref: str) -> LineageNode:

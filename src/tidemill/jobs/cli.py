@@ -120,7 +120,7 @@ def list_(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     term = terminal(ctx)
     job_state: JobState | None = state  # type: ignore[assignment]  # the server says which there are
     page = Jobs(term.http).list(kind=kind, state=job_state, subject=subject, cursor=cursor, limit=limit)
@@ -131,7 +131,7 @@ def list_(
 
 @app.command()
 def show(ctx: typer.Context, job: JobArgument) -> None:
-    """One job, whole."""
+    """Show all fields of one job."""
     term = terminal(ctx)
     term.show(Jobs(term.http).get(job))
 
@@ -143,7 +143,7 @@ def logs(
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     offset: Annotated[int, typer.Option(min=0, help="Only lines after this one.")] = 0,
 ) -> None:
-    """A job's log."""
+    """Print the log of a job."""
     term = terminal(ctx)
     jobs = Jobs(term.working_http if follow_ else term.http)
 

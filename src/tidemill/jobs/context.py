@@ -1,4 +1,4 @@
-"""What a job's function has at hand: steps that are done once, progress, its log, cancellation, processes."""
+"""The interface of a running job: steps that run once, progress, log, cancellation and child processes."""
 
 import logging
 import time

@@ -15,7 +15,7 @@ class LogBuffer:
         self._lock = threading.Lock()
 
     def add(self, note: store.Note) -> None:
-        """Keep a line."""
+        """Append a line for the next write."""
         with self._lock:
             self._lines.append(note)
 
@@ -26,7 +26,7 @@ class LogBuffer:
             lines, self._lines = self._lines, []
         return progress, lines
 
-    def give_back(self, progress: Progress | None, lines: list[store.Note]) -> None:
+    def restore(self, progress: Progress | None, lines: list[store.Note]) -> None:
         """Keep what could not be written."""
         with self._lock:
             self.progress = self.progress or progress

@@ -21,7 +21,7 @@ def list_jobs(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Job]:
-    """Jobs, newest first."""
+    """List jobs, newest first."""
     return request.read(
         request.kernel.get(JobQueue).list, kind=kind, state=state, subject=subject, cursor=cursor, limit=limit
     )
@@ -29,7 +29,7 @@ def list_jobs(
 
 @router.get("/{job_id}", openapi_extra=role("viewer"))
 def get_job(job_id: str, request: RequestContext) -> Job:
-    """One job."""
+    """Return a job. Raises JobNotFound."""
     return request.read(request.kernel.get(JobQueue).get, job_id)
 
 

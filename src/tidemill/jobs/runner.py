@@ -317,7 +317,7 @@ class Runner:
         progress, notes = running.log_buffer.take()
         if progress is None and not notes:
             return
-        running.log_buffer.give_back(progress, notes)
+        running.log_buffer.restore(progress, notes)
         with self.kernel.db.begin() as conn:
             _write(conn, running)
 
@@ -330,7 +330,7 @@ def _write(conn: sa.Connection, running: Running) -> None:
             values = {"progress": progress.model_dump(mode="json")}
             store.update(conn, running.claim.id, executor=running.executor, **values)
     except sa.exc.SQLAlchemyError:
-        running.log_buffer.give_back(progress, notes)
+        running.log_buffer.restore(progress, notes)
         raise
 
 

@@ -55,7 +55,7 @@ class Slots:
         self._changed = threading.Condition()
 
     def free(self, heavy: bool) -> int:
-        """Slots left."""
+        """Return how many slots are left."""
         return self._free[heavy]
 
     def leave(self, heavy: bool) -> None:

@@ -31,7 +31,7 @@ class Jobs:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
-        """Jobs, newest first."""
+        """Return a page of jobs, newest first."""
         params = {"kind": kind, "state": state, "subject": subject, "cursor": cursor, "limit": limit}
         return self._http.get("/api/jobs", Page[Job], params)
 

@@ -131,8 +131,8 @@ class JobQueue:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
-        """Jobs, newest first."""
-        jobs = store.listing(ctx.conn, kind=kind, state=state, subject=subject, before=cursor, limit=limit + 1)
+        """Return a page of jobs, newest first."""
+        jobs = store.list_jobs(ctx.conn, kind=kind, state=state, subject=subject, before=cursor, limit=limit + 1)
         more = len(jobs) > limit
         return Page(items=jobs[:limit], next_cursor=jobs[limit - 1].id if more else None)
 

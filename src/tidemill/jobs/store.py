@@ -138,7 +138,7 @@ def insert(conn: sa.Connection, job: Job, actor: Actor) -> bool:
 
 
 def get(conn: sa.Connection, job_id: str) -> Job | None:
-    """One job."""
+    """Return the job of this id, or None."""
     row = conn.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
     return _job(row) if row else None
 
@@ -149,7 +149,7 @@ def by_key(conn: sa.Connection, kind: str, key: str) -> Job | None:
     return _job(row) if row else None
 
 
-def listing(
+def list_jobs(
     conn: sa.Connection,
     *,
     kind: str | None,
@@ -158,7 +158,7 @@ def listing(
     before: str | None,
     limit: int,
 ) -> list[Job]:
-    """Jobs, newest first."""
+    """Return jobs, newest first."""
     query = sa.select(jobs).order_by(jobs.c.id.desc()).limit(limit)
     for column, value in ((jobs.c.kind, kind), (jobs.c.state, state), (jobs.c.subject, subject)):
         if value is not None:
@@ -270,7 +270,7 @@ def log(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLin
 
 
 def insert_signal(conn: sa.Connection, *, signal_id: str, job_id: str, topic: str, payload: Any, now: datetime) -> None:
-    """Write a signal."""
+    """Insert a signal for a job."""
     values = {"id": signal_id, "job_id": job_id, "topic": topic, "payload": payload, "created_at": now}
     conn.execute(signals.insert().values(**values))
 

@@ -154,7 +154,7 @@ def seen(ctx: Context, ref: str) -> Pipeline:
     return pipeline
 
 
-def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
+def list_pipelines(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
     """Every pipeline as it was applied last, by name."""
     rows = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
     items = rows[:limit]

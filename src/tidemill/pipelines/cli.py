@@ -57,7 +57,7 @@ def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 
 
 @app.command()
 def show(ctx: typer.Context, pipeline: Annotated[str, typer.Argument(help="name, or name@2.")]) -> None:
-    """One pipeline, whole."""
+    """Show one pipeline with its document."""
     term = terminal(ctx)
     term.show(Pipelines(term.http).get(pipeline))
 
@@ -191,10 +191,10 @@ class _Lines:
         for step in run.steps:
             if step.state != "pending" and self.seen.get(step.name) != step.state:
                 self.seen[step.name] = step.state
-                self.term.err.print(f"{run.ref} {step.name}: {step.state} {told(step)}".rstrip(), markup=False)
+                self.term.err.print(f"{run.ref} {step.name}: {step.state} {step_detail(step)}".rstrip(), markup=False)
 
 
-def told(step: RunStep) -> str:
+def step_detail(step: RunStep) -> str:
     """What a step did, does or could not do, in a few words."""
     if step.error is not None:
         return step.error.message
@@ -211,7 +211,7 @@ def run_view(run: RunDetail) -> Group:
         took = None
         if step.started_at is not None and step.finished_at is not None and step.state not in ("cached", "skipped"):
             took = duration((step.finished_at - step.started_at).total_seconds())
-        table.add_row(Text(step.name), Text(step.state, style=_STATES[step.state]), took or "", Text(told(step)))
+        table.add_row(Text(step.name), Text(step.state, style=_STATES[step.state]), took or "", Text(step_detail(step)))
     head = Text.assemble((run.ref, "bold"), "  ", (run.state, _STATES[run.state]), "  ", run.release or "")
     if run.causes:
         first, more = run.causes[0], len(run.causes) - 1

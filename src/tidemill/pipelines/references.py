@@ -27,7 +27,7 @@ class Fault:
 
     @property
     def where(self) -> str:
-        """Such as `gates.0.metric`."""
+        """Return the place in the document, such as `gates.0.metric`."""
         return ".".join(str(part) for part in self.path)
 
     def error(self) -> PipelineInvalid:

@@ -39,9 +39,9 @@ def apply(body: PipelineApply, request: RequestContext) -> Applied:
 
 
 @router.get("/pipelines", openapi_extra=role("viewer"))
-def listing(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Pipeline]:
+def list_pipelines(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Pipeline]:
     """Every pipeline as it was applied last, by name."""
-    return request.read(service.listing, cursor=cursor, limit=limit)
+    return request.read(service.list_pipelines, cursor=cursor, limit=limit)
 
 
 @router.get("/pipeline-schema", openapi_extra=role("viewer"))
@@ -76,7 +76,7 @@ def list_runs(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Run]:
-    """Runs, newest first."""
+    """List pipeline runs, newest first."""
     return request.read(service.list_runs, pipeline=pipeline, state=state, cursor=cursor, limit=limit)
 
 

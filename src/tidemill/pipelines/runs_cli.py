@@ -1,4 +1,4 @@
-"""`tidemill runs`."""
+"""The commands of `tidemill runs`."""
 
 from typing import Annotated
 
@@ -41,7 +41,7 @@ def list_(
     cursor: CursorOption = None,
     limit: LimitOption = 20,
 ) -> None:
-    """Runs, newest first."""
+    """List pipeline runs, newest first."""
     term = terminal(ctx)
     page = Runs(term.http).list(pipeline=pipeline, state=state, cursor=cursor, limit=limit)
     empty = (

@@ -120,7 +120,7 @@ class Runs:
     def list(
         self, *, pipeline: str | None = None, state: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[Run]:
-        """Runs, newest first."""
+        """Return a page of runs, newest first."""
         params = {"pipeline": pipeline, "state": state, "cursor": cursor, "limit": limit}
         return self._http.get("/api/pipeline-runs", Page[Run], params)
 

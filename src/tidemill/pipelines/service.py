@@ -11,7 +11,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import step_registry, store
-from tidemill.pipelines.apply import apply, get, listing, names, plan, remove, seen, spec_hash
+from tidemill.pipelines.apply import apply, get, list_pipelines, names, plan, remove, seen, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
 from tidemill.pipelines.steps.deploy import APPROVAL_TOPIC
 from tidemill.pipelines.types import (
@@ -141,7 +141,7 @@ def _detail(ctx: Context, run: Run) -> RunDetail:
 def list_runs(
     ctx: Context, *, pipeline: str | None = None, state: RunState | None = None, cursor: str | None, limit: int
 ) -> Page[Run]:
-    """Runs, newest first."""
+    """Return a page of runs, newest first."""
     if pipeline is not None:
         seen(ctx, pipeline)
     runs = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
@@ -298,8 +298,8 @@ __all__ = [
     "cancel",
     "get",
     "get_run",
+    "list_pipelines",
     "list_runs",
-    "listing",
     "names",
     "plan",
     "remove",

@@ -80,5 +80,5 @@ def _names(spec: PipelineSpec) -> Iterator[str]:
 
 
 def kind_of(name: str) -> str:
-    """`judge` of `judge/quality`."""
+    """Return the kind of a step: `judge` of `judge/quality`."""
     return name.partition("/")[0]

@@ -177,17 +177,17 @@ def set_causes(conn: sa.Connection, run: Run) -> None:
 
 
 def update_run(conn: sa.Connection, run_id: str, **values: Any) -> None:
-    """Change a run."""
+    """Write these columns of a run."""
     conn.execute(runs.update().where(runs.c.id == run_id).values(**values))
 
 
 def update_step(conn: sa.Connection, step_id: str, **values: Any) -> None:
-    """Change a step."""
+    """Write these columns of a step."""
     conn.execute(steps.update().where(steps.c.id == step_id).values(**values))
 
 
 def run_by_id(conn: sa.Connection, run_id: str) -> Run | None:
-    """One run."""
+    """Return the run of this id, or None."""
     row = conn.execute(sa.select(runs).where(runs.c.id == run_id)).first()
     return _run(row) if row is not None else None
 
@@ -222,7 +222,7 @@ def run_by_job(conn: sa.Connection, job_id: str) -> Run | None:
 def list_runs(
     conn: sa.Connection, *, pipeline: str | None, state: str | None, before: str | None, limit: int
 ) -> list[Run]:
-    """Runs, newest first."""
+    """Return runs, newest first."""
     query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
     if pipeline is not None:
         query = query.where(runs.c.pipeline == pipeline)

@@ -50,7 +50,7 @@ class Located:
         return tuple(here)
 
     def at(self, path: Path, *, key: bool = False) -> str:
-        """`tidemill.yaml:14:5`."""
+        """Return the place as an editor takes it: `tidemill.yaml:14:5`."""
         place = self.place(path, key=key)
         return f"{self.file}:{place.line}:{place.column}"
 

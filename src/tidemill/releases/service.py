@@ -111,7 +111,7 @@ def evidence(ctx: Context, ref: str) -> EvidencePage:
         clearances=[clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
         history=[
             event
-            for event in events.listing(ctx.conn, subject=release.id, kind="release.", limit=200)
+            for event in events.list_events(ctx.conn, subject=release.id, kind="release.", limit=200)
             if "rollout" in event.data
         ],
     )

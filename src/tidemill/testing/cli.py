@@ -1,4 +1,4 @@
-"""`tidemill test`."""
+"""The command `tidemill test`."""
 
 import importlib.util
 from importlib import import_module

@@ -64,7 +64,7 @@ def test_it_stops_when_the_days_money_is_spent_and_leaves_no_gap(
     work_off(kernel, OnlineEvaluation(kernel))  # another start of the server
     assert now(kernel) == first
     with kernel.read(OWNER) as ctx:
-        assert len(events.listing(ctx.conn, kind="online_evaluator.money_spent")) == 1
+        assert len(events.list_events(ctx.conn, kind="online_evaluator.money_spent")) == 1
 
     with kernel.write(OWNER) as ctx:  # a day later
         yesterday = (ctx.now - timedelta(days=1)).date().isoformat()

@@ -128,7 +128,7 @@ class LocalBlobs:
         return LocalWriter(self, limit)
 
     def put_bytes(self, content: bytes) -> Blob:
-        """Store `content`."""
+        """Store `content` under its hash; return what was stored."""
         return self.put_stream([content])
 
     def put_file(self, path: Path, limit: int | None = None) -> Blob:

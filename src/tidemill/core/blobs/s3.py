@@ -97,7 +97,7 @@ class S3Blobs:
         )
 
     def key(self, digest: str) -> str:
-        """The object's key."""
+        """Return the key of a blob in the bucket."""
         name = hex_digest(digest)
         return "/".join(part for part in (self.prefix, name[:2], name) if part)
 
@@ -114,7 +114,7 @@ class S3Blobs:
             obstore.put(self.bucket, self.key(blob.hash), self.cache.path(blob.hash), chunk_size=PART)
 
     def put_bytes(self, content: bytes) -> Blob:
-        """Store `content`."""
+        """Store `content` under its hash; return what was stored."""
         return self.put_stream([content])
 
     def put_file(self, path: Path, limit: int | None = None) -> Blob:

@@ -17,7 +17,7 @@ CHUNK = 2**20
 
 
 class Blob(Value):
-    """Stored bytes."""
+    """Bytes that are stored: their hash and their size."""
 
     hash: str = Field(pattern=HASH_PATTERN, description="`sha256:<hex>` of the content, which is also its name.")
     size: int = Field(ge=0, description="Length in bytes.")
@@ -77,7 +77,7 @@ class Blobs(Protocol):
         ...
 
     def put_bytes(self, content: bytes) -> Blob:
-        """Store `content`."""
+        """Store `content` under its hash; return what was stored."""
         ...
 
     def put_file(self, path: Path, limit: int | None = None) -> Blob:

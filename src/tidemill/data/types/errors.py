@@ -202,7 +202,7 @@ class SchemaConflict(Conflict):
 
 
 class SchemaUnfit(Invalid):
-    """The dataset's schema is not one that the work at hand can use."""
+    """The dataset's schema is not one that this operation can use."""
 
     code = "schema_unfit"
 

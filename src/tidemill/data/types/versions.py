@@ -152,7 +152,7 @@ class SourceInfo(Value):
 
 
 class Distribution(Value):
-    """Lengths over rows."""
+    """Lengths in characters over all rows."""
 
     min: int
     mean: float
@@ -199,7 +199,7 @@ class DatasetVersion(Value):
 
     @property
     def ref(self) -> str:
-        """`name@version`."""
+        """Reference that a person types: `name@version`."""
         return f"{self.dataset}@{self.version}"
 
 

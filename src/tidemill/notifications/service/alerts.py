@@ -94,7 +94,7 @@ def get(ctx: Context, alert_id: str) -> AlertDetail:
     alert = _get(ctx, alert_id)
     history = [
         AlertChange(at=event.at, what=_PAST[event.kind], by=event.actor_name, note=str(event.data.get("note") or ""))
-        for event in events.listing(ctx.conn, kind="alert.", subject=alert_id, limit=500)
+        for event in events.list_events(ctx.conn, kind="alert.", subject=alert_id, limit=500)
         if event.kind in _PAST
     ]
     for delivery in outbox.list_deliveries(ctx.conn, notifier=None, state=None, alert_id=alert_id, limit=500):

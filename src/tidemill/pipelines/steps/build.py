@@ -107,7 +107,7 @@ def _trained(run: TuningRun) -> str:
 
 
 def parity_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The tuning run."""
+    """The tuning run whose artefacts are proved."""
     return {"run": inputs.outputs_of("tune")["run_id"]}
 
 

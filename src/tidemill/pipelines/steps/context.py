@@ -111,7 +111,7 @@ class StepContext(StepInputs):
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel."""
+        """Return the kernel of the job."""
         return self.job_context.kernel
 
     @property
@@ -127,7 +127,7 @@ class StepContext(StepInputs):
 
     @property
     def run_ref(self) -> str:
-        """Such as `question-types#3`."""
+        """Reference of the run, such as `question-types#3`."""
         assert self.run is not None
         return self.run.ref
 

@@ -39,7 +39,7 @@ def version_outputs(version: DatasetVersion) -> dict[str, Any]:
     }
 
 
-def told(version: DatasetVersion) -> str:
+def version_note(version: DatasetVersion) -> str:
     """A dataset version in a few words."""
     return f"{version.ref}: " + ", ".join(f"{split.name} {split.rows:,}" for split in version.splits)
 
@@ -73,4 +73,4 @@ def run_data(context: StepContext) -> StepResult:
         version_ids += [str(job.result["version_id"])] if job is not None and isinstance(job.result, dict) else []
     with context.job_context.write() as ctx:
         version = data.get_version(ctx, version_ids[0] if version_ids else section.dataset)
-    return StepResult(version_outputs(version), told(version))
+    return StepResult(version_outputs(version), version_note(version))

@@ -187,7 +187,7 @@ class _Rollout:
     """Looks at a rollout and says how it stands when that has changed."""
 
     def __init__(self, context: StepContext, rollout_id: str) -> None:
-        self.context, self.rollout_id, self.told = context, rollout_id, ""
+        self.context, self.rollout_id, self.last_text = context, rollout_id, ""
 
     def look(self) -> Rollout | None:
         """The rollout once it has ended."""
@@ -196,10 +196,10 @@ class _Rollout:
         if current.ended_at is not None or current.state in ("promoted", "finished"):
             return current
         text = f"{current.state} at {current.weight:g}%: {current.reason or 'its engines start'}"
-        if text != self.told:
+        if text != self.last_text:
             waits = current.state in ("held", "paused")
             (self.context.set_waiting if waits else self.context.set_running)(
                 f"{current.release} in {current.environment} {text}"
             )
-            self.told = text
+            self.last_text = text
         return None

@@ -60,12 +60,12 @@ def _gate(inputs: StepInputs) -> GateCreate:
 
 
 def gate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The terms."""
+    """The terms of the gate decide its identity."""
     return _gate(inputs).model_dump(mode="json")
 
 
 def run_gate(context: StepContext) -> StepResult:
-    """Declare the gate."""
+    """Declare the gate, or return the one of the same terms."""
     with context.job_context.write() as ctx:
         gate = releases.declare_gate(ctx, _gate(context))
     outputs = {"gate_id": gate.id, "ref": gate.ref, "declared_at": gate.declared_at.isoformat()}
@@ -107,10 +107,10 @@ def _measure(context: StepContext, section: EvalSection, target: EvalTarget, who
     with context.job_context.write() as ctx:
         run = evals.get_run(ctx, str(job.subject))
     means = {m.name: m.mean for m in run.figures.metrics} if run.figures is not None else {}
-    return StepResult({"run_id": run.id, "means": means}, _told(run, who))
+    return StepResult({"run_id": run.id, "means": means}, _note(run, who))
 
 
-def _told(run: EvalRun, who: str) -> str:
+def _note(run: EvalRun, who: str) -> str:
     if run.figures is None:
         return who
     figures = [

@@ -27,7 +27,7 @@ from tidemill.data.types import (
 from tidemill.evals import service as evals
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
-from tidemill.pipelines.steps.data import told, version_outputs
+from tidemill.pipelines.steps.data import version_note, version_outputs
 from tidemill.pipelines.types import DataSection, FeedbackSource, NothingMeasured
 from tidemill.releases import service as releases
 from tidemill.traces import service as traces
@@ -100,7 +100,7 @@ def run_feedback(context: StepContext) -> StepResult:
         store.update_step(ctx.conn, context.row.id, outputs=outputs)
     if collection.job_id is not None:
         return _collected(context, outputs, collection.job_id)
-    return StepResult(outputs | {"version_id": collection.version_id}, _told(outputs))
+    return StepResult(outputs | {"version_id": collection.version_id}, _note(outputs))
 
 
 def _judged(ctx: Context, context: StepContext, source: FeedbackSource) -> list[Score]:
@@ -136,10 +136,10 @@ def _collected(context: StepContext, outputs: dict[str, Any], job_id: str | None
     job = context.run_child_job(lambda ctx: job_id)
     assert job is not None
     result = job.result if isinstance(job.result, dict) else {}
-    return StepResult(outputs | {"version_id": result["version_id"]}, _told(outputs))
+    return StepResult(outputs | {"version_id": result["version_id"]}, _note(outputs))
 
 
-def _told(outputs: dict[str, Any]) -> str:
+def _note(outputs: dict[str, Any]) -> str:
     return f"{outputs['rows']} rows from {outputs['new']} new judgements, {outputs['quarantined']} in quarantine"
 
 
@@ -188,7 +188,7 @@ def run_join(context: StepContext) -> StepResult:
         node = lineage.find(ctx.conn, "dataset_version", version.id)
         assert node is not None
         lineage.record(ctx, node, [(declared.id, "joined_from"), (feedback.id, "joined_from")])
-    note = f"{told(version)}; {counts.get('taught', 0)} rows taught by production, {_left_out(counts)}"
+    note = f"{version_note(version)}; {counts.get('taught', 0)} rows taught by production, {_left_out(counts)}"
     return StepResult(version_outputs(version) | counts, note)
 
 
@@ -297,5 +297,5 @@ def _left_out(counts: dict[str, int]) -> str:
         "label_unknown": "have an unknown label",
         "over_share": "are over the share",
     }
-    told_ = [f"{counts[key]} {text}" for key, text in words.items() if counts.get(key)]
-    return ("left out: " + ", ".join(told_)) if told_ else "none left out"
+    reasons = [f"{counts[key]} {text}" for key, text in words.items() if counts.get(key)]
+    return ("left out: " + ", ".join(reasons)) if reasons else "none left out"

@@ -218,7 +218,7 @@ class SloSection(SloPut):
 
 
 class KpiSection(KpiPut):
-    """An indicator."""
+    """A KPI that the pipeline declares."""
 
     name: Name
 

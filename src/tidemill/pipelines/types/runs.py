@@ -36,7 +36,7 @@ class Pipeline(Value):
 
     @property
     def ref(self) -> str:
-        """Such as `question-types@2`."""
+        """Reference of the version, such as `question-types@2`."""
         return f"{self.name}@{self.number}"
 
 
@@ -79,7 +79,7 @@ class Applied(Value):
 
 
 class PipelineRemove(Body):
-    """Remove a pipeline."""
+    """Options for the removal of a pipeline."""
 
     cancel: bool = Field(default=False, description="End a run that is on its way; else that is refused.")
 
@@ -184,7 +184,7 @@ class Run(Value):
 
     @property
     def ref(self) -> str:
-        """Such as `question-types#3`."""
+        """Reference of the run, such as `question-types#3`."""
         return f"{self.pipeline}#{self.number}"
 
     @property
