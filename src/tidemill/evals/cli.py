@@ -68,10 +68,10 @@ def create_set(
     mapping = {"input": input, "expected": expected, "cluster": cluster, "system": system}
     values = {"name": name, "dataset": dataset, "split": split, "limit": limit, "mapping": mapping}
     body = _checked(EvalSetCreate, values)
-    made = Evals(term.http).create_set(
+    eval_set = Evals(term.http).create_set(
         body.name, body.dataset, split=body.split, limit=body.limit, **body.mapping.model_dump()
     )
-    term.show(made, [*_SET_COLUMNS, ("id", "id"), ("content", "content_hash")])
+    term.show(eval_set, [*_SET_COLUMNS, ("id", "id"), ("content", "content_hash")])
 
 
 @sets_app.command("list")
@@ -190,7 +190,7 @@ def list_runs(
 ) -> None:
     """Eval runs, newest first."""
     term = terminal(ctx)
-    found = Evals(term.http).runs(eval_set=eval_set, cursor=cursor, limit=limit)
+    page = Evals(term.http).runs(eval_set=eval_set, cursor=cursor, limit=limit)
     columns: list[Column] = [
         ("id", "id"),
         ("set", "eval_set"),
@@ -204,7 +204,7 @@ def list_runs(
         "No runs yet. Make a set: tidemill evals sets create my-test my-data\n"
         "Then run it: tidemill evals run my-test --scorer exact --release name@1"
     )
-    term.table(found, columns, empty=f"No run on {eval_set} yet." if eval_set else empty)
+    term.table(page, columns, empty=f"No run on {eval_set} yet." if eval_set else empty)
 
 
 @runs_app.command("show")
@@ -224,7 +224,7 @@ def show_items(
 ) -> None:
     """Answers and failures of a run."""
     term = terminal(ctx)
-    found = Evals(term.http).results(run, failed=failed, cursor=cursor, limit=limit)
+    page = Evals(term.http).results(run, failed=failed, cursor=cursor, limit=limit)
     columns: list[Column] = [
         ("item", lambda r: r.item_id[:16]),
         ("repeat", "repeat"),
@@ -233,7 +233,7 @@ def show_items(
         ("ms", lambda r: round(r.latency_ms) if r.latency_ms is not None else None),
         ("tries", "attempts"),
     ]
-    term.table(found, columns, empty="No results.")
+    term.table(page, columns, empty="No results.")
 
 
 @app.command()
@@ -276,7 +276,7 @@ def compare(
     }
     spec = _checked(ComparisonSpec, values)
     term = terminal(ctx)
-    found = Evals(term.http).compare(
+    comparison = Evals(term.http).compare(
         baseline,
         candidate,
         spec.primary,
@@ -286,10 +286,10 @@ def compare(
         failures=spec.failures,
     )
     if term.as_json:
-        term.show(found)
+        term.show(comparison)
     else:
-        term.print(*tables.comparison(found))
-    if check and found.outcome != "pass":
+        term.print(*tables.comparison(comparison))
+    if check and comparison.outcome != "pass":
         raise typer.Exit(1)
 
 
@@ -330,8 +330,8 @@ def plan(
     }
     body = _checked(EvalPlanRequest, values)
     term = terminal(ctx)
-    found = Evals(term.http).plan(**body.model_dump())
+    eval_plan = Evals(term.http).plan(**body.model_dump())
     if term.as_json:
-        term.show(found)
+        term.show(eval_plan)
     else:
-        term.print(*tables.plan(found))
+        term.print(*tables.plan(eval_plan))

@@ -28,22 +28,22 @@ def build(schema: str, table: pa.Table, mapping: EvalMapping, limit: int | None 
     default_input, default_expected = _DEFAULTS[schema]
     source = mapping.input or default_input
     expected = mapping.expected or default_expected
-    wanted = [source, mapping.cluster, *([expected] if expected else []), *mapping.metadata]
-    _check_columns(wanted, table.column_names)
+    columns = [source, mapping.cluster, *([expected] if expected else []), *mapping.metadata]
+    _check_columns(columns, table.column_names)
     rows = table.to_pylist()
     if limit is not None:
         rows = sorted(rows, key=lambda row: str(row["id"]))[:limit]
     if not rows:
         raise EvalSetInvalid("The split has no rows, so there is nothing to ask.", hint="Choose another split.")
-    made = [_item(row, source, expected, mapping) for row in rows]
-    twice = [item_id for item_id, count in Counter(item.id for item in made).items() if count > 1]
+    items = [_item(row, source, expected, mapping) for row in rows]
+    twice = [item_id for item_id, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise EvalSetInvalid(f"{len(twice)} row ids occur twice, such as {twice[0]}.", hint="Import the data again.")
-    return made
+    return items
 
 
-def _check_columns(wanted: list[str], there: list[str]) -> None:
-    for name in wanted:
+def _check_columns(columns: list[str], there: list[str]) -> None:
+    for name in columns:
         if name not in there:
             raise EvalSetInvalid(
                 f"The dataset has no column {name!r}.", hint=f"It has {', '.join(there)}.", param="mapping"

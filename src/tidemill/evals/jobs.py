@@ -100,8 +100,8 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
     def write(batch: list[tuple[ItemRequest, EvalResult]]) -> None:
         with job.kernel.write(job.actor) as ctx:
             store.insert_results(ctx.conn, [result for _, result in batch])
-            kept = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
-            store.keep_answers(ctx.conn, kept, ctx.now)
+            by_key = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
+            store.keep_answers(ctx.conn, by_key, ctx.now)
 
     checked = time.monotonic()
 

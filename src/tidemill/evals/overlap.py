@@ -17,12 +17,12 @@ class Bleu(Body):
     needs_expected: ClassVar[bool] = True
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """Sentence BLEU / 100."""
-        found = BLEU(effective_order=True).sentence_score(answer, [text_of(item.expected)])
-        return Score(value=min(1.0, found.score / 100))
+        """Return the sentence BLEU of the answer, scaled to 0 to 1."""
+        result = BLEU(effective_order=True).sentence_score(answer, [text_of(item.expected)])
+        return Score(value=min(1.0, result.score / 100))
 
     def corpus(self, expected: list[str], answers: list[str]) -> float:
-        """Corpus BLEU / 100."""
+        """Return the corpus BLEU of all answers, scaled to 0 to 1."""
         return min(1.0, float(BLEU().corpus_score(answers, [expected]).score) / 100)
 
 
@@ -34,8 +34,8 @@ class RougeL(Body):
 
     def score(self, item: EvalItem, answer: str) -> Score:
         """F1 of the longest common subsequence of words."""
-        found = RougeScorer(["rougeL"], use_stemmer=self.stem).score(text_of(item.expected), answer)
-        return Score(value=found["rougeL"].fmeasure)
+        result = RougeScorer(["rougeL"], use_stemmer=self.stem).score(text_of(item.expected), answer)
+        return Score(value=result["rougeL"].fmeasure)
 
 
 class ChrF(Body):
@@ -45,10 +45,10 @@ class ChrF(Body):
     words: Literal[0, 2] = Field(default=0, description="2 gives chrF++.")
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """Sentence chrF / 100."""
-        found = CHRF(word_order=self.words).sentence_score(answer, [text_of(item.expected)])
-        return Score(value=min(1.0, found.score / 100))
+        """Return the sentence chrF of the answer, scaled to 0 to 1."""
+        result = CHRF(word_order=self.words).sentence_score(answer, [text_of(item.expected)])
+        return Score(value=min(1.0, result.score / 100))
 
     def corpus(self, expected: list[str], answers: list[str]) -> float:
-        """Corpus chrF / 100."""
+        """Return the corpus chrF of all answers, scaled to 0 to 1."""
         return min(1.0, float(CHRF(word_order=self.words).corpus_score(answers, [expected]).score) / 100)

@@ -52,7 +52,7 @@ def check_metric(baseline: EvalRun, candidate: EvalRun, metric: str) -> None:
     """Raise MetricUnknown, or RunsDiffer when the two runs scored it in different ways."""
     if metric in MEASURED:
         return
-    found = []
+    specs = []
     for run in (baseline, candidate):
         spec = next((s for s in run.spec.scorers if s.metric == metric), None)
         if spec is None:
@@ -63,8 +63,8 @@ def check_metric(baseline: EvalRun, candidate: EvalRun, metric: str) -> None:
                 hint=f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}.",
                 param="metric",
             )
-        found.append(spec)
-    if (found[0].scorer, found[0].config) != (found[1].scorer, found[1].config):
+        specs.append(spec)
+    if (specs[0].scorer, specs[0].config) != (specs[1].scorer, specs[1].config):
         raise RunsDiffer(
             f"The two runs scored {metric!r} with different settings.", hint="Score both runs in the same way."
         )
@@ -92,12 +92,12 @@ def pair_values(
 ) -> PairedValues:
     """Return one value an item and run (the mean over repeats), for the items that have both."""
     first, second = _values(baseline, rule, policy), _values(candidate, rule, policy)
-    kept = [item for item in items if item.id in first and item.id in second]
+    paired_items = [item for item in items if item.id in first and item.id in second]
     return PairedValues(
-        baseline=np.array([first[i.id] for i in kept], dtype=float),
-        candidate=np.array([second[i.id] for i in kept], dtype=float),
-        clusters=[i.cluster_id for i in kept],
-        dropped=len(items) - len(kept),
+        baseline=np.array([first[i.id] for i in paired_items], dtype=float),
+        candidate=np.array([second[i.id] for i in paired_items], dtype=float),
+        clusters=[i.cluster_id for i in paired_items],
+        dropped=len(items) - len(paired_items),
     )
 
 

@@ -95,5 +95,5 @@ def comparisons(
 
 @router.get("/comparisons/{comparison_id}", openapi_extra=role("viewer"))
 def get_comparison(comparison_id: str, request: RequestContext) -> Comparison:
-    """One comparison."""
+    """A stored comparison with its evidence."""
     return request.read(service.get_comparison, comparison_id)

@@ -41,8 +41,8 @@ def open_requests(
             if spec.sampling.seed is not None:
                 body["seed"] = spec.sampling.seed + repeat
             # The fingerprint says what answers, under whatever name it is asked.
-            asked = {name: value for name, value in body.items() if name != "model"}
-            key = content_hash({"target": fingerprint, "body": asked, "repeat": repeat}) if fingerprint else None
+            content = {name: value for name, value in body.items() if name != "model"}
+            key = content_hash({"target": fingerprint, "body": content, "repeat": repeat}) if fingerprint else None
             requests.append(ItemRequest(seq=seq, item=item, repeat=repeat, body=body, cache_key=key))
     return requests
 

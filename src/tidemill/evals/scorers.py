@@ -59,7 +59,7 @@ class Exact(Body):
     needs_expected: ClassVar[bool] = True
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """1 when equal."""
+        """Return 1 when the answer equals the expected one, else 0."""
         return _yes(answer.strip() == text_of(item.expected).strip())
 
 
@@ -80,9 +80,9 @@ class Contains(Body):
     ignore_case: bool = True
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """1 when it occurs."""
-        wanted = text_of(item.expected)
-        return _yes(wanted.casefold() in answer.casefold() if self.ignore_case else wanted in answer)
+        """Return 1 when the expected text occurs in the answer, else 0."""
+        expected = text_of(item.expected)
+        return _yes(expected.casefold() in answer.casefold() if self.ignore_case else expected in answer)
 
 
 class Regex(Body):
@@ -102,9 +102,9 @@ class Regex(Body):
         return pattern
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """1 when it matches."""
-        found = re2.fullmatch(self.pattern, answer) if self.whole else re2.search(self.pattern, answer)
-        return _yes(found is not None)
+        """Return 1 when the answer matches the pattern, else 0."""
+        match = re2.fullmatch(self.pattern, answer) if self.whole else re2.search(self.pattern, answer)
+        return _yes(match is not None)
 
 
 class JsonSchemaValid(Body):
@@ -123,7 +123,7 @@ class JsonSchemaValid(Body):
         return schema
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """1 when valid."""
+        """Return 1 when the answer is valid under the schema, else 0."""
         try:
             value = json.loads(answer)
         except ValueError:
@@ -150,15 +150,15 @@ class LabelAccuracy(Body):
         return Score(value=1.0 if label == self.wanted(item) else 0.0, label=label)
 
     def wanted(self, item: EvalItem) -> str:
-        """The expected label."""
+        """Return the label that the item expects."""
         value = item.expected.get(self.json_field) if isinstance(item.expected, dict) and self.json_field else None
         text = text_of(item.expected) if value is None else text_of(value)
         return self._known(self._field(text) or text) or text
 
     def read(self, answer: str) -> str | None:
         """The label in an answer; None when there is none."""
-        found = self._field(answer) if self.json_field else answer
-        return self._known(found) if found is not None else None
+        label = self._field(answer) if self.json_field else answer
+        return self._known(label) if label is not None else None
 
     def _field(self, text: str) -> str | None:
         if self.json_field is None:
@@ -167,8 +167,8 @@ class LabelAccuracy(Body):
             value = json.loads(text)
         except ValueError:
             return None
-        found = value.get(self.json_field) if isinstance(value, dict) else None
-        return found if isinstance(found, str) else None
+        label = value.get(self.json_field) if isinstance(value, dict) else None
+        return label if isinstance(label, str) else None
 
     def _known(self, text: str) -> str | None:
         stripped = text.strip()
@@ -183,14 +183,14 @@ def build(plugins: Plugins, spec: ScorerSpec) -> Scorer:
     """The scorer that `spec` describes. Raises PluginMissing for an unknown name, ScorerInvalid for wrong settings."""
     kind = plugins.load(GROUP, spec.scorer)
     try:
-        made: Scorer = kind(**spec.config)
+        scorer: Scorer = kind(**spec.config)
     except (ValidationError, TypeError) as error:
         raise ScorerInvalid(
             f"The settings of the scorer {spec.scorer!r} do not fit: {_first_problem(error)}.",
             hint=f"It takes: {', '.join(_settings(kind)) or 'nothing'}.",
             param="scorers",
         ) from error
-    return made
+    return scorer
 
 
 def _settings(kind: type) -> list[str]:

@@ -42,7 +42,7 @@ class Evals:
         return self._http.get(f"/api/evals/sets/{ref}", EvalSet)
 
     def sets(self, *, cursor: str | None = None, limit: int = 50) -> Page[EvalSet]:
-        """Eval sets, newest first."""
+        """Return a page of eval sets, newest first."""
         return self._http.get("/api/evals/sets", Page[EvalSet], {"cursor": cursor, "limit": limit})
 
     def items(self, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
@@ -89,7 +89,7 @@ class Evals:
         return self._http.get(f"/api/evals/runs/{run_id}", EvalRun)
 
     def runs(self, *, eval_set: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[EvalRun]:
-        """Runs, newest first."""
+        """Return a page of eval runs, newest first."""
         params = {"eval_set": eval_set, "cursor": cursor, "limit": limit}
         return self._http.get("/api/evals/runs", Page[EvalRun], params)
 
@@ -115,11 +115,11 @@ class Evals:
         return self._http.post("/api/evals/comparisons", Comparison, body)
 
     def get_comparison(self, comparison_id: str) -> Comparison:
-        """One comparison. Raises ComparisonNotFound."""
+        """Return the comparison of an id. Raises ComparisonNotFound."""
         return self._http.get(f"/api/evals/comparisons/{comparison_id}", Comparison)
 
     def comparisons(self, *, run_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Comparison]:
-        """Comparisons, newest first."""
+        """Return a page of comparisons, newest first."""
         params = {"run_id": run_id, "cursor": cursor, "limit": limit}
         return self._http.get("/api/evals/comparisons", Page[Comparison], params)
 

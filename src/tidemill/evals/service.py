@@ -74,8 +74,8 @@ def gather(kernel: Kernel, body: EvalSetCreate) -> Gathered:
     """
     with kernel.read(SYSTEM) as ctx:
         version = data.get_version(ctx, body.dataset)
-    made = items.build(version.row_schema, data.rows(kernel, version, body.split), body.mapping, body.limit)
-    return Gathered(version, made, kernel.blobs.put_bytes(items.pack(made)).hash)
+    eval_items = items.build(version.row_schema, data.rows(kernel, version, body.split), body.mapping, body.limit)
+    return Gathered(version, eval_items, kernel.blobs.put_bytes(items.pack(eval_items)).hash)
 
 
 def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = None) -> EvalSet:
@@ -84,13 +84,13 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = No
     Without `gathered` its items are made here.
     """
     gathered = gathered or gather(ctx.kernel, body)
-    version, made, digest = gathered.version, gathered.items, gathered.hash
+    version, eval_items, digest = gathered.version, gathered.items, gathered.hash
     store.lock(ctx.conn, f"eval set {body.name}")
     known = store.set_by_content(ctx.conn, body.name, digest)
     if known is not None:
         return known
     newest = store.set_by_number(ctx.conn, body.name, None)
-    sizes = np.unique([item.cluster_id for item in made], return_counts=True)[1]
+    sizes = np.unique([item.cluster_id for item in eval_items], return_counts=True)[1]
     value = EvalSet(
         id=new_id("es"),
         name=body.name,
@@ -100,14 +100,14 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = No
         dataset=version.ref,
         split=body.split,
         mapping=body.mapping,
-        items=len(made),
+        items=len(eval_items),
         clusters=len(sizes),
         largest_cluster=int(sizes.max()),
         created_at=ctx.now,
         created_by=ctx.actor.name,
     )
     store.insert_set(ctx.conn, value)
-    facts = {"content_hash": digest, "items": len(made), "clusters": len(sizes), "split": body.split}
+    facts = {"content_hash": digest, "items": len(eval_items), "clusters": len(sizes), "split": body.split}
     node = lineage.LineageNode(id=value.id, kind="eval_set", label=value.ref, facts=facts)
     lineage.record(ctx, node, [(version.id, "taken_from")])
     events.emit(ctx, "eval_set.created", value.id, {"name": value.name, "number": value.number})
@@ -117,31 +117,31 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = No
 def get_set(ctx: Context, ref: str) -> EvalSet:
     """The set that `ref` means: `name` (newest), `name@3` or an `es_` id. Raises EvalSetNotFound."""
     if ref.startswith("es_"):
-        found = store.set_by_id(ctx.conn, ref)
+        eval_set = store.set_by_id(ctx.conn, ref)
     else:
         name, _, number = ref.partition("@")
-        wanted = int(number) if number.isdecimal() else None
-        found = store.set_by_number(ctx.conn, name, wanted) if wanted is not None or not number else None
-    if found is None:
+        version = int(number) if number.isdecimal() else None
+        eval_set = store.set_by_number(ctx.conn, name, version) if version is not None or not number else None
+    if eval_set is None:
         near = nearest(ref.partition("@")[0], store.set_names(ctx.conn))
         raise EvalSetNotFound(
             f"There is no eval set {ref!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals sets list` shows what there is.",
         )
-    return found
+    return eval_set
 
 
 def list_sets(ctx: Context, *, cursor: str | None, limit: int) -> Page[EvalSet]:
-    """Eval sets, newest first."""
+    """Return a page of eval sets, newest first."""
     return page(store.list_sets(ctx.conn, before=cursor, limit=limit + 1), limit)
 
 
 def list_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
     """The items of a set, in order."""
-    found = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
+    eval_items = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
     start = int(cursor) if cursor is not None and cursor.isdecimal() else 0
-    more = start + limit < len(found)
-    return Page(items=found[start : start + limit], next_cursor=str(start + limit) if more else None)
+    more = start + limit < len(eval_items)
+    return Page(items=eval_items[start : start + limit], next_cursor=str(start + limit) if more else None)
 
 
 def create_run(ctx: Context, body: RunCreate) -> EvalRun:
@@ -152,9 +152,9 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     if known is not None:
         return _with_releases(ctx, [known])[0]
     eval_set = get_set(ctx, body.eval_set)
-    asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
+    eval_items = items.load(ctx.kernel.blobs, eval_set.content_hash)
     for spec in body.scorers:
-        check_expected(spec.metric, build(ctx.kernel.plugins, spec), asked)
+        check_expected(spec.metric, build(ctx.kernel.plugins, spec), eval_items)
     _check_target(ctx, body.target)
     run = EvalRun(
         id=new_id("er"),
@@ -205,7 +205,7 @@ def release_node(ctx: Context, target: ReleaseTarget) -> lineage.LineageNode | N
 
 
 def get_run(ctx: Context, run_id: str) -> EvalRun:
-    """One run. Raises EvalRunNotFound."""
+    """Return the eval run of an id. Raises EvalRunNotFound."""
     run = store.run_by_id(ctx.conn, run_id)
     if run is None:
         raise EvalRunNotFound(f"There is no eval run {run_id!r}.", hint="`tidemill evals list` shows what there is.")
@@ -213,18 +213,18 @@ def get_run(ctx: Context, run_id: str) -> EvalRun:
 
 
 def list_runs(ctx: Context, *, eval_set: str | None = None, cursor: str | None, limit: int) -> Page[EvalRun]:
-    """Runs, newest first."""
+    """Return a page of eval runs, newest first; of one set with `eval_set`."""
     set_id = get_set(ctx, eval_set).id if eval_set is not None else None
-    found = store.list_runs(ctx.conn, set_id=set_id, before=cursor, limit=limit + 1)
-    return page(_with_releases(ctx, found), limit)
+    runs = store.list_runs(ctx.conn, set_id=set_id, before=cursor, limit=limit + 1)
+    return page(_with_releases(ctx, runs), limit)
 
 
 def _with_releases(ctx: Context, runs: Sequence[EvalRun]) -> list[EvalRun]:
     """The runs with the names of the releases that they ask: a target may be given as a `rel_` id."""
-    asked = {run.id: run.spec.target.release for run in runs if isinstance(run.spec.target, ReleaseTarget)}
-    names = lineage.labels(ctx.conn, [ref for ref in asked.values() if ref.startswith("rel_")])
+    releases = {run.id: run.spec.target.release for run in runs if isinstance(run.spec.target, ReleaseTarget)}
+    names = lineage.labels(ctx.conn, [ref for ref in releases.values() if ref.startswith("rel_")])
     return [
-        run.model_copy(update={"release": names.get(asked[run.id], asked[run.id])}) if run.id in asked else run
+        run.model_copy(update={"release": names.get(releases[run.id], releases[run.id])}) if run.id in releases else run
         for run in runs
     ]
 
@@ -235,9 +235,9 @@ def list_results(
     """The results of a run in the order of its items; only failures or only answers with `failed`."""
     get_run(ctx, run_id)
     after = int(cursor) if cursor is not None and cursor.isdecimal() else -1
-    found = store.list_results(ctx.conn, run_id, after=after, limit=limit + 1, failed=failed)
-    more = len(found) > limit
-    return Page(items=found[:limit], next_cursor=str(found[limit - 1].seq) if more else None)
+    results = store.list_results(ctx.conn, run_id, after=after, limit=limit + 1, failed=failed)
+    more = len(results) > limit
+    return Page(items=results[:limit], next_cursor=str(results[limit - 1].seq) if more else None)
 
 
 def run_items(ctx: Context, run: EvalRun) -> list[EvalItem]:
@@ -294,11 +294,11 @@ def _comparison_input(
 
 
 def get_comparison(ctx: Context, comparison_id: str) -> Comparison:
-    """One comparison. Raises ComparisonNotFound."""
-    found = store.comparison_by_id(ctx.conn, comparison_id)
-    if found is None:
+    """Return the comparison of an id. Raises ComparisonNotFound."""
+    stored = store.comparison_by_id(ctx.conn, comparison_id)
+    if stored is None:
         raise ComparisonNotFound(f"There is no comparison {comparison_id!r}.", hint="Compare two runs.")
-    return found
+    return stored
 
 
 def list_comparisons(ctx: Context, *, run_id: str | None = None, cursor: str | None, limit: int) -> Page[Comparison]:
@@ -309,15 +309,15 @@ def list_comparisons(ctx: Context, *, run_id: str | None = None, cursor: str | N
 def plan(ctx: Context, body: EvalPlanRequest) -> EvalPlan:
     """Return the smallest difference an eval set can see, before anything is run. Raises EvalSetNotFound."""
     eval_set = get_set(ctx, body.eval_set)
-    asked = items.load(ctx.kernel.blobs, eval_set.content_hash)
-    clusters = [item.cluster_id for item in asked]
+    eval_items = items.load(ctx.kernel.blobs, eval_set.content_hash)
+    clusters = [item.cluster_id for item in eval_items]
     if body.pilot_baseline is None or body.pilot_candidate is None or body.metric is None:
         return planning.plan(eval_set.ref, clusters, body, None)
     first, second = get_run(ctx, body.pilot_baseline), get_run(ctx, body.pilot_candidate)
     pairing.check_comparable(first, second)
     pairing.check_metric(first, second, body.metric)
     rule = MetricRule(metric=body.metric, minimum_effect=1)
-    found = [store.list_results(ctx.conn, run.id) for run in (first, second)]
-    pairs = pairing.pair_values(run_items(ctx, first), found[0], found[1], rule, "drop")
+    results = [store.list_results(ctx.conn, run.id) for run in (first, second)]
+    pairs = pairing.pair_values(run_items(ctx, first), results[0], results[1], rule, "drop")
     pilot = paired_difference(pairs.baseline, pairs.candidate, pairs.clusters)
     return planning.plan(eval_set.ref, clusters, body, pilot)

@@ -42,10 +42,14 @@ def state(run: EvalRun) -> Text:
 
 def target(run: EvalRun) -> str:
     """Who answers, in a few words."""
-    found = run.spec.target
-    if isinstance(found, EndpointTarget):
-        return f"{found.model} at {found.base_url}"
-    return f"naive bayes on {found.dataset}" if isinstance(found, BaselineTarget) else run.release or found.release
+    run_target = run.spec.target
+    if isinstance(run_target, EndpointTarget):
+        return f"{run_target.model} at {run_target.base_url}"
+    return (
+        f"naive bayes on {run_target.dataset}"
+        if isinstance(run_target, BaselineTarget)
+        else run.release or run_target.release
+    )
 
 
 def means(run: EvalRun) -> str | None:
@@ -62,16 +66,16 @@ def _plain(*headings: str) -> Table:
     return table
 
 
-def run(found: EvalRun) -> Iterator[RenderableType]:
+def run(eval_run: EvalRun) -> Iterator[RenderableType]:
     """A run with its figures."""
-    yield Text.assemble((found.id, "bold"), f"  {found.eval_set}  by {target(found)}  ", state(found))
-    if found.error is not None:
-        yield Text(found.error.message, style="red")
-    if found.figures is None:
+    yield Text.assemble((eval_run.id, "bold"), f"  {eval_run.eval_set}  by {target(eval_run)}  ", state(eval_run))
+    if eval_run.error is not None:
+        yield Text(eval_run.error.message, style="red")
+    if eval_run.figures is None:
         return
-    yield _metrics(found.figures)
-    yield _counts(found.figures)
-    for metric in found.figures.metrics:
+    yield _metrics(eval_run.figures)
+    yield _counts(eval_run.figures)
+    for metric in eval_run.figures.metrics:
         if metric.labels is not None:
             yield Text("")
             yield _labels(metric.labels)
@@ -147,8 +151,8 @@ def _verdict_cells(verdict: MetricVerdict) -> list[str | Text]:
     ]
 
 
-def _evidence(found: Comparison) -> Text:
-    seen = found.primary.difference
+def _evidence(verdict: Comparison) -> Text:
+    seen = verdict.primary.difference
     parts = [
         f"{seen.wins} won, {seen.losses} lost, {seen.ties} tied",
         f"{seen.n_clusters} clusters, design effect {seen.design_effect:.2f}, worth {seen.n_eff:.0f} independent pairs",
@@ -156,16 +160,18 @@ def _evidence(found: Comparison) -> Text:
     ]
     if seen.effect_size is not None:
         parts.append(f"effect size {seen.effect_size:+.2f} sd")
-    if found.minimum_detectable_effect is not None:
-        parts.append(f"smallest detectable difference {found.minimum_detectable_effect:.3g}")
+    if verdict.minimum_detectable_effect is not None:
+        parts.append(f"smallest detectable difference {verdict.minimum_detectable_effect:.3g}")
     return Text("\n".join(parts), style="dim")
 
 
-def plan(found: EvalPlan) -> Iterator[RenderableType]:
+def plan(eval_plan: EvalPlan) -> Iterator[RenderableType]:
     """What a set can see."""
-    yield Text(found.summary, style="bold")
-    clusters = f"{found.clusters} clusters, worth {found.n_eff:.0f} independent items"
-    spread = f"sd of differences {found.sd:.3g}, icc {found.icc:.2g}, design effect {found.design_effect:.2f}"
-    yield Text(f"{clusters}; {spread}; alpha {found.alpha:g}", style="dim")
-    if found.assumed:
-        yield Text(f"Assumed: {', '.join(found.assumed)}. Two pilot runs would tell: --pilot.", style="yellow")
+    yield Text(eval_plan.summary, style="bold")
+    clusters = f"{eval_plan.clusters} clusters, worth {eval_plan.n_eff:.0f} independent items"
+    spread = (
+        f"sd of differences {eval_plan.sd:.3g}, icc {eval_plan.icc:.2g}, design effect {eval_plan.design_effect:.2f}"
+    )
+    yield Text(f"{clusters}; {spread}; alpha {eval_plan.alpha:g}", style="dim")
+    if eval_plan.assumed:
+        yield Text(f"Assumed: {', '.join(eval_plan.assumed)}. Two pilot runs would tell: --pilot.", style="yellow")

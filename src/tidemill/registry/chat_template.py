@@ -31,9 +31,9 @@ def find_template(files: Mapping[str, Path]) -> str | None:
         return jinja.read_text(encoding="utf-8")
     for name in ("tokenizer_config.json", "chat_template.json"):
         if name in files:
-            found = _configured(read_json(files[name], name).get("chat_template"))
-            if found is not None:
-                return found
+            template = _configured(read_json(files[name], name).get("chat_template"))
+            if template is not None:
+                return template
     return None
 
 

@@ -222,11 +222,11 @@ def history(
     if at is not None:
         _show(term, Models(term.http).alias_at(name, alias, _moment(at)))
         return
-    found = Models(term.http).alias_history(name, alias)
+    alias_history = Models(term.http).alias_history(name, alias)
     if term.as_json:
-        term.show(found)
+        term.show(alias_history)
         return
-    term.table(found.changes, _ALIAS_COLUMNS, empty="")
+    term.table(alias_history.changes, _ALIAS_COLUMNS, empty="")
 
 
 def _moment(text: str) -> datetime:
@@ -244,11 +244,11 @@ def _moment(text: str) -> datetime:
 def card(ctx: typer.Context, ref: Ref) -> None:
     """The model card as Markdown."""
     term = terminal(ctx)
-    found = Models(term.http).card(ref)
+    model_card = Models(term.http).card(ref)
     if term.as_json:
-        term.show(found)
+        term.show(model_card)
     else:
-        term.out.print(found.markdown, markup=False, highlight=False, soft_wrap=True)
+        term.out.print(model_card.markdown, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -18,10 +18,10 @@ def ingest_folder(kernel: Kernel, path: Path) -> list[ModelFile]:
     Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat, ModelFilesMissing or StorageFull; nothing is
     stored then but blobs that nobody refers to.
     """
-    found = inspection.folder_files(path)
-    inspection.inspect(found)
+    paths = inspection.folder_files(path)
+    inspection.inspect(paths)
     stored = []
-    for label, file in sorted(found.items()):
+    for label, file in sorted(paths.items()):
         blob = kernel.blobs.put_file(file)
         stored.append(ModelFile(path=label, hash=blob.hash, size=blob.size))
     return stored
@@ -34,7 +34,7 @@ def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
         raise ModelFilesMissing(
             "Two files have the same path.", hint="Name every file once.", param="files", details={"paths": labels}
         )
-    found = {}
+    paths = {}
     for file in files:
         blob = kernel.blobs.find(file.hash)
         if blob is None or blob.size != file.size:
@@ -44,8 +44,8 @@ def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
                 hint="Upload the file first: `client.blobs.put(path)` or `tidemill models add PATH`.",
                 param="files",
             )
-        found[file.path] = kernel.blobs.path(file.hash)
-    return found
+        paths[file.path] = kernel.blobs.path(file.hash)
+    return paths
 
 
 def folder_of(kernel: Kernel, version_id: str) -> Path:

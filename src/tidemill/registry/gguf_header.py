@@ -59,7 +59,7 @@ class GgufTensor:
 
     @property
     def elements(self) -> int:
-        """Number of weights."""
+        """Return the number of weights: the product of the dimensions."""
         return prod(self.shape)
 
 

@@ -30,7 +30,7 @@ class Inspection:
 
     @property
     def template_hash(self) -> str | None:
-        """The chat template's hash."""
+        """Return the hash of the chat template; None when there is none."""
         return template_hash(self.template)
 
 
@@ -43,14 +43,14 @@ def folder_files(root: Path) -> dict[str, Path]:
         return {root.name: root}
     if not root.is_dir():
         raise ModelFilesMissing(f"{root} is not there.", hint="Give a model file or a model folder.", param="path")
-    found = {}
+    paths = {}
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
         if path.is_file() and not any(part.startswith(".") for part in parts):
-            found["/".join(parts)] = path
-    if not found:
+            paths["/".join(parts)] = path
+    if not paths:
         raise ModelFilesMissing(f"{root} holds no files.", hint="Give a folder with a model in it.", param="path")
-    return found
+    return paths
 
 
 def inspect(files: Mapping[str, Path]) -> Inspection:
@@ -155,10 +155,10 @@ def _most(weighted: Any) -> str | None:
 
 
 def _tensors(weights: Mapping[str, Path]) -> dict[str, list[safetensors_header.SafetensorsTensor]]:
-    found = {label: safetensors_header.read_header(path, label).tensors for label, path in weights.items()}
-    if not any(found.values()):
+    tensors = {label: safetensors_header.read_header(path, label).tensors for label, path in weights.items()}
+    if not any(tensors.values()):
         raise CorruptModelFile(f"{', '.join(weights)} hold no tensors.", hint="Export the model again.", param="files")
-    return found
+    return tensors
 
 
 def _safetensors(files: Mapping[str, Path], weights: Mapping[str, Path]) -> Inspection:
@@ -176,7 +176,7 @@ def _safetensors(files: Mapping[str, Path], weights: Mapping[str, Path]) -> Insp
             hint="Use a model whose architecture transformers has built in.",
             param="files",
         )
-    tensors = [t for found in _tensors(weights).values() for t in found]
+    tensors = [t for per_file in _tensors(weights).values() for t in per_file]
     facts = ModelFacts(
         architecture=_text(config.get("model_type")),
         parameters=sum(t.elements for t in tensors),
@@ -215,7 +215,7 @@ def _adapter(files: Mapping[str, Path], weights: Mapping[str, Path]) -> Inspecti
         raise UnknownModelFormat(
             f"The adapter is of type {config.get('peft_type')!r}; only LORA is known.", param="files"
         )
-    tensors = [t for found in _tensors(weights).values() for t in found]
+    tensors = [t for per_file in _tensors(weights).values() for t in per_file]
     targets = config.get("target_modules")
     facts = ModelFacts(
         architecture="lora",

@@ -8,7 +8,7 @@ from tidemill.registry.types import LATEST, InvalidModelReference, Model, ModelN
 
 
 def get_model(ctx: Context, name: str) -> Model:
-    """One model. Raises ModelNotFound."""
+    """Return the model of a name. Raises ModelNotFound."""
     model = store.model_by_name(ctx.conn, name)
     if model is None:
         near = nearest(name, store.all_names(ctx.conn))

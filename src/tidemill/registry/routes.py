@@ -65,7 +65,7 @@ def list_models(request: RequestContext, cursor: Cursor = None, limit: Limit = 5
 
 @router.get("/models/{name}", openapi_extra=role("viewer"))
 def get_model(name: str, request: RequestContext) -> Model:
-    """One model."""
+    """A model by its name."""
     return request.read(service.get_model, name)
 
 

@@ -33,7 +33,7 @@ class SafetensorsTensor:
 
     @property
     def elements(self) -> int:
-        """Number of weights."""
+        """Return the number of weights: the product of the dimensions."""
         return prod(self.shape)
 
 

@@ -55,11 +55,11 @@ class Models:
         The files are judged here before anything is sent, and by the server again. Raises UnsafeModelFile,
         CorruptModelFile, UnknownModelFormat, ModelFilesMissing, VersionDiffers.
         """
-        found = folder_files(Path(path))
-        seen = inspect(found)
+        paths = folder_files(Path(path))
+        seen = inspect(paths)
         blobs = BlobStore(self._http)
         files = []
-        for label, file in sorted(found.items()):
+        for label, file in sorted(paths.items()):
             blob = blobs.put(file, progress=_reporter(label, progress))
             files.append(ModelFile(path=label, hash=blob.hash, size=blob.size))
         body = VersionCreate(
@@ -105,11 +105,11 @@ class Models:
         self._http.delete(f"/api/model-versions/{ref}")
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Model]:
-        """Every model, by name."""
+        """Return a page of models, sorted by name."""
         return self._http.get("/api/models", Page[Model], {"cursor": cursor, "limit": limit})
 
     def model(self, name: str) -> Model:
-        """One model. Raises ModelNotFound."""
+        """Return the model of a name. Raises ModelNotFound."""
         return self._http.get(f"/api/models/{name}", Model)
 
     def versions(self, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[ModelVersion]:

@@ -56,28 +56,28 @@ def inspect_blobs(kernel: Kernel, body: VersionCreate) -> Inspection:
 
     Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat, ModelFilesMissing.
     """
-    found = inspect(files.local_files(kernel, body.files))
-    _check_kind(body, found)
-    return found
+    inspection = inspect(files.local_files(kernel, body.files))
+    _check_kind(body, inspection)
+    return inspection
 
 
-def add_version(ctx: Context, body: VersionCreate, found: Inspection | None = None) -> ModelVersion:
+def add_version(ctx: Context, body: VersionCreate, inspection: Inspection | None = None) -> ModelVersion:
     """Register files that are blobs already as a new version of a model, which is made when it is new.
 
     The same files again give the version that is there; with another kind, parents or licence they raise
     VersionDiffers, for a version never changes. Raises ModelNotFound (a parent).
     Without `found` the files are inspected here.
     """
-    found = found or inspect_blobs(ctx.kernel, body)
+    inspection = inspection or inspect_blobs(ctx.kernel, body)
     parents, bases = _parents(ctx, body.parents)
     store.lock_model(ctx.conn, body.model)
     model = _model_for(ctx, body)
-    kept = sorted(body.files, key=lambda f: f.path)
-    digest = content_hash([[f.path, f.hash] for f in kept])
+    sorted_files = sorted(body.files, key=lambda f: f.path)
+    digest = content_hash([[f.path, f.hash] for f in sorted_files])
     same = store.version_by_hash(ctx.conn, model.id, digest)
     if same is not None:
         return _unchanged(same, body, parents)
-    licence = body.licence or found.licence
+    licence = body.licence or inspection.licence
     imported = body.kind == "base" and not parents
     version = ModelVersion(
         id=new_id("mv"),
@@ -85,19 +85,19 @@ def add_version(ctx: Context, body: VersionCreate, found: Inspection | None = No
         model=model.name,
         number=model.versions + 1,
         kind=body.kind,
-        format=found.format,
-        files=kept,
-        size=sum(f.size for f in kept),
+        format=inspection.format,
+        files=sorted_files,
+        size=sum(f.size for f in sorted_files),
         content_hash=digest,
-        chat_template_hash=found.template_hash,
-        facts=found.facts,
+        chat_template_hash=inspection.template_hash,
+        facts=inspection.facts,
         parents=parents,
         licence=licence,
         card=cards.draft(
             model.name,
             kind=body.kind,
-            form=found.format,
-            facts=found.facts,
+            form=inspection.format,
+            facts=inspection.facts,
             licence=licence,
             parents=bases,
             given=body.card,
@@ -106,7 +106,7 @@ def add_version(ctx: Context, body: VersionCreate, found: Inspection | None = No
         created_at=ctx.now,
         created_by=ctx.actor.name,
     )
-    store.insert_version(ctx.conn, version, found.template)
+    store.insert_version(ctx.conn, version, inspection.template)
     _record(ctx, version)
     if imported:
         _add_evidence(ctx, version, "import", ParityEvidence(passed=True, hop="import", summary="A base taken as is."))
@@ -114,9 +114,9 @@ def add_version(ctx: Context, body: VersionCreate, found: Inspection | None = No
 
 
 def list_models(ctx: Context, *, cursor: str | None, limit: int) -> Page[Model]:
-    """Every model, by name."""
-    found = store.all_models(ctx.conn, after=cursor, limit=limit + 1)
-    return Page(items=found[:limit], next_cursor=found[limit - 1].name if len(found) > limit else None)
+    """Return a page of models, sorted by name."""
+    models = store.all_models(ctx.conn, after=cursor, limit=limit + 1)
+    return Page(items=models[:limit], next_cursor=models[limit - 1].name if len(models) > limit else None)
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[ModelVersion]:
@@ -177,9 +177,9 @@ def delete_version(ctx: Context, ref: str) -> None:
     ctx.once_committed(lambda: files.remove(ctx.kernel, version.id))
 
 
-def _check_kind(body: VersionCreate, found: Inspection) -> None:
-    if found.adapter != (body.kind == "adapter"):
-        what = "an adapter" if found.adapter else "a whole model"
+def _check_kind(body: VersionCreate, inspection: Inspection) -> None:
+    if inspection.adapter != (body.kind == "adapter"):
+        what = "an adapter" if inspection.adapter else "a whole model"
         raise UnknownModelFormat(
             f"The files are {what}, but the kind is {body.kind!r}.",
             hint="Use the kind adapter for an adapter and only for that.",
@@ -187,18 +187,18 @@ def _check_kind(body: VersionCreate, found: Inspection) -> None:
         )
 
 
-def _parents(ctx: Context, wanted: list[ParentRef]) -> tuple[list[Parent], list[tuple[str, Relation]]]:
+def _parents(ctx: Context, refs: list[ParentRef]) -> tuple[list[Parent], list[tuple[str, Relation]]]:
     """The parents by id, and the references of those that are model versions."""
     parents, bases = [], []
-    for parent in wanted:
+    for parent in refs:
         if parent.relation in ("trained_by", "trained_on"):
             if lineage.walk(ctx.conn, parent.version, "up", depth=0) is None:
                 raise ModelNotFound(f"There is no {parent.version!r} to be {parent.relation}.", param="parents")
             parents.append(Parent(id=parent.version, relation=parent.relation))
         else:
-            found = get_version(ctx, parent.version)
-            parents.append(Parent(id=found.id, relation=parent.relation))
-            bases.append((found.ref, parent.relation))
+            version = get_version(ctx, parent.version)
+            parents.append(Parent(id=version.id, relation=parent.relation))
+            bases.append((version.ref, parent.relation))
     return parents, bases
 
 

@@ -78,7 +78,7 @@ alias_changes = sa.Table(
 
 
 def insert_model(conn: sa.Connection, model: Model) -> None:
-    """Write a new model."""
+    """Insert a model."""
     conn.execute(models.insert().values(**model.model_dump()))
 
 
@@ -88,13 +88,13 @@ def lock_model(conn: sa.Connection, name: str) -> None:
 
 
 def model_by_name(conn: sa.Connection, name: str) -> Model | None:
-    """One model."""
+    """Return the model of a name, or None."""
     row = conn.execute(sa.select(models).where(models.c.name == name)).first()
     return Model.model_validate(row_values(row)) if row is not None else None
 
 
 def all_models(conn: sa.Connection, *, after: str | None, limit: int) -> list[Model]:
-    """Models by name."""
+    """Return at most `limit` models with a name after `after`, sorted by name."""
     query = sa.select(models).order_by(models.c.name).limit(limit)
     if after is not None:
         query = query.where(models.c.name > after)
@@ -102,7 +102,7 @@ def all_models(conn: sa.Connection, *, after: str | None, limit: int) -> list[Mo
 
 
 def all_names(conn: sa.Connection) -> list[str]:
-    """Every model's name."""
+    """Return the names of all models, sorted."""
     return list(conn.execute(sa.select(models.c.name).order_by(models.c.name)).scalars())
 
 
@@ -135,7 +135,7 @@ def version_by_hash(conn: sa.Connection, model_id: str, content_hash: str) -> Mo
 
 
 def newest(conn: sa.Connection, model_id: str) -> ModelVersion | None:
-    """The newest version."""
+    """Return the model's newest version, or None."""
     return _first(conn, versions.c.model_id == model_id)
 
 
@@ -164,7 +164,7 @@ def delete_version(conn: sa.Connection, version_id: str) -> None:
 
 
 def insert_evidence(conn: sa.Connection, item: ModelEvidence) -> None:
-    """Write evidence."""
+    """Insert a piece of evidence about a version."""
     conn.execute(evidence.insert().values(**item.model_dump()))
 
 
@@ -230,8 +230,8 @@ def aliases_ever_on(conn: sa.Connection, version_id: str) -> list[str]:
 
 
 def _select() -> sa.Select[Any]:
-    kept = [c for c in versions.c if c.name != "chat_template"]
-    return sa.select(*kept, models.c.name.label("model")).join(models, models.c.id == versions.c.model_id)
+    columns = [c for c in versions.c if c.name != "chat_template"]
+    return sa.select(*columns, models.c.name.label("model")).join(models, models.c.id == versions.c.model_id)
 
 
 def _first(conn: sa.Connection, *where: sa.ColumnElement[bool]) -> ModelVersion | None:
@@ -244,9 +244,9 @@ def _version(row: sa.Row[Any]) -> ModelVersion:
 
 
 def _changes() -> sa.Select[Any]:
-    kept = [c for c in alias_changes.c if c.name not in ("model_id", "sequence")]
+    columns = [c for c in alias_changes.c if c.name not in ("model_id", "sequence")]
     return (
-        sa.select(*kept, models.c.name.label("model"), versions.c.number.label("number"))
+        sa.select(*columns, models.c.name.label("model"), versions.c.number.label("number"))
         .join(models, models.c.id == alias_changes.c.model_id)
         .outerjoin(versions, versions.c.id == alias_changes.c.version_id)
     )

@@ -156,7 +156,7 @@ class AliasMove(Body):
 
 
 class AliasRemove(Body):
-    """Take an alias away."""
+    """The request to remove an alias."""
 
     reason: str = Field(min_length=1, max_length=2000, description="Why; kept in the history.")
 

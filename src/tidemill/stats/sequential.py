@@ -107,7 +107,7 @@ class Group:
         self.squares = 0.0
 
     def add(self, values: Sequence[float]) -> None:
-        """Take in scores."""
+        """Add the scores of newly arrived answers."""
         self.count += len(values)
         self.total += sum(values)
         self.squares += sum(value * value for value in values)
@@ -191,7 +191,7 @@ class SequentialComparison:
         return means[1] - means[0] if means[0] is not None and means[1] is not None else None
 
     def read(self) -> SequentialEstimate:
-        """Everything known by now."""
+        """Return the estimate after the answers so far."""
         low, high = self._bounds()
         return SequentialEstimate(
             baseline_answers=self._seen[0].count,
@@ -230,7 +230,7 @@ class RatioTest:
         self._best = 0.0
 
     def add(self, value: float, *, canary: bool) -> None:
-        """Take in one value."""
+        """Add one value."""
         self._waiting[canary].append(value)
         self._seen[canary].append(value)
         rivals = self._rivals()
@@ -271,7 +271,7 @@ class MeanSequence:
         self._seen = Group()
 
     def add(self, value: float) -> None:
-        """Take in one score."""
+        """Add one score from 0 to 1."""
         variance = max((self._seen.spread + 0.42) / (self._seen.count + 2), LOWEST_VARIANCE)
         off = min(max(value, 0.0), 1.0) - self._grid
         self._above += np.log1p(np.minimum(EFFECTS / variance, BOLDEST / np.maximum(self._grid, 1e-9)) * off)
@@ -282,7 +282,7 @@ class MeanSequence:
 
     @property
     def mean(self) -> float | None:
-        """The mean so far."""
+        """Return the mean of the scores so far."""
         return self._seen.mean
 
     @property
@@ -292,7 +292,7 @@ class MeanSequence:
 
     @property
     def high(self) -> float:
-        """The highest."""
+        """Return the upper end of the confidence sequence."""
         return self._ends()[1]
 
     def _ends(self) -> tuple[float, float]:

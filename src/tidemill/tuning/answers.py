@@ -19,7 +19,7 @@ from tidemill.tuning.model import Device
 
 
 class Subject(Body):
-    """A model to ask."""
+    """A model to ask, with its adapter if it has one, and the file for its answers."""
 
     folder: str
     adapter: str | None = None
@@ -27,7 +27,7 @@ class Subject(Body):
 
 
 class AnswerSpec(Body):
-    """What the process reads."""
+    """The spec file of the process: prompts, models, device and threads."""
 
     proof: str = Field(description="JSON lines: id, messages, start.")
     subjects: list[Subject]

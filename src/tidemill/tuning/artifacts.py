@@ -85,9 +85,9 @@ class ArtifactBuilder:
         # Both before the transaction: others must write meanwhile.
         files = registry.ingest_folder(self.kernel, path)
         body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
-        found = registry.inspect_blobs(self.kernel, body)
+        inspection = registry.inspect_blobs(self.kernel, body)
         with self.job.write() as ctx:
-            version = registry.add_version(ctx, body, found)
+            version = registry.add_version(ctx, body, inspection)
             output = Output(kind=name, version_id=version.id, ref=version.ref, servable=version.servable)
             store.put_output(ctx.conn, self.run.id, output)
         return {"id": version.id}
@@ -97,10 +97,10 @@ class ArtifactBuilder:
         with self.kernel.read(self.job.actor) as ctx:
             record_hash = store.record_hash(ctx.conn, self.run.id)
             trained = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
-        kept = registry.materialise(self.kernel, trained)
+        weights = registry.materialise(self.kernel, trained)
         target = self.folder / ("adapter" if self.run.spec.method == "lora" else "merged")
         if not target.exists():
-            target.symlink_to(kept, target_is_directory=True)
+            target.symlink_to(weights, target_is_directory=True)
         if record_hash is not None and not (self.folder / "answers.jsonl").exists():
             record = json.loads(self.kernel.blobs.path(record_hash).read_bytes())
             write_json(self.folder / "device.json", record["device"])
@@ -139,12 +139,12 @@ class ArtifactBuilder:
 
     def files_and_proof(self, forms: list[str]) -> ParityReport:
         """Make the files of `forms` (`gguf:q8_0`, ...), replay the proof on every hop, judge and register."""
-        wanted = [form.removeprefix("gguf:") for form in forms]
+        quantisations = [form.removeprefix("gguf:") for form in forms]
         self.job.step("clear", self.clear)
         self.job.progress(message="merging, converting, quantising")
-        spec = write_spec(self.folder / "files.json", {"tasks": self._tasks(wanted)})
+        spec = write_spec(self.folder / "files.json", {"tasks": self._tasks(quantisations)})
         python_process(self.job, "files", "tidemill.tuning.compress", spec)
-        self._register_files(wanted)
+        self._register_files(quantisations)
         self.job.progress(message="proving parity: trainer, adapter, merged")
         subjects = [{"folder": str(self.folder / "merged"), "out": str(self.folder / "merged.jsonl")}]
         if self.run.spec.method == "lora":
@@ -162,12 +162,12 @@ class ArtifactBuilder:
             },
         )
         python_process(self.job, "answers", "tidemill.tuning.answers", spec)
-        for form in dict.fromkeys(("f16", *wanted)):
+        for form in dict.fromkeys(("f16", *quantisations)):
             self.job.progress(message=f"proving parity: gguf:{form}")
-            self.job.step(f"replay {form}", self._replay, form, form in wanted)
-        return ParityReport.model_validate(self.job.step("judge", self._judge, wanted))
+            self.job.step(f"replay {form}", self._replay, form, form in quantisations)
+        return ParityReport.model_validate(self.job.step("judge", self._judge, quantisations))
 
-    def _tasks(self, wanted: list[str]) -> list[dict[str, Any]]:
+    def _tasks(self, quantisations: list[str]) -> list[dict[str, Any]]:
         merged, f16 = self.folder / "merged", self.gguf("f16")
         tasks: list[dict[str, Any]] = []
         if self.run.spec.method == "lora":
@@ -176,19 +176,19 @@ class ArtifactBuilder:
         tasks.append(
             {"do": "convert", "source": str(merged), "target": str(f16), "name": self.run.name, "run": self.run.id}
         )
-        for form in wanted:
+        for form in quantisations:
             if form != "f16":
                 tasks.append({"do": "quantise", "source": str(f16), "target": str(self.gguf(form)), "to": form})
         return tasks
 
-    def _register_files(self, wanted: list[str]) -> None:
+    def _register_files(self, quantisations: list[str]) -> None:
         """The form named first is registered last, so that the model's bare name means it."""
         before = "adapter" if self.run.spec.method == "lora" else "tuned"
         if before == "adapter":
             self.job.step("register merged", self._register_from, "merged", "merged", self.folder / "merged", before)
             before = "merged"
         self.job.step("register gguf:f16", self._register_from, "gguf:f16", "merged", self.gguf("f16"), before)
-        for form in reversed([w for w in wanted if w != "f16"]):
+        for form in reversed([w for w in quantisations if w != "f16"]):
             name = f"gguf:{form}"
             self.job.step(f"register {name}", self._register_from, name, "quantised", self.gguf(form), "gguf:f16")
 
@@ -233,46 +233,48 @@ class ArtifactBuilder:
     def _keep(self, name: str, replies: list[ProofAnswer]) -> None:
         write_json(self.folder / f"{name}.json", [r._asdict() for r in replies])
 
-    def _judge(self, wanted: list[str]) -> ParityReport:
+    def _judge(self, quantisations: list[str]) -> ParityReport:
         """Compare every hop with the trainer, store the report and say which versions may be served."""
         proof = answers.read(self.folder / "proof.jsonl")
         questions = [ProofPrompt(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
         record = [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
         with self.job.write() as ctx:
-            made = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
+            version_ids = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
         # Labels are right or wrong; prose is more or less good.
         exact = all(r.get("exact", False) for r in proof)
         hops = [parity.trainer_hop(questions, record, exact=exact)]
-        for name, replies in self._replies(wanted):
-            version = made.get(name.replace("served:", "gguf:"), made.get("tuned"))
+        for name, replies in self._replies(quantisations):
+            version = version_ids.get(name.replace("served:", "gguf:"), version_ids.get("tuned"))
             hops.append(
                 parity.judge(name, questions, record, replies, self.run.spec.proof, exact=exact, version_id=version)
             )
         report = parity.report(hops, self.run.spec.proof)
         with self.job.write() as ctx:
             store.lock(ctx.conn, f"tuning run {self.run.id}")  # two jobs may add to one run's report
-            self._mark(ctx, report, wanted)
+            self._mark(ctx, report, quantisations)
             self._store(ctx, report)
         return report
 
-    def _replies(self, wanted: list[str]) -> list[tuple[str, list[ProofAnswer]]]:
-        found = []
+    def _replies(self, quantisations: list[str]) -> list[tuple[str, list[ProofAnswer]]]:
+        replies = []
         for name in ("adapter", "merged"):
             path = self.folder / f"{name}.jsonl"
             if path.exists():
-                found.append((name, [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
-        for form in dict.fromkeys(("f16", *wanted)):
-            found.append((f"gguf:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
-        for form in wanted:
-            found.append((f"served:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"served-{form}.json")]))
-        return found
+                replies.append((name, [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
+        for form in dict.fromkeys(("f16", *quantisations)):
+            replies.append((f"gguf:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
+        for form in quantisations:
+            replies.append(
+                (f"served:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"served-{form}.json")])
+            )
+        return replies
 
-    def _mark(self, ctx: Context, report: ParityReport, wanted: list[str]) -> None:
+    def _mark(self, ctx: Context, report: ParityReport, quantisations: list[str]) -> None:
         """A form may be served when every hop on its own way passed."""
         by_name = {hop.name: hop for hop in report.hops}
         reference = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
         outputs = {o.kind: o for o in service.get(ctx, self.run.id).outputs}
-        for form in wanted:
+        for form in quantisations:
             way = ["trainer", "adapter", "merged", "gguf:f16", f"gguf:{form}", f"served:{form}"]
             hops = [by_name[name] for name in way if name in by_name]
             evidence = _evidence(hops, form, reference.id)
@@ -283,8 +285,8 @@ class ArtifactBuilder:
     def _store(self, ctx: Context, report: ParityReport) -> None:
         before = service.get(ctx, self.run.id).parity
         names = {hop.name for hop in report.hops}
-        kept = [hop for hop in before.hops if hop.name not in names] if before is not None else []
-        whole = parity.report([*report.hops, *kept], self.run.spec.proof)
+        earlier_hops = [hop for hop in before.hops if hop.name not in names] if before is not None else []
+        whole = parity.report([*report.hops, *earlier_hops], self.run.spec.proof)
         store.update(ctx.conn, self.run.id, parity=whole.model_dump(mode="json"))
 
 

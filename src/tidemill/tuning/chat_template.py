@@ -61,8 +61,8 @@ class ChatEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of rendered text; special tokens are read as such and none is added."""
-        found: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return found
+        token_ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return token_ids
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat up to where the assistant answers."""
@@ -86,20 +86,20 @@ class ChatEncoder:
         for index, message in enumerate(messages):
             if message["role"] != "assistant" or index < start:
                 continue
-            asked = self.render(messages[:index], ask=True)
+            prompt = self.render(messages[:index], ask=True)
             whole = self.render(messages[: index + 1], ask=False)
-            if not (asked.startswith(done) and whole.startswith(asked)):
+            if not (prompt.startswith(done) and whole.startswith(prompt)):
                 raise ChatTemplateUnfit(
                     "The chat template changes earlier turns when a later one is added.",
                     hint="Use its training form, or data sets with one answer a row.",
                 )
-            answer = whole[len(asked) :]
+            answer = whole[len(prompt) :]
             if self.eos and answer.rstrip().endswith(self.eos):
                 answer = answer.rstrip()  # serving stops at the end token: what follows is never generated
-            before, after = self.ids(asked[len(done) :]), self.ids(answer)
+            before, after = self.ids(prompt[len(done) :]), self.ids(answer)
             ids += before + after
             loss_mask += [not completion_only] * len(before) + [True] * len(after)
-            done = asked + answer
+            done = prompt + answer
         return ids, loss_mask
 
 

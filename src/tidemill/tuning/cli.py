@@ -78,7 +78,7 @@ def run(
 ) -> None:
     """Tune a model on a dataset version."""
     term = terminal(ctx)
-    given = _recipe(recipe) | (spec_file.mapping(_read(spec)) if spec is not None else {})
+    keys = _recipe(recipe) | (spec_file.mapping(_read(spec)) if spec is not None else {})
     flags = {
         "model": model,
         "dataset": dataset,
@@ -89,14 +89,14 @@ def run(
         "then": then,
         "key": key,
     }
-    given |= {k: v for k, v in flags.items() if v}
-    given = _with(given, option or [])
+    keys |= {k: v for k, v in flags.items() if v}
+    keys = _with(keys, option or [])
     for needed in ("model", "dataset"):
-        if not spec_file.has(given, needed):
+        if not spec_file.has(keys, needed):
             raise InvalidTuningSpec(
                 f"No {needed} was given.", hint=f"Add --{needed}, or --spec file.yaml.", param=needed
             )
-    body: TuneSubmit = spec_file.build(given)
+    body: TuneSubmit = spec_file.build(keys)
     http = term.working_http if wait else term.http
     submitted = Tuning(http).run(body)
     term.print(f"{submitted.id} tunes {submitted.name} (job {submitted.job_id})")
@@ -110,17 +110,17 @@ def _recipe(name: str | None) -> dict[str, Any]:
         return {}
     if name not in RECIPES:
         raise InvalidTuningSpec(f"There is no recipe {name!r}.", hint=f"Known: {', '.join(RECIPES)}.", param="recipe")
-    found = RECIPES[name].model_dump(include={"answer_template", "lora", "training", "then", "proof"})
-    return {k: v for k, v in found.items() if v is not None}
+    keys = RECIPES[name].model_dump(include={"answer_template", "lora", "training", "then", "proof"})
+    return {k: v for k, v in keys.items() if v is not None}
 
 
-def _with(given: dict[str, Any], options: list[str]) -> dict[str, Any]:
+def _with(keys: dict[str, Any], options: list[str]) -> dict[str, Any]:
     for text in options:
         key, sign, value = text.partition("=")
         if not sign:
             raise BadRequest(f"--set {text!r} has no `=`.", hint="Write --set learning_rate=1e-3.")
-        given = given | spec_file.mapping(f"{key}: {value}")
-    return given
+        keys = keys | spec_file.mapping(f"{key}: {value}")
+    return keys
 
 
 def _read(path: Path) -> str:
@@ -171,10 +171,10 @@ def list_(
 ) -> None:
     """Tuning runs, newest first."""
     term = terminal(ctx)
-    wanted: RunState | None = state  # type: ignore[assignment]  # the server says which there are
-    found = Tuning(term.http).list(state=wanted, cursor=cursor, limit=limit)
+    run_state: RunState | None = state  # type: ignore[assignment]  # the server says which there are
+    page = Tuning(term.http).list(state=run_state, cursor=cursor, limit=limit)
     empty = "No runs yet. Start one: tidemill tune run --model smollm2 --dataset trec@1"
-    term.table(found, _RUN_COLUMNS, empty=f"No run is {state}." if state else empty)
+    term.table(page, _RUN_COLUMNS, empty=f"No run is {state}." if state else empty)
 
 
 @app.command()
@@ -201,9 +201,9 @@ def steps(
 def watch(ctx: typer.Context, run_id: RunArgument) -> None:
     """Follow a run: loss, tokens per second, time left."""
     term = terminal(ctx)
-    found = Tuning(term.working_http).get(run_id)
-    if found.state in ("queued", "running"):
-        _follow(term, found)
+    tuning_run = Tuning(term.working_http).get(run_id)
+    if tuning_run.state in ("queued", "running"):
+        _follow(term, tuning_run)
     _print(term, Tuning(term.http).get(run_id))
 
 
@@ -219,9 +219,9 @@ def resume(ctx: typer.Context, run_id: RunArgument, wait: WaitOption = True) -> 
     """Let a failed or cancelled run go on from its newest checkpoint."""
     term = terminal(ctx)
     http = term.working_http if wait else term.http
-    found = Tuning(http).resume(run_id)
+    tuning_run = Tuning(http).resume(run_id)
     if wait:
-        _follow(term, found)
+        _follow(term, tuning_run)
     _print(term, Tuning(http).get(run_id))
 
 
@@ -247,15 +247,15 @@ def compress(
 def parity(ctx: typer.Context, run_id: RunArgument) -> None:
     """The parity proof of a run, hop by hop; exit 1 when a hop is broken."""
     term = terminal(ctx)
-    found = Tuning(term.http).get(run_id)
-    if found.parity is None:
-        term.print(f"{run_id} has no proof yet. Make one: tidemill tune compress {found.name} --to gguf:q8_0")
+    tuning_run = Tuning(term.http).get(run_id)
+    if tuning_run.parity is None:
+        term.print(f"{run_id} has no proof yet. Make one: tidemill tune compress {tuning_run.name} --to gguf:q8_0")
         raise typer.Exit(1)
     if term.as_json:
-        term.show(found.parity)
+        term.show(tuning_run.parity)
     else:
-        term.table(found.parity.hops, _HOP_COLUMNS, empty="", title=f"Parity of {found.name}")
-    if not found.parity.passed:
+        term.table(tuning_run.parity.hops, _HOP_COLUMNS, empty="", title=f"Parity of {tuning_run.name}")
+    if not tuning_run.parity.passed:
         raise typer.Exit(1)
 
 

@@ -76,11 +76,11 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
 
     def look() -> dict[str, str] | None:
         with job.write() as ctx:
-            found = training_data.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
-            return {"id": found.id} if found is not None else None
+            version = training_data.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
+            return {"id": version.id} if version is not None else None
 
-    found: dict[str, str] | None = job.step("find the base", look)
-    if found is None:
+    trainable: dict[str, str] | None = job.step("find the base", look)
+    if trainable is None:
         job.progress(message="reading the base model")
         with job.kernel.read(job.actor) as ctx:
             source = registry.weights_path(job.kernel, registry.get_version(ctx, run.base_version_id))
@@ -88,9 +88,9 @@ def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
         task = {"do": "dequantise", "source": str(source), "target": str(target)}
         spec = write_spec(folder / "dequantise.json", {"tasks": [task]})
         python_process(job, "dequantise", "tidemill.tuning.compress", spec)
-        found = job.step("register the base", _register_base, job, run, target)
+        trainable = job.step("register the base", _register_base, job, run, target)
     with job.write() as ctx:
-        version = registry.get_version(ctx, found["id"])
+        version = registry.get_version(ctx, trainable["id"])
     return {"id": version.id, "folder": str(registry.materialise(job.kernel, version))}
 
 
@@ -99,9 +99,9 @@ def _register_base(job: JobContext, run: TuningRun, target: Path) -> dict[str, s
         base = registry.get_version(ctx, run.base_version_id)
     # Both before the transaction: others must write meanwhile.
     body = training_data.trainable_form(base, registry.ingest_folder(job.kernel, target))
-    found = registry.inspect_blobs(job.kernel, body)
+    inspection = registry.inspect_blobs(job.kernel, body)
     with job.write() as ctx:
-        return {"id": registry.add_version(ctx, body, found).id}
+        return {"id": registry.add_version(ctx, body, inspection).id}
 
 
 def _prepare(job: JobContext, run: TuningRun, base: str, folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def estimate(
     tokens = rows * max(1, longest - prefix) + prefix
     # Inputs and outputs of the linear layers, norms in float32, the two halves of the gate, rotated heads.
     kept_token = 4 * (9 * width + 4 * keys + 5 * inner)
-    kept = tokens * kept_token * (2 if training.gradient_checkpointing else reached)
+    activations = tokens * kept_token * (2 if training.gradient_checkpointing else reached)
     scores = 3 * 4 * heads * rows * longest * longest * (1 if training.gradient_checkpointing else reached)
     logits = 4 * 3 * vocabulary * min(tokens, max(rows, EVAL_ROWS) * max(8, longest // 3))
     parts = {
@@ -46,7 +46,7 @@ def estimate(
         "weights": 4 * weights,
         "gradients": 4 * trained,
         "optimiser": 8 * trained,
-        "activations": kept + scores,
+        "activations": activations + scores,
         "logits": logits,
     }
     if method == "full":
@@ -86,17 +86,17 @@ def available_bytes() -> int:
     return free
 
 
-def check(found: MemoryEstimate, training: Training) -> None:
+def check(estimated: MemoryEstimate, training: Training) -> None:
     """Refuse a run that cannot fit."""
-    if found.fits:
+    if estimated.fits:
         return
-    largest = max(found.parts, key=lambda part: found.parts[part])
+    largest = max(estimated.parts, key=lambda part: estimated.parts[part])
     less = "gradient_checkpointing" if not training.gradient_checkpointing else "method lora"
     raise NotEnoughMemory(
-        f"The run needs about {size(found.bytes)}, and {size(found.available)} are free; "
-        f"most goes into {largest} ({size(found.parts[largest])}).",
+        f"The run needs about {size(estimated.bytes)}, and {size(estimated.available)} are free; "
+        f"most goes into {largest} ({size(estimated.parts[largest])}).",
         hint=f"Lower batch_size (now {training.batch_size}) and raise gradient_accumulation, lower max_length "
         f"(now {training.max_length}), or use {less}.",
         param="training",
-        details={"bytes": found.bytes, "available": found.available, "parts": found.parts},
+        details={"bytes": estimated.bytes, "available": estimated.available, "parts": estimated.parts},
     )

@@ -35,9 +35,13 @@ def quality(answer: str, expected: str, *, exact: bool) -> float:
     """How good an answer is, from 0 to 1. `exact`: right or wrong; else the F1 of its words."""
     if exact:
         return float(_plain(answer) == _plain(expected))
-    said, wanted = Counter(answer.lower().split()), Counter(expected.lower().split())
-    common = sum((said & wanted).values())
-    return 2 * common / (sum(said.values()) + sum(wanted.values())) if said or wanted else 1.0
+    answer_words, expected_words = Counter(answer.lower().split()), Counter(expected.lower().split())
+    common = sum((answer_words & expected_words).values())
+    return (
+        2 * common / (sum(answer_words.values()) + sum(expected_words.values()))
+        if answer_words or expected_words
+        else 1.0
+    )
 
 
 def _plain(text: str) -> Any:
@@ -126,12 +130,12 @@ def _verdict(equal: int | None, read: int, same_high: float, test: Any, proof: P
 def _differing(
     questions: Sequence[ProofPrompt], record: Sequence[ProofAnswer], replies: Sequence[ProofAnswer]
 ) -> list[dict[str, str]]:
-    found = [
+    differing = [
         {"id": q.id, "expected": q.expected, "trainer": a.answer, "here": b.answer}
         for q, a, b in zip(questions, record, replies, strict=True)
         if a.answer != b.answer
     ]
-    return found[:5]
+    return differing[:5]
 
 
 def report(hops: Sequence[Hop], proof: Proof) -> ParityReport:

@@ -20,11 +20,11 @@ def submit(body: TuneSubmit, request: RequestContext) -> TuningRun:
 
 
 @router.get("/runs", openapi_extra=role("viewer"))
-def listing(
+def list_runs(
     request: RequestContext, state: RunState | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[TuningRun]:
-    """Runs, newest first."""
-    return request.read(service.listing, state=state, cursor=cursor, limit=limit)
+    """Tuning runs, newest first."""
+    return request.read(service.list_runs, state=state, cursor=cursor, limit=limit)
 
 
 @router.get("/runs/{run_id}", openapi_extra=role("viewer"))

@@ -11,7 +11,7 @@ from tidemill.tuning.types import CompressSubmit, Form, RunState, StepPage, Tune
 
 
 class Tuning:
-    """Fine-tuning runs."""
+    """Fine-tuning runs: submit, follow, resume, and make smaller files."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -21,11 +21,11 @@ class Tuning:
         return self._http.post("/api/tuning/runs", TuningRun, spec)
 
     def list(self, *, state: RunState | None = None, cursor: str | None = None, limit: int = 50) -> Page[TuningRun]:
-        """Runs, newest first."""
+        """Return a page of tuning runs, newest first."""
         return self._http.get("/api/tuning/runs", Page[TuningRun], {"state": state, "cursor": cursor, "limit": limit})
 
     def get(self, run_id: str) -> TuningRun:
-        """One run. Raises TuningRunNotFound."""
+        """Return the tuning run of an id. Raises TuningRunNotFound."""
         return self._http.get(f"/api/tuning/runs/{run_id}", TuningRun)
 
     def steps(self, run_id: str, *, after: int = 0, limit: int = 500) -> StepPage:

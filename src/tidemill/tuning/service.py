@@ -117,16 +117,16 @@ def _check_base(base: ModelVersion) -> None:
 
 
 def get(ctx: Context, run_id: str) -> TuningRun:
-    """One run. Raises TuningRunNotFound."""
+    """Return the tuning run of an id. Raises TuningRunNotFound."""
     run = store.get(ctx.conn, run_id)
     if run is None:
         raise TuningRunNotFound(f"There is no tuning run {run_id!r}.", hint="`tidemill tune list` shows all.")
     return run
 
 
-def listing(ctx: Context, *, state: str | None, cursor: str | None, limit: int) -> Page[TuningRun]:
-    """Runs, newest first."""
-    return page(store.listing(ctx.conn, state=state, before=cursor, limit=limit + 1), limit)
+def list_runs(ctx: Context, *, state: str | None, cursor: str | None, limit: int) -> Page[TuningRun]:
+    """Return a page of tuning runs, newest first; those in one state with `state`."""
+    return page(store.list_runs(ctx.conn, state=state, before=cursor, limit=limit + 1), limit)
 
 
 def steps(ctx: Context, run_id: str, *, after: int, limit: int) -> StepPage:

@@ -73,12 +73,12 @@ def read(text: str) -> TuneSubmit:
 def mapping(text: str) -> dict[str, Any]:
     """The keys of a YAML text, as they stand there."""
     try:
-        given = yaml.safe_load(text)
+        keys = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidTuningSpec(f"The spec is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(given, dict):
+    if not isinstance(keys, dict):
         raise InvalidTuningSpec("The spec is not a mapping.", hint="Begin with `model: smollm2` and `dataset: …`.")
-    return {str(key): _number(value) for key, value in given.items()}
+    return {str(key): _number(value) for key, value in keys.items()}
 
 
 def _number(value: Any) -> Any:
@@ -89,37 +89,37 @@ def _number(value: Any) -> Any:
         return value
 
 
-def has(given: dict[str, Any], name: str) -> bool:
+def has(keys: dict[str, Any], name: str) -> bool:
     """Whether some key in `given` means our `name`."""
-    return any(key == name or ALIASES.get(key) == name for key in given)
+    return any(key == name or ALIASES.get(key) == name for key in keys)
 
 
-def build(given: dict[str, Any]) -> TuneSubmit:
+def build(keys: dict[str, Any]) -> TuneSubmit:
     """A spec from keys in any of the four dialects."""
-    found: dict[str, Any] = {}
-    for key, value in given.items():
-        _place(found, str(key), value)
+    fields: dict[str, Any] = {}
+    for key, value in keys.items():
+        _place(fields, str(key), value)
     try:
-        return TuneSubmit.model_validate(found)
+        return TuneSubmit.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidTuningSpec(f"{where}: {first['msg']} (it is {first.get('input')!r}).", param=where) from error
 
 
-def _place(found: dict[str, Any], key: str, value: Any) -> None:
+def _place(fields: dict[str, Any], key: str, value: Any) -> None:
     if key in ("lora", "training", "proof") and isinstance(value, dict):
-        found.setdefault(key, {}).update(value)
+        fields.setdefault(key, {}).update(value)
     elif key in _TOP:
-        found[key] = value
+        fields[key] = value
     elif key in REFUSED:
         if value not in (False, None, 0):
             raise InvalidTuningSpec(f"{key}: {value!r} is not possible here.", hint=REFUSED[key], param=key)
     elif key in OPPOSITES:
-        found.setdefault("training", {})["completion_only"] = not value
+        fields.setdefault("training", {})["completion_only"] = not value
     elif key in ALIASES or key in _NESTED:
         path = ALIASES.get(key) or _NESTED[key]
-        _set(found, path, _value(path, key, value))
+        _set(fields, path, _value(path, key, value))
     elif key not in NEEDLESS or (key == "stage" and value != "sft"):
         near = nearest(key, [*_TOP, *ALIASES, *_NESTED])
         hint = f"Did you mean {', '.join(near)}?" if near else None
@@ -135,8 +135,8 @@ def _value(path: str, key: str, value: Any) -> Any:
     return value
 
 
-def _set(found: dict[str, Any], path: str, value: Any) -> None:
+def _set(fields: dict[str, Any], path: str, value: Any) -> None:
     *folders, name = path.split(".")
     for folder in folders:
-        found = found.setdefault(folder, {})
-    found[name] = value
+        fields = fields.setdefault(folder, {})
+    fields[name] = value

@@ -62,7 +62,7 @@ def lock(conn: sa.Connection, what: str) -> None:
 
 
 def insert(conn: sa.Connection, run: TuningRun, key: str | None) -> None:
-    """Write a new run."""
+    """Insert a run with its idempotency key."""
     conn.execute(runs.insert().values(**run.model_dump(mode="python", exclude=_DERIVED) | _json(run), key=key))
 
 
@@ -76,7 +76,7 @@ def update(conn: sa.Connection, run_id: str, **changes: Any) -> None:
 
 
 def get(conn: sa.Connection, run_id: str) -> TuningRun | None:
-    """One run."""
+    """Return the run of an id, or None."""
     return _first(conn, runs.c.id == run_id)
 
 
@@ -97,8 +97,8 @@ def by_output(conn: sa.Connection, version_id: str) -> TuningRun | None:
     return get(conn, run_id) if run_id is not None else None
 
 
-def listing(conn: sa.Connection, *, state: str | None, before: str | None, limit: int) -> list[TuningRun]:
-    """Runs, newest first."""
+def list_runs(conn: sa.Connection, *, state: str | None, before: str | None, limit: int) -> list[TuningRun]:
+    """Return at most `limit` runs with an id below `before`, newest first."""
     query = sa.select(runs).order_by(runs.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(runs.c.state == state)
@@ -115,8 +115,8 @@ def record_hash(conn: sa.Connection, run_id: str) -> str | None:
 def last_step(conn: sa.Connection, run_id: str) -> StepRecord | None:
     """Return the newest record of the step log; None before the first step."""
     query = sa.select(steps.c.record).where(steps.c.run_id == run_id).order_by(steps.c.step.desc()).limit(1)
-    found = conn.execute(query).scalar()
-    return StepRecord.model_validate(found) if found is not None else None
+    record = conn.execute(query).scalar()
+    return StepRecord.model_validate(record) if record is not None else None
 
 
 def add_steps(conn: sa.Connection, run_id: str, records: list[StepRecord]) -> None:
@@ -150,6 +150,6 @@ def _run(conn: sa.Connection, row: sa.Row[Any]) -> TuningRun:
     values = row_values(row)
     for column in ("key", "record_hash"):
         values.pop(column)
-    made = conn.execute(sa.select(outputs).where(outputs.c.run_id == values["id"]).order_by(outputs.c.version_id))
-    found = [Output.model_validate({k: v for k, v in row_values(r).items() if k != "run_id"}) for r in made]
-    return TuningRun.model_validate(values | {"last_step": last_step(conn, values["id"]), "outputs": found})
+    rows = conn.execute(sa.select(outputs).where(outputs.c.run_id == values["id"]).order_by(outputs.c.version_id))
+    run_outputs = [Output.model_validate({k: v for k, v in row_values(r).items() if k != "run_id"}) for r in rows]
+    return TuningRun.model_validate(values | {"last_step": last_step(conn, values["id"]), "outputs": run_outputs})

@@ -33,18 +33,18 @@ def find_trainable(ctx: Context, base: ModelVersion) -> ModelVersion | None:
         return base
     if trainable_name(base.model) not in _model_names(ctx):
         return None
-    made = registry.list_versions(ctx, trainable_name(base.model), cursor=None, limit=200).items
-    return next((v for v in made if any(p.id == base.id for p in v.parents)), None)
+    conversions = registry.list_versions(ctx, trainable_name(base.model), cursor=None, limit=200).items
+    return next((v for v in conversions if any(p.id == base.id for p in v.parents)), None)
 
 
 def _model_names(ctx: Context) -> set[str]:
     names, cursor = set(), None
     while True:
-        found = registry.list_models(ctx, cursor=cursor, limit=200)
-        names |= {m.name for m in found.items}
-        if found.next_cursor is None:
+        page = registry.list_models(ctx, cursor=cursor, limit=200)
+        names |= {m.name for m in page.items}
+        if page.next_cursor is None:
             return names
-        cursor = found.next_cursor
+        cursor = page.next_cursor
 
 
 def trainable_form(base: ModelVersion, files: list[ModelFile]) -> VersionCreate:
@@ -97,9 +97,9 @@ def prepare(ctx: Context, run: TuningRun, base: Path, folder: Path) -> MemoryEst
     _write(folder / "train.jsonl", chats[run.spec.train_split])
     _write(folder / "eval.jsonl", held_out)
     _write(folder / "proof.jsonl", held_out[: run.spec.proof.rows])
-    found = _estimate(run, base, chats[run.spec.train_split])
-    memory.check(found, run.spec.training)
-    return found
+    memory_estimate = _estimate(run, base, chats[run.spec.train_split])
+    memory.check(memory_estimate, run.spec.training)
+    return memory_estimate
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -114,10 +114,10 @@ def _estimate(run: TuningRun, base: Path, chats: list[dict[str, Any]]) -> Memory
     hparams = run.spec.training
     longest = sorted(chats, key=lambda c: -sum(len(str(m["content"])) for m in c["messages"]))[:64]
     encoded = [TrainingExample(*encoder.example(c["messages"], start=c["start"])) for c in longest]
-    kept = [e for e in encoded if len(e.ids) <= hparams.max_length]
+    fitting = [e for e in encoded if len(e.ids) <= hparams.max_length]
     if not any(any(e.loss_mask) for e in encoded):
         raise DatasetSchemaUnfit("No row has an answer to learn.", hint="Check the mapping of the import.")
-    width = max((len(e.ids) for e in kept), default=hparams.max_length)
-    prefix = 0 if hparams.gradient_checkpointing else shared_prefix(kept)
+    width = max((len(e.ids) for e in fitting), default=hparams.max_length)
+    prefix = 0 if hparams.gradient_checkpointing else shared_prefix(fitting)
     config = read_json(base / "config.json")
     return memory.estimate(config, run.spec.method, run.spec.lora, hparams, longest=width, prefix=prefix)

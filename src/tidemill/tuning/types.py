@@ -90,7 +90,7 @@ class TuningSpec(Body):
 
 
 class TuneSubmit(TuningSpec):
-    """Ask for a run."""
+    """The request for a tuning run."""
 
     key: str | None = Field(default=None, max_length=200, description="The same key gives the same run, not a second.")
 
@@ -130,7 +130,7 @@ class MemoryEstimate(Value):
 
 
 class TrainingSummary(Value):
-    """How the training went."""
+    """The figures of a finished training: steps, evaluation, speed and memory."""
 
     steps: int
     best_step: int
@@ -190,7 +190,7 @@ class Output(Value):
 
 
 class TuningRun(Value):
-    """One run."""
+    """A tuning run: its state, estimate, outputs and parity proof."""
 
     id: str
     name: Name = Field(description="Name of the tuned model.")

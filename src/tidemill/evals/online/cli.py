@@ -98,7 +98,7 @@ def list_(ctx: typer.Context) -> None:
 
 @app.command()
 def show(ctx: typer.Context, name: NameArgument) -> None:
-    """One online evaluator, whole."""
+    """Show all fields of an online evaluator."""
     term = terminal(ctx)
     term.show(Online(term.http).get(name), _WHOLE)
 

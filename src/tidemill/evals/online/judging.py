@@ -24,7 +24,7 @@ class JudgedSpan:
     verdict: Verdict | None = None
     error: str | None = None
     cost: float = 0.0
-    """USD."""
+    """Return the US dollars that the scorer has cost on the page."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class JudgedPage:
 
     @property
     def cost(self) -> float:
-        """USD."""
+        """Return the US dollars that the scorer has cost on the page."""
         return sum(one.cost for one in self.judged)
 
 

@@ -35,7 +35,7 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
             hint="Change it with `tidemill evals online change`, delete it, or choose another name.",
             param="name",
         )
-    made = OnlineEvaluator(
+    evaluator = OnlineEvaluator(
         id=new_id("oev"),
         name=body.name,
         spec=body,
@@ -49,18 +49,20 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
         created_at=ctx.now,
         created_by=ctx.actor.name,
     )
-    store.insert(ctx.conn, made, "" if body.from_start else traces.position(ctx))
-    events.emit(ctx, "online_evaluator.created", made.id, body.model_dump(mode="json", exclude_none=True))
-    return _with_releases(ctx, [made])[0]
+    store.insert(ctx.conn, evaluator, "" if body.from_start else traces.position(ctx))
+    events.emit(ctx, "online_evaluator.created", evaluator.id, body.model_dump(mode="json", exclude_none=True))
+    return _with_releases(ctx, [evaluator])[0]
 
 
-def _with_releases(ctx: Context, found: Sequence[OnlineEvaluator]) -> list[OnlineEvaluator]:
+def _with_releases(ctx: Context, evaluators: Sequence[OnlineEvaluator]) -> list[OnlineEvaluator]:
     """The evaluators with the names of the releases that their filters know by id only."""
-    asked = {one.id: ref for one in found if (ref := one.spec.filter.release_id) is not None}
-    names = lineage.labels(ctx.conn, asked.values())
+    release_ids = {one.id: ref for one in evaluators if (ref := one.spec.filter.release_id) is not None}
+    names = lineage.labels(ctx.conn, release_ids.values())
     return [
-        one.model_copy(update={"release": names.get(asked[one.id], asked[one.id])}) if one.id in asked else one
-        for one in found
+        one.model_copy(update={"release": names.get(release_ids[one.id], release_ids[one.id])})
+        if one.id in release_ids
+        else one
+        for one in evaluators
     ]
 
 
@@ -83,41 +85,43 @@ def _check(ctx: Context, body: OnlineCreate) -> None:
 
 def get(ctx: Context, name: str) -> OnlineEvaluator:
     """One evaluator by name. Raises OnlineNotFound."""
-    found = store.by_name(ctx.conn, name)
-    if found is None:
+    evaluator = store.by_name(ctx.conn, name)
+    if evaluator is None:
         near = nearest(name, [e.name for e in store.list_evaluators(ctx.conn)])
         raise OnlineNotFound(
             f"There is no online evaluator {name!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill evals online list` shows what there is.",
         )
-    return _with_releases(ctx, [found])[0]
+    return _with_releases(ctx, [evaluator])[0]
 
 
 def list_evaluators(ctx: Context) -> Page[OnlineEvaluator]:
-    """Every evaluator, by name."""
+    """Return every evaluator on one page, sorted by name."""
     return Page(items=_with_releases(ctx, store.list_evaluators(ctx.conn)))
 
 
 def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
     """Pause, resume, or change share, budget or note. One that goes on begins where it stopped."""
-    found = get(ctx, name)
-    wanted = body.model_dump(exclude_none=True)
-    spec = found.spec.model_copy(update={k: v for k, v in wanted.items() if k != "state"})
+    evaluator = get(ctx, name)
+    changes = body.model_dump(exclude_none=True)
+    spec = evaluator.spec.model_copy(update={k: v for k, v in changes.items() if k != "state"})
     # With more money it goes on today; whether that is enough, its next turn finds out.
-    resumes_at = None if "usd_per_day" in wanted else found.resumes_at
-    changed = found.model_copy(update={"spec": spec, "state": body.state or found.state, "resumes_at": resumes_at})
-    if changed != found:
+    resumes_at = None if "usd_per_day" in changes else evaluator.resumes_at
+    changed = evaluator.model_copy(
+        update={"spec": spec, "state": body.state or evaluator.state, "resumes_at": resumes_at}
+    )
+    if changed != evaluator:
         store.update(ctx.conn, changed)
-        events.emit(ctx, "online_evaluator.changed", found.id, wanted)
+        events.emit(ctx, "online_evaluator.changed", evaluator.id, changes)
     return changed
 
 
 def delete(ctx: Context, name: str) -> OnlineEvaluator:
     """Remove an evaluator. The scores it gave stay."""
-    found = get(ctx, name)
-    store.delete(ctx.conn, found.id)
-    events.emit(ctx, "online_evaluator.deleted", found.id, {"name": name})
-    return found
+    evaluator = get(ctx, name)
+    store.delete(ctx.conn, evaluator.id)
+    events.emit(ctx, "online_evaluator.deleted", evaluator.id, {"name": name})
+    return evaluator
 
 
 def corrected(ctx: Context, event: Event) -> None:
@@ -156,10 +160,10 @@ def keep_page(
 
 
 def keep_corrections(
-    ctx: Context, evaluator_id: str, taken: Sequence[str], page_result: JudgedPage, *, stopped: bool = False
+    ctx: Context, evaluator_id: str, waiting_ids: Sequence[str], page_result: JudgedPage, *, stopped: bool = False
 ) -> bool:
     """Write the scores that corrections led to and take these out of the queue, both or neither."""
-    if not all([store.take(ctx.conn, waiting_id) for waiting_id in taken]):
+    if not all([store.take(ctx.conn, waiting_id) for waiting_id in waiting_ids]):
         return False
     _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
@@ -175,8 +179,8 @@ def note_error(ctx: Context, evaluator_id: str, message: str) -> None:
 def _write(ctx: Context, evaluator_id: str, page_result: JudgedPage, *, stopped: bool) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None
-    kept = [(traces.of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
-    traces.keep_many(ctx, kept)
+    verdicts = [(traces.of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
+    traces.keep_many(ctx, verdicts)
     errors = [one.error for one in page_result.judged if one.error is not None]
     resumes_at = _tomorrow(ctx.now) if stopped else None
     if stopped:
@@ -185,12 +189,12 @@ def _write(ctx: Context, evaluator_id: str, page_result: JudgedPage, *, stopped:
     store.update(
         ctx.conn,
         evaluator.model_copy(
-            update=_used(evaluator, ctx.now, len(kept) + len(errors), page_result.cost)
+            update=_used(evaluator, ctx.now, len(verdicts) + len(errors), page_result.cost)
             | {
                 "counts": evaluator.counts.plus(page_result.counts),
                 "resumes_at": resumes_at,
                 "last_error": errors[-1] if errors else evaluator.last_error,
-                "scored_at": ctx.now if kept else evaluator.scored_at,
+                "scored_at": ctx.now if verdicts else evaluator.scored_at,
             }
         ),
     )

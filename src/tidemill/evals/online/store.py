@@ -50,7 +50,7 @@ class Waiting:
 
 
 def insert(conn: sa.Connection, evaluator: OnlineEvaluator, position: str) -> None:
-    """Write a new evaluator."""
+    """Insert an evaluator with the position it starts at."""
     conn.execute(evaluators.insert().values(**_values(evaluator), position=position))
 
 
@@ -72,19 +72,19 @@ def delete(conn: sa.Connection, evaluator_id: str) -> None:
 
 
 def by_name(conn: sa.Connection, name: str) -> OnlineEvaluator | None:
-    """One evaluator by its name."""
-    found = _all(conn, sa.select(evaluators).where(evaluators.c.name == name))
-    return found[0] if found else None
+    """Return the evaluator of a name, or None."""
+    matches = _all(conn, sa.select(evaluators).where(evaluators.c.name == name))
+    return matches[0] if matches else None
 
 
 def by_id(conn: sa.Connection, evaluator_id: str) -> OnlineEvaluator | None:
-    """One evaluator by its id."""
-    found = _all(conn, sa.select(evaluators).where(evaluators.c.id == evaluator_id))
-    return found[0] if found else None
+    """Return the evaluator of an id, or None."""
+    matches = _all(conn, sa.select(evaluators).where(evaluators.c.id == evaluator_id))
+    return matches[0] if matches else None
 
 
 def list_evaluators(conn: sa.Connection) -> list[OnlineEvaluator]:
-    """Every evaluator, by name."""
+    """Return every evaluator, sorted by name."""
     return _all(conn, sa.select(evaluators).order_by(evaluators.c.name))
 
 
@@ -95,7 +95,7 @@ def position(conn: sa.Connection, evaluator_id: str) -> str:
 
 
 def add_corrections(conn: sa.Connection, waiting: Sequence[Waiting], at: datetime) -> None:
-    """Queue corrections."""
+    """Queue corrections for the evaluators that wait for them."""
     if waiting:
         rows = [{"id": w.id, "evaluator_id": w.evaluator_id, "score_id": w.score_id, "at": at} for w in waiting]
         conn.execute(corrections.insert(), rows)

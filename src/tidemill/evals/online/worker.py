@@ -74,9 +74,9 @@ class OnlineEvaluation:
         """Judge one page for every active evaluator; return whether any of them has more to read."""
         with self._kernel.read(SYSTEM) as ctx:
             now = utc_now()
-            found = [e for e in store.list_evaluators(ctx.conn) if e.state == "active"]
-            active = [e for e in found if e.resumes_at is None or e.resumes_at <= now]
-        self._busy = bool(found)
+            running = [e for e in store.list_evaluators(ctx.conn) if e.state == "active"]
+            active = [e for e in running if e.resumes_at is None or e.resumes_at <= now]
+        self._busy = bool(running)
         return any([self._process(evaluator) for evaluator in active])
 
     def _process(self, evaluator: OnlineEvaluator) -> bool:
@@ -101,8 +101,8 @@ class OnlineEvaluation:
             known = self._ahead.get(evaluator.id)
             begin, marked = (known[1], known[2]) if known and known[0] == written else (written, time.monotonic())
             where = evaluator.spec.filter
-            wanted = where if where.kind is not None else where.model_copy(update={"kind": "llm", "calls": True})
-            page = traces.tail(ctx, after=begin or None, limit=PAGE, where=wanted)
+            span_filter = where if where.kind is not None else where.model_copy(update={"kind": "llm", "calls": True})
+            page = traces.tail(ctx, after=begin or None, limit=PAGE, where=span_filter)
         if not page.spans and time.monotonic() - marked < MARK_S:
             self._ahead[evaluator.id] = (written, page.position, marked)
             return page.more
@@ -110,27 +110,27 @@ class OnlineEvaluation:
         left = service.budget_left(evaluator, utc_now().date().isoformat())
         page_result = judge(evaluator, self._scorer(evaluator), pairs, left)
         stopped = page_result.seen < len(pairs)
-        after = self._position_behind(begin, page_result.seen, wanted) if stopped else page.position
+        after = self._position_behind(begin, page_result.seen, span_filter) if stopped else page.position
         with self._kernel.write(SYSTEM) as ctx:
-            kept = service.keep_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
+            stored = service.keep_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
-        return (page.more or not kept) and not stopped
+        return (page.more or not stored) and not stopped
 
-    def _position_behind(self, begin: str, count: int, wanted: TraceFilter) -> str:
+    def _position_behind(self, begin: str, count: int, where: TraceFilter) -> str:
         """The tail's position behind the first so many spans: there it goes on the next day."""
         if count == 0:
             return begin
         with self._kernel.read(SYSTEM) as ctx:
-            return traces.tail(ctx, after=begin or None, limit=count, where=wanted).position
+            return traces.tail(ctx, after=begin or None, limit=count, where=where).position
 
     def _corrections(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:
             queue = store.waiting(ctx.conn, evaluator.id, PAGE)
             pairs, places = [], []
             for place, entry in enumerate(queue):
-                found = traces.corrected_span(ctx, entry.score_id, evaluator.spec.filter)
-                if found is not None:
-                    pairs.append(found)
+                pair = traces.corrected_span(ctx, entry.score_id, evaluator.spec.filter)
+                if pair is not None:
+                    pairs.append(pair)
                     places.append(place)
         if not queue:
             return False

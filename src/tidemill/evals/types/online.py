@@ -71,7 +71,7 @@ class OnlineCounts(Value):
     failed: int = Field(default=0, description="The scorer could not score it; see `last_error`.")
 
     def plus(self, other: "OnlineCounts") -> "OnlineCounts":
-        """Both together."""
+        """Return the sum of both, count by count."""
         mine, others = self.model_dump(), other.model_dump()
         return OnlineCounts(**{name: count + others[name] for name, count in mine.items()})
 

@@ -58,7 +58,7 @@ class ScorerSpec(Body):
 
     @property
     def metric(self) -> str:
-        """The metric's name."""
+        """Return the metric's name: the scorer's unless another is given."""
         return self.name or self.scorer
 
 
@@ -191,5 +191,5 @@ class EvalRun(Value):
     finished_at: Instant | None
 
     def metric(self, name: str) -> Metric | None:
-        """One metric by name."""
+        """Return the metric of a name; None before the run has ended."""
         return next((m for m in self.figures.metrics if m.name == name), None) if self.figures else None

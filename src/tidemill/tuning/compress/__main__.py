@@ -61,7 +61,7 @@ class CompressSpec(Body):
 
 
 def perform(task: Task) -> None:
-    """Do one task."""
+    """Carry out one task of the spec: dequantise, merge, convert or quantise."""
     if isinstance(task, Dequantise):
         dequantise(Path(task.source), Path(task.target))
     elif isinstance(task, Merge):

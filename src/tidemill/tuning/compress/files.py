@@ -29,5 +29,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`."""
+    """Return the parsed JSON of the file at `path`."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -32,10 +32,10 @@ def gguf_name(name: str) -> str:
     stem = name.removesuffix(".weight")
     if stem in _OUTSIDE:
         return f"{_OUTSIDE[stem]}.weight"
-    found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem)
-    if found is None or found[2] not in _LAYER:
+    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem)
+    if match is None or match[2] not in _LAYER:
         raise UnsupportedModel(f"The tensor {name!r} is not one of a llama model.")
-    return f"blk.{found[1]}.{_LAYER[found[2]]}.weight"
+    return f"blk.{match[1]}.{_LAYER[match[2]]}.weight"
 
 
 def hf_name(name: str) -> str:
@@ -43,10 +43,10 @@ def hf_name(name: str) -> str:
     stem = name.removesuffix(".weight")
     if stem in _OUTSIDE_BACK:
         return f"{_OUTSIDE_BACK[stem]}.weight"
-    found = re.fullmatch(r"blk\.(\d+)\.(.+)", stem)
-    if found is None or found[2] not in _LAYER_BACK:
+    match = re.fullmatch(r"blk\.(\d+)\.(.+)", stem)
+    if match is None or match[2] not in _LAYER_BACK:
         raise UnsupportedModel(f"The tensor {name!r} is not one of a llama model.")
-    return f"model.layers.{found[1]}.{_LAYER_BACK[found[2]]}.weight"
+    return f"model.layers.{match[1]}.{_LAYER_BACK[match[2]]}.weight"
 
 
 def heads_of(name: str, config: dict[str, Any]) -> int | None:

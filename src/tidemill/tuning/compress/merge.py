@@ -72,11 +72,11 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _factors(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """The pairs (A, B) of an adapter by the name of the weight they change."""
-    found: dict[str, dict[str, NDArray[Any]]] = {}
+    factors: dict[str, dict[str, NDArray[Any]]] = {}
     with safe_open(path, framework="np") as file:
         for key in sorted(file.keys()):
             match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", key)
             if match is None:
                 raise UnsupportedModel(f"The adapter holds {key!r}, which is not a LoRA factor.")
-            found.setdefault(f"{match[1]}.weight", {})[match[2]] = file.get_tensor(key).astype(np.float32)
-    return {name: (pair["A"], pair["B"]) for name, pair in found.items()}
+            factors.setdefault(f"{match[1]}.weight", {})[match[2]] = file.get_tensor(key).astype(np.float32)
+    return {name: (pair["A"], pair["B"]) for name, pair in factors.items()}

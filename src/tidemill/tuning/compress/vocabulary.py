@@ -116,7 +116,7 @@ def vocabulary_fields(tokenizer: dict[str, Any], settings: dict[str, Any], size:
         if not token:  # rows that only round the embedding up
             tokens[index], types[index] = f"[PAD{index}]", 5
     merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
-    found: dict[str, tuple[str, Any]] = {
+    fields: dict[str, tuple[str, Any]] = {
         "tokenizer.ggml.add_space_prefix": ("bool", False),
         "tokenizer.ggml.add_bos_token": ("bool", bool(settings.get("add_bos_token", False))),
         "tokenizer.ggml.model": ("string", "gpt2"),
@@ -129,8 +129,8 @@ def vocabulary_fields(tokenizer: dict[str, Any], settings: dict[str, Any], size:
         name = settings.get(f"{theirs}_token")
         name = name.get("content") if isinstance(name, dict) else name
         if name is not None:
-            found[f"tokenizer.ggml.{ours}_token_id"] = ("uint32", vocabulary[name])
-    return found
+            fields[f"tokenizer.ggml.{ours}_token_id"] = ("uint32", vocabulary[name])
+    return fields
 
 
 def _pre_name(tokenizer: dict[str, Any]) -> str:
