@@ -56,7 +56,7 @@ def insert(ctx: Context, key: str | None = None) -> TuningRun:
     return run
 
 
-def test_a_run_and_its_books_are_kept(ctx: Context) -> None:
+def test_a_run_and_its_steps_are_kept(ctx: Context) -> None:
     run = insert(ctx, "k")
     assert store.get(ctx.conn, run.id) == run
     assert store.by_key(ctx.conn, "k") == run
@@ -70,8 +70,8 @@ def test_a_run_and_its_books_are_kept(ctx: Context) -> None:
     found = store.by_output(ctx.conn, "mv_9")
     assert found is not None
     assert (found.last_step, [o.servable for o in found.outputs]) == (record(3), [True])
-    assert store.listing(ctx.conn, state="failed", before=None, limit=9) == []
-    assert [r.id for r in store.listing(ctx.conn, state="queued", before=None, limit=9)] == [run.id]
+    assert store.list_runs(ctx.conn, state="failed", before=None, limit=9) == []
+    assert [r.id for r in store.list_runs(ctx.conn, state="queued", before=None, limit=9)] == [run.id]
 
 
 def test_only_an_ended_run_goes_on(ctx: Context) -> None:
