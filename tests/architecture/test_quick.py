@@ -23,7 +23,7 @@ def pytest_collection_finish(session):
 """
 
 
-EXAMPLES = ("gateway/test_door.py", "tuning/test_rows.py", "server/test_process.py", "prompts/test_service.py")
+EXAMPLES = ("gateway/test_asgi.py", "tuning/test_rows.py", "server/test_process.py", "prompts/test_service.py")
 """Tests with an engine, with and without training, with several servers, and on both databases."""
 
 

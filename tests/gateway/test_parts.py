@@ -1,15 +1,15 @@
-"""Headers of trace and sender, and the time of engines."""
+"""Trace context and user in headers, and the time of engines."""
 
 import pytest
 
-from tidemill.gateway import sender
 from tidemill.gateway.engine_time import EngineTime
+from tidemill.gateway.request_metadata import RequestMetadata, read_metadata
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def parent(value: str) -> sender.Sender:
-    return sender.read([(b"traceparent", value.encode())])
+def parent(value: str) -> RequestMetadata:
+    return read_metadata([(b"traceparent", value.encode())])
 
 
 @pytest.mark.parametrize("value", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-01-what"])
@@ -39,16 +39,16 @@ def test_a_callers_trace_goes_on(value: str) -> None:
     ],
 )
 def test_what_is_no_parent_begins_a_trace_of_its_own(value: str) -> None:
-    found = sender.read([(b"traceparent", value.encode("latin-1"))])
+    found = read_metadata([(b"traceparent", value.encode("latin-1"))])
     assert found.parent_id is None
     assert len(found.trace_id) == 16
     assert found.trace_id.hex() != TRACE
 
 
 def test_user_and_session_come_from_headers() -> None:
-    found = sender.read([(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")])
+    found = read_metadata([(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")])
     assert (found.user, found.session) == ("żaba", "über")
-    assert sender.read([]).user is None
+    assert read_metadata([]).user is None
 
 
 def test_requests_at_once_share_an_engines_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""An engine that falls silent, seen through the whole door: keys, gateway, a real slow server, and the books."""
+"""An engine that falls silent, seen through the whole door: keys, gateway, a real slow server, and the recorder."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ from tidemill.access.types import KeyCreate, PersonCreate
 from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.gateway import service
-from tidemill.gateway.books import Bookkeeper
-from tidemill.gateway.door import Gateway
+from tidemill.gateway.asgi import GatewayApp
+from tidemill.gateway.call_recorder import CallRecorder
 from tidemill.gateway.types import Call, ModelCard, Target
 from tidemill.gateway.upstream import Upstream
 from tidemill.traces.service import TraceWriter
@@ -51,12 +51,12 @@ async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Respon
     with kernel.write(OWNER) as ctx:
         access.create_person(ctx, PersonCreate(name="vera", roles=["viewer"]))
         key = access.create_key(ctx, KeyCreate(person="vera")).secret
-    books = Bookkeeper(kernel.get(TraceWriter), 120)
+    recorder = CallRecorder(kernel.get(TraceWriter), 120)
     async with engine(*said) as (target, hung_up):
         router = OneReplica(target)
-        gateway = Gateway(access.KeyRing(kernel), router, books, Upstream(0.5), 2**20)
+        gateway = GatewayApp(access.KeyRing(kernel), router, recorder, Upstream(0.5), 2**20)
         transport = httpx.ASGITransport(app=gateway)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             body = {"model": "dev/hello", "messages": HI, **fields}
             reply = await client.post(
                 "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}, timeout=120
@@ -69,7 +69,7 @@ async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Respon
 
 def entry(kernel: Kernel) -> Call:
     with kernel.read(OWNER) as ctx:
-        (call,) = service.listing(ctx).items
+        (call,) = service.list_calls(ctx).items
     return call
 
 

@@ -38,12 +38,12 @@ async def engine(*said: bytes) -> AsyncIterator[tuple[Target, asyncio.Event]]:
         yield target, hung_up
 
 
-async def ask(silence_s: float, *said: bytes) -> list[bytes]:
-    upstream, events = Upstream(silence_s), list[bytes]()
+async def ask(read_timeout_s: float, *said: bytes) -> list[bytes]:
+    upstream, events = Upstream(read_timeout_s), list[bytes]()
 
     async def read(target: Target) -> None:
-        async with upstream.chat(target, b"{}") as reply:
-            async for event in reply.events():
+        async with upstream.chat(target, b"{}") as engine_response:
+            async for event in engine_response.events():
                 events.append(event)
 
     async with engine(*said) as (target, hung_up):

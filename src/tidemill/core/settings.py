@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     gateway_patience_seconds: float = Field(
         default=1.0,
         ge=0,
-        description="How long a reply waits for its entry in the call records when the store is slow or away.",
+        description="How long a response waits for its call to be recorded when the store is slow or away.",
     )
     trace_search: bool = Field(default=True, description="Whether the words of spans are indexed for full-text search.")
     trace_retention_days: int = Field(

@@ -1,1 +1,1 @@
-"""The OpenAI-compatible door to every model that Tidemill serves."""
+"""The OpenAI-compatible gateway to every model that Tidemill serves."""

@@ -32,7 +32,7 @@ _COLUMNS: list[Column] = [
 
 
 @app.command("list")
-def listing(
+def list_calls(
     ctx: typer.Context,
     environment: Annotated[str | None, typer.Option("--env", help="Only calls to this environment.")] = None,
     release_id: Annotated[str | None, typer.Option("--release-id", help="Only calls answered by it.")] = None,
@@ -43,10 +43,10 @@ def listing(
 ) -> None:
     """Calls, newest first."""
     term = terminal(ctx)
-    found = Gateway(term.http).calls(
+    calls = Gateway(term.http).calls(
         environment=environment, release_id=release_id, caller=caller, status=status, cursor=cursor, limit=limit
     )
-    term.table(found, _COLUMNS, empty="No calls yet. Ask something: tidemill ask MODEL 'question'.")
+    term.table(calls, _COLUMNS, empty="No calls yet. Ask something: tidemill ask MODEL 'question'.")
 
 
 @app.command()
@@ -70,15 +70,15 @@ def ask(
     messages: Messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": sys.stdin.read() if question == "-" else question})
     fields = {"max_tokens": max_tokens, "temperature": temperature}
-    given = {name: value for name, value in fields.items() if value is not None}
+    fields_set = {name: value for name, value in fields.items() if value is not None}
     variables = _variables(variable)
     if variables:
-        given["prompt_variables"] = variables  # type: ignore[assignment]
+        fields_set["prompt_variables"] = variables  # type: ignore[assignment]
     gateway = Gateway(term.working_http)
     if term.as_json:
-        sys.stdout.write(json.dumps(gateway.ask(model, messages, **given), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json.dumps(gateway.ask(model, messages, **fields_set), ensure_ascii=False, indent=2) + "\n")
         return
-    _write(gateway.stream(model, messages, **given))
+    _write(gateway.stream(model, messages, **fields_set))
 
 
 def chat(
@@ -93,8 +93,8 @@ def chat(
     messages: Messages = [{"role": "system", "content": system}] if system else []
     variables = _variables(variable)
     fields: dict[str, Any] = {"prompt_variables": variables} if variables else {}
-    while (said := _prompted(term)) is not None:
-        messages.append({"role": "user", "content": said})
+    while (question := _read_question(term)) is not None:
+        messages.append({"role": "user", "content": question})
         try:
             answer = _write(gateway.stream(model, messages, **fields))
         except TidemillError as error:
@@ -104,17 +104,17 @@ def chat(
             messages.append({"role": "assistant", "content": answer})
 
 
-def _prompted(term: Terminal) -> str | None:
+def _read_question(term: Terminal) -> str | None:
     try:
-        said = term.out.input("[bold]you> [/bold]").strip()
+        question = term.out.input("[bold]you> [/bold]").strip()
     except EOFError:
         return None
-    return said or None
+    return question or None
 
 
-def _variables(given: list[str] | None) -> dict[str, str]:
+def _variables(assignments: list[str] | None) -> dict[str, str]:
     pairs = {}
-    for one in given or []:
+    for one in assignments or []:
         name, sign, value = one.partition("=")
         if not sign:
             raise BadRequest(f"--variable {one!r} has no `=`.", hint="Write --variable name=value.")

@@ -1,4 +1,4 @@
-"""Who used how much of an engine: requests that run at once share its time equally."""
+"""Each request's share of an engine's time: requests that run at once share it equally."""
 
 import time
 
@@ -14,14 +14,14 @@ class EngineTime:
         self._engines: dict[str, _Clock] = {}
 
     def enter(self, engine: str) -> float:
-        """A request begins; give the mark back to `leave`."""
+        """Note that a request begins. Return the mark to pass to `leave`."""
         clock = self._engines.setdefault(engine, _Clock())
         mark = clock.now()
         clock.inside += 1
         return mark
 
     def leave(self, engine: str, mark: float) -> float:
-        """A request ends; returns its share in seconds."""
+        """Note that a request ends. Return its share in seconds."""
         clock = self._engines[engine]
         share = clock.now() - mark
         clock.inside -= 1
@@ -39,7 +39,7 @@ class _Clock:
         self._at = time.perf_counter()
 
     def now(self) -> float:
-        """How far the clock has gone."""
+        """Return the clock's reading in seconds, brought up to date."""
         at = time.perf_counter()
         if self.inside:
             self._gone += (at - self._at) / self.inside

@@ -1,4 +1,4 @@
-"""The routes of the books. `/v1` itself is not here: see `request.py`."""
+"""The routes of recorded calls. `/v1` itself is in `asgi.py`."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/api/calls", tags=["gateway"])
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(
+def list_calls(
     request: RequestContext,
     release_id: str | None = None,
     environment: str | None = None,
@@ -23,9 +23,9 @@ def listing(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Call]:
-    """Calls through `/v1`, newest first."""
+    """Return calls through `/v1`, newest first."""
     return request.read(
-        service.listing,
+        service.list_calls,
         release_id=release_id,
         environment=environment,
         caller=caller,
@@ -37,6 +37,6 @@ def listing(
 
 
 @router.get("/{call_id}", openapi_extra=role("viewer"))
-def get(call_id: str, request: RequestContext) -> Call:
-    """One call, by the id of the reply or its `x-request-id`."""
+def get_call(call_id: str, request: RequestContext) -> Call:
+    """Return one call, by the id of the response or its `x-request-id`."""
     return request.read(service.get, call_id)

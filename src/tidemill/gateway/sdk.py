@@ -1,4 +1,4 @@
-"""`client.gateway`: asking a model, and reading the books."""
+"""`client.gateway`: chat completions, and the record of calls."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Messages = list[dict[str, Any]]
 
 
 class Gateway:
-    """The chat endpoint and the record of its calls. Any OpenAI client works as well, at `<url>/v1`."""
+    """Chat completions and recorded calls. Any OpenAI client works as well, at `<url>/v1`."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -30,7 +30,7 @@ class Gateway:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Call]:
-        """Calls, newest first."""
+        """Return recorded calls, newest first. Raises UnknownEnvironment."""
         params = {
             "release_id": release_id,
             "environment": environment,
@@ -43,26 +43,26 @@ class Gateway:
         return self._http.get("/api/calls", Page[Call], params=params)
 
     def call(self, call_id: str) -> Call:
-        """One call, by the reply's id or its `x-request-id`. Raises CallNotFound."""
+        """Return one call, by the response's id or its `x-request-id`. Raises CallNotFound."""
         return self._http.get(f"/api/calls/{call_id}", Call)
 
     def ask(self, model: str, messages: Messages, **fields: Any) -> dict[str, Any]:
-        """A whole reply, in OpenAI's shape. `fields` are those of a chat completion."""
+        """Return a chat completion in OpenAI's shape. `fields` are further fields of the request."""
         body = {"model": model, "messages": messages, **fields}
-        reply = self._http.client.post("/v1/chat/completions", json=body, timeout=600)
-        if reply.is_error:
-            raise read_error(reply)
-        found: dict[str, Any] = reply.json()
-        return found
+        response = self._http.client.post("/v1/chat/completions", json=body, timeout=600)
+        if response.is_error:
+            raise read_error(response)
+        completion: dict[str, Any] = response.json()
+        return completion
 
     def stream(self, model: str, messages: Messages, **fields: Any) -> Iterator[dict[str, Any]]:
-        """The chunks of a reply as they come, in OpenAI's shape. Raises the error that ends a stream."""
+        """Yield the chunks of a completion in OpenAI's shape as they come. Raises the error that ends a stream."""
         body = {"model": model, "messages": messages, "stream": True, **fields}
-        with self._http.client.stream("POST", "/v1/chat/completions", json=body, timeout=600) as reply:
-            if reply.is_error:
-                reply.read()
-                raise read_error(reply)
-            for line in reply.iter_lines():
+        with self._http.client.stream("POST", "/v1/chat/completions", json=body, timeout=600) as response:
+            if response.is_error:
+                response.read()
+                raise read_error(response)
+            for line in response.iter_lines():
                 data = line.removeprefix("data:").strip()
                 if data == "[DONE]":
                     return

@@ -1,4 +1,4 @@
-"""Questions to the books: which calls there were, and what stood behind an answer. The traces hold the answers."""
+"""Recorded calls: listed, looked up, and as nodes of the lineage. They are stored as spans of the traces."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,42 +6,40 @@ from tidemill.core.kernel import Context
 from tidemill.core.lineage_types import LineageNode
 from tidemill.core.wire import Page
 from tidemill.gateway import spans
-from tidemill.gateway.types import Call, CallNotFound, Environments, Status, UnknownEnvironment
+from tidemill.gateway.types import Call, CallNotFound, EnvironmentNames, Status, UnknownEnvironment
 from tidemill.traces import service as traces
 from tidemill.traces.types import SpanDetail, TraceFilter
 
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP = 500
 _ROUNDS = 40
-"""A listing looks at so many times `_STEP` spans at most; the next page goes on from there."""
-_LATER = timedelta(seconds=2)
+"""A page reads so many times `_STEP` spans at most; the next page goes on from there."""
+_SPAN_DELAY = timedelta(seconds=2)
 """A call begins right after its id was made."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def get(ctx: Context, call_id: str) -> Call:
-    """One call, by the reply's id or its `x-request-id`. Raises CallNotFound."""
+    """Return one call by the response's id or its `x-request-id`. Raises CallNotFound."""
     kind, sign, digits = call_id.partition("_")
     response_id = f"chatcmpl-{digits}" if kind == "req" and sign else call_id
     span = traces.find_response(ctx, response_id)
     if span is not None and not spans.is_call(span):
-        span = _beside(ctx, response_id)
+        span = _find_own_span(ctx, response_id)
     if span is None:
-        raise CallNotFound(
-            f"There is no call {call_id!r} in the books.", hint="`tidemill calls list` shows the newest ones."
-        )
-    return spans.call_of(span)
+        raise CallNotFound(f"There is no call {call_id!r}.", hint="`tidemill calls list` shows the newest ones.")
+    return spans.call_from_span(span)
 
 
-def _beside(ctx: Context, response_id: str) -> SpanDetail | None:
-    """The gateway's own span of a reply that the application has reported too, and before."""
-    made = _moment(response_id)
+def _find_own_span(ctx: Context, response_id: str) -> SpanDetail | None:
+    """Return the gateway's own span of a response that the application has reported, too, and earlier."""
+    made_at = _time_of_id(response_id)
     where = TraceFilter(service=spans.SERVICE)
-    seen = traces.spans_between(ctx, made - _LATER, made + _LATER, where, limit=10_000)
-    return next((span for span in seen if span.response_id == response_id and spans.is_call(span)), None)
+    spans_read = traces.spans_between(ctx, made_at - _SPAN_DELAY, made_at + _SPAN_DELAY, where, limit=10_000)
+    return next((span for span in spans_read if span.response_id == response_id and spans.is_call(span)), None)
 
 
-def listing(
+def list_calls(
     ctx: Context,
     *,
     release_id: str | None = None,
@@ -52,7 +50,7 @@ def listing(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Call]:
-    """Calls, newest first. A page may be short when few calls fit; `next_cursor` goes on.
+    """Return calls, newest first. A page may be short when few calls match; `next_cursor` goes on.
 
     Raises UnknownEnvironment: no calls at all would look as if nobody had asked.
     """
@@ -62,45 +60,45 @@ def listing(
         service=spans.SERVICE,
         release_id=release_id,
         environment=environment,
-        status=spans.status_of(status) if status is not None else None,
+        status=spans.span_status(status) if status is not None else None,
     )
-    until = (_moment(cursor) if cursor is not None else ctx.now) + _LATER
-    found: dict[str, Call] = {}
+    until = (_time_of_id(cursor) if cursor is not None else ctx.now) + _SPAN_DELAY
+    calls: dict[str, Call] = {}
     last: str | None = None
     for _ in range(_ROUNDS):
         step = max(_STEP, limit + 1) if caller is not None else limit + 50
-        seen = traces.spans_between(ctx, since or _BEGIN, until, where, limit=step, newest=True)
-        for call in (spans.call_of(span) for span in seen if spans.is_call(span)):
+        spans_read = traces.spans_between(ctx, since or _BEGIN, until, where, limit=step, newest=True)
+        for call in (spans.call_from_span(span) for span in spans_read if spans.is_call(span)):
             if (cursor is None or call.id < cursor) and (caller is None or call.caller_name == caller):
-                found[call.id] = call
-        if len(seen) < step:
-            return _page(found, limit, None)
-        oldest = seen[0]
+                calls[call.id] = call
+        if len(spans_read) < step:
+            return _page(calls, limit, None)
+        oldest = spans_read[0]
         last = oldest.response_id
-        if len(found) > limit:
+        if len(calls) > limit:
             break
-        # Spans of the same microsecond may be on both sides of the border: they are met twice, and kept once.
-        until = oldest.start + timedelta(microseconds=1) if oldest.start < seen[-1].start else oldest.start
-    return _page(found, limit, last)
+        # Spans of the same microsecond may be on both sides of the border: they are read twice and listed once.
+        until = oldest.start + timedelta(microseconds=1) if oldest.start < spans_read[-1].start else oldest.start
+    return _page(calls, limit, last)
 
 
 def _check_environment(ctx: Context, name: str) -> None:
-    known = ctx.kernel.get(Environments).names(ctx)
+    known = ctx.kernel.get(EnvironmentNames).names(ctx)
     if name not in known:
         raise UnknownEnvironment(
             f"There is no environment {name!r}.", hint=f"There are {', '.join(known)}.", param="environment"
         )
 
 
-def _page(found: dict[str, Call], limit: int, last: str | None) -> Page[Call]:
-    calls = sorted(found.values(), key=lambda call: call.id, reverse=True)
+def _page(by_id: dict[str, Call], limit: int, last: str | None) -> Page[Call]:
+    calls = sorted(by_id.values(), key=lambda call: call.id, reverse=True)
     if len(calls) > limit:
         return Page(items=calls[:limit], next_cursor=calls[limit - 1].id)
     return Page(items=calls, next_cursor=last)
 
 
-def _moment(cursor: str) -> datetime:
-    """When a call's id was made; ids begin with milliseconds."""
+def _time_of_id(cursor: str) -> datetime:
+    """Return when a call's id was made; ids begin with milliseconds."""
     digits = cursor.removeprefix("chatcmpl-")
     number = 0
     for digit in digits:
@@ -112,9 +110,9 @@ def _moment(cursor: str) -> datetime:
 
 
 def origins(ctx: Context, call_id: str) -> tuple[LineageNode, list[str]] | None:
-    """A call as a thing of the lineage, and the ids of what answered it; None when there is no such call."""
+    """Return a call as a node of the lineage, and the ids of what answered it; None when there is no such call."""
     try:
         call = get(ctx, call_id)
     except CallNotFound:
         return None
-    return spans.node_of(call), spans.origins_of(call)
+    return spans.lineage_node(call), spans.list_origins(call)

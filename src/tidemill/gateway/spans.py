@@ -1,4 +1,4 @@
-"""A call as a span of a trace, and back: what the books say about it."""
+"""A call as a span of a trace, and back."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from tidemill.core.actors import Actor
 from tidemill.core.errors import TidemillError
 from tidemill.core.lineage_types import LineageNode
 from tidemill.gateway.accumulator import CompletionAccumulator, MessageDict
-from tidemill.gateway.chat import ChatRequest
-from tidemill.gateway.sender import Sender
+from tidemill.gateway.chat_request import ChatRequest
+from tidemill.gateway.request_metadata import RequestMetadata
 from tidemill.gateway.types import Call, Status, Target
 from tidemill.traces.types import SpanDetail, SpanPayload, SpanRecord
 from tidemill.traces.types import Status as SpanStatus
@@ -20,37 +20,47 @@ PROVIDER = "tidemill"
 SCOPE = "tidemill.gateway"
 
 _STATUS: dict[Status, SpanStatus] = {"ok": "ok", "error": "error", "aborted": "unset"}
-_CALLED: dict[str, Status] = {span: call for call, span in _STATUS.items()}
-_ASKED = ("temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "seed", "n", "stop", "tools")
-_LONGEST = 200
+_CALL_STATUS: dict[str, Status] = {span: call for call, span in _STATUS.items()}
+_PARAMETERS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "seed",
+    "n",
+    "stop",
+    "tools",
+)
+_MAX_NAME = 200
 
 
 @dataclass
-class Outcome:
-    """What is known about the call so far."""
+class CallProgress:
+    """What a call has brought so far; `engine_s` is its share of the engine's time in seconds."""
 
     target: Target | None = None
     overrides: list[str] = field(default_factory=list)
     attempts: int = 0
     ttft_ms: float | None = None
     messages: list[MessageDict] | None = None
-    """What the engine was given: the release's prompt and the caller's messages."""
+    """The messages for the engine: the release's prompt and the caller's."""
     answer: CompletionAccumulator = field(default_factory=CompletionAccumulator)
     engine_s: float = 0.0
 
 
-def status_of(status: Status) -> SpanStatus:
-    """The span's word for how a call ended: a caller who hung up is no error."""
+def span_status(status: Status) -> SpanStatus:
+    """Return the span status for a call's status: a client that disconnected is no error."""
     return _STATUS[status]
 
 
-def span_of(
+def build_span(
     call_id: str,
     request_id: str,
     actor: Actor,
-    sender: Sender,
+    metadata: RequestMetadata,
     request: ChatRequest,
-    found: Outcome,
+    progress: CallProgress,
     *,
     start_ns: int,
     elapsed_ms: float,
@@ -58,14 +68,14 @@ def span_of(
     http_status: int,
     error: TidemillError | None,
 ) -> SpanRecord:
-    """The span of a call that has ended."""
-    target = found.target
-    attributes = _attributes(request_id, actor, request, found, http_status, error)
+    """Return the span of a call that has ended after `elapsed_ms`."""
+    target = progress.target
+    attributes = _attributes(request_id, actor, request, progress, http_status, error)
     record = SpanRecord(
-        trace_id=sender.trace_id,
+        trace_id=metadata.trace_id,
         span_id=os.urandom(8),
-        parent_id=sender.parent_id,
-        name=f"chat {target.label if target is not None else request.model[:_LONGEST]}",
+        parent_id=metadata.parent_id,
+        name=f"chat {target.label if target is not None else request.model[:_MAX_NAME]}",
         start_ns=start_ns,
         duration_ns=int(elapsed_ms * 1e6),
         kind="llm",
@@ -78,22 +88,22 @@ def span_of(
         key_id=actor.key_id or actor.id,
         user=request.user,
         session=request.session,
-        finish_reason=found.answer.finish_reason,
-        input_tokens=found.answer.usage.prompt_tokens,
-        # A stream that broke off never told its usage: each chunk of an answer is one token.
-        output_tokens=found.answer.usage.completion_tokens or found.answer.delta_count,
-        cached_tokens=found.answer.usage.cached_tokens,
-        ttft_ms=found.ttft_ms,
+        finish_reason=progress.answer.finish_reason,
+        input_tokens=progress.answer.usage.prompt_tokens,
+        # A stream that broke off brought no usage: each chunk of an answer is one token.
+        output_tokens=progress.answer.usage.completion_tokens or progress.answer.delta_count,
+        cached_tokens=progress.answer.usage.cached_tokens,
+        ttft_ms=progress.ttft_ms,
         dialect="gateway",
         payload=SpanPayload(
-            input=found.messages or request.fields["messages"],
-            output=found.answer.messages(),
+            input=progress.messages or request.fields["messages"],
+            output=progress.answer.messages(),
             attributes=attributes,
             scope=SCOPE,
         ),
     )
     if target is not None:
-        _answered_by(record, target, found)
+        _set_target(record, target, progress)
     return record
 
 
@@ -101,31 +111,31 @@ def _attributes(
     request_id: str,
     actor: Actor,
     request: ChatRequest,
-    found: Outcome,
+    progress: CallProgress,
     http_status: int,
     error: TidemillError | None,
 ) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "gen_ai.request.model": request.model[:_LONGEST],
+    attributes: dict[str, Any] = {
+        "gen_ai.request.model": request.model[:_MAX_NAME],
         "tidemill.request_id": request_id,
         "tidemill.caller_id": actor.id,
         "tidemill.caller_name": actor.name,
         "tidemill.http_status": http_status,
-        "tidemill.attempts": max(found.attempts, 1),
+        "tidemill.attempts": max(progress.attempts, 1),
     }
     if request.stream:
-        made["gen_ai.request.stream"] = True
+        attributes["gen_ai.request.stream"] = True
     if error is not None:
-        made["error.type"] = error.code
-    if found.overrides:
-        made["tidemill.overrides"] = found.overrides
-    for name in _ASKED:
+        attributes["error.type"] = error.code
+    if progress.overrides:
+        attributes["tidemill.overrides"] = progress.overrides
+    for name in _PARAMETERS:
         if name in request.fields:
-            made[f"gen_ai.request.{name}"] = request.fields[name]
-    return made
+            attributes[f"gen_ai.request.{name}"] = request.fields[name]
+    return attributes
 
 
-def _answered_by(record: SpanRecord, target: Target, found: Outcome) -> None:
+def _set_target(record: SpanRecord, target: Target, progress: CallProgress) -> None:
     record.model = target.label
     record.release_id = target.release_id
     record.environment = target.environment
@@ -133,47 +143,47 @@ def _answered_by(record: SpanRecord, target: Target, found: Outcome) -> None:
     record.prompt = target.prompt_ref
     attributes = record.payload.attributes
     attributes["tidemill.model_version_id"] = target.model_version_id
-    attributes["tidemill.engine_seconds"] = round(found.engine_s, 6)
+    attributes["tidemill.engine_seconds"] = round(progress.engine_s, 6)
     if target.prompt:
         # The first so many messages of the input come from the release, the others from the caller.
         attributes["tidemill.prompt_messages"] = len(target.prompt)
 
 
 def is_call(span: SpanDetail) -> bool:
-    """Whether this span is one that the gateway wrote."""
+    """Whether the gateway wrote this span."""
     return span.dialect == "gateway"
 
 
-def call_of(span: SpanDetail) -> Call:
-    """The call that the gateway wrote as this span."""
-    held = span.attributes
+def call_from_span(span: SpanDetail) -> Call:
+    """Return the call that the gateway wrote as this span."""
+    attributes = span.attributes
     return Call(
         id=span.response_id or "",
-        request_id=held.get("tidemill.request_id", ""),
+        request_id=attributes.get("tidemill.request_id", ""),
         trace_id=span.trace_id,
         span_id=span.span_id,
-        model=held.get("gen_ai.request.model", span.model or ""),
+        model=attributes.get("gen_ai.request.model", span.model or ""),
         release_id=span.release_id,
-        model_version_id=held.get("tidemill.model_version_id"),
+        model_version_id=attributes.get("tidemill.model_version_id"),
         environment=span.environment,
         deployment_id=span.deployment_id,
         prompt=span.prompt,
-        caller_id=held.get("tidemill.caller_id", ""),
-        caller_name=held.get("tidemill.caller_name", ""),
-        key_id=span.key_id if span.key_id != held.get("tidemill.caller_id") else None,
+        caller_id=attributes.get("tidemill.caller_id", ""),
+        caller_name=attributes.get("tidemill.caller_name", ""),
+        key_id=span.key_id if span.key_id != attributes.get("tidemill.caller_id") else None,
         user=span.user,
         session=span.session,
-        stream=bool(held.get("gen_ai.request.stream", False)),
-        status=_CALLED[span.status],
-        http_status=held.get("tidemill.http_status", 0),
-        error_code=held.get("error.type"),
+        stream=bool(attributes.get("gen_ai.request.stream", False)),
+        status=_CALL_STATUS[span.status],
+        http_status=attributes.get("tidemill.http_status", 0),
+        error_code=attributes.get("error.type"),
         finish_reason=span.finish_reason,
         prompt_tokens=span.input_tokens or 0,
         completion_tokens=span.output_tokens or 0,
         cached_tokens=span.cached_tokens or 0,
         cost_usd=span.cost_usd,
-        overrides=held.get("tidemill.overrides", []),
-        attempts=held.get("tidemill.attempts", 1),
+        overrides=attributes.get("tidemill.overrides", []),
+        attempts=attributes.get("tidemill.attempts", 1),
         ttft_ms=span.ttft_ms,
         latency_ms=span.duration_ms,
         started_at=span.start,
@@ -181,8 +191,8 @@ def call_of(span: SpanDetail) -> Call:
     )
 
 
-def node_of(call: Call) -> LineageNode:
-    """The call as a thing of the lineage."""
+def lineage_node(call: Call) -> LineageNode:
+    """Return the call as a node of the lineage graph."""
     return LineageNode(
         id=call.id,
         kind="call",
@@ -193,9 +203,9 @@ def node_of(call: Call) -> LineageNode:
     )
 
 
-def origins_of(call: Call) -> list[str]:
-    """What answered: the deployment and the release, or the model version alone."""
-    found = [origin for origin in (call.deployment_id, call.release_id) if origin is not None]
-    if found or call.model_version_id is None:
-        return found
+def list_origins(call: Call) -> list[str]:
+    """Return the ids of what answered: the deployment and the release, or the model version alone."""
+    origins = [origin for origin in (call.deployment_id, call.release_id) if origin is not None]
+    if origins or call.model_version_id is None:
+        return origins
     return [call.model_version_id]

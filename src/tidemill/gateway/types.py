@@ -1,4 +1,4 @@
-"""What passes through the gateway: where a call goes, and what the books say about it."""
+"""Types of the gateway: targets and leases of a request, recorded calls, and errors."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Status = Literal["ok", "error", "aborted"]
 
 
 class CallNotFound(NotFound):
-    """No call of that id in the books."""
+    """No call of that id is recorded."""
 
     code = "call_not_found"
 
@@ -30,20 +30,20 @@ class UnknownEnvironment(Invalid):
 
 
 @dataclass(frozen=True)
-class Environments:
-    """The environments there are, which deployments know and the gateway does not. A part of the kernel."""
+class EnvironmentNames:
+    """Lists all environments, which deployments know and the gateway does not. Registered in the kernel."""
 
     names: Callable[["Context"], list[str]]
 
 
 class UnknownModel(NotFound):
-    """Nothing here answers to that model name."""
+    """No deployment, release or model version has this name."""
 
     code = "model_not_found"
 
 
 def unknown_model(name: str, known: list[str]) -> UnknownModel:
-    """The error for a name that nothing here answers to, with the names most like it."""
+    """Return the error for an unknown model name, with the known names most like it."""
     near = nearest(name, known)
     if near:
         hint = f"Did you mean {', '.join(near)}?"
@@ -61,13 +61,13 @@ class RequestInvalid(BadRequest):
 
 
 class UnknownRoute(NotFound):
-    """Nothing is at this path or method of `/v1`."""
+    """`/v1` has no such path, or the path takes another method."""
 
     code = "unknown_route"
 
 
 class EngineDied(Unavailable):
-    """The engine ended while it answered."""
+    """The engine ended before its answer was complete."""
 
     code = "engine_died"
 
@@ -79,13 +79,13 @@ class EngineRefused(Failed):
 
 
 class Overloaded(Unavailable):
-    """Too many requests wait already."""
+    """Too many requests wait for a replica."""
 
     code = "overloaded"
 
 
 class UpstreamTimeout(TidemillError):
-    """The engine took too long."""
+    """The engine sent nothing for too long."""
 
     code = "upstream_timeout"
     status = 504
@@ -93,12 +93,12 @@ class UpstreamTimeout(TidemillError):
 
 @dataclass(frozen=True)
 class Target:
-    """One running replica, and what goes with every request to it."""
+    """One running replica, and what every request to it needs."""
 
     base_url: str
     replica_id: str
     label: str
-    """What the reply calls the model, such as `support@3`."""
+    """The model's name in the response, such as `support@3`."""
     model_version_id: str
     release_id: str | None = None
     deployment_id: str | None = None
@@ -108,27 +108,27 @@ class Target:
     """The prompt's name and version, such as `support@2`."""
     sampling: dict[str, Any] = field(default_factory=dict)
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """What every reply from here carries, such as `Sunset`."""
-    shadow: "Shadow | None" = None
-    """Who gets a copy of what is answered from here."""
+    """Headers of every response from here, such as `Sunset`."""
+    shadow: "ShadowSink | None" = None
+    """Gets a copy of every call answered from here; None without a shadow rollout."""
 
 
 class Lease(Protocol):
-    """A place in a replica, held while one request runs."""
+    """A slot of a replica, leased while one request runs."""
 
     @property
     def target(self) -> Target:
-        """Where the request goes."""
+        """The replica to send the request to."""
         ...
 
     def release(self, *, broken: bool = False) -> None:
-        """Give the place back; `broken` tells that the replica did not answer."""
+        """Release the slot; `broken` tells that the replica did not answer."""
         ...
 
 
 @dataclass(frozen=True)
-class Mirrored:
-    """A live answer and the one that a release that is tried out would have given."""
+class ShadowResult:
+    """A live answer and the one that the candidate of a rollout gave to the same call; times in milliseconds."""
 
     call_id: str
     input: tuple[dict[str, Any], ...]
@@ -142,16 +142,16 @@ class Mirrored:
     error: str | None
 
 
-class Shadow(Protocol):
-    """Decides which answers are mirrored, and keeps what comes of it."""
+class ShadowSink(Protocol):
+    """Samples the calls that are repeated against the candidate, and stores the results."""
 
-    def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[Mirrored]]) -> None:
-        """An answer was given: perhaps have `ask` put the same question to the other release. Never waits."""
+    def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[ShadowResult]]) -> None:
+        """Offer an answered call; if it is sampled, `ask` repeats it against the candidate in the background."""
         ...
 
 
 class ModelCard(Value):
-    """A model as `/v1/models` shows it."""
+    """A model in OpenAI's shape, as `/v1/models` lists it."""
 
     id: str
     object: Literal["model"] = "model"
@@ -161,24 +161,24 @@ class ModelCard(Value):
 
 
 class Router(Protocol):
-    """Knows which replica answers for a model name."""
+    """Routes model names to replicas."""
 
     async def acquire(self, model: str, actor: Actor, affinity: str | None = None) -> Lease:
-        """A place in a replica of `model`; waits while one starts or all are busy.
+        """Lease a slot of a replica of `model`; waits while one starts or all are busy.
 
-        While a rollout shares calls out, equal `affinity` means the same release.
+        During a rollout, requests of equal `affinity` go to the same release.
 
         Raises UnknownModel, RoleMissing, Overloaded, Unavailable.
         """
         ...
 
     async def models(self) -> list[ModelCard]:
-        """Every name that can be asked for now."""
+        """Return every model name that can be requested now."""
         ...
 
 
 class Usage(Value):
-    """Tokens of one call."""
+    """Token counts of one call."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -186,7 +186,7 @@ class Usage(Value):
 
 
 class Call(Value):
-    """One call as the books have it."""
+    """One recorded call."""
 
     id: str = Field(description="The id of the reply, `chatcmpl-…`.")
     request_id: str = Field(description="The reply's `x-request-id`.")
@@ -204,7 +204,7 @@ class Call(Value):
     user: str | None = Field(description="The caller's own user, as the request or its headers name one.")
     session: str | None = Field(description="The conversation, as the request or its headers name one.")
     stream: bool
-    status: Status = Field(description="`aborted`: the caller hung up before the end.")
+    status: Status = Field(description="`aborted`: the client disconnected before the end.")
     http_status: int
     error_code: str | None
     finish_reason: str | None
@@ -220,8 +220,8 @@ class Call(Value):
     ended_at: Instant
 
 
-class Books(Value):
-    """How the bookkeeping is doing."""
+class RecorderStats(Value):
+    """Counts of the call recorder."""
 
     recorded: int = Field(description="Calls written since the server started.")
     waiting: int = Field(description="Calls that still wait to be written.")

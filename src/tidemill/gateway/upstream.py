@@ -1,4 +1,4 @@
-"""The way to an engine: one connection for each request, whole replies and streams, every failure named."""
+"""HTTP client of the engines: one connection for each request, every failure as an error of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +11,8 @@ from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.gateway.types import EngineDied, EngineRefused, RequestInvalid, Target, UpstreamTimeout
 
 CONNECT_S = 5.0
-SILENCE_S = 300.0
-"""How long an engine may say nothing: a long prompt on a slow machine takes minutes before its first token."""
+READ_TIMEOUT_S = 300.0
+"""Seconds an engine may send nothing: a long prompt on a slow machine takes minutes before its first token."""
 
 
 class ContextTooLong(BadRequest):
@@ -21,23 +21,23 @@ class ContextTooLong(BadRequest):
     code = "context_length_exceeded"
 
 
-class Reply:
-    """An engine's answer as it comes in."""
+class EngineResponse:
+    """An engine's response with status 200, not read yet."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
-    async def whole(self) -> dict[str, Any]:
-        """The reply in one piece."""
-        found: dict[str, Any] = msgspec.json.decode(await self._response.read())
-        return found
+    async def read(self) -> dict[str, Any]:
+        """Return the whole body, decoded."""
+        completion: dict[str, Any] = msgspec.json.decode(await self._response.read())
+        return completion
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The data of each server-sent event, up to and without `[DONE]`. Raises EngineDied when it never comes."""
+        """Yield the data of each server-sent event before `[DONE]`. Raises EngineDied if the stream ends without it."""
         rest = b""
         # By what the socket brings, not by lines: two wake-ups less for each token.
-        async for read in self._response.content.iter_any():
-            *events, rest = (rest + read).split(b"\n\n")
+        async for received in self._response.content.iter_any():
+            *events, rest = (rest + received).split(b"\n\n")
             for event in events:
                 data = event.strip().removeprefix(b"data:").strip()
                 if data == b"[DONE]":
@@ -54,25 +54,25 @@ class Upstream:
     opens its own; on loopback that costs about 0.1 ms.
     """
 
-    def __init__(self, silence_s: float = SILENCE_S) -> None:
-        self._silence_s = silence_s
+    def __init__(self, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+        self._read_timeout_s = read_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
     @asynccontextmanager
-    async def chat(self, target: Target, body: bytes) -> AsyncIterator[Reply]:
-        """Ask `target`; leaving the block before the end hangs up, which makes the engine stop.
+    async def chat(self, target: Target, body: bytes) -> AsyncIterator[EngineResponse]:
+        """Send a chat request to `target`. Leaving the block early disconnects, which makes the engine stop.
 
         Raises EngineDied, EngineRefused, UpstreamTimeout, ContextTooLong, RequestInvalid.
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(force_close=True, limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=self._silence_s),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=self._read_timeout_s),
                 read_bufsize=2**20,
                 auto_decompress=False,
                 trust_env=False,
@@ -83,10 +83,10 @@ class Upstream:
             ) as response:
                 if response.status != 200:
                     raise _refusal(response.status, await response.read())
-                yield Reply(response)
+                yield EngineResponse(response)
         except TimeoutError as error:
             raise UpstreamTimeout(
-                f"The engine said nothing for {self._silence_s:g} s.", hint="Ask for fewer tokens, or try again."
+                f"The engine said nothing for {self._read_timeout_s:g} s.", hint="Ask for fewer tokens, or try again."
             ) from error
         except (aiohttp.ClientError, msgspec.DecodeError, OSError) as error:
             raise EngineDied(
@@ -96,8 +96,8 @@ class Upstream:
 
 def _refusal(status: int, body: bytes) -> TidemillError:
     try:
-        said = msgspec.json.decode(body)["error"]
-        message, kind = str(said.get("message", said)), str(said.get("type", ""))
+        error = msgspec.json.decode(body)["error"]
+        message, kind = str(error.get("message", error)), str(error.get("type", ""))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         message, kind = body[:200].decode(errors="replace"), ""
     if kind == "exceed_context_size_error" or "context size" in message.lower():

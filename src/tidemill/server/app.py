@@ -33,9 +33,9 @@ from tidemill.evals.online import routes as online_evals
 from tidemill.evals.online.service import LISTENERS as ONLINE_LISTENERS
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.gateway import routes as gateway
-from tidemill.gateway.books import Bookkeeper
-from tidemill.gateway.door import Gateway
-from tidemill.gateway.types import Environments
+from tidemill.gateway.asgi import GatewayApp
+from tidemill.gateway.call_recorder import CallRecorder
+from tidemill.gateway.types import EnvironmentNames
 from tidemill.gateway.upstream import Upstream
 from tidemill.governance import routes as governance
 from tidemill.jobs import routes as jobs
@@ -146,7 +146,7 @@ def build_kernel(settings: Settings) -> Kernel:
     store = TraceStore(settings, db)
     kernel.register(store)
     kernel.register(PipelineNames(pipeline_service.names))
-    kernel.register(Environments(deployment_service.environment_names))
+    kernel.register(EnvironmentNames(deployment_service.environment_names))
     kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.register(masker)
@@ -210,7 +210,7 @@ class Application:
     services: Sequence[Service]
     workers: Sequence[Service]
     management: AsgiApp
-    gateway: Gateway
+    gateway: GatewayApp
     intake: Intake
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -239,8 +239,8 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     management = RequestMiddleware(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
-    books = Bookkeeper(kernel.get(TraceWriter), settings.gateway_patience_seconds)
-    gateway = Gateway(api.state.keys, EngineRouter(supervisor), books, Upstream(), settings.max_body_bytes)
+    recorder = CallRecorder(kernel.get(TraceWriter), settings.gateway_patience_seconds)
+    gateway = GatewayApp(api.state.keys, EngineRouter(supervisor), recorder, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.get(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
     services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor), Retention(kernel)]

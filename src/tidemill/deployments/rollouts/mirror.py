@@ -9,7 +9,7 @@ from tidemill.deployments.lease import ReplicaLease
 from tidemill.deployments.pool import Pool
 from tidemill.deployments.rollouts.assignment import in_canary
 from tidemill.deployments.rollouts.types import Rollout, Shadow
-from tidemill.gateway.types import Lease, Mirrored
+from tidemill.gateway.types import Lease, ShadowResult
 
 log = logging.getLogger("tidemill.rollouts")
 
@@ -25,10 +25,10 @@ class Mirror:
         self._rollout = rollout
         self._pool = pool
         self._running: set[asyncio.Task[None]] = set()
-        self._done: deque[Mirrored] = deque(maxlen=KEPT)
+        self._done: deque[ShadowResult] = deque(maxlen=KEPT)
         self.skipped = 0
 
-    def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[Mirrored]]) -> None:
+    def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[ShadowResult]]) -> None:
         """Mirror this call if it is in the share and somebody is free; never waits."""
         if not in_canary(f"{self._rollout.id} shadow", call_id, self.terms.share):
             return
@@ -42,7 +42,7 @@ class Mirror:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run(self, lease: ReplicaLease, ask: Callable[[Lease], Awaitable[Mirrored]]) -> None:
+    async def _run(self, lease: ReplicaLease, ask: Callable[[Lease], Awaitable[ShadowResult]]) -> None:
         try:
             found = await ask(lease)
         except Exception:
@@ -52,6 +52,6 @@ class Mirror:
         finally:
             lease.release()
 
-    def take(self) -> list[Mirrored]:
+    def take(self) -> list[ShadowResult]:
         """What was mirrored since the last time."""
         return [self._done.popleft() for _ in range(len(self._done))]

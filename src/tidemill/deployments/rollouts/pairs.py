@@ -15,7 +15,7 @@ from tidemill.core.plugins import Plugins
 from tidemill.core.wire import new_id
 from tidemill.deployments.rollouts.types import Rollout, RolloutPlanInvalid, Shadow, ShadowEvidence, ShadowPair
 from tidemill.evals.types import ChatMessage, EvalItem, Score
-from tidemill.gateway.types import Mirrored
+from tidemill.gateway.types import ShadowResult
 from tidemill.stats.sequential import MeanSequence
 from tidemill.traces.service import TraceWriter
 from tidemill.traces.types import SpanPayload, SpanRecord
@@ -56,7 +56,7 @@ def scorer_of(plugins: Plugins, terms: Shadow) -> Scorer | None:
     return found
 
 
-def verdict_of(scorer: Scorer | None, found: Mirrored) -> float | None:
+def verdict_of(scorer: Scorer | None, found: ShadowResult) -> float | None:
     """Agreement: 1 for the same words, else their overlap. With a scorer: 1 better, 0.5 as good, 0 worse."""
     if found.text is None:
         return None
@@ -89,7 +89,7 @@ class Pairs:
         self._tokens = 0
         self._cost: float | None = None
 
-    def judge(self, kernel: Kernel, now: datetime, found: list[Mirrored]) -> list[ShadowPair]:
+    def judge(self, kernel: Kernel, now: datetime, found: list[ShadowResult]) -> list[ShadowPair]:
         """Judge mirrored calls, store each as a span (masked and priced there), and give back the pairs to keep."""
         verdicts = [verdict_of(self._scorer, one) for one in found]
         records = [_span(self._rollout, one) for one in found]
@@ -125,7 +125,7 @@ class Pairs:
         )
 
 
-def _span(rollout: Rollout, found: Mirrored) -> SpanRecord:
+def _span(rollout: Rollout, found: ShadowResult) -> SpanRecord:
     output = [{"role": "assistant", "content": found.text}] if found.text is not None else None
     return SpanRecord(
         trace_id=os.urandom(16),
@@ -155,7 +155,9 @@ def _span(rollout: Rollout, found: Mirrored) -> SpanRecord:
     )
 
 
-def _pair(rollout: Rollout, now: datetime, found: Mirrored, stored: SpanRecord, verdict: float | None) -> ShadowPair:
+def _pair(
+    rollout: Rollout, now: datetime, found: ShadowResult, stored: SpanRecord, verdict: float | None
+) -> ShadowPair:
     output: list[dict[str, Any]] = stored.payload.output or [{}]
     return ShadowPair(
         id=new_id("shp"),

@@ -1,4 +1,4 @@
-"""The books keep every call, many in one transaction, and never keep an answer back for long."""
+"""The call recorder stores every call, many in one transaction, and never delays an answer for long."""
 
 import asyncio
 import time
@@ -11,10 +11,11 @@ import pytest
 from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import new_id, utc_now
-from tidemill.gateway import chat, service
-from tidemill.gateway.books import Bookkeeper
-from tidemill.gateway.sender import Sender
-from tidemill.gateway.spans import Outcome, span_of
+from tidemill.gateway import service
+from tidemill.gateway.call_recorder import CallRecorder
+from tidemill.gateway.chat_request import parse_request
+from tidemill.gateway.request_metadata import RequestMetadata
+from tidemill.gateway.spans import CallProgress, build_span
 from tidemill.gateway.types import CallNotFound, Status, Target
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import SpanRecord, TracesUnavailable
@@ -36,17 +37,19 @@ TARGET = Target(
 def call(
     actor: Actor = VERA, status: Status = "ok", *, back: timedelta = timedelta(0), target: Target = TARGET
 ) -> SpanRecord:
-    found = Outcome(target=target, attempts=1)
+    progress = CallProgress(target=target, attempts=1)
     choice = {"index": 0, "delta": {"content": "Hello."}, "finish_reason": "stop"}
-    found.answer.add({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+    progress.answer.add({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
     digits = new_id("x").removeprefix("x_")
-    return span_of(
+    return build_span(
         f"chatcmpl-{digits}",
         f"req_{digits}",
         actor,
-        Sender(trace_id=b"t" * 16),
-        chat.read(b'{"model": "dev/hello", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}', "anna"),
-        found,
+        RequestMetadata(trace_id=b"t" * 16),
+        parse_request(
+            b'{"model": "dev/hello", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}', "anna"
+        ),
+        progress,
         start_ns=int((utc_now() - back).timestamp() * 1e9),
         elapsed_ms=5.0,
         status=status,
@@ -56,8 +59,8 @@ def call(
 
 
 @pytest.fixture
-def books(kernel: Kernel) -> Iterator[Bookkeeper]:
-    yield Bookkeeper(kernel.get(TraceWriter))
+def recorder(kernel: Kernel) -> Iterator[CallRecorder]:
+    yield CallRecorder(kernel.get(TraceWriter))
     kernel.get(TraceWriter).close()
 
 
@@ -77,23 +80,23 @@ def away(kernel: Kernel, error: Exception) -> Iterator[None]:
 
 
 @pytest.fixture
-def patient(kernel: Kernel) -> Iterator[Bookkeeper]:
+def patient(kernel: Kernel) -> Iterator[CallRecorder]:
     """One that waits for its entries however long a loaded machine takes for them."""
-    yield Bookkeeper(kernel.get(TraceWriter), 120)
+    yield CallRecorder(kernel.get(TraceWriter), 120)
     kernel.get(TraceWriter).close()
 
 
-def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient: Bookkeeper) -> None:
+def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient: CallRecorder) -> None:
     made = [call() for _ in range(300)]
 
     async def run() -> None:
         await asyncio.gather(*(patient.record(c) for c in made))
-        assert (patient.state.recorded, patient.state.waiting, patient.state.lost) == (300, 0, 0)
+        assert (patient.stats.recorded, patient.stats.waiting, patient.stats.lost) == (300, 0, 0)
         await patient.close()
 
     asyncio.run(run())
     with kernel.read(OWNER) as ctx:
-        found = service.listing(ctx, caller="vera", limit=500).items
+        found = service.list_calls(ctx, caller="vera", limit=500).items
         assert [c.id for c in found] == sorted((c.response_id for c in made), reverse=True)
         one = service.get(ctx, made[7].response_id)
         assert service.get(ctx, one.request_id) == one
@@ -110,38 +113,40 @@ def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient
     assert (one.key_id, one.caller_id, one.model_version_id) == ("key_1", "per_1", "mv_1")
 
 
-def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(kernel: Kernel, books: Bookkeeper) -> None:
+def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(
+    kernel: Kernel, recorder: CallRecorder
+) -> None:
     made = [call(), call()]
 
     async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
             began = time.monotonic()
-            await asyncio.gather(*(books.record(c) for c in made))
+            await asyncio.gather(*(recorder.record(c) for c in made))
             assert time.monotonic() - began > 0.9
-            assert books.state.waiting == 2
-        await books.close()
-        assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 0, 0)
+            assert recorder.stats.waiting == 2
+        await recorder.close()
+        assert (recorder.stats.recorded, recorder.stats.lost, recorder.stats.waiting) == (2, 0, 0)
 
     asyncio.run(run())
     with kernel.read(OWNER) as ctx:
-        assert {c.id for c in service.listing(ctx).items} == {c.response_id for c in made}
+        assert {c.id for c in service.list_calls(ctx).items} == {c.response_id for c in made}
 
 
-def test_a_store_that_comes_back_gets_what_waited_without_being_asked(kernel: Kernel, books: Bookkeeper) -> None:
+def test_a_store_that_comes_back_gets_what_waited_without_being_asked(kernel: Kernel, recorder: CallRecorder) -> None:
     async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
-            await books.record(call())
+            await recorder.record(call())
         async with asyncio.timeout(120):
-            while not books.state.recorded:
+            while not recorder.stats.recorded:
                 await asyncio.sleep(0.02)
-        assert (books.state.recorded, books.state.waiting) == (1, 0)
-        await books.close()
+        assert (recorder.stats.recorded, recorder.stats.waiting) == (1, 0)
+        await recorder.close()
 
     asyncio.run(run())
 
 
 def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(
-    kernel: Kernel, patient: Bookkeeper
+    kernel: Kernel, patient: CallRecorder
 ) -> None:
     good, bad = call(), call()
     bad.duration_ns = "long"  # type: ignore[assignment]
@@ -149,22 +154,24 @@ def test_an_entry_that_cannot_be_written_is_counted_and_the_others_are_kept(
     async def run() -> None:
         await asyncio.gather(patient.record(good), patient.record(bad))
         await patient.close()
-        assert (patient.state.recorded, patient.state.lost) == (1, 1)
+        assert (patient.stats.recorded, patient.stats.lost) == (1, 1)
 
     asyncio.run(run())
     with kernel.read(OWNER) as ctx:
-        assert [c.id for c in service.listing(ctx).items] == [good.response_id]
+        assert [c.id for c in service.list_calls(ctx).items] == [good.response_id]
 
 
-def test_one_that_cannot_be_written_does_not_hold_up_those_that_wait_with_it(kernel: Kernel, books: Bookkeeper) -> None:
+def test_one_that_cannot_be_written_does_not_hold_up_those_that_wait_with_it(
+    kernel: Kernel, recorder: CallRecorder
+) -> None:
     good, bad, other = call(), call(), call()
     bad.duration_ns = "long"  # type: ignore[assignment]
 
     async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
-            await asyncio.gather(*(books.record(span) for span in (good, bad, other)))
-        await books.close()
-        assert (books.state.recorded, books.state.lost, books.state.waiting) == (2, 1, 0)
+            await asyncio.gather(*(recorder.record(span) for span in (good, bad, other)))
+        await recorder.close()
+        assert (recorder.stats.recorded, recorder.stats.lost, recorder.stats.waiting) == (2, 1, 0)
 
     asyncio.run(run())
 
@@ -177,16 +184,16 @@ def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) 
     ids = [record.response_id for record in made]
 
     with kernel.read(OWNER) as ctx:
-        assert [c.id for c in service.listing(ctx, caller="olga").items] == [ids[1]]
-        assert [c.id for c in service.listing(ctx, status="aborted").items] == [ids[3]]
-        assert [c.id for c in service.listing(ctx, status="error").items] == [ids[2]]
-        assert [c.id for c in service.listing(ctx, environment="prod").items] == [ids[4]]
-        assert len(service.listing(ctx, release_id="rel_1").items) == 5
-        assert service.listing(ctx, since=utc_now() + timedelta(hours=1)).items == []
+        assert [c.id for c in service.list_calls(ctx, caller="olga").items] == [ids[1]]
+        assert [c.id for c in service.list_calls(ctx, status="aborted").items] == [ids[3]]
+        assert [c.id for c in service.list_calls(ctx, status="error").items] == [ids[2]]
+        assert [c.id for c in service.list_calls(ctx, environment="prod").items] == [ids[4]]
+        assert len(service.list_calls(ctx, release_id="rel_1").items) == 5
+        assert service.list_calls(ctx, since=utc_now() + timedelta(hours=1)).items == []
         seen: list[str] = []
         cursor = None
         for _ in range(4):
-            page = service.listing(ctx, limit=2, cursor=cursor)
+            page = service.list_calls(ctx, limit=2, cursor=cursor)
             seen += [c.id for c in page.items]
             cursor = page.next_cursor
             if cursor is None:

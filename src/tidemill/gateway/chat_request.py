@@ -1,4 +1,4 @@
-"""A chat request: reading what the caller sent, and making of it what the engine gets."""
+"""A chat request: parsed from what the caller sent, and encoded for the engine."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,13 @@ import msgspec
 from tidemill.gateway.types import RequestInvalid, Target
 from tidemill.prompts import service as prompts
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Longer names of users and sessions are cut."""
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What the caller asked for."""
+    """One chat completion request, checked as far as the gateway needs it."""
 
     model: str
     stream: bool
@@ -29,14 +29,14 @@ class ChatRequest:
 
     @property
     def affinity(self) -> str | None:
-        """What is answered by one release while a rollout goes on: a conversation, else a user; None for neither."""
+        """Return what stays on one release during a rollout: the conversation, else the user; None for neither."""
         if self.session is not None:
             return f"session {self.session}"
         return f"user {self.user}" if self.user is not None else None
 
 
-def read(body: bytes, user: str | None = None, session: str | None = None) -> ChatRequest:
-    """The request in `body`; `user` and `session` are what its headers say, and go first. Raises RequestInvalid."""
+def parse_request(body: bytes, user: str | None = None, session: str | None = None) -> ChatRequest:
+    """Parse `body`; `user` and `session` come from the headers and override the body's. Raises RequestInvalid."""
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -63,17 +63,17 @@ def read(body: bytes, user: str | None = None, session: str | None = None) -> Ch
         wants_usage=bool(options.get("include_usage")),
         variables=_variables(fields.pop("prompt_variables", None)),
         fields=fields,
-        user=_named(user) or _named(fields.get("user")) or _named(fields.get("safety_identifier")),
-        session=_named(session) or _session(fields.get("metadata")),
+        user=_clip(user) or _clip(fields.get("user")) or _clip(fields.get("safety_identifier")),
+        session=_clip(session) or _session(fields.get("metadata")),
     )
 
 
-def _named(given: object) -> str | None:
-    return given[:LONGEST_NAME] if isinstance(given, str) and given else None
+def _clip(value: object) -> str | None:
+    return value[:MAX_NAME_LENGTH] if isinstance(value, str) and value else None
 
 
 def _session(metadata: object) -> str | None:
-    return _named(metadata.get("session_id")) if isinstance(metadata, dict) else None
+    return _clip(metadata.get("session_id")) if isinstance(metadata, dict) else None
 
 
 def _check_messages(messages: object) -> None:
@@ -85,30 +85,31 @@ def _check_messages(messages: object) -> None:
         )
 
 
-def _variables(given: object) -> dict[str, str]:
-    if given is None:
+def _variables(variables: object) -> dict[str, str]:
+    if variables is None:
         return {}
-    if not isinstance(given, dict):
+    if not isinstance(variables, dict):
         raise RequestInvalid("`prompt_variables` is not an object of names and values.", param="prompt_variables")
     return {
-        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in given.items()
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for name, value in variables.items()
     }
 
 
-def messages_for(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
-    """What the engine is told: the release's prompt, then the caller's messages.
+def build_messages(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
+    """Return the messages for the engine: the release's prompt, then the caller's messages.
 
     Raises VariablesMissing, and RequestInvalid when neither caller nor release brings a message.
     """
-    before = [m.model_dump() for m in prompts.fill(target.prompt, request.variables)] if target.prompt else []
-    messages: list[dict[str, Any]] = before + request.fields["messages"]
+    prompt = [m.model_dump() for m in prompts.fill(target.prompt, request.variables)] if target.prompt else []
+    messages: list[dict[str, Any]] = prompt + request.fields["messages"]
     if not messages:
         raise RequestInvalid("`messages` is empty.", hint="Send at least one message.", param="messages")
     return messages
 
 
-def for_engine(request: ChatRequest, target: Target, messages: list[dict[str, Any]]) -> tuple[bytes, list[str]]:
-    """The body for the engine, and which of the release's sampling parameters the caller changed."""
+def encode_engine_body(request: ChatRequest, target: Target, messages: list[dict[str, Any]]) -> tuple[bytes, list[str]]:
+    """Return the body for the engine as JSON, and which of the release's sampling parameters the caller changed."""
     merged = {**target.sampling, **request.fields}
     overrides = [
         name for name, value in target.sampling.items() if name in request.fields and request.fields[name] != value
@@ -119,15 +120,15 @@ def for_engine(request: ChatRequest, target: Target, messages: list[dict[str, An
             overrides.append("max_tokens")
     merged["messages"] = messages
     merged["model"] = target.label
-    if request.stream or streams_inside(request):
+    if request.stream or streams_internally(request):
         merged["stream"] = True
         merged["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(merged), sorted(set(overrides))
 
 
-def streams_inside(request: ChatRequest) -> bool:
-    """Whether a whole reply is asked of the engine as a stream and put together here.
+def streams_internally(request: ChatRequest) -> bool:
+    """Whether a response in one piece is requested from the engine as a stream and accumulated here.
 
-    llama.cpp notices that a caller has hung up only while it writes, so a whole reply would be worked out to its end.
+    llama.cpp notices a disconnect only while it writes, so without a stream it would generate to the end for nobody.
     """
     return not request.stream and not request.fields.get("tools") and request.fields.get("n") in (None, 1)

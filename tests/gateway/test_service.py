@@ -1,4 +1,4 @@
-"""Asking the books for what cannot be there."""
+"""Listing calls of an environment that does not exist."""
 
 from pathlib import Path
 

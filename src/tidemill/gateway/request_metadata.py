@@ -1,4 +1,4 @@
-"""Who sends a request and what it is a part of, as its headers tell."""
+"""What the headers of a request say about it: the trace it belongs to, its user and its session."""
 
 import os
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from typing import NamedTuple
 USER = b"x-tidemill-user"
 SESSION = b"x-tidemill-session"
 TRACEPARENT = b"traceparent"
-_WANTED = frozenset({USER, SESSION, TRACEPARENT})
+_HEADERS = frozenset({USER, SESSION, TRACEPARENT})
 _NO_TRACE = bytes(16)
 _NO_SPAN = bytes(8)
 
 
-class Sender(NamedTuple):
-    """What the headers of a request say about it."""
+class RequestMetadata(NamedTuple):
+    """Trace context, user and session of one request."""
 
     trace_id: bytes
     """16 bytes: the caller's trace, or a new one."""
@@ -23,17 +23,17 @@ class Sender(NamedTuple):
     session: str | None = None
 
 
-def read(headers: Iterable[tuple[bytes, bytes]]) -> Sender:
-    """The sender of a request. A `traceparent` that is not one counts as none, as W3C's Trace Context wants it."""
-    found = {name: value for name, value in headers if name in _WANTED}
-    if not found:
-        return Sender(os.urandom(16))
-    trace_id, parent_id = _parent(found.get(TRACEPARENT, b""))
-    return Sender(trace_id or os.urandom(16), parent_id, _text(found.get(USER)), _text(found.get(SESSION)))
+def read_metadata(headers: Iterable[tuple[bytes, bytes]]) -> RequestMetadata:
+    """Return what the headers say. An invalid `traceparent` counts as none, as W3C Trace Context requires."""
+    values = {name: value for name, value in headers if name in _HEADERS}
+    if not values:
+        return RequestMetadata(os.urandom(16))
+    trace_id, parent_id = _parent(values.get(TRACEPARENT, b""))
+    return RequestMetadata(trace_id or os.urandom(16), parent_id, _text(values.get(USER)), _text(values.get(SESSION)))
 
 
 def _parent(value: bytes) -> tuple[bytes | None, bytes | None]:
-    """`00-<trace id>-<span id>-<flags>`; later versions may add fields at the end."""
+    """Parse `00-<trace id>-<span id>-<flags>`; later versions may add fields at the end."""
     parts = value.strip().split(b"-")
     if len(parts) < 4 or (parts[0] == b"00" and len(parts) > 4):
         return None, None
@@ -53,7 +53,7 @@ def _parent(value: bytes) -> tuple[bytes | None, bytes | None]:
 
 
 def _text(value: bytes | None) -> str | None:
-    """A header in UTF-8, as most senders write one that is not plain ASCII, else in Latin-1, as HTTP has it."""
+    """Decode a header in UTF-8, as most clients write one that is not plain ASCII, else in Latin-1, as HTTP has it."""
     if not value:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What comes through `/v1`: names, keys, bad input, hanging up, and the books."""
+"""What comes through `/v1`: names, keys, bad input, disconnects, and recorded calls."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ def post(server: LiveServer, content: bytes, key: str | None = "") -> httpx.Resp
     return httpx.post(f"{server.url}/v1/chat/completions", content=content, headers=headers, timeout=120)
 
 
-def test_a_reply_has_its_ids_and_its_entry_in_the_books(server: LiveServer, sdk: openai.OpenAI) -> None:
+def test_a_reply_has_its_ids_and_is_recorded(server: LiveServer, sdk: openai.OpenAI) -> None:
     raw = sdk.chat.completions.with_raw_response.create(model="dev/hello", messages=HI, max_tokens=5)
     reply = raw.parse()
     assert reply.id.startswith("chatcmpl-")

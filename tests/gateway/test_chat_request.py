@@ -3,7 +3,13 @@
 import msgspec
 import pytest
 
-from tidemill.gateway import chat
+from tidemill.gateway.chat_request import (
+    ChatRequest,
+    build_messages,
+    encode_engine_body,
+    parse_request,
+    streams_internally,
+)
 from tidemill.gateway.types import RequestInvalid, Target
 from tidemill.prompts.types import Message, VariablesMissing
 
@@ -17,13 +23,13 @@ TARGET = Target(
 )
 
 
-def request(**fields: object) -> chat.ChatRequest:
+def request(**fields: object) -> ChatRequest:
     body = {"model": "support", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return chat.read(msgspec.json.encode(body))
+    return parse_request(msgspec.json.encode(body))
 
 
-def sent(asked: chat.ChatRequest) -> tuple[dict, list[str]]:
-    body, overrides = chat.for_engine(asked, TARGET, chat.messages_for(asked, TARGET))
+def sent(asked: ChatRequest) -> tuple[dict, list[str]]:
+    body, overrides = encode_engine_body(asked, TARGET, build_messages(asked, TARGET))
     return msgspec.json.decode(body), overrides
 
 
@@ -67,9 +73,9 @@ def test_usage_is_always_asked_of_the_engine() -> None:
 
 
 def test_tools_and_several_answers_come_in_one_piece() -> None:
-    assert chat.streams_inside(request())
-    assert not chat.streams_inside(request(n=2))
-    assert not chat.streams_inside(request(tools=[{"type": "function"}]))
+    assert streams_internally(request())
+    assert not streams_internally(request(n=2))
+    assert not streams_internally(request(tools=[{"type": "function"}]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`/v1` as bare ASGI: who calls, which replica answers, the answer on its way, and its entry in the books."""
+"""`/v1` as bare ASGI: authenticates the caller, routes the request and turns every error into a response."""
 
 import logging
 import time
@@ -15,24 +15,24 @@ from tidemill.core.asgi import (
 )
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.core.wire import new_id
-from tidemill.gateway import sender
-from tidemill.gateway.books import Bookkeeper
+from tidemill.gateway.call_recorder import CallRecorder
+from tidemill.gateway.completion import ChatCompletionHandler
 from tidemill.gateway.engine_time import EngineTime
-from tidemill.gateway.exchange import Exchange
-from tidemill.gateway.line import Line
+from tidemill.gateway.request_metadata import read_metadata
+from tidemill.gateway.response import ResponseWriter
 from tidemill.gateway.types import ModelCard, Router, UnknownRoute, unknown_model
 from tidemill.gateway.upstream import Upstream
 
 log = logging.getLogger("tidemill.gateway")
 
 
-class Gateway:
-    """The application behind `/v1`."""
+class GatewayApp:
+    """The ASGI application for `/v1`, except `/v1/traces`."""
 
     def __init__(
-        self, keys: Authenticator, router: Router, books: Bookkeeper, upstream: Upstream, max_body_bytes: int
+        self, keys: Authenticator, router: Router, recorder: CallRecorder, upstream: Upstream, max_body_bytes: int
     ) -> None:
-        self.books = books
+        self.recorder = recorder
         self._keys = keys
         self._router = router
         self._upstream = upstream
@@ -43,37 +43,44 @@ class Gateway:
         """Nothing to do: connections and the writer start with the first request."""
 
     async def stop(self) -> None:
-        """Write the last entries and close the connections."""
-        await self.books.close()
+        """Record the calls that wait and close the connections to the engines."""
+        await self.recorder.close()
         await self._upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        line = Line(send, request_id=new_id("req"), began=time.perf_counter())
+        response = ResponseWriter(send, request_id=new_id("req"), began=time.perf_counter())
         try:
-            await self._handle(scope, receive, line)
+            await self._handle(scope, receive, response)
         except TidemillError as error:
-            await line.fail(error)
+            await response.fail(error)
         except ClientDisconnected:
-            log.debug("%s hung up", line.request_id)
+            log.debug("%s: the client disconnected", response.request_id)
         except Exception:
-            log.exception("request %s failed", line.request_id)
-            text = f"Something went wrong inside the server (request {line.request_id})."
-            await line.fail(Failed(text, hint="The server's log has the details under this request id."))
+            log.exception("request %s failed", response.request_id)
+            text = f"Something went wrong inside the server (request {response.request_id})."
+            await response.fail(Failed(text, hint="The server's log has the details under this request id."))
 
-    async def _handle(self, scope: Scope, receive: Receive, line: Line) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         actor = await authenticate(scope, self._keys)
         method, path = scope["method"], scope["path"].rstrip("/")
         if path == "/v1/chat/completions" and method == "POST":
             body = await read_body(scope, receive, self._body_limit)
-            sent_by = sender.read(scope["headers"])
-            exchange = Exchange(self._router, self._upstream, self.books, self._engine_time, actor, sent_by, line)
-            await exchange.run(body, receive)
+            handler = ChatCompletionHandler(
+                self._router,
+                self._upstream,
+                self.recorder,
+                self._engine_time,
+                actor,
+                read_metadata(scope["headers"]),
+                response,
+            )
+            await handler.run(body, receive)
         elif path == "/v1/models" and method == "GET":
             cards = await self._router.models()
-            await line.json(200, {"object": "list", "data": [card.model_dump() for card in cards]})
+            await response.json(200, {"object": "list", "data": [card.model_dump() for card in cards]})
         elif path.startswith("/v1/models/") and method == "GET":
-            await line.json(200, (await self._card(path.removeprefix("/v1/models/"))).model_dump())
+            await response.json(200, (await self._card(path.removeprefix("/v1/models/"))).model_dump())
         else:
             raise UnknownRoute(
                 f"There is nothing at {method} {scope['path']}.",
