@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id
+from tidemill.feedback import store as score_store
+from tidemill.feedback.types import Score
 from tidemill.pipelines import service as pipelines
 from tidemill.pipelines.types import PipelineApply, PipelineSpec
-from tidemill.traces.scores import store as score_store
 from tidemill.traces.store import TraceStore
-from tidemill.traces.types import Score, SpanRecord
+from tidemill.traces.types import SpanRecord
 
 
 def call(at: datetime, *, ms: float = 100.0, ok: bool = True, **fields: object) -> SpanRecord:

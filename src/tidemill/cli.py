@@ -23,7 +23,7 @@ COMMANDS = {
     "ask": Lazy("tidemill.gateway.cli", "ask", "Ask a model one question; the answer appears as it is written."),
     "chat": Lazy("tidemill.gateway.cli", "chat", "Talk with a model; an empty line or Ctrl-D ends it."),
     "lineage": Lazy("tidemill.governance.cli", "lineage", "Where a thing comes from, and what was made from it."),
-    "feedback": Lazy("tidemill.traces.scores.cli", "feedback", "Say what you think of an answer."),
+    "feedback": Lazy("tidemill.feedback.cli", "feedback", "Say what you think of an answer."),
     "plan": Lazy(
         "tidemill.pipelines.cli",
         "plan",
@@ -66,7 +66,7 @@ COMMANDS = {
         "tidemill.traces.prices.cli", "app", "What model calls cost: rules of your own before the public list."
     ),
     "masking": Lazy("tidemill.traces.masking.cli", "app", "What is taken out of traces before they are stored."),
-    "scores": Lazy("tidemill.traces.scores.cli", "app", "What code, models and people say about answers."),
+    "scores": Lazy("tidemill.feedback.cli", "app", "What code, models and people say about answers."),
     "monitors": Lazy("tidemill.monitors.cli", "app", "Everything that is monitored: objectives, KPIs, drift."),
     "slo": Lazy("tidemill.slos.cli", "app", "Objectives on latency, errors and quality, with error budgets."),
     "kpi": Lazy("tidemill.kpis.cli", "app", "KPIs: scores and feedback by release over time."),
@@ -79,23 +79,28 @@ COMMANDS = {
     "slo check": Lazy(
         "tidemill.monitors.cli", "check_slo", "Check now where an objective stands, and open or resolve its alerts."
     ),
+    "traces show": Lazy(
+        "tidemill.feedback.cli",
+        "show",
+        "One span with what went in and out: the first model call of a trace, unless --span says which.",
+    ),
     "traces to-dataset": Lazy(
-        "tidemill.traces.curation.cli",
+        "tidemill.feedback.collections.cli",
         "to_dataset",
         "Make a dataset version of answers, with what people said they should have been.",
     ),
     "traces collections": Lazy(
-        "tidemill.traces.curation.cli",
+        "tidemill.feedback.collections.cli",
         "collections",
         "Answers that became datasets, newest first; or the answers of one such collection.",
     ),
     "traces erase": Lazy(
-        "tidemill.traces.erasure.cli",
+        "tidemill.feedback.erasure.cli",
         "erase",
         "Erase a user: traces, scores, and rows on their way into datasets. It asks first; --yes does not.",
     ),
     "traces erasures": Lazy(
-        "tidemill.traces.erasure.cli",
+        "tidemill.feedback.erasure.cli",
         "erasures",
         "Which erasures there were, newest first. Users are known by a hash alone.",
     ),

@@ -11,6 +11,7 @@ from tidemill.deployments.rollouts.sdk import Rollouts
 from tidemill.deployments.sdk import Deployments
 from tidemill.drift.sdk import Drift
 from tidemill.evals.sdk import Evals
+from tidemill.feedback.sdk import Scores, TracesWithFeedback
 from tidemill.gateway.sdk import Gateway
 from tidemill.governance.sdk import Governance
 from tidemill.jobs.sdk import Jobs
@@ -24,8 +25,6 @@ from tidemill.releases.sdk import Gates, Releases
 from tidemill.slos.sdk import Slos
 from tidemill.traces.masking.sdk import MaskingRules
 from tidemill.traces.prices.sdk import Prices
-from tidemill.traces.scores.sdk import Scores
-from tidemill.traces.sdk import Traces
 from tidemill.triggers.sdk import Triggers
 from tidemill.tuning.sdk import Tuning
 
@@ -59,7 +58,7 @@ class Client:
         self.deployments = Deployments(self.http)
         self.rollouts = Rollouts(self.http)
         self.gateway = Gateway(self.http)
-        self.traces = Traces(self.http)
+        self.traces = TracesWithFeedback(self.http)
         self.scores = Scores(self.http)
         self.data = Data(self.http)
         self.evals = Evals(self.http)

@@ -20,6 +20,7 @@ LAYERS = (
     ("agents", "tuning", "releases"),
     ("evals", "rag", "guardrails"),
     ("gateway",),
+    ("feedback",),
     ("traces",),
     ("data", "prompts", "registry"),
     ("access",),

@@ -17,6 +17,8 @@ PUBLIC_MODULES = {
     "slos": {"cli", "sdk"},
     # Receivers of webhooks were told to import `verify` from `monitors`.
     "notifications": {"channels"},
+    "feedback": {"collections", "targets"},
+    "traces": {"cli", "sdk"},
 }
 """What other features may import beside `types` and `service`."""
 DATABASE_DRIVERS = {"src/tidemill/jobs/durable.py", "src/tidemill/jobs/runner.py"}

@@ -18,10 +18,10 @@ from tidemill.deployments.rollouts import service as rollouts
 from tidemill.deployments.rollouts.controller import Controller
 from tidemill.deployments.rollouts.mirror import Mirror
 from tidemill.deployments.rollouts.types import Rollout, RolloutCreate, RolloutPage, Shadow, ShadowPair
-from tidemill.traces.erasure import service as erasure
-from tidemill.traces.scores import service as scores
+from tidemill.feedback import service as scores
+from tidemill.feedback.erasure import service as erasure
+from tidemill.feedback.types.scores import ScoreCreate
 from tidemill.traces.types import SpanPayload
-from tidemill.traces.types.scores import ScoreCreate
 
 
 class Engines:

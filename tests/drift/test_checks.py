@@ -27,11 +27,12 @@ from tidemill.drift.types import (
     ReferenceUnfit,
     Window,
 )
+from tidemill.feedback import service as scores
+from tidemill.feedback.types import ScoreCreate
 from tidemill.jobs.kinds import JobKind
 from tidemill.server.app import JOBS
 from tidemill.traces import service as traces
-from tidemill.traces.scores import service as scores
-from tidemill.traces.types import ScoreCreate, TraceFilter
+from tidemill.traces.types import TraceFilter
 
 CITIES = ["Oslo", "Lima", "Bern", "Rome", "Cairo", "Quito", "Seoul", "Delhi", "Paris", "Tunis"]
 PEOPLE = ["painted the ceiling", "wrote the novel", "won the race", "founded the company", "sang the song"]

@@ -4,7 +4,7 @@ import openai
 import pytest
 
 from tests.deployments.live import LiveServer, wait_for
-from tidemill.traces.types import FeedbackRefused
+from tidemill.feedback.types import FeedbackRefused
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -8,11 +8,11 @@ from tests.traces.answers import answer, label, store, trace_id
 from tidemill.core import lineage
 from tidemill.core.actors import OWNER
 from tidemill.data import service as data
+from tidemill.feedback.service import give_feedback
+from tidemill.feedback.types import Feedback
 from tidemill.pipelines.types import RunDetail
 from tidemill.releases import service as releases
 from tidemill.releases.types import Release, ReleaseCreate
-from tidemill.traces.service import give_feedback
-from tidemill.traces.types import Feedback
 
 WORDS = ["amber", "birch", "cobalt", "delta", "ember", "fjord", "granite", "harbour", "island", "juniper"]
 

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from tests.traffic import scores
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Context, Kernel
+from tidemill.feedback import service as feedback
+from tidemill.feedback.types import ScoreFilter
 from tidemill.notifications.service import alerts
 from tidemill.slos import service as slos
 from tidemill.slos.types import SloPut
 from tidemill.stats import ppi
-from tidemill.traces import service as traces
-from tidemill.traces.types import ScoreFilter
 
 
 def test_the_verdict_rests_on_people_s_word(kernel: Kernel) -> None:
@@ -27,7 +27,7 @@ def test_the_verdict_rests_on_people_s_word(kernel: Kernel) -> None:
             judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0)
             judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0, author="another")
         judge(ctx, ids[0], "person", 0.0, name="tone")
-        pairs = traces.judged_by_both(ctx, ScoreFilter(name="right", source="model"), 0.5)
+        pairs = feedback.judged_by_both(ctx, ScoreFilter(name="right", source="model"), 0.5)
         found = slos.status(ctx, "right")
     assert pairs.count == 100
     assert pairs.people == 50

@@ -2,28 +2,17 @@
 
 import threading
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from tests.traces.makers import NOON, SECOND, call, context, differences, record, traffic, write
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
-from tidemill.core.settings import Settings
-from tidemill.server.app import build_kernel
 from tidemill.traces import service
 from tidemill.traces.retention import Retention
 from tidemill.traces.service import TraceStore
 from tidemill.traces.sketch import GAMMA
-from tidemill.traces.types import (
-    Feedback,
-    SpanPayload,
-    SpanRecord,
-    TraceFilter,
-    TraceIdInvalid,
-    TraceNotFound,
-    TraceQueryInvalid,
-)
+from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter, TraceIdInvalid, TraceNotFound, TraceQueryInvalid
 
 
 def at(nanoseconds: int) -> datetime:
@@ -269,22 +258,6 @@ def test_old_days_are_removed_and_their_room_given_back(kernel: Kernel) -> None:
     assert service.days(context(kernel)) == []
     write(kernel, call(1))
     assert len(service.list_traces(context(kernel)).items) == 1
-
-
-@pytest.mark.parametrize("keep", [False, True])
-def test_the_scores_of_a_day_go_with_it_unless_they_are_kept(home: Path, database_url: str, keep: bool) -> None:
-    url = None if database_url.startswith("sqlite") else database_url
-    kernel = build_kernel(Settings(home=home, database_url=url, trace_keep_scores=keep))
-    today = int(datetime.now(UTC).timestamp()) * SECOND
-    for days_ago in (0, 100):
-        write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
-        with kernel.write(OWNER) as ctx:
-            service.give_feedback(ctx, Feedback(trace_id=f"{days_ago + 1:032x}", thumbs="up"))
-    with kernel.write(OWNER) as ctx:
-        service.prune(ctx)
-    with kernel.read(OWNER) as ctx:
-        assert len(service.list_scores(ctx)) == 1 + keep
-    kernel.close()
 
 
 def test_what_is_too_old_goes_by_itself(kernel: Kernel) -> None:

@@ -21,6 +21,7 @@ from tidemill.drift.types import (
 )
 from tidemill.evals import service as evals
 from tidemill.evals.types import ReleaseTarget
+from tidemill.feedback import service as feedback
 from tidemill.releases import service as releases
 from tidemill.traces import service as traces
 from tidemill.traces.types import SpanDetail, TraceFilter
@@ -169,7 +170,7 @@ def _asked(messages: Sequence[Mapping[str, str]]) -> str | None:
 def _scored(ctx: Context, rows: Sequence[Row]) -> list[Row]:
     """Rows with the mean of each score that their traces were given."""
     given: dict[str, dict[str, list[float]]] = {}
-    for score in traces.scores_of_traces(ctx, [row.id for row in rows]):
+    for score in feedback.scores_of_traces(ctx, [row.id for row in rows]):
         if score.value is not None:
             given.setdefault(score.trace_id, {}).setdefault(score.name, []).append(score.value)
     means = {

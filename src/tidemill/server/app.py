@@ -32,6 +32,11 @@ from tidemill.evals.jobs import RUN as EVAL_RUN
 from tidemill.evals.online import routes as online_evals
 from tidemill.evals.online.service import LISTENERS as ONLINE_LISTENERS
 from tidemill.evals.online.worker import OnlineEvaluation
+from tidemill.feedback import routes as feedback
+from tidemill.feedback import service as feedback_service
+from tidemill.feedback.collections import routes as collections
+from tidemill.feedback.erasure import routes as erasure
+from tidemill.feedback.types import Copies
 from tidemill.gateway import routes as gateway
 from tidemill.gateway.asgi import GatewayApp
 from tidemill.gateway.call_recorder import CallRecorder
@@ -60,18 +65,15 @@ from tidemill.server import blobs, error_responses, health
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
 from tidemill.traces import routes as traces
-from tidemill.traces.curation import routes as curation
 from tidemill.traces.cutting import Cutter
-from tidemill.traces.erasure import routes as erasure
 from tidemill.traces.intake import Intake
 from tidemill.traces.masking import routes as masking
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.prices import routes as prices
 from tidemill.traces.prices.book import PriceBook
 from tidemill.traces.retention import Retention
-from tidemill.traces.scores import routes as scores
 from tidemill.traces.store import TraceStore
-from tidemill.traces.types import Copies
+from tidemill.traces.types import SpanScores
 from tidemill.traces.writer import TraceWriter
 from tidemill.triggers import routes as triggers
 from tidemill.triggers.service import LISTENERS as TRIGGER_LISTENERS
@@ -103,8 +105,8 @@ ROUTERS = (
     gateway.router,
     masking.router,
     prices.router,
-    curation.router,
-    scores.router,
+    collections.router,
+    feedback.router,
     erasure.router,
     traces.router,
 )
@@ -148,6 +150,7 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(PipelineNames(pipeline_service.names))
     kernel.register(EnvironmentNames(deployment_service.environment_names))
     kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
+    kernel.register(SpanScores(feedback_service.delete_begun))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.register(masker)
     kernel.register(book)

@@ -10,6 +10,7 @@ from tidemill.core.durations import format_duration
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page, new_id
+from tidemill.feedback import service as feedback
 from tidemill.notifications.service import alerts
 from tidemill.notifications.types import Alert, AlertCause, Severity
 from tidemill.slos import burn_rate, sli, store
@@ -24,7 +25,6 @@ from tidemill.slos.types import (
     SloStatus,
 )
 from tidemill.stats import ppi
-from tidemill.traces import service as traces
 
 QUIET_S = 300.0
 """An alert resolves itself when its rules have been quiet for so long: a burn at the border would flicker."""
@@ -114,8 +114,8 @@ def _people(ctx: Context, slo: Slo) -> tuple[CorrectedShare | None, Rectifier | 
     if not slo.corrected:
         return None, None
     scores = sli.score_filter(slo, ctx.now - timedelta(seconds=slo.window_s))
-    total, passed = traces.count_passing(ctx, scores, slo.passing)
-    pairs = ppi.PairedSums(**asdict(traces.judged_by_both(ctx, scores, slo.passing)))
+    total, passed = feedback.count_passing(ctx, scores, slo.passing)
+    pairs = ppi.PairedSums(**asdict(feedback.judged_by_both(ctx, scores, slo.passing)))
     share, shift = ppi.corrected_share(total, passed, pairs), ppi.shift_bound(pairs)
     return (
         CorrectedShare.model_validate(asdict(share)) if share is not None else None,

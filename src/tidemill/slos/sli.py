@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from tidemill.core.kernel import Context
+from tidemill.feedback import service as feedback
+from tidemill.feedback.types import ScoreFilter
 from tidemill.slos import store
 from tidemill.slos.types import Slo, SloCounts
 from tidemill.traces import service as traces
-from tidemill.traces.types import ScoreFilter, TraceFilter
+from tidemill.traces.types import TraceFilter
 
 GRACE = timedelta(minutes=15)
 """Minutes older than this are kept as counted. A span that comes later still has its minute counted again."""
@@ -129,7 +131,7 @@ def counter(
 
 
 def _scores(ctx: Context, slo: Slo, since: datetime) -> SloCounts:
-    total, passed = traces.count_passing(ctx, score_filter(slo, since), slo.passing)
+    total, passed = feedback.count_passing(ctx, score_filter(slo, since), slo.passing)
     return SloCounts(total=total, bad=total - passed)
 
 

@@ -12,8 +12,7 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.core.wire import Page
-from tidemill.traces.drawing import ago, bar, compact, judgement, kind_word, money, plain, tokens, took, waterfall
-from tidemill.traces.scores.sdk import Scores
+from tidemill.traces.drawing import ago, bar, compact, kind_word, money, plain, tokens, took, waterfall
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail, TraceSummary
 
@@ -145,22 +144,16 @@ def _head(term: Terminal, value: TraceSummary) -> None:
     term.out.print(Text(said, style="dim"))
 
 
-@app.command()
-def show(
-    ctx: typer.Context,
-    trace: Annotated[str, typer.Argument(help="A trace id, its first digits, or a reply's id such as chatcmpl-….")],
-    span: Annotated[
-        str | None, typer.Option(help="Id of a span, or its first digits. Default: the first call.")
-    ] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="With all attributes and long texts.")] = False,
-) -> None:
-    """One span with what went in and out: the first model call of a trace, unless --span says which."""
-    term = terminal(ctx)
-    traces = Traces(term.http)
-    found = traces.response(trace) if "-" in trace else _chosen(traces, trace, span)
-    if term.as_json:
-        term.show(found)
-        return
+def find_span(traces: Traces, trace: str, span: str | None) -> SpanDetail:
+    """The span of a response id, or one of a trace: its first model call unless `span` gives the id's first digits.
+
+    Raises BadRequest when the trace has no such span.
+    """
+    return traces.response(trace) if "-" in trace else _chosen(traces, trace, span)
+
+
+def print_span(term: Terminal, found: SpanDetail, *, whole: bool) -> None:
+    """Print a span with what went in and out; `whole` prints all attributes and long texts too."""
     _facts(term, found)
     most = None if whole else 2000
     for title, value in (("input", found.input), ("output", found.output)):
@@ -174,18 +167,6 @@ def show(
             term.out.print(Text(f"{name} = {compact(attribute, most)}", style="dim"))
     for cut in found.truncated:
         term.out.print(Text(f"cut: {cut}", style="yellow"))
-    _judged(term, found)
-
-
-def _judged(term: Terminal, found: SpanDetail) -> None:
-    given = Scores(term.http).list(trace_id=found.trace_id, limit=50).items
-    fitting = [score for score in given if score.span_id in (None, found.span_id)]
-    if fitting:
-        term.out.print(Rule("scores", align="left", style="dim"))
-    for score in fitting:
-        line = Text(f"{score.name}  ", style="bold")
-        line.append_text(judgement(score)).append(f"  {score.source} {score.author}", style="dim not bold")
-        term.out.print(line)
 
 
 def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:

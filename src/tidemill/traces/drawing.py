@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from tidemill.core.wire import utc_now
-from tidemill.traces.types import Kind, Score, TraceTree
+from tidemill.traces.types import Kind, TraceTree
 
 _COLOURS: dict[Kind, str] = {
     "llm": "magenta",
@@ -151,14 +151,3 @@ def _branch(tree: TraceTree, number: int) -> str:
         else:
             parts.append("│ " if follows else "  ")
     return "".join(parts)
-
-
-def judgement(score: Score) -> Text:
-    """What a score says, in one line."""
-    parts = [] if score.value is None else [f"{score.value:.4g}"]
-    parts += [part for part in (score.label, f"“{score.comment}”" if score.comment else None) if part]
-    text = Text("  ".join(parts))
-    if score.correction is not None:
-        told = score.correction if isinstance(score.correction, str) else json.dumps(score.correction)
-        text.append(("  " if parts else "") + "→ " + told[:120], style="green")
-    return text

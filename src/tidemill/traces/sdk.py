@@ -7,9 +7,6 @@ from pydantic import TypeAdapter
 
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
-from tidemill.traces.curation.sdk import Curation
-from tidemill.traces.erasure.sdk import Erasures
-from tidemill.traces.scores.sdk import Scores
 from tidemill.traces.types import (
     Caller,
     DayUse,
@@ -43,12 +40,6 @@ class Traces:
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self.collections = Curation(http)
-        self.erasures = Erasures(http)
-        self.erase = self.erasures.erase
-        self.feedback = Scores(http).feedback
-        self.feedback_bulk = Scores(http).feedback_bulk
-        self.to_dataset = self.collections.to_dataset
 
     def list(
         self, *, text: str | None = None, cursor: str | None = None, limit: int = 50, **where: Any

@@ -22,8 +22,8 @@ from tidemill.evals.types import (
     ScorerInvalid,
 )
 from tidemill.evals.types import Score as Verdict
-from tidemill.traces import service as traces
-from tidemill.traces.types import Feedback, ReleaseUnknown, Score
+from tidemill.feedback import service as feedback
+from tidemill.feedback.types import Feedback, ReleaseUnknown, Score
 
 SCHEMA = {"type": "object", "properties": {"type": {"enum": ["LOC", "HUM"]}}, "required": ["type"]}
 VALID = {"scorer": "json_schema", "name": "valid", "config": {"json_schema": SCHEMA}}
@@ -42,7 +42,7 @@ def now(kernel: Kernel, name: str = "valid") -> OnlineEvaluator:
 
 def scores(kernel: Kernel, **wanted: Any) -> list[Score]:
     with kernel.read(OWNER) as ctx:
-        return traces.list_scores(ctx, **wanted)
+        return feedback.list_scores(ctx, **wanted)
 
 
 def work_off(kernel: Kernel, worker: OnlineEvaluation | None = None) -> None:
@@ -159,7 +159,7 @@ def test_a_scorer_that_needs_an_expected_answer_is_refused_or_waits_for_correcti
 
     def correct(number: int, said: Any, **more: Any) -> None:
         with kernel.write(OWNER) as ctx:
-            traces.give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", correction=said, **more))
+            feedback.give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", correction=said, **more))
 
     correct(1, "HUM")
     correct(2, {"type": "LOC"})
@@ -218,7 +218,7 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
     monkeypatch.setattr("tidemill.evals.online.worker.PAGE", 10)
     create(kernel)
     store(kernel, *(answer(n) for n in range(45)))
-    kept = traces.keep_many
+    kept = feedback.keep_many
     pages = 0
 
     def dying(*args: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
         if pages == 2:  # written, but not committed
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(traces, "keep_many", dying)
+    monkeypatch.setattr(feedback, "keep_many", dying)
     worker = OnlineEvaluation(kernel)
     with pytest.raises(KeyboardInterrupt):
         work_off(kernel, worker)

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 from tidemill.core.kernel import Context
 from tidemill.deployments.rollouts.types import Rollout
+from tidemill.feedback import service as feedback
+from tidemill.feedback.types.scores import Score
 from tidemill.traces import service as traces
 from tidemill.traces.types import Span, TraceFilter
-from tidemill.traces.types.scores import Score
 
 PAGE = 1000
 LATE = timedelta(seconds=15)
@@ -72,7 +73,7 @@ class Observations:
         """Scores that were given since the last time."""
         after = self._after
         while True:
-            found = traces.list_scores(ctx, environment=self._environment, since=self._since, after=after, limit=PAGE)
+            found = feedback.list_scores(ctx, environment=self._environment, since=self._since, after=after, limit=PAGE)
             for score in found:
                 canary = self._arms.get(score.deployment_id or "")
                 if score.id not in self._seen and canary is not None and score.value is not None:

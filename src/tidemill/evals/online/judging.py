@@ -10,7 +10,8 @@ from pydantic import JsonValue
 from tidemill.core.errors import TidemillError
 from tidemill.evals.scorers import Scorer, check_expected
 from tidemill.evals.types import ChatMessage, EvalItem, OnlineCounts, OnlineEvaluator
-from tidemill.traces.service import Verdict, answer_of, messages_of, text_of
+from tidemill.feedback.service import Verdict
+from tidemill.traces.service import answer_of, messages_of, text_of
 from tidemill.traces.types import SpanDetail
 
 log = logging.getLogger("tidemill.evals.online")

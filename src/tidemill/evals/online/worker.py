@@ -16,6 +16,7 @@ from tidemill.evals.online import service, store
 from tidemill.evals.online.judging import judge
 from tidemill.evals.scorers import Scorer, build
 from tidemill.evals.types import OnlineEvaluator, ScorerInvalid
+from tidemill.feedback.collections.picking import corrected_span
 from tidemill.traces import service as traces
 from tidemill.traces.types import TraceFilter
 
@@ -128,7 +129,7 @@ class OnlineEvaluation:
             queue = store.waiting(ctx.conn, evaluator.id, PAGE)
             pairs, places = [], []
             for place, entry in enumerate(queue):
-                pair = traces.corrected_span(ctx, entry.score_id, evaluator.spec.filter)
+                pair = corrected_span(ctx, entry.score_id, evaluator.spec.filter)
                 if pair is not None:
                     pairs.append(pair)
                     places.append(place)

@@ -25,13 +25,14 @@ from tidemill.data.types import (
     SplitSpec,
 )
 from tidemill.evals import service as evals
+from tidemill.feedback import service as feedback
+from tidemill.feedback.collections import service as collections
+from tidemill.feedback.types import AnswersUnknown, Collection, NothingToCollect, Score, ToDataset
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
 from tidemill.pipelines.steps.data import version_note, version_outputs
 from tidemill.pipelines.types import DataSection, FeedbackSource, NothingMeasured
 from tidemill.releases import service as releases
-from tidemill.traces import service as traces
-from tidemill.traces.types import AnswersUnknown, Collection, NothingToCollect, Score, ToDataset
 
 MOST = 10_000
 """Judged answers that one run looks at, the newest."""
@@ -107,7 +108,7 @@ def _judged(ctx: Context, context: StepContext, source: FeedbackSource) -> list[
     """What people said about this release's answers in the environment, oldest first."""
     name = source.release or (context.spec.release.name if context.spec.release is not None else None)
     ids = {r.id for r in releases.list_releases(ctx, name=name, cursor=None, limit=500).items}
-    page = traces.list_scores(
+    page = feedback.list_scores(
         ctx,
         name=source.score,
         environment=source.environment,
@@ -121,7 +122,7 @@ def _judged(ctx: Context, context: StepContext, source: FeedbackSource) -> list[
 def _collect(context: StepContext, body: ToDataset) -> Collection | None:
     """The collection; None when no answer makes a row. Answers that retention has removed are left out."""
     try:
-        return traces.to_dataset(context.kernel, context.job_context.actor, body)
+        return collections.to_dataset(context.kernel, context.job_context.actor, body)
     except AnswersUnknown as error:
         gone = set((error.details or {}).get("unknown", []))
         left = [trace for trace in body.traces or [] if trace not in gone]
@@ -169,13 +170,13 @@ def run_join(context: StepContext) -> StepResult:
     feedback_id = context.outputs_of("feedback").get("version_id")
     with context.kernel.read(context.job_context.actor) as ctx:
         declared = data.get_version(ctx, context.outputs_of("data")["version_id"])
-        feedback = data.get_version(ctx, feedback_id) if feedback_id is not None else None
-    if feedback is None:
+        collected = data.get_version(ctx, feedback_id) if feedback_id is not None else None
+    if collected is None:
         note = f"{declared.ref} as it is: production has taught nothing yet"
         return StepResult(version_outputs(declared) | {"taught": 0}, note)
     body, counts = None, dict[str, int]()
     if context.row.job_id is None:
-        kept, counts = _kept(context, source, declared, feedback)
+        kept, counts = _kept(context, source, declared, collected)
         with context.job_context.write() as ctx:
             store.update_step(ctx.conn, context.row.id, outputs=counts)
         if not kept:
@@ -187,7 +188,7 @@ def run_join(context: StepContext) -> StepResult:
         version = data.get_version(ctx, version_id)
         node = lineage.find(ctx.conn, "dataset_version", version.id)
         assert node is not None
-        lineage.record(ctx, node, [(declared.id, "joined_from"), (feedback.id, "joined_from")])
+        lineage.record(ctx, node, [(declared.id, "joined_from"), (collected.id, "joined_from")])
     note = f"{version_note(version)}; {counts.get('taught', 0)} rows taught by production, {_left_out(counts)}"
     return StepResult(version_outputs(version) | counts, note)
 
@@ -212,10 +213,10 @@ def _imported(context: StepContext, body: ImportCreate | None) -> str:
 
 
 def _kept(
-    context: StepContext, source: FeedbackSource, declared: DatasetVersion, feedback: DatasetVersion
+    context: StepContext, source: FeedbackSource, declared: DatasetVersion, collected: DatasetVersion
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The feedback's rows that may be trained on, and how many were left out for which reason."""
-    rows = _rows(context.kernel, feedback)
+    rows = _rows(context.kernel, collected)
     asked = [text_of(declared.row_schema, row) for row in rows]
     leak = data.leaking(context.kernel, asked, _measured(context)) if rows else []
     labels, fields = set(declared.statistics.labels), FIELDS[declared.row_schema]

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from tidemill.core import events
 from tidemill.core.kernel import Context
 from tidemill.core.wire import Page
-from tidemill.traces.scores import store as scores
 from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore, split_words
 from tidemill.traces.types import (
     AnsweredCalls,
@@ -25,6 +24,7 @@ from tidemill.traces.types import (
     SessionSummary,
     SpanDetail,
     SpanNotFound,
+    SpanScores,
     TailPage,
     TraceFilter,
     TraceIdInvalid,
@@ -341,7 +341,7 @@ def erase_day(ctx: Context, day: date) -> DayUse | None:
 
 
 def _forget_scores(ctx: Context, since: datetime | None, until: datetime) -> int:
-    return 0 if ctx.kernel.settings.trace_keep_scores else scores.delete_begun(ctx.conn, since, until)
+    return ctx.kernel.get(SpanScores).delete_begun(ctx, since, until)
 
 
 def prune(ctx: Context, before: date | None = None) -> Pruned:

@@ -1,0 +1,53 @@
+"""The part of `client.traces` that makes datasets of answers."""
+
+from typing import Any
+
+from tidemill.core.errors import of_body
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.data.types import DatasetVersion, RowSchema
+from tidemill.feedback.types.collections import Collection, CollectionItem, ToDataset
+from tidemill.jobs.sdk import Jobs
+
+
+class Curation:
+    """From answers and what people said about them to dataset versions."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def to_dataset(self, dataset: str, row_schema: RowSchema, *, wait: bool = True, **choice: Any) -> Collection:
+        """Make rows of answers and a dataset version of them; waits for the version unless `wait` is false.
+
+        `choice` are the other fields of ToDataset: one of `traces`, `response_ids` and `filter`, and `only`,
+        `use_correction`, `cap_per_user`, `label_field`, ... Raises AnswersUnknown, NothingToCollect, AppendRefused.
+        """
+        body = ToDataset.model_validate({"dataset": dataset, "row_schema": row_schema, **choice})
+        made = self._http.post("/api/traces/to-dataset", Collection, body)
+        if wait and made.job_id is not None:
+            job = Jobs(self._http).wait(made.job_id, check=False)
+            if job.error is not None:
+                raise of_body(job.error)
+        return made
+
+    def version(self, collection: Collection) -> DatasetVersion:
+        """The dataset version that a collection made."""
+        return self._http.get(f"/api/dataset-versions/{collection.version_id}", DatasetVersion)
+
+    def get(self, collection_id: str) -> Collection:
+        """One collection. Raises CollectionNotFound."""
+        return self._http.get(f"/api/trace-collections/{collection_id}", Collection)
+
+    def list(
+        self, *, dataset: str | None = None, trace_id: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Collection]:
+        """Collections, newest first; with `trace_id`, those that an answer of this trace is in."""
+        params = {"dataset": dataset, "trace_id": trace_id, "cursor": cursor, "limit": limit}
+        return self._http.get("/api/trace-collections", Page[Collection], params)
+
+    def items(
+        self, collection_id: str, *, quarantined: bool | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[CollectionItem]:
+        """The answers of a collection; only rows, or only what is in quarantine."""
+        params = {"quarantined": quarantined, "cursor": cursor, "limit": limit}
+        return self._http.get(f"/api/trace-collections/{collection_id}/items", Page[CollectionItem], params)

@@ -1,0 +1,59 @@
+"""`tidemill traces erase` and `tidemill traces erasures`."""
+
+from typing import Annotated
+
+import typer
+
+from tidemill.core.terminal import Column, CursorOption, LimitOption, YesOption, terminal
+from tidemill.feedback.erasure.sdk import Erasures
+from tidemill.feedback.types.erasure import Footprint
+
+_COLUMNS: list[Column] = [
+    ("id", "id"),
+    ("traces", "traces"),
+    ("spans", "spans"),
+    ("scores", "scores"),
+    ("answers", "answers"),
+    ("mirrored", "copies"),
+    ("began", "began_at"),
+    ("finished", "finished_at"),
+    ("by", "by"),
+]
+
+
+def erase(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Option(help="The user, as the application named them.")],
+    yes: YesOption = False,
+) -> None:
+    """Erase a user: traces, scores, and rows on their way into datasets. It asks first; --yes does not."""
+    term = terminal(ctx)
+    erasures = Erasures(term.http)
+    if not yes:
+        kept = erasures.footprint(user)
+        term.confirm(f"Erase {_told(kept)} of {user!r} for good?", yes=yes)
+    found = erasures.erase(user)
+    if term.as_json:
+        term.show(found)
+        return
+    term.print(f"Erased {_told(found)}: {found.id}.")
+    if found.datasets:
+        term.print(f"These dataset versions hold rows of theirs still: {', '.join(found.datasets)}.")
+    if found.models:
+        term.print(f"These models were trained on them: {', '.join(found.models)}.")
+
+
+def _told(kept: Footprint) -> str:
+    rows = f"{kept.scores} scores, {kept.answers} collected answers and {kept.copies} mirrored calls"
+    return f"{kept.traces} traces ({kept.spans} spans), {rows}"
+
+
+def erasures(
+    ctx: typer.Context,
+    user: Annotated[str | None, typer.Option(help="Only of this user.")] = None,
+    cursor: CursorOption = None,
+    limit: LimitOption = 50,
+) -> None:
+    """Which erasures there were, newest first. Users are known by a hash alone."""
+    term = terminal(ctx)
+    term.table(Erasures(term.http).list(user=user, cursor=cursor, limit=limit), _COLUMNS, empty="Nobody was erased.")

@@ -1,0 +1,27 @@
+"""The part of `client.traces` that erases users."""
+
+from urllib.parse import quote
+
+from tidemill.core.http import Http
+from tidemill.core.wire import Page
+from tidemill.feedback.types.erasure import Erasure, Footprint
+
+
+class Erasures:
+    """Erasing what one user left, and the records of it. Needs the role admin."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def footprint(self, user: str) -> Footprint:
+        """What is kept of a user; all zero for an unknown one."""
+        return self._http.get(f"/api/traces/users/{quote(user, safe='')}/footprint", Footprint)
+
+    def erase(self, user: str) -> Erasure:
+        """Erase a user's traces, scores, and rows on their way into datasets. It cannot be undone."""
+        reply = self._http.send("DELETE", f"/api/traces/users/{quote(user, safe='')}")
+        return Erasure.model_validate_json(reply.content)
+
+    def list(self, *, user: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Erasure]:
+        """Records of erasures, newest first."""
+        return self._http.get("/api/traces/erasures", Page[Erasure], {"user": user, "cursor": cursor, "limit": limit})

@@ -1,0 +1,20 @@
+"""What features above keep about spans and what goes with the spans."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
+
+
+@dataclass(frozen=True)
+class SpanScores:
+    """The scores of spans, which features above keep. Registered with the kernel.
+
+    `delete_begun` removes the scores of the spans that began in [since, until) and returns how many went; a `since` of
+    None means from the first one on. It removes none where the settings keep scores longer than spans.
+    """
+
+    delete_begun: Callable[["Context", datetime | None, datetime], int]
