@@ -94,8 +94,8 @@ def test_a_diff_shows_lines_and_variables(ctx: Context) -> None:
 def test_listings_come_in_pages(ctx: Context) -> None:
     for name in ("a", "b", "c"):
         make(ctx, "x", name=name)
-    first = service.listing(ctx, cursor=None, limit=2)
-    rest = service.listing(ctx, cursor=first.next_cursor, limit=2)
+    first = service.list_prompts(ctx, cursor=None, limit=2)
+    rest = service.list_prompts(ctx, cursor=first.next_cursor, limit=2)
     assert [p.name for p in first.items + rest.items] == ["a", "b", "c"]
     assert rest.next_cursor is None
     for number in range(2, 5):

@@ -97,7 +97,7 @@ def test_unknown_paths_and_methods_have_the_one_shape(application, outside) -> N
 
 def test_an_unexpected_error_is_500_with_its_request_id_and_no_trace(application, outside, monkeypatch) -> None:
     headers = secret(application, "viewer")
-    monkeypatch.setattr("tidemill.prompts.service.listing", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr("tidemill.prompts.service.list_prompts", lambda *_a, **_k: 1 / 0)
     reply = outside.get("/api/prompts", headers=headers)
     assert reply.status_code == 500
     assert reply.headers["x-request-id"] in reply.json()["error"]["message"]

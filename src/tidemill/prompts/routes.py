@@ -26,9 +26,9 @@ def create(body: PromptCreate, request: RequestContext) -> PromptVersion:
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Prompt]:
+def list_prompts(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Prompt]:
     """Every prompt with its newest version, by name."""
-    return request.read(service.listing, cursor=cursor, limit=limit)
+    return request.read(service.list_prompts, cursor=cursor, limit=limit)
 
 
 @router.get("/{ref}", openapi_extra=role("viewer"))

@@ -88,7 +88,7 @@ def get(ctx: Context, ref: str) -> PromptVersion:
     return version
 
 
-def listing(ctx: Context, *, cursor: str | None, limit: int) -> Page[Prompt]:
+def list_prompts(ctx: Context, *, cursor: str | None, limit: int) -> Page[Prompt]:
     """Every prompt with its newest version, by name."""
     found = store.latest_of_all(ctx.conn, after=cursor, limit=limit + 1)
     items = [Prompt(name=v.name, versions=v.number, latest=v) for v in found[:limit]]

@@ -89,7 +89,7 @@ class PromptVersion(Value):
 
 
 class Prompt(Value):
-    """A prompt as it stands in a listing."""
+    """A prompt with its newest version and the number of its versions."""
 
     name: str
     versions: int
