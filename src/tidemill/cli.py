@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "deployments": Lazy("tidemill.deployments.cli", "app", "What is served where, now and before."),
     "rollouts": Lazy(
-        "tidemill.deployments.rollouts.cli", "app", "Move an environment to a release step by step, and back by itself."
+        "tidemill.rollouts.cli", "app", "Move an environment to a release step by step, and back by itself."
     ),
     "pipelines": Lazy("tidemill.pipelines.cli", "app", "Pipeline documents: what was applied, and when."),
     "runs": Lazy("tidemill.pipelines.runs_cli", "app", "Pipeline runs: progress, retry, skip, cancel."),

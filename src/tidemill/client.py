@@ -7,7 +7,6 @@ from tidemill.connection import Connection
 from tidemill.core.blobs.sdk import BlobStore
 from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
-from tidemill.deployments.rollouts.sdk import Rollouts
 from tidemill.deployments.sdk import Deployments
 from tidemill.drift.sdk import Drift
 from tidemill.evals.sdk import Evals
@@ -22,6 +21,7 @@ from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.prompts.sdk import Prompts
 from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
+from tidemill.rollouts.sdk import Rollouts
 from tidemill.slos.sdk import Slos
 from tidemill.traces.masking.sdk import MaskingRules
 from tidemill.traces.prices.sdk import Prices

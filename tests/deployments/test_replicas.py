@@ -14,7 +14,7 @@ import pytest
 from tests.deployments.live import LiveServer, wait_for
 from tidemill.core.actors import OWNER
 from tidemill.core.settings import Settings
-from tidemill.deployments.types import Replica
+from tidemill.engines.types import Replica
 from tidemill.registry import service as registry
 from tidemill.registry.packaged import SMOLLM2, locate
 from tidemill.registry.types import ParentRef, ParityEvidence, VersionCreate

@@ -8,8 +8,10 @@ from tests.releases.makers import add_model
 from tidemill.core.actors import OWNER
 from tidemill.deployments import service as deployments
 from tidemill.deployments import store as deployment_rows
-from tidemill.deployments.types import Deployment, Rollout, RolloutCreate
+from tidemill.deployments.types import Deployment
 from tidemill.pipelines.types import PipelineSpec, RunDetail
+from tidemill.rollouts import service as rollouts
+from tidemill.rollouts.types import Rollout, RolloutCreate
 
 
 def ship(desk: Desk, temperature: float, **environment: Any) -> None:
@@ -29,7 +31,7 @@ def active(desk: Desk) -> list[Deployment]:
 
 def begun(desk: Desk) -> Rollout | None:
     with desk.kernel.read(OWNER) as ctx:
-        return deployments.open_rollout(ctx, "dev", "hello")
+        return rollouts.get_open(ctx, "dev", "hello")
 
 
 def served(desk: Desk) -> None:
@@ -61,7 +63,7 @@ def test_cancelling_a_run_ends_the_rollout_it_began_and_says_so(both: Desk) -> N
     done = cancelled(both, run)
     assert done.summary == ("Cancelled. The rollout of hello@2 in dev was aborted: hello@1 answers everybody again.")
     with both.kernel.read(OWNER) as ctx:
-        ended = deployments.get_rollout(ctx, rollout.id)
+        ended = rollouts.get(ctx, rollout.id)
     assert (ended.state, ended.weight) == ("aborted", 0.0)
     assert ended.reason == "ship#2, which began it, was cancelled."
     assert [(d.release, d.state) for d in active(both)] == [("hello@1", "live")]
@@ -82,7 +84,7 @@ def test_a_rollout_that_a_person_began_goes_on(desk: Desk) -> None:
     wait_for(lambda: begun(desk) is not None)
     cancelled(desk, run)
     with desk.kernel.write(OWNER) as ctx:
-        mine = deployments.start_rollout(ctx, RolloutCreate(release="hello@2", environment="dev"))
+        mine = rollouts.start(ctx, RolloutCreate(release="hello@2", environment="dev"))
     desk.runs.retry(run.ref)
     wait_for(lambda: desk.runs.get(run.id).step("rollout/dev").state in ("running", "waiting"))
     done = cancelled(desk, run)

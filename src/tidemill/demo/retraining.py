@@ -14,8 +14,8 @@ from tidemill.demo.evaluation import RELEASE, SAMPLING
 from tidemill.demo.informal import shifted
 from tidemill.demo.monitoring import PIPELINE
 from tidemill.demo.traffic import SCORE, Crowd
-from tidemill.deployments.rollouts.types import OPEN, Rollout
 from tidemill.pipelines.types import RunDetail
+from tidemill.rollouts.types import OPEN, Rollout
 
 WRONG_TEMPLATE = "<s>[INST] {{ messages[0]['content'] }} [/INST]"
 """A template of another model family. It renders the first message only, so that no question reaches the model."""

@@ -1,21 +1,21 @@
-"""A place in a replica, held while one request runs."""
+"""A place in a replica, held while one request runs: the gateway's `Lease`."""
 
-from tidemill.deployments.pool import Pool
-from tidemill.deployments.replica import RunningReplica
+from tidemill.engines.pool import Pool
+from tidemill.engines.replica import RunningReplica
 from tidemill.gateway.types import Target
 
 
 class ReplicaLease:
-    """A place in a replica."""
+    """A place in a replica, and the target that the gateway sends the request to."""
 
     def __init__(self, pool: Pool, replica: RunningReplica, target: Target) -> None:
         self.target = target
         self._pool = pool
         self._replica = replica
-        self._given_back = False
+        self._released = False
 
     def release(self, *, broken: bool = False) -> None:
-        """Give the place back, once."""
-        if not self._given_back:
-            self._given_back = True
-            self._pool.give_back(self._replica, broken)
+        """Give the place back, once; `broken` tells that the replica did not answer."""
+        if not self._released:
+            self._released = True
+            self._pool.release(self._replica, broken)

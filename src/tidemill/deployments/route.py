@@ -1,64 +1,70 @@
-"""Where an environment's name leads: one release, or two while a rollout shares the calls out."""
+"""Where an environment's name leads: one deployment, or two while a traffic split shares the calls out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill.deployments.assignment import in_share
+from tidemill.deployments.models import ServedModel
 from tidemill.deployments.retirements import headers
 from tidemill.deployments.retirements.types import Retirement
-from tidemill.deployments.rollouts.assignment import in_canary
-from tidemill.deployments.rollouts.types import Rollout
-from tidemill.deployments.types import Deployment
-from tidemill.deployments.unit import Unit
+from tidemill.deployments.types import Deployment, TrafficSplit
+from tidemill.gateway.types import ShadowSink
 
 
 @dataclass(frozen=True)
-class Arm:
+class RouteTarget:
     """A deployment and what its engines serve."""
 
     deployment: Deployment
-    unit: Unit
+    model: ServedModel
 
 
 @dataclass(frozen=True)
 class Route:
     """Where a name leads."""
 
-    live: Arm
-    canary: Arm | None = None
-    rollout: Rollout | None = None
+    live: RouteTarget
+    canary: RouteTarget | None = None
+    split: TrafficSplit | None = None
+    shadow: ShadowSink | None = None
+    """Who gets copies of the calls that the live deployment answers."""
     retirement: Retirement | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def takes_canary(self, affinity: str) -> bool:
-        """Whether this caller belongs to the new release."""
-        if self.canary is None or self.rollout is None:
+        """Whether a user or session belongs to the new release."""
+        if self.canary is None or self.split is None:
             return False
-        return in_canary(self.rollout.id, affinity, self.rollout.weight)
+        return in_share(self.split.id, affinity, self.split.weight)
 
 
-def routes_of(
-    arms: list[Arm], rollouts: list[Rollout], retirements: list[Retirement]
-) -> tuple[dict[str, Route], dict[str, Retirement]]:
-    """Every route by `environment/name`, and the tombstones."""
-    under_way = {r.baseline_deployment_id: r for r in rollouts if r.began_at is not None}
-    by_id = {arm.deployment.id: arm for arm in arms}
-    ending = {r.model: r for r in retirements}
+def build_routes(
+    targets: list[RouteTarget],
+    splits: list[TrafficSplit],
+    shadows: Mapping[str, ShadowSink],
+    retirements: Mapping[str, Retirement],
+) -> dict[str, Route]:
+    """Return every route by `environment/name`. `shadows` are by the id of their split, `retirements` by name."""
+    split_of = {split.baseline_id: split for split in splits}
+    by_id = {target.deployment.id: target for target in targets}
     routes: dict[str, Route] = {}
-    for arm in arms:
-        if arm.deployment.state != "live":
+    for target in targets:
+        if target.deployment.state != "live":
             continue
-        model = f"{arm.deployment.environment}/{arm.deployment.name}"
-        rollout, retirement = under_way.get(arm.deployment.id), ending.get(model)
-        routes[model] = Route(
-            live=arm,
-            canary=by_id.get(rollout.deployment_id) if rollout is not None else None,
-            rollout=rollout,
+        name = f"{target.deployment.environment}/{target.deployment.name}"
+        split, retirement = split_of.get(target.deployment.id), retirements.get(name)
+        routes[name] = Route(
+            live=target,
+            canary=by_id.get(split.candidate_id) if split is not None else None,
+            split=split,
+            shadow=shadows.get(split.id) if split is not None else None,
             retirement=retirement,
             headers=headers.of(retirement) if retirement is not None else (),
         )
-    return routes, ending
+    return routes
 
 
-def over(retirement: Retirement | None, now: datetime) -> bool:
+def has_ended(retirement: Retirement | None, now: datetime) -> bool:
     """Whether a name is out of service."""
     return retirement is not None and retirement.sunset <= now

@@ -8,11 +8,10 @@ from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
 from tidemill.deployments.retirements import routes as retirements
-from tidemill.deployments.rollouts import routes as rollouts
-from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Fleet, Rollback
+from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Rollback
+from tidemill.engines.types import Fleet
 
 router = APIRouter(prefix="/api", tags=["deployments"])
-router.include_router(rollouts.router)
 router.include_router(retirements.router)
 
 

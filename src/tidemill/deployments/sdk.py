@@ -7,7 +7,8 @@ from tidemill.core.errors import Unavailable
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementPage
-from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Fleet, Rollback
+from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Rollback
+from tidemill.engines.types import Fleet
 
 
 class DeploymentPending(Unavailable):

@@ -7,21 +7,21 @@ from tidemill.core import events
 from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
-from tidemill.deployments import orders, store
+from tidemill.deployments import promotion, store
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import Retirement
-from tidemill.deployments.rollouts import service as rollouts
-from tidemill.deployments.rollouts import store as rollout_rows
-from tidemill.deployments.rollouts.types import Rollout, RolloutActive, RolloutCreate, RolloutMove
 from tidemill.deployments.types import (
     Answering,
     Deployment,
     DeploymentCreate,
     DeploymentNotFound,
+    EndState,
     Environment,
     NothingToRollBack,
     Rollback,
     RollbackAmbiguous,
+    RolloutHooks,
+    TrafficSplit,
 )
 from tidemill.releases import service as releases
 
@@ -32,7 +32,7 @@ class Desired:
 
     deployments: list[Deployment]
     """Oldest first."""
-    rollouts: list[Rollout]
+    splits: list[TrafficSplit]
     retirements: list[Retirement]
 
 
@@ -53,13 +53,13 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     A release that is live or starting there already is given back as it is. Raises PromotionOutOfOrder, NotCleared,
     ForceNotAllowed, NotDeployable, EnvironmentNotFound, ReleaseNotFound.
     """
-    orders.environment_before(ctx, body.environment)
+    promotion.environment_before(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
     current = store.active(ctx.conn, body.environment, release.name)
     if current and current[-1].release_id == release.id and current[-1].replicas == body.replicas:
         return current[-1]
-    rollouts.refuse_while_open(ctx, body.environment, release.name)
-    deployment = orders.make(
+    _hooks(ctx).refuse_while_open(ctx, body.environment, release.name)
+    deployment = promotion.build(
         ctx,
         release,
         body.environment,
@@ -68,27 +68,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
         force_reason=body.force_reason,
     )
     retirements.refuse_when_gone(ctx, body.environment, release.name)
-    return orders.place(ctx, deployment)
-
-
-def start_rollout(ctx: Context, body: RolloutCreate) -> Rollout:
-    """Order that an environment moves to a release step by step. Raises what `rollouts.start` raises."""
-    return rollouts.start(ctx, body)
-
-
-def get_rollout(ctx: Context, rollout_id: str) -> Rollout:
-    """One rollout by its id, or the newest of `environment/name`. Raises RolloutNotFound."""
-    return rollouts.get(ctx, rollout_id)
-
-
-def open_rollout(ctx: Context, environment: str, name: str) -> Rollout | None:
-    """The rollout that goes on under a name in an environment."""
-    return next(iter(rollout_rows.open_ones(ctx.conn, environment, name)), None)
-
-
-def abort_rollout(ctx: Context, rollout_id: str, note: str) -> Rollout:
-    """Back to the old release alone, at once. Raises RolloutEnded, RolloutNotFound."""
-    return rollouts.abort(ctx, rollout_id, RolloutMove(note=note))
+    return promotion.request(ctx, deployment)
 
 
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
@@ -98,7 +78,7 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
 
     Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
     """
-    orders.environment_before(ctx, environment)
+    promotion.environment_before(ctx, environment)
     live = [d for d in store.active(ctx.conn, environment) if d.state == "live"]
     names = sorted({d.name for d in live})
     name = body.name or (names[0] if len(names) == 1 else None)
@@ -107,9 +87,9 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
             f"{environment} serves {', '.join(names)}.", hint="Say which one with --name.", param="name"
         )
     current = next((d for d in live if d.name == name), None)
-    under_way = rollout_rows.open_ones(ctx.conn, environment, name) if name is not None else []
-    if under_way and current is not None:
-        rollouts.abort(ctx, under_way[0].id, RolloutMove(note=body.note or "Rolled back by hand."))
+    if current is not None and _hooks(ctx).abort_open(
+        ctx, environment, current.name, body.note or "Rolled back by hand."
+    ):
         return current
     previous = None
     if name is not None:
@@ -135,7 +115,7 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
             "rollout_id": None,
         }
     )
-    return orders.place(ctx, deployment)
+    return promotion.request(ctx, deployment)
 
 
 def stop(ctx: Context, deployment_id: str) -> Deployment:
@@ -143,15 +123,8 @@ def stop(ctx: Context, deployment_id: str) -> Deployment:
     found = get(ctx, deployment_id)
     if found.state not in store.ACTIVE:
         return found
-    rollout = rollout_rows.of_deployment(ctx.conn, found.id)
-    if rollout is not None and rollout.deployment_id == found.id:
-        rollouts.abort(ctx, rollout.id, RolloutMove(note="Its deployment was stopped by hand."))
+    if _hooks(ctx).abort_for(ctx, found, "Its deployment was stopped by hand."):
         return get(ctx, deployment_id)
-    if rollout is not None:
-        raise RolloutActive(
-            f"{found.release} is what the rollout of {rollout.release} goes back to.",
-            hint=f"First: tidemill rollouts abort {rollout.id}",
-        )
     store.update(ctx.conn, found.id, state="stopped", ended_at=ctx.now)
     events.emit(ctx, "deployment.stopped", found.id, {"environment": found.environment, "release": found.release})
     return get(ctx, deployment_id)
@@ -179,7 +152,7 @@ def listing(
 ) -> Page[Deployment]:
     """Deployments, newest first; with `at` what served at that moment."""
     if environment is not None:
-        orders.environment_before(ctx, environment)
+        promotion.environment_before(ctx, environment)
     found = store.listing(
         ctx.conn, environment=environment, name=name, at=at, active_only=active_only, before=cursor, limit=limit + 1
     )
@@ -190,7 +163,7 @@ def desired(ctx: Context) -> Desired:
     """What the supervisor has to bring about."""
     return Desired(
         deployments=store.active(ctx.conn),
-        rollouts=rollout_rows.open_ones(ctx.conn),
+        splits=_hooks(ctx).splits(ctx),
         retirements=retirements.standing(ctx),
     )
 
@@ -200,23 +173,22 @@ def answered_at(
 ) -> Page[Answering]:
     """What answered at a moment, with the share of each: two releases while a rollout shared calls out."""
     if environment is not None:
-        orders.environment_before(ctx, environment)
-    shared = {r.baseline_deployment_id: r for r in rollout_rows.at(ctx.conn, moment, environment)}
-    found = []
+        promotion.environment_before(ctx, environment)
+    split_of = {split.baseline_id: split for split in _hooks(ctx).splits_at(ctx, moment, environment)}
+    answering = []
     live = store.listing(
         ctx.conn, environment=environment, name=name, at=moment, active_only=False, before=None, limit=1000
     )
     for deployment in sorted(live, key=lambda d: (d.environment, d.name, d.id)):
-        rollout = shared.get(deployment.id)
-        weight = rollout_rows.weight_at(ctx.conn, rollout.id, moment) if rollout is not None else 0.0
-        found.append(_answering(deployment, 100 - weight, rollout))
-        candidate = store.get(ctx.conn, rollout.deployment_id) if rollout is not None else None
-        if candidate is not None and weight > 0:
-            found.append(_answering(candidate.model_copy(update={"live_at": None}), weight, rollout))
-    return Page(items=[answering for answering in found if answering.share > 0])
+        split = split_of.get(deployment.id)
+        answering.append(_answering(deployment, 100 - (split.weight if split is not None else 0.0), split))
+        candidate = store.get(ctx.conn, split.candidate_id) if split is not None else None
+        if candidate is not None and split is not None and split.weight > 0:
+            answering.append(_answering(candidate.model_copy(update={"live_at": None}), split.weight, split))
+    return Page(items=[each for each in answering if each.share > 0])
 
 
-def _answering(deployment: Deployment, share: float, rollout: Rollout | None) -> Answering:
+def _answering(deployment: Deployment, share: float, split: TrafficSplit | None) -> Answering:
     return Answering(
         environment=deployment.environment,
         name=deployment.name,
@@ -224,7 +196,7 @@ def _answering(deployment: Deployment, share: float, rollout: Rollout | None) ->
         release=deployment.release,
         release_id=deployment.release_id,
         deployment_id=deployment.id,
-        rollout_id=rollout.id if rollout is not None else None,
+        rollout_id=split.id if split is not None else None,
         live_at=deployment.live_at,
     )
 
@@ -234,27 +206,51 @@ def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
 
     A release that is rolled out begins with its first step instead.
     """
-    found = get(ctx, deployment_id)
-    if found.state != "starting":
+    deployment = get(ctx, deployment_id)
+    if deployment.state != "starting":
         return None
-    if found.rollout_id is not None:
-        return rollouts.begin(ctx, found)
-    for other in store.active(ctx.conn, found.environment, found.name):
+    if deployment.rollout_id is not None:
+        return _hooks(ctx).begin(ctx, deployment)
+    return make_live(ctx, deployment, {"kind": deployment.kind})
+
+
+def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> Deployment:
+    """Let a deployment answer everybody under its name, in place of what was live. `facts` go into the event."""
+    for other in store.active(ctx.conn, deployment.environment, deployment.name):
         if other.state == "live":
             store.update(ctx.conn, other.id, state="superseded", ended_at=ctx.now)
-    store.update(ctx.conn, found.id, state="live", live_at=ctx.now)
-    facts = {"environment": found.environment, "release": found.release, "kind": found.kind}
-    events.emit(ctx, "deployment.live", found.id, facts)
-    return get(ctx, deployment_id)
+    store.update(ctx.conn, deployment.id, state="live", live_at=ctx.now)
+    facts = {"environment": deployment.environment, "release": deployment.release, **facts}
+    events.emit(ctx, "deployment.live", deployment.id, facts)
+    return get(ctx, deployment.id)
+
+
+def make_canary(ctx: Context, deployment_id: str) -> None:
+    """Let a deployment answer beside the one that is live, as a traffic split shares the callers out."""
+    store.update(ctx.conn, deployment_id, state="canary")
+
+
+def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> None:
+    """End a deployment that was tried out. What is live stays live."""
+    store.update(ctx.conn, deployment_id, state=state, ended_at=ctx.now, error=reason[:4000])
+
+
+def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
+    """Return what is live or about to be under a name, oldest first."""
+    return store.active(ctx.conn, environment, name)
 
 
 def fail(ctx: Context, deployment_id: str, error: str) -> None:
     """Its replicas do not answer: give it up. What was live before stays live."""
-    found = get(ctx, deployment_id)
-    if found.state != "starting":
+    deployment = get(ctx, deployment_id)
+    if deployment.state != "starting":
         return
-    store.update(ctx.conn, found.id, state="failed", ended_at=ctx.now, error=error[:4000])
-    facts = {"environment": found.environment, "release": found.release, "error": error[:1000]}
-    events.emit(ctx, "deployment.failed", found.id, facts)
-    if found.rollout_id is not None:
-        rollouts.fail(ctx, found.rollout_id, error)
+    store.update(ctx.conn, deployment.id, state="failed", ended_at=ctx.now, error=error[:4000])
+    facts = {"environment": deployment.environment, "release": deployment.release, "error": error[:1000]}
+    events.emit(ctx, "deployment.failed", deployment.id, facts)
+    if deployment.rollout_id is not None:
+        _hooks(ctx).fail(ctx, deployment.rollout_id, error)
+
+
+def _hooks(ctx: Context) -> RolloutHooks:
+    return ctx.kernel.get(RolloutHooks)

@@ -1,21 +1,21 @@
-"""Environments, what is deployed in them, and the replicas that answer."""
+"""Environments, what is deployed in them, and how the callers of a name are shared out."""
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
-from tidemill.deployments.rollouts.types import OPEN as OPEN
-from tidemill.deployments.rollouts.types import Duration as Duration
-from tidemill.deployments.rollouts.types import Rollout as Rollout
-from tidemill.deployments.rollouts.types import RolloutCreate as RolloutCreate
-from tidemill.deployments.rollouts.types import Step as Step
-from tidemill.deployments.rollouts.types import Strategy as Strategy
 from tidemill.releases.types import Policy
 
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
+
 State = Literal["starting", "canary", "live", "superseded", "failed", "stopped", "rolled_back"]
-ReplicaState = Literal["starting", "ready", "draining", "waiting"]
+EndState = Literal["stopped", "rolled_back"]
 
 
 class EnvironmentNotFound(NotFound):
@@ -64,18 +64,6 @@ class NotDeployable(Conflict):
     """The release's model is in a form that no engine here serves."""
 
     code = "not_deployable"
-
-
-class EngineUnavailable(Unavailable):
-    """No replica of the model answers now."""
-
-    code = "engine_unavailable"
-
-
-class EnginesNotRunning(Unavailable):
-    """This process runs no engines."""
-
-    code = "engines_not_running"
 
 
 class Environment(Value):
@@ -143,23 +131,51 @@ class Answering(Value):
     live_at: Instant | None = Field(description="Null for a release that was being tried out.")
 
 
-class Replica(Value):
-    """One engine as the supervisor sees it."""
+@dataclass(frozen=True)
+class ShadowTerms:
+    """How many live calls are copied to a release that is tried out."""
+
+    share: float
+    """Percent of calls."""
+    concurrency: int
+    """Copies at once; what is more is skipped."""
+
+
+@dataclass(frozen=True)
+class TrafficSplit:
+    """Two deployments of one name that share its callers: `weight` percent of them go to the candidate."""
 
     id: str
-    serves: str = Field(description="Such as `support@3`.")
-    state: ReplicaState
-    pid: int | None
-    base_url: str | None
-    in_flight: int
-    restarts: int
-    pinned: bool = Field(description="Some environment needs it; others stop when they are idle.")
-    error: str | None
-    log: str = Field(description="Name of its log file in the home folder's `logs`.")
+    """The rollout's id; it also decides who belongs to which side."""
+    baseline_id: str
+    """The deployment that is live."""
+    candidate_id: str
+    """The deployment that is tried out."""
+    weight: float
+    shadow: ShadowTerms | None = None
 
 
-class Fleet(Value):
-    """All engines of this server."""
+@dataclass(frozen=True)
+class RolloutHooks:
+    """What rollouts, which deployments do not know, answer and do when deployments move.
 
-    replicas: list[Replica]
-    waiting: int = Field(description="Requests that wait for a place.")
+    `server/app.py` registers it in the kernel; every call runs in the transaction of its context.
+    """
+
+    refuse_while_open: "Callable[[Context, str, str], None]"
+    """(environment, name): raise RolloutActive when a rollout goes on there."""
+    abort_open: "Callable[[Context, str, str, str], bool]"
+    """(environment, name, note): abort the rollout that goes on there; False when there is none."""
+    abort_for: "Callable[[Context, Deployment, str], bool]"
+    """(deployment, note): abort the open rollout that brings the deployment in; False when there is none.
+
+    Raises RolloutActive when the deployment is what a rollout goes back to.
+    """
+    begin: "Callable[[Context, Deployment], Deployment]"
+    """The engines of a rollout's deployment answer: take the first step."""
+    fail: "Callable[[Context, str, str], None]"
+    """(rollout id, reason): its deployment has failed."""
+    splits: "Callable[[Context], list[TrafficSplit]]"
+    """What is shared out now."""
+    splits_at: "Callable[[Context, datetime, str | None], list[TrafficSplit]]"
+    """(moment, environment): what was shared out then, with the weights of then."""

@@ -20,13 +20,12 @@ from tidemill.data import routes as data
 from tidemill.data.jobs import run_import
 from tidemill.deployments import routes as deployments
 from tidemill.deployments import service as deployment_service
-from tidemill.deployments.rollouts import service as rollout_service
-from tidemill.deployments.rollouts.controller import Controller
+from tidemill.deployments.reconciler import Reconciler
 from tidemill.deployments.routing import EngineRouter
-from tidemill.deployments.supervisor import Supervisor
 from tidemill.drift import routes as drift
 from tidemill.drift.jobs import run_check
 from tidemill.drift.service import CHECK_JOB
+from tidemill.engines.supervisor import Supervisor
 from tidemill.evals import routes as evals
 from tidemill.evals.jobs import RUN as EVAL_RUN
 from tidemill.evals.online import routes as online_evals
@@ -61,6 +60,11 @@ from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
+from tidemill.rollouts import routes as rollouts
+from tidemill.rollouts import service as rollout_service
+from tidemill.rollouts.controller import Controller
+from tidemill.rollouts.shadow import ShadowSamplers
+from tidemill.rollouts.traffic import HOOKS as ROLLOUT_HOOKS
 from tidemill.server import blobs, error_responses, health
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
@@ -95,6 +99,7 @@ ROUTERS = (
     evals.router,
     tuning.router,
     deployments.router,
+    rollouts.router,
     monitors.router,
     slos.router,
     kpis.router,
@@ -149,6 +154,7 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(store)
     kernel.register(PipelineNames(pipeline_service.names))
     kernel.register(EnvironmentNames(deployment_service.environment_names))
+    kernel.register(ROLLOUT_HOOKS)
     kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
     kernel.register(SpanScores(feedback_service.delete_begun))
     masker, book = Masker(kernel), PriceBook(kernel)
@@ -242,11 +248,14 @@ def build(settings: Settings) -> Application:
     api = build_api(kernel)
     management = RequestMiddleware(api, settings.max_body_bytes, unlimited="/api/blobs")
     supervisor = api.state.supervisor = Supervisor(kernel)
+    samplers = ShadowSamplers()
+    reconciler = Reconciler(kernel, supervisor, samplers)
     recorder = CallRecorder(kernel.get(TraceWriter), settings.gateway_patience_seconds)
-    gateway = GatewayApp(api.state.keys, EngineRouter(supervisor), recorder, Upstream(), settings.max_body_bytes)
+    gateway = GatewayApp(api.state.keys, EngineRouter(reconciler), recorder, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.get(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
-    services: list[Service] = [intake, gateway, supervisor, Controller(kernel, supervisor), Retention(kernel)]
+    rollout_controller = Controller(kernel, reconciler, samplers)
+    services: list[Service] = [intake, gateway, supervisor, rollout_controller, Retention(kernel)]
     return Application(
         kernel=kernel,
         api=api,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.engine import GROUP, Engine
 from tidemill.core.kernel import Context, Kernel
+from tidemill.engines.types import GROUP, Engine
 from tidemill.jobs.compute import Resources
 from tidemill.jobs.context import JobContext
 from tidemill.registry import service as registry

@@ -2,12 +2,14 @@
 
 from tidemill.core.kernel import Context
 from tidemill.deployments import service as deployments
-from tidemill.deployments.types import OPEN, Deployment, DeploymentCreate, Rollout, RolloutCreate
+from tidemill.deployments.types import Deployment, DeploymentCreate
 from tidemill.pipelines import store
 from tidemill.pipelines.steps.context import CacheInputs, StepContext, StepInputs, StepResult
 from tidemill.pipelines.types import ApprovalRejected, ApprovalSection, RolledBack, RunStep, StepFailed
 from tidemill.releases import service as releases
 from tidemill.releases.types import Approval, ApprovalPending, ApprovalRequest
+from tidemill.rollouts import service as rollouts
+from tidemill.rollouts.types import OPEN, Rollout, RolloutCreate, RolloutMove
 
 APPROVAL_TOPIC = "approval"
 """Topic of the signal that tells a waiting run to look at its approval."""
@@ -127,7 +129,7 @@ def run_rollout(context: StepContext) -> StepResult:
             return StepResult(
                 {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
             )
-        known = deployments.open_rollout(ctx, context.subject, str(release["ref"]).partition("@")[0])
+        known = rollouts.get_open(ctx, context.subject, str(release["ref"]).partition("@")[0])
         mine = known is not None and known.release_id == release["release_id"]
         begun = known if known is not None and mine else _begun(ctx, context)
     done = context.job_context.wait_until(begun.id, _Rollout(context, begun.id).look, poll=ROLLOUT_POLL_SECONDS)
@@ -153,7 +155,7 @@ def _begun(ctx: Context, context: StepContext) -> Rollout:
         replicas=section.replicas,
         note=section.note or f"by {context.run_ref}",
     )
-    begun = deployments.start_rollout(ctx, body)
+    begun = rollouts.start(ctx, body)
     # On record at once: should the run be cancelled, it ends what it began, and nothing that somebody else did.
     store.update_step(ctx.conn, context.row.id, outputs={"rollout_id": begun.id})
     return begun
@@ -167,10 +169,10 @@ def cancel_step(ctx: Context, step: RunStep, note: str) -> str | None:
     if step.done:
         return None
     if step.kind == "rollout" and "rollout_id" in step.outputs:
-        rollout = deployments.get_rollout(ctx, str(step.outputs["rollout_id"]))
+        rollout = rollouts.get(ctx, str(step.outputs["rollout_id"]))
         if rollout.state not in OPEN:
             return None
-        deployments.abort_rollout(ctx, rollout.id, note)
+        rollouts.abort(ctx, rollout.id, RolloutMove(note=note))
         old = rollout.baseline_release
         goes_on = f"{old} answers everybody again" if old is not None else "nothing answers there, as before"
         return f"The rollout of {rollout.release} in {rollout.environment} was aborted: {goes_on}."
@@ -192,7 +194,7 @@ class _Rollout:
     def look(self) -> Rollout | None:
         """The rollout once it has ended."""
         with self.context.kernel.read(self.context.job_context.actor) as ctx:
-            current = deployments.get_rollout(ctx, self.rollout_id)
+            current = rollouts.get(ctx, self.rollout_id)
         if current.ended_at is not None or current.state in ("promoted", "finished"):
             return current
         text = f"{current.state} at {current.weight:g}%: {current.reason or 'its engines start'}"

@@ -6,11 +6,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tidemill.core.wire import Body, Name
 from tidemill.data.types import CatalogueSet, MapSpec, ReadSpec, Recipe, RowSchema, SplitSpec
-from tidemill.deployments.types import Duration, Step, Strategy
 from tidemill.drift.types import DriftMonitorCreate
 from tidemill.evals.types import AskSampling, EvalMapping, FailurePolicy, RuleKind, ScorerSpec
 from tidemill.kpis.types import KpiPut
 from tidemill.releases.types import Guardrail, Sampling
+from tidemill.rollouts.types import Duration, Step, Strategy
 from tidemill.slos.types import SloPut
 from tidemill.triggers.types import TriggerPut
 from tidemill.tuning.types import Form, Lora, Method, Proof, Training

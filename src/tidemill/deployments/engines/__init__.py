@@ -1,1 +1,0 @@
-"""Engines: programs that serve one model file each."""

@@ -1,0 +1,119 @@
+"""Promotion: which release may be served in which environment, and the request that it be."""
+
+from tidemill.core import events, lineage
+from tidemill.core.kernel import Context
+from tidemill.core.wire import new_id
+from tidemill.deployments import store
+from tidemill.deployments.types import (
+    Deployment,
+    EnvironmentNotFound,
+    ForceNotAllowed,
+    NotCleared,
+    NotDeployable,
+    PromotionOutOfOrder,
+)
+from tidemill.releases import service as releases
+from tidemill.releases.types import Release
+
+
+def build(
+    ctx: Context,
+    release: Release,
+    environment: str,
+    *,
+    replicas: int,
+    note: str,
+    force_reason: str | None,
+    rollout_id: str | None = None,
+) -> Deployment:
+    """Return a deployment that keeps to the rules of its environment; nothing is written yet.
+
+    Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed, NotDeployable, EnvironmentNotFound.
+    """
+    before = environment_before(ctx, environment)
+    _check_form(release)
+    if force_reason is not None and not ctx.actor.has("admin"):
+        raise ForceNotAllowed(
+            f"{ctx.actor.name} is no admin and cannot force a deployment.", hint="Ask an admin, or meet the rules."
+        )
+    approval = None
+    if force_reason is None:
+        _check_order(ctx, release, environment, before)
+        approval = _check_clearance(ctx, release, environment)
+    return Deployment(
+        id=new_id("dep"),
+        environment=environment,
+        name=release.name,
+        release_id=release.id,
+        release=release.ref,
+        state="starting",
+        kind="deploy",
+        replicas=replicas,
+        note=note,
+        forced=force_reason,
+        approval_id=approval,
+        requested_by=ctx.actor.name,
+        requested_at=ctx.now,
+        live_at=None,
+        ended_at=None,
+        error=None,
+        rollout_id=rollout_id,
+    )
+
+
+def request(ctx: Context, deployment: Deployment) -> Deployment:
+    """Write a deployment; the supervisor brings it about. One that still starts under its name is called off."""
+    for other in store.active(ctx.conn, deployment.environment, deployment.name):
+        if other.state == "starting":
+            store.update(
+                ctx.conn, other.id, state="superseded", ended_at=ctx.now, error=f"Called off for {deployment.release}."
+            )
+    store.insert(ctx.conn, deployment)
+    facts = {"kind": deployment.kind, "forced": deployment.forced, "environment": deployment.environment}
+    node = lineage.LineageNode(
+        id=deployment.id, kind="deployment", label=f"{deployment.release} in {deployment.environment}", facts=facts
+    )
+    lineage.record(ctx, node, [(deployment.release_id, "deploys")])
+    kind = "deployment.forced" if deployment.forced and deployment.kind == "deploy" else "deployment.ordered"
+    events.emit(ctx, kind, deployment.id, facts | {"release": deployment.release, "note": deployment.note})
+    return deployment
+
+
+def environment_before(ctx: Context, name: str) -> str | None:
+    """The environment that comes before `name` in the order; None for the first. Raises EnvironmentNotFound."""
+    names = [n for n, _ in store.all_environments(ctx.conn)]
+    if name not in names:
+        raise EnvironmentNotFound(
+            f"There is no environment {name!r}.", hint=f"There are {', '.join(names)}.", param="environment"
+        )
+    place = names.index(name)
+    return names[place - 1] if place else None
+
+
+def _check_form(release: Release) -> None:
+    for part in (release.manifest.model, release.manifest.adapter):
+        if part is not None and part.format != "gguf":
+            raise NotDeployable(
+                f"{part.ref} is {part.format}, and the engine serves GGUF.",
+                hint="Release its GGUF form, such as the Q8_0 version that the tuning made.",
+            )
+
+
+def _check_order(ctx: Context, release: Release, environment: str, before: str | None) -> None:
+    if before is not None and not store.was_live(ctx.conn, release.id, before):
+        raise PromotionOutOfOrder(
+            f"{release.ref} has never been live in {before}, which comes before {environment}.",
+            hint=f"First: tidemill deploy {release.ref} --env {before}",
+            details={"needs": before},
+        )
+
+
+def _check_clearance(ctx: Context, release: Release, environment: str) -> str | None:
+    clearance = releases.clearance(ctx, release.id, environment)
+    if not clearance.allowed:
+        raise NotCleared(
+            f"{release.ref} may not go to {environment}. {' '.join(clearance.reasons)}",
+            hint=f"`tidemill releases evidence {release.ref}` shows what is there.",
+            details={"reasons": clearance.reasons},
+        )
+    return clearance.approval.id if clearance.approval else None

@@ -1,0 +1,146 @@
+"""Brings about what the database asks for: pins engines, makes deployments live, flips routes, ends retired names."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from tidemill.core.actors import SYSTEM
+from tidemill.core.kernel import Context, Kernel
+from tidemill.core.wire import utc_now
+from tidemill.deployments import models, service
+from tidemill.deployments.lease import ReplicaLease
+from tidemill.deployments.models import ServedModel
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.retirements.types import Retirement
+from tidemill.deployments.route import Route, RouteTarget, build_routes
+from tidemill.deployments.types import Deployment, TrafficSplit
+from tidemill.engines.supervisor import Supervisor
+from tidemill.gateway.types import Lease, ShadowSink
+
+log = logging.getLogger("tidemill.deployments")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_START_FAILURES = 3
+"""A new deployment fails when its engine did not start so often."""
+
+
+class Shadows(Protocol):
+    """Who samples live calls for the releases that are tried out; rollouts do."""
+
+    def select(self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]) -> dict[str, ShadowSink]:
+        """Return a shadow for each split that mirrors calls, by the split's id; it forgets those of other splits.
+
+        `acquire` gives a place in an engine of the split's candidate, or None when all are busy.
+        """
+        ...
+
+
+class Reconciler:
+    """Compares the database with the engines in every round of the supervisor. Its state is touched on the event loop.
+
+    The router reads `routes` and `retirements`; it counts `fallbacks`.
+    """
+
+    def __init__(self, kernel: Kernel, supervisor: Supervisor, shadows: Shadows) -> None:
+        self.supervisor = supervisor
+        self.routes: dict[str, Route] = {}
+        """By `environment/name`."""
+        self.retirements: dict[str, Retirement] = {}
+        """By `environment/name`: names that go out of service or are gone."""
+        self.fallback_counts: Counter[str] = Counter()
+        self._kernel = kernel
+        self._shadows = shadows
+        self._models: dict[str, ServedModel] = {}
+        """By release."""
+        self._served: dict[str, ServedModel] = {}
+        """By deployment."""
+        supervisor.reconcile_with(self.reconcile)
+
+    def deaths(self, release_id: str) -> int:
+        """Return the deaths and failed starts of a release's engines since this server started."""
+        return self.supervisor.deaths(release_id)
+
+    def fallbacks(self, split_id: str) -> int:
+        """Return how many calls of a split's candidate the baseline answered, as no engine of it was ready."""
+        return self.fallback_counts[split_id]
+
+    def wake(self) -> None:
+        """Begin the next round at once."""
+        self.supervisor.wake()
+
+    async def read(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a service in a reading transaction, in a thread."""
+
+        def run() -> R:
+            with self._kernel.read(SYSTEM) as ctx:
+                return function(ctx, *args, **kwargs)
+
+        return await self.supervisor.in_thread(run)
+
+    async def write(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a service in a writing transaction, in a thread."""
+
+        def run() -> R:
+            with self._kernel.write(SYSTEM) as ctx:
+                return function(ctx, *args, **kwargs)
+
+        return await self.supervisor.in_thread(run)
+
+    async def reconcile(self) -> None:
+        """Pin what environments ask for, then promote what is ready."""
+        for deployment in await self._read_desired():
+            await self._promote(deployment)
+
+    async def _read_desired(self) -> list[Deployment]:
+        """Pin what environments ask for and flip the routes; returns the deployments that are not live yet."""
+        desired = await self.read(service.desired)
+        if any(r.ended_at is None and r.sunset <= utc_now() for r in desired.retirements):
+            await self.write(retirements.end_due, utc_now())
+            desired = await self.read(service.desired)
+        pinned: dict[str, int] = {}
+        targets: list[RouteTarget] = []
+        for deployment in desired.deployments:
+            model = await self._model_of(deployment.release_id)
+            pinned[model.servable.key] = max(pinned.get(model.servable.key, 0), deployment.replicas)
+            self.supervisor.pool_for(model.servable)
+            targets.append(RouteTarget(deployment, model))
+        self._served = {target.deployment.id: target.model for target in targets}
+        shadows = self._shadows.select(desired.splits, self._acquire_candidate)
+        self.retirements = {r.model: r for r in desired.retirements}
+        self.routes = build_routes(targets, desired.splits, shadows, self.retirements)
+        self.supervisor.pin(pinned)
+        return [d for d in desired.deployments if d.state == "starting"]
+
+    def _acquire_candidate(self, split: TrafficSplit) -> ReplicaLease | None:
+        model = self._served.get(split.candidate_id)
+        if model is None:
+            return None
+        pool = self.supervisor.pool_for(model.servable)
+        replica = pool.acquire()
+        if replica is None:
+            return None
+        return ReplicaLease(pool, replica, model.target(replica.base_url, replica.id, None, split.candidate_id))
+
+    async def _model_of(self, release_id: str) -> ServedModel:
+        if release_id not in self._models:
+            self._models[release_id] = await self.read(models.resolve_release, release_id)
+        return self._models[release_id]
+
+    async def _promote(self, deployment: Deployment) -> None:
+        """Make a deployment live once its replicas answer, or give it up."""
+        pool = self.supervisor.pools[deployment.release_id]
+        if pool.ready >= deployment.replicas:
+            live = await self.write(service.go_live, deployment.id)
+            if live is not None:
+                await self._read_desired()
+                log.info("%s is %s in %s", live.release, live.state, live.environment)
+                self.wake()
+        elif pool.failures >= MAX_START_FAILURES:
+            await self.write(service.fail, deployment.id, pool.error or "The engine did not start.")
+            # A pool that something else still asks for keeps its back-off: a new one would start at once again.
+            needed = {d.release_id for d in (await self.read(service.desired)).deployments}
+            if pool.ready == 0 and deployment.release_id not in needed:
+                self.supervisor.remove(pool)

@@ -1,0 +1,1 @@
+"""What runs a model: engine programs, the replicas of a pool, and the supervisor that keeps them alive."""

@@ -1,0 +1,227 @@
+"""Keeps the engines of this server: starts, watches, replaces and ends the replicas of every pool."""
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
+
+from tidemill.core.errors import TidemillError
+from tidemill.core.kernel import Kernel
+from tidemill.engines.pool import Pool
+from tidemill.engines.replica import RunningReplica, kill_orphans
+from tidemill.engines.types import Fleet, Servable
+
+log = logging.getLogger("tidemill.engines")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TICK_S = 0.25
+HEALTH_EVERY_S = 2.0
+MAX_FAILED_CHECKS = 3
+"""So many failed health checks in a row end a replica."""
+DRAIN_S = 300.0
+QUIT_DRAIN_S = 10.0
+
+
+class Supervisor:
+    """Owns every engine of this server. Its state is touched only on the event loop; what blocks runs in threads."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.pools: dict[str, Pool] = {}
+        """By the key of their servable."""
+        self.running = False
+        self._kernel = kernel
+        self._reconcile: Callable[[], Awaitable[None]] | None = None
+        self._threads = ThreadPoolExecutor(16, thread_name_prefix="engines")
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._checked = 0.0
+
+    def reconcile_with(self, reconcile: Callable[[], Awaitable[None]]) -> None:
+        """Call `reconcile` at the start and at the begin of every round; it pins the pools that are needed."""
+        self._reconcile = reconcile
+
+    async def start(self) -> None:
+        """End what an earlier server left, then take up every pool that is asked for."""
+        ended = await self.in_thread(kill_orphans, self._kernel.folder("run", "engines"))
+        if ended:
+            log.warning("ended %d engines that an earlier server left behind", ended)
+        if self._reconcile is not None:
+            await self._reconcile()
+        self.running = True
+        self._loop_task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Let requests in flight finish for a moment, then end every engine."""
+        self.running = False
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            await asyncio.wait([self._loop_task])
+        deadline = time.monotonic() + QUIT_DRAIN_S
+        while any(p.in_flight for p in self.pools.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        replicas = [r for p in self.pools.values() for r in p.replicas]
+        await asyncio.gather(*(self.in_thread(r.stop, 1.0) for r in replicas))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+        self._threads.shutdown(wait=False)
+
+    def wake(self) -> None:
+        """Begin the next round at once."""
+        self._wake.set()
+
+    def pool_for(self, servable: Servable) -> Pool:
+        """Return the pool of a servable; where there is none, make one, whose first replica starts at once."""
+        pool = self.pools.get(servable.key)
+        if pool is None:
+            pool = self.pools[servable.key] = Pool(servable, self._kernel.settings.engine_parallel, self.wake)
+            self.wake()
+        return pool
+
+    def pin(self, counts: dict[str, int]) -> None:
+        """Note how many replicas of each servable, by its key, are to be kept; the others may end when idle."""
+        for key, pool in self.pools.items():
+            pool.pin(counts.get(key, 0))
+
+    def fleet(self) -> Fleet:
+        """Return all engines as the API shows them."""
+        replicas = [
+            r.to_value(restarts=p.restarts, pinned=p.pinned > 0, error=p.error)
+            for p in list(self.pools.values())
+            for r in list(p.replicas)
+        ]
+        return Fleet(replicas=replicas, waiting=sum(p.waiting for p in list(self.pools.values())))
+
+    def deaths(self, key: str) -> int:
+        """Return the deaths and failed starts of a servable's engines since this server started."""
+        pool = self.pools.get(key)
+        return pool.restarts if pool is not None else 0
+
+    async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call something that blocks, in a thread, and return what it returns."""
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def remove(self, pool: Pool) -> None:
+        """End a pool and its replicas."""
+        for replica in pool.replicas:
+            self._spawn(self.in_thread(replica.stop, 1.0))
+        self.pools.pop(pool.servable.key, None)
+        pool.notify()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._tick()
+            except TidemillError as error:
+                log.error("%s Engines stay as they are.", error.message)
+            except Exception:
+                log.exception("a round of the supervisor failed; the next one follows")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            self._wake.clear()
+
+    async def _tick(self) -> None:
+        if self._reconcile is not None:
+            await self._reconcile()
+        for pool in list(self.pools.values()):
+            self._reap(pool)
+            self._scale(pool)
+            pool.forget_old_failures()
+        self._remove_idle()
+        if time.monotonic() - self._checked > HEALTH_EVERY_S:
+            self._checked = time.monotonic()
+            self._check_health()
+
+    def _reap(self, pool: Pool) -> None:
+        """Take out replicas whose process has ended."""
+        for replica in list(pool.replicas):
+            if replica.state in ("ready", "draining") and not replica.alive():
+                pool.replicas.remove(replica)
+                self._spawn(self.in_thread(replica.stop, 0.0))
+                if replica.state == "ready":
+                    log.error("replica %s of %s has died; another one starts", replica.id, pool.servable.label)
+                    pool.record_failure(f"The engine ended by itself; {replica.log_path.name} may say why.")
+
+    def _scale(self, pool: Pool) -> None:
+        """Start the replicas that are missing and drain those that are too many."""
+        living = [r for r in pool.replicas if r.state in ("starting", "ready")]
+        if len(living) < pool.target_size and time.monotonic() >= pool.not_before:
+            for _ in range(pool.target_size - len(living)):
+                replica = RunningReplica(self._kernel, pool.servable)
+                pool.replicas.append(replica)
+                self._spawn(self._bring_up(pool, replica))
+        ready = [r for r in living if r.state == "ready"]
+        for surplus in ready[pool.target_size :]:
+            self._drain(pool, surplus)
+
+    async def _bring_up(self, pool: Pool, replica: RunningReplica) -> None:
+        try:
+            await self.in_thread(replica.start)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason of the failed start
+            reason = error.message if isinstance(error, TidemillError) else f"{type(error).__name__}: {error}"
+            log.error("replica %s of %s did not start: %s", replica.id, pool.servable.label, reason)
+            pool.replicas.remove(replica)
+            pool.record_failure(reason)
+            await self.in_thread(replica.stop, 0.0)
+        else:
+            replica.state, replica.since = "ready", time.monotonic()
+            log.info("replica %s of %s answers at %s", replica.id, pool.servable.label, replica.base_url)
+        pool.notify()
+        self.wake()
+
+    def _remove_idle(self) -> None:
+        """End idle engines that no environment needs: after a while, or at once the longest unused of too many."""
+        idle = [p for p in self.pools.values() if p.pinned == 0 and p.in_flight == 0 and p.waiting == 0]
+        idle.sort(key=lambda p: p.last_used)
+        too_many = sum(p.pinned == 0 for p in self.pools.values()) - self._kernel.settings.engines_on_demand
+        for place, pool in enumerate(idle):
+            unused = time.monotonic() - pool.last_used
+            if unused > self._kernel.settings.engine_idle_seconds or (place < too_many and unused > 1.0):
+                self.remove(pool)
+
+    def _drain(self, pool: Pool, replica: RunningReplica) -> None:
+        replica.state = "draining"
+        self._spawn(self._stop_drained(pool, replica))
+
+    async def _stop_drained(self, pool: Pool, replica: RunningReplica) -> None:
+        deadline = time.monotonic() + DRAIN_S
+        while replica.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        if replica in pool.replicas:
+            pool.replicas.remove(replica)
+        await self.in_thread(replica.stop)
+
+    def _check_health(self) -> None:
+        for pool in self.pools.values():
+            for replica in pool.replicas:
+                if replica.state == "ready":
+                    self._spawn(self._check(pool, replica))
+
+    async def _check(self, pool: Pool, replica: RunningReplica) -> None:
+        if await self.in_thread(replica.healthy):
+            if replica.suspect:
+                replica.suspect = 0
+                pool.notify()
+            return
+        replica.suspect += 1
+        if replica.suspect >= MAX_FAILED_CHECKS:
+            log.error("replica %s of %s does not answer; it is ended", replica.id, pool.servable.label)
+            await self.in_thread(replica.stop, 0.0)
+            self.wake()
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the supervisor failed", exc_info=task.exception())

@@ -1,0 +1,105 @@
+"""What a rollout is judged on, as it comes in: answers from the traces, verdicts from the scores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill.core.kernel import Context
+from tidemill.feedback import service as feedback
+from tidemill.feedback.types.scores import Score
+from tidemill.rollouts.types import Rollout
+from tidemill.traces import service as traces
+from tidemill.traces.types import Span, TraceFilter
+
+PAGE = 1000
+LATE = timedelta(seconds=15)
+"""A score may be committed after one with a later id; so far back one looks again."""
+
+INFRASTRUCTURE = frozenset({"engine_died", "engine_unavailable", "overloaded", "upstream_timeout"})
+"""Errors that say something about the machine, not about the release."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One call that one of the two releases answered, or should have."""
+
+    at: datetime
+    canary: bool
+    unit: str
+    """Who asked: a session, else a user, else the call itself."""
+    failed: bool
+    infrastructure: bool
+    attempts: int
+    latency_ms: float
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One score of one answer."""
+
+    name: str
+    canary: bool
+    unit: str
+    value: float
+
+
+class Observations:
+    """Reads on from where it stopped. A new one begins at the rollout's first answer, so it can be built anytime."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self._since = rollout.began_at
+        self._environment = rollout.environment
+        self._arms = {rollout.deployment_id: True}
+        if rollout.baseline_deployment_id is not None:
+            self._arms[rollout.baseline_deployment_id] = False
+        self._position: str | None = None
+        self._after: str | None = None
+        self._seen: set[str] = set()
+
+    def answers(self, ctx: Context) -> Iterator[Answer]:
+        """Calls that were stored since the last time."""
+        where = TraceFilter(environment=self._environment, calls=True, since=self._since)
+        more = True
+        while more:
+            page = traces.tail(ctx, after=self._position, limit=PAGE, where=where)
+            self._position, more = page.position, page.more
+            for span in page.spans:
+                canary = self._arms.get(span.deployment_id or "")
+                if canary is not None and span.start >= (self._since or span.start):
+                    yield _answer(span, span.attributes, canary)
+
+    def verdicts(self, ctx: Context) -> Iterator[Verdict]:
+        """Scores that were given since the last time."""
+        after = self._after
+        while True:
+            found = feedback.list_scores(ctx, environment=self._environment, since=self._since, after=after, limit=PAGE)
+            for score in found:
+                canary = self._arms.get(score.deployment_id or "")
+                if score.id not in self._seen and canary is not None and score.value is not None:
+                    yield Verdict(score.name, canary, _unit_of_score(score), score.value)
+                self._seen.add(score.id)
+                if score.at < ctx.now - LATE:
+                    self._after = score.id
+            if len(found) < PAGE:
+                return
+            after = found[-1].id
+
+
+def _answer(span: Span, attributes: dict[str, object], canary: bool) -> Answer:
+    code = str(attributes.get("error.type") or attributes.get("tidemill.error_code") or "")
+    attempts = attributes.get("tidemill.attempts")
+    return Answer(
+        at=span.start,
+        canary=canary,
+        unit=span.session or span.user or span.trace_id,
+        failed=span.status == "error",
+        infrastructure=code in INFRASTRUCTURE,
+        attempts=int(attempts) if isinstance(attempts, int) else 1,
+        latency_ms=span.duration_ms,
+        cost_usd=span.cost_usd,
+    )
+
+
+def _unit_of_score(score: Score) -> str:
+    return score.session or score.user or score.trace_id

@@ -1,0 +1,109 @@
+"""The steps of a rollout: the usual ones of each strategy, what they must not be, and the rules they hold together."""
+
+from dataclasses import dataclass
+
+from tidemill.rollouts.types import (
+    Analysis,
+    AnalysisStep,
+    PauseStep,
+    RolloutCreate,
+    RolloutPlanInvalid,
+    ScoreRule,
+    Shadow,
+    ShadowStep,
+    Step,
+    Tolerance,
+    WeightStep,
+)
+
+SHADOWED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that the analyses of a rollout ask for, together; it is watched from the first answer to the last."""
+
+    scores: tuple[ScoreRule, ...]
+    latency_ms: Tolerance | None
+    errors: Tolerance | None
+    cost: Tolerance | None
+    alpha: float
+    restarts: int
+
+    @property
+    def needed(self) -> float:
+        """The e-value that rolls back: the level is shared among the rules."""
+        count = len(self.scores) + sum(rule is not None for rule in (self.latency_ms, self.errors, self.cost))
+        return max(count, 1) / self.alpha
+
+
+def steps_of(body: RolloutCreate) -> list[Step]:
+    """The steps that are meant. Raises RolloutPlanInvalid."""
+    steps = list(body.steps) if body.steps is not None else _usual(body)
+    weights = [step.weight for step in steps if isinstance(step, WeightStep)]
+    if body.strategy == "shadow":
+        if weights:
+            raise RolloutPlanInvalid("A shadow release answers no caller, so it has no weight.", hint="Use a canary.")
+        if not any(isinstance(step, ShadowStep) for step in steps):
+            raise RolloutPlanInvalid("No step says what is mirrored.", hint='Add {"shadow": {"share": 10}}.')
+    elif weights != sorted(weights):
+        raise RolloutPlanInvalid(
+            f"The weights go {', '.join(f'{w:g}' for w in weights)}, and a rollout only goes up.",
+            hint="`tidemill rollouts abort` goes back.",
+            param="steps",
+        )
+    if isinstance(steps[-1], WeightStep) and steps[-1].weight < 100:
+        raise RolloutPlanInvalid(
+            f"The last step is a weight of {steps[-1].weight:g}%, which would become 100% at once.",
+            hint="Add an analysis or a pause after it.",
+            param="steps",
+        )
+    rules_of(steps)
+    return steps
+
+
+def rules_of(steps: list[Step]) -> Rules:
+    """What all analyses ask for together. Raises RolloutPlanInvalid when two of them disagree."""
+    found = [step.analysis for step in steps if isinstance(step, AnalysisStep)]
+    scores: dict[str, ScoreRule] = {}
+    for rule in (rule for analysis in found for rule in analysis.scores):
+        if scores.setdefault(rule.name, rule) != rule:
+            raise RolloutPlanInvalid(
+                f"Two analyses ask for different things of the score {rule.name!r}.",
+                hint="Its answers are counted over the whole rollout: give it the same rule in each analysis.",
+                param="steps",
+            )
+    return Rules(
+        scores=tuple(scores.values()),
+        latency_ms=_one("latency_ms", [a.latency_ms for a in found]),
+        errors=_one("errors", [a.errors for a in found]),
+        cost=_one("cost", [a.cost for a in found]),
+        alpha=min((a.alpha for a in found), default=Analysis().alpha),
+        restarts=min((a.restarts for a in found), default=Analysis().restarts),
+    )
+
+
+def _one(name: str, given: list[Tolerance | None]) -> Tolerance | None:
+    found = {rule.tolerance: rule for rule in given if rule is not None}
+    if len(found) > 1:
+        raise RolloutPlanInvalid(
+            f"Two analyses tolerate different things of {name}: {', '.join(f'{t:g}' for t in sorted(found))}.",
+            hint="It is counted over the whole rollout: give it the same tolerance in each analysis.",
+            param="steps",
+        )
+    return next(iter(found.values()), None)
+
+
+def _usual(body: RolloutCreate) -> list[Step]:
+    if body.strategy == "blue_green":
+        return [WeightStep(weight=100), PauseStep(pause=body.warm)]
+    if body.strategy == "shadow":
+        return [ShadowStep(shadow=Shadow()), PauseStep(pause=SHADOWED_S)]
+    first = Analysis(latency_ms=Tolerance(tolerance=0.5))
+    return [
+        WeightStep(weight=10),
+        AnalysisStep(analysis=first),
+        WeightStep(weight=50),
+        AnalysisStep(analysis=first),
+        WeightStep(weight=100),
+    ]

@@ -1,0 +1,74 @@
+"""The routes of rollouts."""
+
+from fastapi import APIRouter
+
+from tidemill.core.web import Cursor, Limit, RequestContext, role
+from tidemill.core.wire import Page
+from tidemill.rollouts import service
+from tidemill.rollouts.types import Rollout, RolloutCreate, RolloutMove, RolloutPage, ShadowPair
+
+router = APIRouter(prefix="/api/rollouts", tags=["rollouts"])
+
+
+@router.post("", status_code=201, openapi_extra=role("developer"))
+def start(body: RolloutCreate, request: RequestContext) -> Rollout:
+    """Move an environment to a release step by step."""
+    return request.write(service.start, body)
+
+
+@router.get("", openapi_extra=role("viewer"))
+def listing(
+    request: RequestContext,
+    environment: str | None = None,
+    name: str | None = None,
+    release: str | None = None,
+    active: bool = False,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[Rollout]:
+    """Rollouts, newest first; with `active` those that go on."""
+    return request.read(
+        service.listing,
+        environment=environment,
+        name=name,
+        release=release,
+        active=active,
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+@router.get("/{rollout_id:path}/pairs", openapi_extra=role("viewer"))
+def pairs(rollout_id: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[ShadowPair]:
+    """ShadowResult calls with both answers, newest first."""
+    return request.read(service.pairs, rollout_id, cursor=cursor, limit=limit)
+
+
+@router.post("/{rollout_id:path}/promote", openapi_extra=role("developer"))
+def promote(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
+    """Send everybody to the new release now."""
+    return request.write(service.promote, rollout_id, body)
+
+
+@router.post("/{rollout_id:path}/pause", openapi_extra=role("developer"))
+def pause(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
+    """Stay where it is."""
+    return request.write(service.pause, rollout_id, body)
+
+
+@router.post("/{rollout_id:path}/resume", openapi_extra=role("developer"))
+def resume(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
+    """Go on after a pause or a hold."""
+    return request.write(service.resume, rollout_id, body)
+
+
+@router.post("/{rollout_id:path}/abort", openapi_extra=role("developer"))
+def abort(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
+    """Back to the old release alone."""
+    return request.write(service.abort, rollout_id, body)
+
+
+@router.get("/{rollout_id:path}", openapi_extra=role("viewer"))
+def show(rollout_id: str, request: RequestContext) -> RolloutPage:
+    """One rollout: its steps, its history, and the evidence as it is now."""
+    return request.read(service.show, rollout_id)

@@ -1,0 +1,368 @@
+"""Deciding about rollouts: what begins, which step it stands at, and how it ends."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tidemill.core import db, events, lineage
+from tidemill.core.kernel import Context
+from tidemill.core.web import page
+from tidemill.core.wire import Page, new_id
+from tidemill.deployments import promotion
+from tidemill.deployments import service as deployments
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.types import Deployment
+from tidemill.releases import service as releases
+from tidemill.rollouts import plan, store
+from tidemill.rollouts.decisions import Decision
+from tidemill.rollouts.pairs import scorer_of
+from tidemill.rollouts.types import (
+    OPEN,
+    AnalysisStep,
+    Evidence,
+    Forever,
+    Move,
+    NothingToRollOut,
+    PauseStep,
+    Rollout,
+    RolloutActive,
+    RolloutCreate,
+    RolloutEnded,
+    RolloutMove,
+    RolloutNotFound,
+    RolloutNotReady,
+    RolloutPage,
+    RolloutState,
+    RolloutStep,
+    ShadowPair,
+    ShadowStep,
+    Step,
+    WeightStep,
+)
+
+
+def start(ctx: Context, body: RolloutCreate) -> Rollout:
+    """Order a rollout; it begins when the engines of the new release answer.
+
+    Where nothing answers under that name yet there is nothing to compare with: the release simply becomes live.
+    Raises RolloutActive, NothingToRollOut, RolloutPlanInvalid, and what a deployment raises.
+    """
+    promotion.environment_before(ctx, body.environment)
+    release = releases.get_release(ctx, body.release)
+    db.advisory_lock(ctx.conn, f"rollout {body.environment}/{release.name}")
+    refuse_while_open(ctx, body.environment, release.name)
+    retirements.refuse_when_gone(ctx, body.environment, release.name)
+    live = [d for d in deployments.list_active(ctx, body.environment, release.name) if d.state == "live"]
+    baseline = live[-1] if live else None
+    if baseline is not None and baseline.release_id == release.id:
+        raise NothingToRollOut(
+            f"{release.ref} is live in {body.environment} already.", hint="Roll out another release of that name."
+        )
+    steps = plan.steps_of(body)
+    for step in steps:
+        if isinstance(step, ShadowStep):
+            scorer_of(ctx.kernel.plugins, step.shadow)
+    rollout_id = new_id("roll")
+    deployment = promotion.build(
+        ctx,
+        release,
+        body.environment,
+        replicas=max(body.replicas, baseline.replicas if baseline else 1),
+        note=body.note,
+        force_reason=body.force_reason,
+        rollout_id=rollout_id,
+    )
+    promotion.request(ctx, deployment)
+    rollout = _ordered(ctx, body, deployment, baseline, steps)
+    store.insert(ctx.conn, rollout)
+    node = lineage.LineageNode(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
+    parents = [(deployment.id, "rolls_out")] + ([(baseline.id, "compares_with")] if baseline else [])
+    lineage.record(ctx, node, parents)
+    return _move(ctx, rollout, "ordered", rollout.reason or "")
+
+
+def _ordered(
+    ctx: Context, body: RolloutCreate, deployment: Deployment, baseline: Deployment | None, steps: list[Step]
+) -> Rollout:
+    return Rollout(
+        id=deployment.rollout_id or "",
+        environment=body.environment,
+        name=deployment.name,
+        strategy=body.strategy,
+        state="starting",
+        release_id=deployment.release_id,
+        release=deployment.release,
+        baseline_release_id=baseline.release_id if baseline else None,
+        baseline_release=baseline.release if baseline else None,
+        deployment_id=deployment.id,
+        baseline_deployment_id=baseline.id if baseline else None,
+        steps=steps,
+        step=0,
+        step_at=None,
+        weight=0.0,
+        answers_before=0,
+        shadow=None,
+        note=body.note,
+        forced=body.force_reason,
+        reason="The engines of the new release start.",
+        requested_by=ctx.actor.name,
+        requested_at=ctx.now,
+        began_at=None,
+        ended_at=None,
+    )
+
+
+def get(ctx: Context, rollout_id: str) -> Rollout:
+    """One rollout by its id, or the newest of `environment/name`. Raises RolloutNotFound."""
+    found = store.get(ctx.conn, rollout_id)
+    if found is None and "/" in rollout_id:
+        environment, _, name = rollout_id.partition("/")
+        newest = store.listing(
+            ctx.conn, environment=environment, name=name, release_id=None, active=False, before=None, limit=1
+        )
+        found = newest[0] if newest else None
+    if found is None:
+        raise RolloutNotFound(f"There is no rollout {rollout_id!r}.", hint="`tidemill rollouts list` shows them.")
+    return found
+
+
+def show(ctx: Context, rollout_id: str) -> RolloutPage:
+    """One rollout with its history and the newest evidence. Raises RolloutNotFound."""
+    found = get(ctx, rollout_id)
+    return RolloutPage(
+        rollout=found,
+        history=store.history(ctx.conn, found.id),
+        now=store.evidence_of(ctx.conn, found.id),
+    )
+
+
+def listing(
+    ctx: Context,
+    *,
+    environment: str | None = None,
+    name: str | None = None,
+    release: str | None = None,
+    active: bool = False,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Rollout]:
+    """Rollouts, newest first."""
+    release_id = releases.get_release(ctx, release).id if release is not None else None
+    found = store.listing(
+        ctx.conn,
+        environment=environment,
+        name=name,
+        release_id=release_id,
+        active=active,
+        before=cursor,
+        limit=limit + 1,
+    )
+    return page(found, limit)
+
+
+def pairs(ctx: Context, rollout_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[ShadowPair]:
+    """ShadowResult calls of a rollout, newest first. Raises RolloutNotFound."""
+    found = get(ctx, rollout_id)
+    return page(store.list_pairs(ctx.conn, found.id, before=cursor, limit=limit + 1), limit)
+
+
+def all_pairs(ctx: Context, rollout_id: str) -> Iterator[ShadowPair]:
+    """Every mirrored call of a rollout, oldest first."""
+    after = ""
+    while found := store.list_pairs(ctx.conn, rollout_id, after=after, limit=1000):
+        yield from found
+        after = found[-1].id
+
+
+def list_open(ctx: Context) -> list[Rollout]:
+    """Return the rollouts that go on, oldest first."""
+    return store.open_ones(ctx.conn)
+
+
+def get_open(ctx: Context, environment: str, name: str) -> Rollout | None:
+    """Return the rollout that goes on under a name in an environment; None when there is none."""
+    return next(iter(store.open_ones(ctx.conn, environment, name)), None)
+
+
+def refuse_while_open(ctx: Context, environment: str, name: str) -> None:
+    """Raise RolloutActive when a rollout goes on under that name."""
+    rollout = get_open(ctx, environment, name)
+    if rollout is not None:
+        raise RolloutActive(
+            f"{rollout.release} is being rolled out in {environment} ({rollout.state}).",
+            hint=f"`tidemill rollouts abort {rollout.id}` or `promote` ends it.",
+            details={"rollout": rollout.id},
+        )
+
+
+def begin(ctx: Context, deployment: Deployment) -> Deployment:
+    """The engines of the new release answer: the first step."""
+    rollout = get(ctx, deployment.rollout_id or "")
+    deployments.make_canary(ctx, deployment.id)
+    rollout = _move(ctx, rollout, "began", "Its engines answer.", began_at=ctx.now, state="running")
+    if rollout.baseline_deployment_id is None:
+        _promote(ctx, rollout, "Nothing answered under that name before, so there is nothing to compare with.", None)
+    else:
+        _enter(ctx, rollout, 0, None)
+    return deployments.get(ctx, deployment.id)
+
+
+def fail(ctx: Context, rollout_id: str, reason: str) -> None:
+    """The engines of the new release do not start: it never answered a caller."""
+    rollout = get(ctx, rollout_id)
+    if rollout.state in OPEN:
+        _move(ctx, rollout, "failed", reason, state="failed", ended_at=ctx.now, weight=0.0, shadow=None)
+
+
+def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: Evidence) -> Rollout:
+    """Do what the analysis decided, unless the rollout has moved since it was `seen`; keep the evidence."""
+    db.advisory_lock(ctx.conn, f"rollout {seen.environment}/{seen.name}")
+    rollout = get(ctx, seen.id)
+    if rollout.state not in OPEN:
+        return rollout
+    store.keep_evidence(ctx.conn, rollout.id, evidence)
+    if decision.action == "rollback":
+        return _back(ctx, rollout, "rolled_back", decision.reason, evidence)
+    if (rollout.state, rollout.step, rollout.step_at) != (seen.state, seen.step, seen.step_at):
+        return rollout
+    if decision.action == "hold":
+        return _move(ctx, rollout, "held", decision.reason, evidence, state="held")
+    if decision.action == "next":
+        if isinstance(rollout.steps[rollout.step], AnalysisStep):
+            rollout = _move(ctx, rollout, "passed", decision.reason, evidence)
+        return _enter(ctx, rollout, rollout.step + 1, evidence)
+    return rollout
+
+
+def promote(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
+    """A person sends everybody to the new release now, past the steps that are left."""
+    rollout = _open(ctx, rollout_id)
+    if rollout.began_at is None:
+        raise RolloutNotReady(
+            f"The engines of {rollout.release} do not answer yet.", hint="`tidemill deployments engines` shows them."
+        )
+    return _promote(ctx, rollout, body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
+
+
+def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
+    """Stay where it is until a person resumes. Proof of harm still rolls back."""
+    rollout = _open(ctx, rollout_id)
+    if rollout.began_at is None:
+        raise RolloutNotReady(f"The engines of {rollout.release} do not answer yet.", hint="Wait, or abort it.")
+    return _move(ctx, rollout, "pause", body.note or "By hand.", state="paused")
+
+
+def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
+    """Go on after a pause or a hold; an analysis gets its whole time again."""
+    rollout = _open(ctx, rollout_id)
+    if rollout.state not in ("paused", "held"):
+        raise RolloutNotReady(
+            f"The rollout is {rollout.state}: nothing waits.", hint="`tidemill rollouts show` says more."
+        )
+    resumed = _move(ctx, rollout, "resumed", body.note or "By hand.", state="running", step_at=ctx.now)
+    step = rollout.steps[rollout.step]
+    if isinstance(step, PauseStep) and isinstance(step.pause, Forever):
+        return _enter(ctx, resumed, rollout.step + 1, store.evidence_of(ctx.conn, rollout.id))
+    return resumed
+
+
+def abort(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
+    """Back to the old release alone, at once: its engines never stopped."""
+    rollout = _open(ctx, rollout_id)
+    return _back(ctx, rollout, "aborted", body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
+
+
+def keep_pairs(ctx: Context, found: list[ShadowPair]) -> None:
+    """Keep mirrored calls."""
+    store.insert_pairs(ctx.conn, found)
+
+
+def count_pairs(ctx: Context, calls: Sequence[str]) -> int:
+    """How many of these calls were mirrored and are kept."""
+    return store.count_pairs(ctx.conn, calls)
+
+
+def forget_pairs(ctx: Context, calls: Sequence[str]) -> int:
+    """Remove what was mirrored of these calls. What was concluded from them stays."""
+    return store.delete_pairs(ctx.conn, calls)
+
+
+def _open(ctx: Context, rollout_id: str) -> Rollout:
+    found = get(ctx, rollout_id)
+    db.advisory_lock(ctx.conn, f"rollout {found.environment}/{found.name}")
+    rollout = get(ctx, found.id)
+    if rollout.state not in OPEN:
+        raise RolloutEnded(f"The rollout of {rollout.release} has ended: {rollout.state}.", hint="Start another one.")
+    return rollout
+
+
+def _enter(ctx: Context, rollout: Rollout, number: int, evidence: Evidence | None) -> Rollout:
+    """Go on from step `number` until one has to wait, or to the end."""
+    answers = evidence.canary_answers + (evidence.shadow.pairs if evidence.shadow else 0) if evidence else 0
+    for place, step in enumerate(rollout.steps[number:], number):
+        at: dict[str, Any] = {"step": place, "step_at": ctx.now, "answers_before": answers, "state": "running"}
+        if isinstance(step, WeightStep):
+            rollout = _move(ctx, rollout, "weight", f"{step.weight:g}% of callers.", **at, weight=step.weight)
+        elif isinstance(step, ShadowStep):
+            rollout = _move(ctx, rollout, "shadow", f"{step.shadow.share:g}% mirrored.", **at, shadow=step.shadow)
+        elif isinstance(step, AnalysisStep):
+            text = f"From {step.analysis.min_answers} answers, for {step.analysis.max_duration:g} s at most."
+            return _move(ctx, rollout, "analysis", text, **at)
+        elif isinstance(step.pause, Forever):
+            text = f"Waits for a person: tidemill rollouts resume {rollout.id}"
+            return _move(ctx, rollout, "pause", text, **at | {"state": "paused"})
+        else:
+            return _move(ctx, rollout, "pause", f"For {step.pause:g} s.", **at)
+    if rollout.strategy == "shadow":
+        return _back(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
+    return _promote(ctx, rollout, "All steps are done.", evidence)
+
+
+def _promote(ctx: Context, rollout: Rollout, reason: str, evidence: Evidence | None) -> Rollout:
+    deployments.make_live(ctx, deployments.get(ctx, rollout.deployment_id), {"kind": "rollout", "rollout": rollout.id})
+    ended: dict[str, Any] = {"state": "promoted", "ended_at": ctx.now, "weight": 100.0, "shadow": None}
+    return _move(ctx, rollout, "promoted", reason, evidence, **ended)
+
+
+def _back(ctx: Context, rollout: Rollout, move: RolloutState, reason: str, evidence: Evidence | None) -> Rollout:
+    deployments.withdraw(ctx, rollout.deployment_id, "rolled_back" if move == "rolled_back" else "stopped", reason)
+    ended: dict[str, Any] = {"state": move, "ended_at": ctx.now, "weight": 0.0, "shadow": None}
+    return _move(ctx, rollout, _MOVES[move], reason, evidence, **ended)
+
+
+_MOVES: dict[RolloutState, Move] = {"rolled_back": "rolled_back", "aborted": "aborted", "finished": "finished"}
+
+
+def _move(
+    ctx: Context, rollout: Rollout, move: Move, reason: str, evidence: Evidence | None = None, **changes: Any
+) -> Rollout:
+    """Change where it stands, and write down why: in its own history, among the facts, and in the release's."""
+    store.update(ctx.conn, rollout.id, **changes, reason=reason[:4000])
+    moved = get(ctx, rollout.id)
+    step = RolloutStep(
+        id=new_id("rst"),
+        rollout_id=rollout.id,
+        at=ctx.now,
+        move=move,
+        step=moved.step,
+        weight=moved.weight,
+        reason=reason[:4000],
+        actor=ctx.actor.name,
+        evidence=evidence,
+    )
+    store.add_step(ctx.conn, step)
+    facts = {
+        "environment": moved.environment,
+        "name": moved.name,
+        "release": moved.release,
+        "release_id": moved.release_id,
+        "baseline": moved.baseline_release,
+        "deployment_id": moved.deployment_id,
+        "state": moved.state,
+        "weight": moved.weight,
+        "reason": step.reason,
+    }
+    events.emit(ctx, f"rollout.{move}", moved.id, facts)
+    if moved.state not in OPEN or move == "held":
+        data = facts | {"rollout": moved.id, "evidence": evidence.model_dump(mode="json") if evidence else None}
+        events.emit(ctx, f"release.{move}", moved.release_id, data)
+    return moved

@@ -1,0 +1,220 @@
+"""Rows of rollouts, of what happened to them, and of mirrored calls."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.core.db import Json, UtcDateTime, metadata, row_values
+from tidemill.rollouts.types import OPEN, Evidence, Rollout, RolloutStep, ShadowPair
+
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("environment", sa.String(63), sa.ForeignKey("environments.name"), nullable=False),
+    sa.Column("name", sa.String(63), nullable=False),
+    sa.Column("strategy", sa.String(12), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("release_id", sa.String(40), nullable=False),
+    sa.Column("release", sa.String(80), nullable=False),
+    sa.Column("baseline_release_id", sa.String(40)),
+    sa.Column("baseline_release", sa.String(80)),
+    sa.Column("deployment_id", sa.String(40), nullable=False),
+    sa.Column("baseline_deployment_id", sa.String(40)),
+    sa.Column("steps", Json, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("step_at", UtcDateTime),
+    sa.Column("weight", sa.Float, nullable=False),
+    sa.Column("answers_before", sa.Integer, nullable=False),
+    sa.Column("shadow", Json),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("forced", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("requested_by", sa.String(120), nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("began_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("evidence", Json),
+    sa.Index("ix_rollouts_environment_name_id", "environment", "name", "id"),
+    sa.Index("ix_rollouts_state", "state"),
+)
+
+steps = sa.Table(
+    "rollout_steps",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("rollout_id", sa.String(40), sa.ForeignKey("rollouts.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("move", sa.String(12), nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("weight", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(120), nullable=False),
+    sa.Column("evidence", Json),
+    sa.Index("ix_rollout_steps_rollout_id_id", "rollout_id", "id"),
+)
+
+pairs = sa.Table(
+    "shadow_pairs",
+    metadata,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("rollout_id", sa.String(40), sa.ForeignKey("rollouts.id"), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("call_id", sa.String(64), nullable=False),
+    sa.Column("input", Json, nullable=False),
+    sa.Column("live", sa.Text, nullable=False),
+    sa.Column("shadow", sa.Text),
+    sa.Column("verdict", sa.Float),
+    sa.Column("live_ms", sa.Float, nullable=False),
+    sa.Column("shadow_ms", sa.Float),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("cost_usd", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Index("ix_shadow_pairs_rollout_id_id", "rollout_id", "id"),
+)
+
+_VALUE = [column for column in rollouts.c if column.name != "evidence"]
+
+
+def insert(conn: sa.Connection, rollout: Rollout) -> None:
+    """Write a new rollout."""
+    values = rollout.model_dump(exclude={"steps", "shadow"})
+    conn.execute(rollouts.insert().values(**values, **rollout.model_dump(mode="json", include={"steps", "shadow"})))
+
+
+def update(conn: sa.Connection, rollout_id: str, **values: Any) -> None:
+    """Change where a rollout stands."""
+    if values.get("shadow") is not None:
+        values["shadow"] = values["shadow"].model_dump(mode="json")
+    conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
+
+
+def keep_evidence(conn: sa.Connection, rollout_id: str, evidence: Evidence) -> None:
+    """Keep the evidence as it is now."""
+    values = {"evidence": evidence.model_dump(mode="json")}
+    conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
+
+
+def evidence_of(conn: sa.Connection, rollout_id: str) -> Evidence | None:
+    """The evidence as it was kept last."""
+    found = conn.execute(sa.select(rollouts.c.evidence).where(rollouts.c.id == rollout_id)).scalar_one_or_none()
+    return Evidence.model_validate(found) if found is not None else None
+
+
+def get(conn: sa.Connection, rollout_id: str) -> Rollout | None:
+    """One rollout."""
+    found = _many(conn, sa.select(*_VALUE).where(rollouts.c.id == rollout_id))
+    return found[0] if found else None
+
+
+def of_deployment(conn: sa.Connection, deployment_id: str) -> Rollout | None:
+    """The open rollout that a deployment takes part in, as the new one or as the old one."""
+    query = sa.select(*_VALUE).where(
+        rollouts.c.state.in_(OPEN),
+        sa.or_(rollouts.c.deployment_id == deployment_id, rollouts.c.baseline_deployment_id == deployment_id),
+    )
+    found = _many(conn, query.order_by(rollouts.c.id.desc()).limit(1))
+    return found[0] if found else None
+
+
+def open_ones(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Rollout]:
+    """Rollouts that go on, oldest first."""
+    query = sa.select(*_VALUE).where(rollouts.c.state.in_(OPEN)).order_by(rollouts.c.id)
+    if environment is not None:
+        query = query.where(rollouts.c.environment == environment)
+    if name is not None:
+        query = query.where(rollouts.c.name == name)
+    return _many(conn, query)
+
+
+def listing(
+    conn: sa.Connection,
+    *,
+    environment: str | None,
+    name: str | None,
+    release_id: str | None,
+    active: bool,
+    before: str | None,
+    limit: int,
+) -> list[Rollout]:
+    """Rollouts, newest first."""
+    query = sa.select(*_VALUE).order_by(rollouts.c.id.desc()).limit(limit)
+    wanted = ((rollouts.c.environment, environment), (rollouts.c.name, name), (rollouts.c.release_id, release_id))
+    for column, value in wanted:
+        if value is not None:
+            query = query.where(column == value)
+    if active:
+        query = query.where(rollouts.c.state.in_(OPEN))
+    if before is not None:
+        query = query.where(rollouts.c.id < before)
+    return _many(conn, query)
+
+
+def at(conn: sa.Connection, moment: datetime, environment: str | None) -> list[Rollout]:
+    """Rollouts that shared calls out at a moment."""
+    ended = sa.or_(rollouts.c.ended_at.is_(None), rollouts.c.ended_at > moment)
+    query = sa.select(*_VALUE).where(rollouts.c.began_at <= moment, ended).order_by(rollouts.c.id)
+    if environment is not None:
+        query = query.where(rollouts.c.environment == environment)
+    return _many(conn, query)
+
+
+def add_step(conn: sa.Connection, step: RolloutStep) -> None:
+    """Write down what happened."""
+    values = step.model_dump(exclude={"evidence"})
+    values["evidence"] = step.evidence.model_dump(mode="json") if step.evidence is not None else None
+    conn.execute(steps.insert().values(**values))
+
+
+def history(conn: sa.Connection, rollout_id: str) -> list[RolloutStep]:
+    """What happened to a rollout, oldest first."""
+    query = sa.select(steps).where(steps.c.rollout_id == rollout_id).order_by(steps.c.id)
+    return [RolloutStep.model_validate(row_values(row)) for row in conn.execute(query)]
+
+
+def weight_at(conn: sa.Connection, rollout_id: str, moment: datetime) -> float:
+    """The new release's share at a moment, in percent."""
+    query = sa.select(steps.c.weight).where(steps.c.rollout_id == rollout_id, steps.c.at <= moment)
+    found = conn.execute(query.order_by(steps.c.id.desc()).limit(1)).scalar_one_or_none()
+    return float(found) if found is not None else 0.0
+
+
+def insert_pairs(conn: sa.Connection, found: Sequence[ShadowPair]) -> None:
+    """Keep mirrored calls."""
+    if found:
+        conn.execute(pairs.insert(), [pair.model_dump() for pair in found])
+
+
+def count_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
+    """How many mirrored calls are among these."""
+    query = sa.select(sa.func.count()).select_from(pairs)
+    return sum(conn.execute(query.where(pairs.c.call_id.in_(part))).scalar_one() for part in _parts(calls))
+
+
+def delete_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
+    """Remove the mirrored calls among these; returns how many."""
+    return sum(conn.execute(pairs.delete().where(pairs.c.call_id.in_(part))).rowcount for part in _parts(calls))
+
+
+def _parts(calls: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (calls[at : at + 500] for at in range(0, len(calls), 500))
+
+
+def list_pairs(
+    conn: sa.Connection, rollout_id: str, *, after: str | None = None, before: str | None = None, limit: int
+) -> list[ShadowPair]:
+    """ShadowResult calls: newest first, or with `after` the ones after it, oldest first."""
+    query = sa.select(pairs).where(pairs.c.rollout_id == rollout_id).limit(limit)
+    if after is not None:
+        query = query.where(pairs.c.id > after).order_by(pairs.c.id)
+    else:
+        query = query.order_by(pairs.c.id.desc())
+    if before is not None:
+        query = query.where(pairs.c.id < before)
+    return [ShadowPair.model_validate(row_values(row)) for row in conn.execute(query)]
+
+
+def _many(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Rollout]:
+    return [Rollout.model_validate(row_values(row)) for row in conn.execute(query)]
