@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tidemill.engines.llamacpp import MODULE as ENGINE
 
 from tests.architecture.source import ROOT
 from tests.quick import GUARD, LEFT_OUT
 from tidemill.core.settings import Settings
+from tidemill.engines.llamacpp import MODULE as ENGINE
 
 TRAINER = "tidemill.tuning.train"
 

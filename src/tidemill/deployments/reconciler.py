@@ -30,7 +30,9 @@ MAX_START_FAILURES = 3
 class Shadows(Protocol):
     """Who samples live calls for the releases that are tried out; rollouts do."""
 
-    def select(self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]) -> dict[str, ShadowSink]:
+    def select(
+        self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]
+    ) -> dict[str, ShadowSink]:
         """Return a shadow for each split that mirrors calls, by the split's id; it forgets those of other splits.
 
         `acquire` gives a place in an engine of the split's candidate, or None when all are busy.

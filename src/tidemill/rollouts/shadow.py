@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from tidemill.deployments.assignment import in_share
 from tidemill.deployments.types import ShadowTerms, TrafficSplit
-from tidemill.gateway.types import Lease, ShadowSink, ShadowResult
+from tidemill.gateway.types import Lease, ShadowResult, ShadowSink
 
 log = logging.getLogger("tidemill.rollouts")
 
@@ -66,7 +66,9 @@ class ShadowSamplers:
         """Return the sampler of a rollout; None when nothing is mirrored."""
         return self._samplers.get(rollout_id)
 
-    def select(self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]) -> dict[str, ShadowSink]:
+    def select(
+        self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]
+    ) -> dict[str, ShadowSink]:
         """Return the sampler of each split that mirrors calls, by the split's id; changed terms make a new one."""
         terms_of = {split.id: split.shadow for split in splits}
         self._samplers = {id_: known for id_, known in self._samplers.items() if known.terms == terms_of.get(id_)}
