@@ -31,7 +31,7 @@ def live(ctx: Context, release: str, environment: str = "dev", **more: object):
 
 def test_the_order_is_dev_qa_prod(ctx: Context, tmp_path: Path) -> None:
     make_release(ctx, tmp_path)
-    assert [e.name for e in service.environments(ctx).items] == ["dev", "qa", "prod"]
+    assert [e.name for e in service.list_environments(ctx).items] == ["dev", "qa", "prod"]
     with pytest.raises(PromotionOutOfOrder, match="never been live in dev"):
         order(ctx, "hello", "qa")
     waiting = order(ctx, "hello")
@@ -50,7 +50,7 @@ def test_prod_asks_for_gate_and_approval(ctx: Context, tmp_path: Path) -> None:
     with pytest.raises(NotCleared) as caught:
         order(ctx, "hello", "prod")
     assert len(caught.value.details["reasons"]) == 2
-    assert store.active(ctx.conn, "prod") == []
+    assert store.list_active(ctx.conn, "prod") == []
 
 
 def test_only_an_admin_forces_and_the_reason_is_kept(ctx: Context, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_history_tells_what_served_when(ctx: Context, tmp_path: Path) -> None:
     make_release(ctx, tmp_path)
     done = live(ctx, "hello")
     at = done.live_at
-    assert [d.id for d in service.listing(ctx, at=at).items] == [done.id]
-    assert service.listing(ctx, at=at - timedelta(seconds=1)).items == []
+    assert [d.id for d in service.list_deployments(ctx, at=at).items] == [done.id]
+    assert service.list_deployments(ctx, at=at - timedelta(seconds=1)).items == []
     assert service.stop(ctx, done.id).state == "stopped"
-    assert service.listing(ctx, active_only=True).items == []
+    assert service.list_deployments(ctx, active_only=True).items == []

@@ -26,7 +26,7 @@ def ship(desk: Desk, temperature: float, **environment: Any) -> None:
 
 def active(desk: Desk) -> list[Deployment]:
     with desk.kernel.read(OWNER) as ctx:
-        return deployments.listing(ctx, environment="dev", active_only=True).items
+        return deployments.list_deployments(ctx, environment="dev", active_only=True).items
 
 
 def begun(desk: Desk) -> Rollout | None:

@@ -77,7 +77,7 @@ def test_users_stay_where_they_are_through_deaths_of_engine_and_server(server: L
 def _machine(server: LiveServer, rollout: str) -> tuple[int, int]:
     with server.client() as client:
         now = client.rollouts.show(rollout).now
-        return (now.infrastructure.deaths, now.infrastructure.spilled) if now is not None else (0, 0)
+        return (now.infrastructure.deaths, now.infrastructure.fallbacks) if now is not None else (0, 0)
 
 
 def test_blue_green_switches_and_goes_back_at_once(server: LiveServer) -> None:

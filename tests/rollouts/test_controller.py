@@ -19,7 +19,7 @@ from tidemill.feedback import service as scores
 from tidemill.feedback.erasure import service as erasure
 from tidemill.feedback.types.scores import ScoreCreate
 from tidemill.rollouts import service as rollouts
-from tidemill.rollouts.controller import Controller
+from tidemill.rollouts.controller import RolloutController
 from tidemill.rollouts.shadow import ShadowSamplers
 from tidemill.rollouts.types import Rollout, RolloutCreate, RolloutPage, ShadowPair
 from tidemill.traces.types import SpanPayload
@@ -91,7 +91,7 @@ def world(kernel: Kernel, tmp_path: Path) -> World:
 
 
 def test_a_good_release_is_promoted_with_its_evidence(world: World) -> None:
-    controller = Controller(world.kernel, Engines(), ShadowSamplers())
+    controller = RolloutController(world.kernel, Engines(), ShadowSamplers())
     world.calls(20, old=0.9, new=0.9)
     assert controller.tick() is False
     assert world.page.now is not None
@@ -109,11 +109,11 @@ def test_a_good_release_is_promoted_with_its_evidence(world: World) -> None:
 
 def test_a_bad_release_is_rolled_back_also_by_a_server_that_started_in_between(world: World) -> None:
     world.calls(8, old=0.95, new=0.5)
-    Controller(world.kernel, Engines(), ShadowSamplers()).tick()
+    RolloutController(world.kernel, Engines(), ShadowSamplers()).tick()
     before = world.page
     world.calls(100, old=0.95, new=0.5)
     assert (
-        Controller(world.kernel, Engines(), ShadowSamplers()).tick() is True
+        RolloutController(world.kernel, Engines(), ShadowSamplers()).tick() is True
     )  # another server: it reads everything anew
     page = world.page
     assert (page.rollout.state, page.rollout.weight) == ("rolled_back", 0)
@@ -124,7 +124,7 @@ def test_a_bad_release_is_rolled_back_also_by_a_server_that_started_in_between(w
 
 
 def test_one_user_who_complains_much_is_one_voice(world: World) -> None:
-    controller = Controller(world.kernel, Engines(), ShadowSamplers())
+    controller = RolloutController(world.kernel, Engines(), ShadowSamplers())
     world.calls(40, old=0.9, new=0.9)
     world.calls(200, old=0.9, new=0.0, weight=1.0, user="grumpy")
     controller.tick()
@@ -137,7 +137,7 @@ def test_one_user_who_complains_much_is_one_voice(world: World) -> None:
 def test_failures_of_the_release_roll_back_and_one_dead_engine_does_not(kernel: Kernel, tmp_path: Path) -> None:
     world = World(kernel, tmp_path, [{"weight": 50}, {"analysis": SCORED | {"min_answers": 1000}}])
     engines = Engines()
-    controller = Controller(kernel, engines, ShadowSamplers(), keep_s=0)
+    controller = RolloutController(kernel, engines, ShadowSamplers(), keep_s=0)
     world.calls(100, old=0.9, new=0.9)
     controller.tick()
     died = {"status": "error", "payload": SpanPayload(attributes={"error.type": "engine_died"})}
@@ -157,7 +157,7 @@ def test_a_slow_release_is_rolled_back(kernel: Kernel, tmp_path: Path) -> None:
     steps = [{"weight": 50}, {"analysis": {"latency_ms": {"tolerance": 0.25}, "min_answers": 1000}}]
     world = World(kernel, tmp_path, steps)
     world.calls(100, old=1, new=1, duration_ns=3 * SECOND)
-    Controller(kernel, Engines(), ShadowSamplers()).tick()
+    RolloutController(kernel, Engines(), ShadowSamplers()).tick()
     assert "latency_ms is beyond" in (world.page.rollout.reason or "")
 
 
@@ -184,13 +184,13 @@ def test_calls_that_a_busy_mirror_skipped_are_counted_through_restarts(kernel: K
         return now.shadow.skipped
 
     first = ShadowSamplers()
-    controller = Controller(kernel, Engines(), first, keep_s=0)
+    controller = RolloutController(kernel, Engines(), first, keep_s=0)
     for count, concurrency, expected in ((3, 1, 3), (4, 2, 7)):  # the second sampler of one server
         skip(first, count, concurrency)
         controller.tick()
         assert counted() == expected
     second = ShadowSamplers()
-    controller = Controller(kernel, Engines(), second, keep_s=0)
+    controller = RolloutController(kernel, Engines(), second, keep_s=0)
     controller.tick()
     assert counted() == 7
     skip(second, 4, 1)
@@ -211,4 +211,4 @@ def test_an_erased_users_mirrored_calls_go_with_the_traces(kernel: Kernel, tmp_p
         assert erasure.footprint(ctx, "ada").copies == 1
     assert erasure.erase(kernel, OWNER, "ada").copies == 1
     with kernel.read(OWNER) as ctx:
-        assert list(rollouts.all_pairs(ctx, world.id)) == [made[1]]
+        assert list(rollouts.iterate_pairs(ctx, world.id)) == [made[1]]

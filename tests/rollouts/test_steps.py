@@ -17,13 +17,13 @@ from tidemill.deployments.types import DeploymentCreate, ForceNotAllowed, NotCle
 from tidemill.rollouts import decisions, plan
 from tidemill.rollouts import service as rollouts
 from tidemill.rollouts.types import (
-    Evidence,
     Infrastructure,
     NothingToRollOut,
     Rollout,
     RolloutActive,
     RolloutCreate,
     RolloutEnded,
+    RolloutEvidence,
     RolloutMove,
     RolloutPlanInvalid,
     ScoreEvidence,
@@ -46,7 +46,7 @@ def begun(ctx: Context, folder: Path, steps: list[Any] | None = None, **more: ob
     return rollouts.get(ctx, made.id)
 
 
-def seen(ctx: Context, answers: int = 0, *, worse: float = 0, good: float = 0, deaths: int = 0) -> Evidence:
+def seen(ctx: Context, answers: int = 0, *, worse: float = 0, good: float = 0, deaths: int = 0) -> RolloutEvidence:
     """Evidence on the score accuracy."""
     score = ScoreEvidence(
         name="accuracy",
@@ -63,8 +63,8 @@ def seen(ctx: Context, answers: int = 0, *, worse: float = 0, good: float = 0, d
         good_enough=good,
         needed=20,
     )
-    machine = Infrastructure(retried=0, incidents=0, deaths=deaths, spilled=0)
-    return Evidence(
+    machine = Infrastructure(retried=0, incidents=0, deaths=deaths, fallbacks=0)
+    return RolloutEvidence(
         at=ctx.now,
         baseline_answers=9 * answers,
         canary_answers=answers,
@@ -74,7 +74,7 @@ def seen(ctx: Context, answers: int = 0, *, worse: float = 0, good: float = 0, d
     )
 
 
-def step(ctx: Context, rollout: Rollout, evidence: Evidence, after: float = 0.0) -> Rollout:
+def step(ctx: Context, rollout: Rollout, evidence: RolloutEvidence, after: float = 0.0) -> Rollout:
     """One look of the controller, `after` seconds later."""
     decision = decisions.decide(rollout, evidence, ctx.now + timedelta(seconds=after))
     return rollouts.advance(Context(ctx.conn, SYSTEM, ctx.kernel), rollout, decision, evidence)
@@ -94,7 +94,7 @@ def test_it_goes_on_by_itself_and_a_person_ends_an_open_pause(ctx: Context, tmp_
         service.deploy(ctx, DeploymentCreate(release="hello@1", environment="dev", replicas=2))
     done = rollouts.resume(ctx, made.id, NOTE)
     assert (done.state, done.weight) == ("promoted", 100)
-    states = {d.release: d.state for d in service.listing(ctx).items}
+    states = {d.release: d.state for d in service.list_deployments(ctx).items}
     assert states == {"hello@1": "superseded", "hello@2": "live"}
     moves = [s.move for s in rollouts.show(ctx, done.id).history]
     assert moves == [
@@ -123,7 +123,7 @@ def test_proof_of_harm_rolls_back_even_while_it_is_paused(ctx: Context, tmp_path
     back = step(ctx, made, seen(ctx, 31, worse=21))
     assert (back.state, back.weight) == ("rolled_back", 0)
     assert "accuracy is worse: 0.6 against 0.8" in (back.reason or "")
-    states = {d.release: d.state for d in service.listing(ctx).items}
+    states = {d.release: d.state for d in service.list_deployments(ctx).items}
     assert states == {"hello@1": "live", "hello@2": "rolled_back"}
     fact = events.list_events(ctx.conn, subject=back.release_id, kind="release.rolled_back")[0]
     assert fact.data["evidence"]["scores"][0]["worse"] == 21
@@ -189,7 +189,7 @@ def test_the_rules_of_an_environment_hold_for_rollouts(ctx: Context, tmp_path: P
     first = rollouts.start(ctx, forced)
     service.go_live(ctx, first.deployment_id)
     # Nothing answered before, so there is nothing to compare with.
-    assert (rollouts.get(ctx, first.id).state, store.active(ctx.conn, "prod")[0].state) == ("promoted", "live")
+    assert (rollouts.get(ctx, first.id).state, store.list_active(ctx.conn, "prod")[0].state) == ("promoted", "live")
     with pytest.raises(NothingToRollOut):
         rollouts.start(ctx, forced)
     make_release(ctx, tmp_path, sampling={"temperature": 0.1})
@@ -239,7 +239,7 @@ def test_blue_green_switches_at_once_and_keeps_the_old_one_warm(ctx: Context, tm
 def test_plans_that_make_no_sense(steps: list[Any], message: str) -> None:
     body = RolloutCreate.model_validate({"release": "hello", "environment": "dev", "steps": steps})
     with pytest.raises(RolloutPlanInvalid, match=message):
-        plan.steps_of(body)
+        plan.resolve_steps(body)
 
 
 @pytest.mark.parametrize("step", [{"wait": 3}, {"pause": "soon"}, {"weight": 120}, {"weight": 10, "pause": "1m"}])

@@ -25,7 +25,7 @@ from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import NothingToRetire, Retired, RetirementCreate, SunsetPassed
 from tidemill.deployments.types import DeploymentCreate
 from tidemill.releases import service as releases
-from tidemill.rollouts.cli import steps_in
+from tidemill.rollouts.cli import read_steps
 from tidemill.rollouts.types import RolloutNotFound
 from tidemill.server.app import build_kernel
 
@@ -81,7 +81,7 @@ def test_steps_that_cannot_be_meant(home: Path, tmp_path: Path) -> None:
             path = tmp_path / f"steps{number}.yaml"
             path.write_text(text)
             with pytest.raises((TidemillError, ValidationError), match=message):
-                client.rollouts.start("hello", "dev", steps=steps_in(path))
+                client.rollouts.start("hello", "dev", steps=read_steps(path))
         assert client.rollouts.list().items == []
 
 
@@ -95,10 +95,10 @@ def test_a_name_is_retired_with_notice(ctx: Context, tmp_path: Path) -> None:
         retirements.announce(ctx, RetirementCreate(name="hello", sunset=ctx.now, successor="help"))
     retirements.announce(ctx, RetirementCreate(name="hello", sunset=day, successor="dev/old idea"))
     retirements.announce(ctx, RetirementCreate(name="dev/hello", sunset=day, successor="dev/help"))
-    (standing,) = retirements.listing(ctx).items  # the second announcement took the place of the first
+    (standing,) = retirements.list_retirements(ctx).items  # the second announcement took the place of the first
     assert retirements.end_due(ctx, ctx.now) == []
     assert [r.successor for r in retirements.end_due(ctx, day)] == ["dev/help"]
-    assert service.listing(ctx, active_only=True).items == []
+    assert service.list_deployments(ctx, active_only=True).items == []
     assert retirements.get(ctx, "dev/hello").ended_at is not None
     later = Context(ctx.conn, ctx.actor, ctx.kernel, now=day + timedelta(days=1))
     with pytest.raises(Retired, match="Its successor is dev/help") as caught:

@@ -47,7 +47,7 @@ MOMENTS = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H
 
 
 class DeploymentFailed(Conflict):
-    """It did not become live."""
+    """The deployment did not become live."""
 
     code = "deployment_failed"
 
@@ -82,23 +82,24 @@ def rollback(
 
 
 def _finish(term: Terminal, sdk: Deployments, ordered: Deployment, wait: bool) -> None:
-    found = sdk.wait(ordered.id) if wait else ordered
-    if found.state in ("failed", "stopped") or (found.state == "superseded" and found.live_at is None):
+    deployment = sdk.wait(ordered.id) if wait else ordered
+    if deployment.state in ("failed", "stopped") or (deployment.state == "superseded" and deployment.live_at is None):
         raise DeploymentFailed(
-            f"{found.release} did not become live in {found.environment}: {found.error or found.state}",
+            f"{deployment.release} did not become live in {deployment.environment}: "
+            f"{deployment.error or deployment.state}",
             hint="What was live before still serves.",
         )
-    term.show(found)
-    term.print(f"Ask it: tidemill ask {found.environment}/{found.name} 'your question'")
+    term.show(deployment)
+    term.print(f"Ask it: tidemill ask {deployment.environment}/{deployment.name} 'your question'")
 
 
 def environments(ctx: typer.Context) -> None:
     """Every environment and what it serves now."""
     term = terminal(ctx)
     sdk = Deployments(term.http)
-    found = sdk.environments()
+    page = sdk.environments()
     if term.as_json:
-        term.table(found, [], empty="")
+        term.table(page, [], empty="")
         return
     live = sdk.list(active=True, limit=500).items
 
@@ -111,17 +112,17 @@ def environments(ctx: typer.Context) -> None:
         ("asks for approval", lambda e: e.policy.approval),
         ("serves", lambda e: serves(e.name)),
     ]
-    term.table(found, columns, empty="No environments.")
+    term.table(page, columns, empty="No environments.")
     if not live:
         term.print(Text("Nothing is served yet. Start with: tidemill deploy RELEASE --env dev", style="dim"))
 
 
 @app.command("list")
-def listing(ctx: typer.Context, environment: EnvironmentOption = None) -> None:
+def list_deployments(ctx: typer.Context, environment: EnvironmentOption = None) -> None:
     """What is live or starting now."""
     term = terminal(ctx)
-    found = Deployments(term.http).list(environment=environment, active=True, limit=500)
-    term.table(found, _LIVE_COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
+    deployments = Deployments(term.http).list(environment=environment, active=True, limit=500)
+    term.table(deployments, _LIVE_COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
 
 
 @app.command()
@@ -143,13 +144,13 @@ def history(
     """What was served, newest first."""
     term = terminal(ctx)
     moment = at.astimezone() if at is not None else None
-    found = Deployments(term.http).list(environment=environment, name=name, at=moment, cursor=cursor, limit=limit)
-    term.table(found, _COLUMNS, empty="Nothing was served then." if at else "Nothing has been deployed yet.")
+    deployments = Deployments(term.http).list(environment=environment, name=name, at=moment, cursor=cursor, limit=limit)
+    term.table(deployments, _COLUMNS, empty="Nothing was served then." if at else "Nothing has been deployed yet.")
 
 
 @app.command()
 def stop(ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="A dep_ id.")]) -> None:
-    """Serve it no longer."""
+    """End a deployment: it serves no longer."""
     term = terminal(ctx)
     term.show(Deployments(term.http).stop(deployment))
 
@@ -158,8 +159,8 @@ def stop(ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="A d
 def engines(ctx: typer.Context) -> None:
     """The engines that run now."""
     term = terminal(ctx)
-    found = Deployments(term.http).engines()
-    term.table(found.replicas, _ENGINE_COLUMNS, empty="No engine runs.")
+    fleet = Deployments(term.http).engines()
+    term.table(fleet.replicas, _ENGINE_COLUMNS, empty="No engine runs.")
 
 
 @app.command()
@@ -171,7 +172,7 @@ def at(
 ) -> None:
     """What answered then, with the share of each release while a rollout went on."""
     term = terminal(ctx)
-    found = Deployments(term.http).at(moment.astimezone(), environment=environment, name=name)
+    answering = Deployments(term.http).at(moment.astimezone(), environment=environment, name=name)
     columns: list[Column] = [
         ("environment", "environment"),
         ("name", "name"),
@@ -181,7 +182,7 @@ def at(
         ("rollout", "rollout_id"),
         ("live from", "live_at"),
     ]
-    term.table(found, columns, empty="Nothing answered then.")
+    term.table(answering, columns, empty="Nothing answered then.")
 
 
 @app.command()
@@ -195,9 +196,9 @@ def retire(
     """Announce that a name goes out of service: replies say so until the date, and 410 after it."""
     term = terminal(ctx)
     sdk = Deployments(term.http)
-    found = sdk.retire(name, sunset=sunset.astimezone(), successor=successor, note=note)
-    term.table(found, _RETIREMENT_COLUMNS, empty="")
-    for retirement in found.items:
+    retirements = sdk.retire(name, sunset=sunset.astimezone(), successor=successor, note=note)
+    term.table(retirements, _RETIREMENT_COLUMNS, empty="")
+    for retirement in retirements.items:
         term.print(f"Who still asks: tidemill deployments callers {retirement.model}")
 
 
@@ -212,7 +213,7 @@ def retirements(ctx: typer.Context) -> None:
 def callers(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such as prod/support.")]) -> None:
     """Who still asks a name that goes out of service."""
     term = terminal(ctx)
-    found = Deployments(term.http).retirement(model).callers
+    callers_now = Deployments(term.http).retirement(model).callers
     columns: list[Column] = [
         ("key", "key_id"),
         ("user", "user"),
@@ -221,12 +222,12 @@ def callers(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such 
         ("first", "first"),
         ("last", "last"),
     ]
-    term.table(found, columns, empty="Nobody has asked since it was announced.")
+    term.table(callers_now, columns, empty="Nobody has asked since it was announced.")
 
 
 @app.command()
 def keep(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such as prod/support.")]) -> None:
-    """Take a retirement back."""
+    """Cancel a retirement: the name stays in service."""
     term = terminal(ctx)
     Deployments(term.http).keep(model)
     term.print(f"{model} stays, or may be deployed again.")

@@ -70,8 +70,8 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
 def list_cards(ctx: Context) -> list[ModelCard]:
     """Return every name that can be asked for: environments first, then releases and aliases."""
     cards: dict[str, ModelCard] = {}
-    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.standing(ctx)}
-    for deployment in store.active(ctx.conn):
+    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_standing(ctx)}
+    for deployment in store.list_active(ctx.conn):
         if deployment.state == "live":
             name = f"{deployment.environment}/{deployment.name}"
             created = int(deployment.requested_at.timestamp())

@@ -63,7 +63,7 @@ def build(
 
 def request(ctx: Context, deployment: Deployment) -> Deployment:
     """Write a deployment; the supervisor brings it about. One that still starts under its name is called off."""
-    for other in store.active(ctx.conn, deployment.environment, deployment.name):
+    for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
         if other.state == "starting":
             store.update(
                 ctx.conn, other.id, state="superseded", ended_at=ctx.now, error=f"Called off for {deployment.release}."
@@ -81,7 +81,7 @@ def request(ctx: Context, deployment: Deployment) -> Deployment:
 
 def environment_before(ctx: Context, name: str) -> str | None:
     """The environment that comes before `name` in the order; None for the first. Raises EnvironmentNotFound."""
-    names = [n for n, _ in store.all_environments(ctx.conn)]
+    names = [n for n, _ in store.list_environments(ctx.conn)]
     if name not in names:
         raise EnvironmentNotFound(
             f"There is no environment {name!r}.", hint=f"There are {', '.join(names)}.", param="environment"

@@ -16,9 +16,9 @@ router.include_router(retirements.router)
 
 
 @router.get("/environments", openapi_extra=role("viewer"))
-def environments(request: RequestContext) -> Page[Environment]:
+def list_environments(request: RequestContext) -> Page[Environment]:
     """Every environment, in the order of promotion."""
-    return request.read(service.environments)
+    return request.read(service.list_environments)
 
 
 @router.post("/environments/{environment}/rollback", status_code=201, openapi_extra=role("developer"))
@@ -34,7 +34,7 @@ def deploy(body: DeploymentCreate, request: RequestContext) -> Deployment:
 
 
 @router.get("/deployments", openapi_extra=role("viewer"))
-def listing(
+def list_deployments(
     request: RequestContext,
     environment: str | None = None,
     name: str | None = None,
@@ -45,7 +45,13 @@ def listing(
 ) -> Page[Deployment]:
     """Deployments, newest first."""
     return request.read(
-        service.listing, environment=environment, name=name, at=at, active_only=active, cursor=cursor, limit=limit
+        service.list_deployments,
+        environment=environment,
+        name=name,
+        at=at,
+        active_only=active,
+        cursor=cursor,
+        limit=limit,
     )
 
 
@@ -68,12 +74,12 @@ def get(deployment_id: str, request: RequestContext) -> Deployment:
 
 @router.delete("/deployments/{deployment_id}", openapi_extra=role("developer"))
 def stop(deployment_id: str, request: RequestContext) -> Deployment:
-    """Serve it no longer."""
+    """End a deployment."""
     return request.write(service.stop, deployment_id)
 
 
 @router.get("/engines", openapi_extra=role("viewer"))
-def engines(request: Request) -> Fleet:
+def list_engines(request: Request) -> Fleet:
     """The engines of this server, as its supervisor sees them."""
     fleet: Fleet = request.app.state.supervisor.fleet()
     return fleet

@@ -12,7 +12,7 @@ from tidemill.engines.types import Fleet
 
 
 class DeploymentPending(Unavailable):
-    """It is still starting."""
+    """The deployment still starts after the time to wait."""
 
     code = "deployment_pending"
 
@@ -24,7 +24,7 @@ class Deployments:
         self._http = http
 
     def environments(self) -> Page[Environment]:
-        """Every environment, in the order of promotion."""
+        """Return every environment, in the order of promotion."""
         return self._http.get("/api/environments", Page[Environment])
 
     def deploy(
@@ -36,30 +36,30 @@ class Deployments:
         note: str = "",
         force_reason: str | None = None,
     ) -> Deployment:
-        """Order a deployment; `wait` for it to be live. Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed."""
+        """Request a deployment; `wait` for it to be live. Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed."""
         body = DeploymentCreate(
             release=release, environment=environment, replicas=replicas, note=note, force_reason=force_reason
         )
         return self._http.post("/api/deployments", Deployment, body)
 
     def rollback(self, environment: str, *, name: str | None = None, note: str = "") -> Deployment:
-        """Order the release that was live before. Raises NothingToRollBack, RollbackAmbiguous."""
+        """Request the release that was live before. Raises NothingToRollBack, RollbackAmbiguous."""
         return self._http.post(f"/api/environments/{environment}/rollback", Deployment, Rollback(name=name, note=note))
 
     def wait(self, deployment_id: str, *, timeout: float = 300.0) -> Deployment:
-        """The deployment once it is live or has ended. Raises DeploymentPending after `timeout` seconds."""
+        """Return the deployment once it is live or has ended. Raises DeploymentPending after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while (found := self.get(deployment_id)).state == "starting":
+        while (deployment := self.get(deployment_id)).state == "starting":
             if time.monotonic() > deadline:
                 raise DeploymentPending(
-                    f"{found.release} is still starting in {found.environment} after {timeout:g} s.",
+                    f"{deployment.release} is still starting in {deployment.environment} after {timeout:g} s.",
                     hint="A server has to run: `tidemill up`. `tidemill deployments engines` shows the engines.",
                 )
             time.sleep(0.05)
-        return found
+        return deployment
 
     def get(self, deployment_id: str) -> Deployment:
-        """One deployment. Raises DeploymentNotFound."""
+        """Return one deployment. Raises DeploymentNotFound."""
         return self._http.get(f"/api/deployments/{deployment_id}", Deployment)
 
     def list(
@@ -72,7 +72,7 @@ class Deployments:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Deployment]:
-        """Deployments, newest first; with `at` what served at that moment, with `active` what is served now."""
+        """Return deployments, newest first; with `at` what served at that moment, with `active` what is served now."""
         params = {
             "environment": environment,
             "name": name,
@@ -84,16 +84,16 @@ class Deployments:
         return self._http.get("/api/deployments", Page[Deployment], params=params)
 
     def stop(self, deployment_id: str) -> Deployment:
-        """Serve it no longer."""
+        """End a deployment and return it. Raises DeploymentNotFound."""
         self._http.delete(f"/api/deployments/{deployment_id}")
         return self.get(deployment_id)
 
     def engines(self) -> Fleet:
-        """The engines of the server."""
+        """Return the engines of the server."""
         return self._http.get("/api/engines", Fleet)
 
     def at(self, moment: datetime, *, environment: str | None = None, name: str | None = None) -> Page[Answering]:
-        """What answered at a moment, with the share of each release while a rollout went on."""
+        """Return what answered at a moment, with the share of each release while a rollout went on."""
         params = {"at": moment.isoformat(), "environment": environment, "name": name}
         return self._http.get("/api/answering", Page[Answering], params=params)
 
@@ -107,13 +107,13 @@ class Deployments:
         return self._http.post("/api/retirements", Page[Retirement], body)
 
     def retirements(self) -> Page[Retirement]:
-        """Names that go out of service or are gone, newest first."""
+        """Return the names that go out of service or are gone, newest first."""
         return self._http.get("/api/retirements", Page[Retirement])
 
     def retirement(self, model: str) -> RetirementPage:
-        """The retirement of `prod/support`, and who still asks. Raises RetirementNotFound."""
+        """Return the retirement of `prod/support`, and who still asks. Raises RetirementNotFound."""
         return self._http.get(f"/api/retirements/{model}", RetirementPage)
 
     def keep(self, model: str) -> None:
-        """Take the retirement of `prod/support` back. Raises RetirementNotFound."""
+        """Cancel the retirement of `prod/support`. Raises RetirementNotFound."""
         self._http.delete(f"/api/retirements/{model}")

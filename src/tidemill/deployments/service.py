@@ -1,4 +1,4 @@
-"""Deciding about deployments: what may go where, what goes live, and what served when."""
+"""Decides about deployments: what may go where, what goes live, and what served when."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from tidemill.releases import service as releases
 
 @dataclass(frozen=True)
 class Desired:
-    """What the supervisor has to bring about."""
+    """What the reconciler has to bring about."""
 
     deployments: list[Deployment]
     """Oldest first."""
@@ -36,26 +36,26 @@ class Desired:
     retirements: list[Retirement]
 
 
-def environments(ctx: Context) -> Page[Environment]:
-    """Every environment, in the order of promotion."""
-    found = store.all_environments(ctx.conn)
-    return Page(items=[Environment(name=n, position=p, policy=releases.policy_of(n)) for n, p in found])
+def list_environments(ctx: Context) -> Page[Environment]:
+    """Return every environment, in the order of promotion."""
+    rows = store.list_environments(ctx.conn)
+    return Page(items=[Environment(name=n, position=p, policy=releases.policy_of(n)) for n, p in rows])
 
 
-def environment_names(ctx: Context) -> list[str]:
-    """The names of all environments, in the order of promotion."""
-    return [name for name, _ in store.all_environments(ctx.conn)]
+def list_environment_names(ctx: Context) -> list[str]:
+    """Return the names of all environments, in the order of promotion."""
+    return [name for name, _ in store.list_environments(ctx.conn)]
 
 
 def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
-    """Order that a release be served in an environment; the supervisor does it.
+    """Request that a release be served in an environment; the reconciler brings it about.
 
-    A release that is live or starting there already is given back as it is. Raises PromotionOutOfOrder, NotCleared,
+    A release that is live or starting there already is returned as it is. Raises PromotionOutOfOrder, NotCleared,
     ForceNotAllowed, NotDeployable, EnvironmentNotFound, ReleaseNotFound.
     """
     promotion.environment_before(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
-    current = store.active(ctx.conn, body.environment, release.name)
+    current = store.list_active(ctx.conn, body.environment, release.name)
     if current and current[-1].release_id == release.id and current[-1].replicas == body.replicas:
         return current[-1]
     _hooks(ctx).refuse_while_open(ctx, body.environment, release.name)
@@ -72,14 +72,14 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
 
 
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
-    """Order the release that was live before. It was cleared for this environment then, so nothing is asked again.
+    """Request the release that was live before. It was cleared for this environment then, so no rule is checked again.
 
     While a rollout goes on, this ends it: the old release, which is live still, answers everybody again.
 
     Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
     """
     promotion.environment_before(ctx, environment)
-    live = [d for d in store.active(ctx.conn, environment) if d.state == "live"]
+    live = [d for d in store.list_active(ctx.conn, environment) if d.state == "live"]
     names = sorted({d.name for d in live})
     name = body.name or (names[0] if len(names) == 1 else None)
     if name is None and names:
@@ -93,7 +93,7 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
         return current
     previous = None
     if name is not None:
-        seen = store.past(ctx.conn, environment, name, 100)
+        seen = store.list_past(ctx.conn, environment, name, 100)
         previous = next((d for d in seen if current is None or d.release_id != current.release_id), None)
     if previous is None:
         raise NothingToRollBack(
@@ -119,28 +119,30 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
 
 
 def stop(ctx: Context, deployment_id: str) -> Deployment:
-    """Serve it no longer. Stopping an ended deployment changes nothing."""
-    found = get(ctx, deployment_id)
-    if found.state not in store.ACTIVE:
-        return found
-    if _hooks(ctx).abort_for(ctx, found, "Its deployment was stopped by hand."):
+    """End a deployment and return it. One that has ended already is returned as it is. Raises DeploymentNotFound."""
+    deployment = get(ctx, deployment_id)
+    if deployment.state not in store.ACTIVE:
+        return deployment
+    if _hooks(ctx).abort_for(ctx, deployment, "Its deployment was stopped by hand."):
         return get(ctx, deployment_id)
-    store.update(ctx.conn, found.id, state="stopped", ended_at=ctx.now)
-    events.emit(ctx, "deployment.stopped", found.id, {"environment": found.environment, "release": found.release})
+    store.update(ctx.conn, deployment.id, state="stopped", ended_at=ctx.now)
+    events.emit(
+        ctx, "deployment.stopped", deployment.id, {"environment": deployment.environment, "release": deployment.release}
+    )
     return get(ctx, deployment_id)
 
 
 def get(ctx: Context, deployment_id: str) -> Deployment:
-    """One deployment. Raises DeploymentNotFound."""
-    found = store.get(ctx.conn, deployment_id)
-    if found is None:
+    """Return a deployment. Raises DeploymentNotFound."""
+    deployment = store.get(ctx.conn, deployment_id)
+    if deployment is None:
         raise DeploymentNotFound(
             f"There is no deployment {deployment_id!r}.", hint="`tidemill deployments history` lists them."
         )
-    return found
+    return deployment
 
 
-def listing(
+def list_deployments(
     ctx: Context,
     *,
     environment: str | None = None,
@@ -150,33 +152,33 @@ def listing(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Deployment]:
-    """Deployments, newest first; with `at` what served at that moment."""
+    """Return deployments, newest first; with `at` those that served at that moment."""
     if environment is not None:
         promotion.environment_before(ctx, environment)
-    found = store.listing(
+    deployments = store.list_deployments(
         ctx.conn, environment=environment, name=name, at=at, active_only=active_only, before=cursor, limit=limit + 1
     )
-    return page(found, limit)
+    return page(deployments, limit)
 
 
 def desired(ctx: Context) -> Desired:
-    """What the supervisor has to bring about."""
+    """Return what the reconciler has to bring about."""
     return Desired(
-        deployments=store.active(ctx.conn),
+        deployments=store.list_active(ctx.conn),
         splits=_hooks(ctx).splits(ctx),
-        retirements=retirements.standing(ctx),
+        retirements=retirements.list_standing(ctx),
     )
 
 
 def answered_at(
     ctx: Context, moment: datetime, *, environment: str | None = None, name: str | None = None
 ) -> Page[Answering]:
-    """What answered at a moment, with the share of each: two releases while a rollout shared calls out."""
+    """Return what answered at a moment, with the share of each: two releases while a rollout shared calls out."""
     if environment is not None:
         promotion.environment_before(ctx, environment)
     split_of = {split.baseline_id: split for split in _hooks(ctx).splits_at(ctx, moment, environment)}
     answering = []
-    live = store.listing(
+    live = store.list_deployments(
         ctx.conn, environment=environment, name=name, at=moment, active_only=False, before=None, limit=1000
     )
     for deployment in sorted(live, key=lambda d: (d.environment, d.name, d.id)):
@@ -202,7 +204,7 @@ def _answering(deployment: Deployment, share: float, split: TrafficSplit | None)
 
 
 def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
-    """Its replicas answer: it is live, and what was live under that name no longer. None if it was called off.
+    """Make a deployment live whose replicas answer. Return None when it does not start any more.
 
     A release that is rolled out begins with its first step instead.
     """
@@ -216,7 +218,7 @@ def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
 
 def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> Deployment:
     """Let a deployment answer everybody under its name, in place of what was live. `facts` go into the event."""
-    for other in store.active(ctx.conn, deployment.environment, deployment.name):
+    for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
         if other.state == "live":
             store.update(ctx.conn, other.id, state="superseded", ended_at=ctx.now)
     store.update(ctx.conn, deployment.id, state="live", live_at=ctx.now)
@@ -237,11 +239,11 @@ def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> 
 
 def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
     """Return what is live or about to be under a name, oldest first."""
-    return store.active(ctx.conn, environment, name)
+    return store.list_active(ctx.conn, environment, name)
 
 
 def fail(ctx: Context, deployment_id: str, error: str) -> None:
-    """Its replicas do not answer: give it up. What was live before stays live."""
+    """Mark a starting deployment as failed, as its replicas do not answer. What was live before stays live."""
     deployment = get(ctx, deployment_id)
     if deployment.state != "starting":
         return

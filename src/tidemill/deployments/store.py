@@ -42,8 +42,8 @@ deployments = sa.Table(
 ACTIVE = ("starting", "canary", "live")
 
 
-def all_environments(conn: sa.Connection) -> list[tuple[str, int]]:
-    """Names and positions, in the order of promotion."""
+def list_environments(conn: sa.Connection) -> list[tuple[str, int]]:
+    """Return names and positions, in the order of promotion."""
     rows = conn.execute(sa.select(environments).order_by(environments.c.position))
     return [(row.name, row.position) for row in rows]
 
@@ -59,13 +59,13 @@ def update(conn: sa.Connection, deployment_id: str, **values: Any) -> None:
 
 
 def get(conn: sa.Connection, deployment_id: str) -> Deployment | None:
-    """One deployment."""
-    found = _many(conn, sa.select(deployments).where(deployments.c.id == deployment_id))
-    return found[0] if found else None
+    """Return a deployment, or None."""
+    rows = _many(conn, sa.select(deployments).where(deployments.c.id == deployment_id))
+    return rows[0] if rows else None
 
 
-def active(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Deployment]:
-    """What is live or about to be, oldest first."""
+def list_active(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Deployment]:
+    """Return what is live or about to be, oldest first."""
     query = sa.select(deployments).where(deployments.c.state.in_(ACTIVE)).order_by(deployments.c.id)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)
@@ -84,15 +84,15 @@ def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def under(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
-    """Every deployment of a name that was there at `since` or came later."""
+def list_under(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
+    """Return every deployment of a name that was there at `since` or came later."""
     ended = sa.or_(deployments.c.ended_at.is_(None), deployments.c.ended_at > since)
     query = sa.select(deployments).where(deployments.c.environment == environment, deployments.c.name == name, ended)
     return _many(conn, query.order_by(deployments.c.id))
 
 
-def past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:
-    """What was live there before, newest end first."""
+def list_past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:
+    """Return what was live there before, the newest first."""
     query = (
         sa.select(deployments)
         .where(
@@ -107,7 +107,7 @@ def past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[D
     return _many(conn, query)
 
 
-def listing(
+def list_deployments(
     conn: sa.Connection,
     *,
     environment: str | None,
@@ -117,7 +117,7 @@ def listing(
     before: str | None,
     limit: int,
 ) -> list[Deployment]:
-    """Deployments, newest first; with `at` those that served at that moment."""
+    """Return deployments, newest first; with `at` those that served at that moment."""
     query = sa.select(deployments).order_by(deployments.c.id.desc()).limit(limit)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)

@@ -19,13 +19,13 @@ EndState = Literal["stopped", "rolled_back"]
 
 
 class EnvironmentNotFound(NotFound):
-    """No environment of that name."""
+    """There is no environment of this name."""
 
     code = "environment_not_found"
 
 
 class DeploymentNotFound(NotFound):
-    """No such deployment."""
+    """There is no deployment of this id."""
 
     code = "deployment_not_found"
 

@@ -93,7 +93,7 @@ def _live_since(ctx: Context, monitor: DriftMonitor) -> datetime:
             hint="Make the monitor with an environment.",
             param="environment",
         )
-    found = deployments.listing(
+    found = deployments.list_deployments(
         ctx, environment=monitor.environment, name=monitor.release, active_only=True, limit=100
     ).items
     moments = [d.live_at for d in found if d.live_at is not None]

@@ -26,18 +26,18 @@ class LlamaCppProcess:
         self._log = log
         self._url: str | None = None
         self._lock = threading.Lock()
-        self._said = b""
+        self._buffer = b""
 
     @property
     def base_url(self) -> str:
         """Root address; known once `wait_ready` has returned."""
         if self._url is None:
-            raise EngineFailed("The engine has not said its address yet.", hint="Call wait_ready first.")
+            raise EngineFailed("The engine has not reported its address yet.", hint="Call wait_ready first.")
         return self._url
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Id of the child process."""
         return self._child.pid
 
     def alive(self) -> bool:
@@ -62,27 +62,27 @@ class LlamaCppProcess:
         """The next line the child reports, b"" when it ended, None when the time is over."""
         stdout = self._child.stdout
         assert stdout is not None
-        while b"\n" not in self._said:
+        while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([stdout], [], [], left)[0]:
                 return None
             data = os.read(stdout.fileno(), 4096)
             if not data:
                 return b""
-            self._said += data
-        line, self._said = self._said.split(b"\n", 1)
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
         return line
 
     def _read_report(self, line: bytes) -> None:
-        said = json.loads(line) if line else {}
-        if "url" in said:
-            self._url = str(said["url"])
+        report = json.loads(line) if line else {}
+        if "url" in report:
+            self._url = str(report["url"])
             return
         code = self._ended()
         raise EngineFailed(
             f"The engine ended at its start (exit code {code}).{self._log_end()}",
             hint="The model file may be corrupt or too large for the memory that is free.",
-            details={"exit_code": code, "reason": said.get("error")},
+            details={"exit_code": code, "reason": report.get("error")},
         )
 
     def _ended(self) -> int:

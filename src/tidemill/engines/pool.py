@@ -35,22 +35,22 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        """Requests that hold a place."""
+        """Return how many requests hold a place."""
         return sum(r.in_flight for r in self.replicas)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a place."""
+        """Return how many requests wait for a place."""
         return sum(not w.done() for w in self._waiters)
 
     @property
     def ready(self) -> int:
-        """Replicas that answer."""
+        """Return how many replicas answer."""
         return sum(r.state == "ready" and r.alive() for r in self.replicas)
 
     @property
     def target_size(self) -> int:
-        """How many replicas there should be."""
+        """Return how many replicas there should be: those pinned, and at least one."""
         return max(self.pinned, 1)
 
     def pin(self, count: int) -> None:
@@ -60,7 +60,7 @@ class Pool:
         self.pinned = count
 
     def acquire(self) -> RunningReplica | None:
-        """A place in the least busy replica; None when there is none."""
+        """Take a place in the least busy replica and return it; None when all are busy."""
         self.last_used = time.monotonic()
         free = [r for r in self.replicas if r.state == "ready" and r.in_flight < self._places and r.suspect == 0]
         for replica in sorted(free, key=lambda r: r.in_flight):
@@ -71,7 +71,7 @@ class Pool:
         return None
 
     def release(self, replica: RunningReplica, broken: bool) -> None:
-        """Free a place; a replica that did not answer gets no more until it has said that it is well."""
+        """Free a place; a replica that did not answer gets no request until its health check succeeds."""
         replica.in_flight -= 1
         self.last_used = time.monotonic()
         if broken:
@@ -101,7 +101,7 @@ class Pool:
                 left -= 1
 
     def record_failure(self, reason: str) -> None:
-        """Note a death or a failed start; the next start waits longer each time."""
+        """Count a death or a failed start; the next start waits longer each time."""
         self.failures += 1
         self.restarts += 1
         self.error = reason

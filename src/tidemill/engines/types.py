@@ -47,7 +47,7 @@ class Servable:
 
 
 class EngineProcess(Protocol):
-    """A running engine."""
+    """A process that serves a model."""
 
     @property
     def base_url(self) -> str:
@@ -56,7 +56,7 @@ class EngineProcess(Protocol):
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Id of the process."""
         ...
 
     def wait_ready(self, timeout: float) -> None:
@@ -73,7 +73,7 @@ class EngineProcess(Protocol):
 
 
 class Engine(Protocol):
-    """Starts engines of one kind."""
+    """Starts engine processes of one kind; the object behind an entry point of `tidemill.engines`."""
 
     def start(
         self,

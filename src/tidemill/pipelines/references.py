@@ -135,7 +135,7 @@ def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
 
 
 def _environments(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    known = [e.name for e in deployments.environments(ctx).items]
+    known = [e.name for e in deployments.list_environments(ctx).items]
     for i, environment in enumerate(spec.environments):
         if environment.name not in known:
             yield unknown(("environments", i), "environment", environment.name, known)

@@ -9,7 +9,7 @@ import yaml
 from tidemill.core.errors import Conflict, Invalid
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.rollouts.sdk import Rollouts
-from tidemill.rollouts.types import Evidence, Rollout, RolloutPage
+from tidemill.rollouts.types import Rollout, RolloutEvidence, RolloutPage
 
 app = typer.Typer(help="Move an environment to a release step by step, and back by itself.", no_args_is_help=True)
 
@@ -61,7 +61,7 @@ _TOLERANCES: list[Column] = [
 
 
 class RolloutFailed(Conflict):
-    """The new release did not get through."""
+    """The rollout ended without the new release answering everybody."""
 
     code = "rollout_failed"
 
@@ -91,40 +91,40 @@ def start(
     term = terminal(ctx)
     sdk = Rollouts(term.working_http)
     chosen: Any = strategy
-    made = sdk.start(
+    rollout = sdk.start(
         release,
         environment,
         strategy=chosen,
-        steps=steps_in(steps) if steps is not None else None,
+        steps=read_steps(steps) if steps is not None else None,
         warm=warm,
         replicas=replicas,
         note=note,
         force_reason=force,
     )
     if not wait:
-        term.show(made, _DETAILS)
-        term.print(f"Watch it: tidemill rollouts show {made.id}")
+        term.show(rollout, _DETAILS)
+        term.print(f"Watch it: tidemill rollouts show {rollout.id}")
         return
-    ended = sdk.wait(made.id)
-    _page(term, sdk.show(made.id))
+    ended = sdk.wait(rollout.id)
+    _page(term, sdk.show(rollout.id))
     if ended.state in ("rolled_back", "failed", "aborted"):
         raise RolloutFailed(f"{ended.release} was not rolled out: {ended.reason}", hint="The old release answers.")
 
 
-def steps_in(path: Path) -> list[dict[str, Any]]:
-    """The steps in a YAML or JSON file. Raises StepsUnreadable."""
+def read_steps(path: Path) -> list[dict[str, Any]]:
+    """Return the steps in a YAML or JSON file. Raises StepsUnreadable."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise StepsUnreadable(f"{path}: {error}", hint="Write a list, such as: - weight: 10") from error
-    steps = found.get("steps") if isinstance(found, dict) else found
+    steps = content.get("steps") if isinstance(content, dict) else content
     if not isinstance(steps, list):
         raise StepsUnreadable(f"{path} holds no list of steps.", hint="Write a list, such as: - weight: 10")
     return steps
 
 
 @app.command("list")
-def listing(
+def list_rollouts(
     ctx: typer.Context,
     environment: Annotated[str | None, typer.Option("--env", help="Only this environment.")] = None,
     name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
@@ -135,10 +135,10 @@ def listing(
 ) -> None:
     """Rollouts, newest first."""
     term = terminal(ctx)
-    found = Rollouts(term.http).list(
+    rollouts = Rollouts(term.http).list(
         environment=environment, name=name, release=release, active=active, cursor=cursor, limit=limit
     )
-    term.table(found, _COLUMNS, empty="No rollouts. Start with: tidemill rollouts start RELEASE --env prod")
+    term.table(rollouts, _COLUMNS, empty="No rollouts. Start with: tidemill rollouts start RELEASE --env prod")
 
 
 @app.command()
@@ -178,7 +178,7 @@ def abort(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -
 
 @app.command()
 def pairs(ctx: typer.Context, rollout: RolloutArgument, cursor: CursorOption = None, limit: LimitOption = 20) -> None:
-    """ShadowResult calls with both answers, newest first."""
+    """Copied calls with both answers, newest first."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("question", lambda p: _short(str(p.input[-1].get("content", "")) if p.input else "")),
@@ -203,26 +203,26 @@ def _page(term: Terminal, page: RolloutPage) -> None:
     term.show(page.rollout, _DETAILS)
     term.print("")
     term.table(page.history, _HISTORY, empty="", title="History")
-    found = page.now or next((s.evidence for s in reversed(page.history) if s.evidence is not None), None)
-    if found is not None:
-        _evidence(term, page.rollout, found)
+    evidence = page.now or next((s.evidence for s in reversed(page.history) if s.evidence is not None), None)
+    if evidence is not None:
+        _evidence(term, page.rollout, evidence)
 
 
-def _evidence(term: Terminal, rollout: Rollout, found: Evidence) -> None:
+def _evidence(term: Terminal, rollout: Rollout, evidence: RolloutEvidence) -> None:
     old, new = rollout.baseline_release or "nothing", rollout.release
     term.print(
         "",
-        f"Evidence: {found.baseline_answers} answers of {old}, {found.canary_answers} of {new} "
-        f"to {found.units} users or sessions",
+        f"Evidence: {evidence.baseline_answers} answers of {old}, {evidence.canary_answers} of {new} "
+        f"to {evidence.units} users or sessions",
     )
-    if found.scores:
-        term.table(found.scores, _SCORES, empty="")
-    if found.tolerances:
-        term.table(found.tolerances, _TOLERANCES, empty="")
-    machine = found.infrastructure
+    if evidence.scores:
+        term.table(evidence.scores, _SCORES, empty="")
+    if evidence.tolerances:
+        term.table(evidence.tolerances, _TOLERANCES, empty="")
+    machine = evidence.infrastructure
     term.print(
         f"Machine (counted apart): {machine.deaths} deaths of engines, {machine.retried} answers at a second attempt, "
-        f"{machine.incidents} failures that callers saw, {machine.spilled} calls answered by the old release instead"
+        f"{machine.incidents} failures that callers saw, {machine.fallbacks} calls answered by the old release instead"
     )
-    if found.shadow is not None:
-        term.show(found.shadow)
+    if evidence.shadow is not None:
+        term.show(evidence.shadow)

@@ -1,4 +1,4 @@
-"""Moves rollouts on by itself: reads what came in, judges it, and does what follows."""
+"""Moves rollouts on: reads new answers and scores, analyses them, and does what follows."""
 
 import asyncio
 import logging
@@ -13,17 +13,17 @@ from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.rollouts import decisions, service, store
-from tidemill.rollouts.analysis import Watch
+from tidemill.rollouts.analysis import RolloutAnalysis
+from tidemill.rollouts.comparison import ShadowComparison, load_scorer
 from tidemill.rollouts.observations import Observations
-from tidemill.rollouts.pairs import Pairs, scorer_of
 from tidemill.rollouts.shadow import ShadowSampler, ShadowSamplers
-from tidemill.rollouts.types import Evidence, Infrastructure, Rollout, ShadowStep
+from tidemill.rollouts.types import Infrastructure, Rollout, RolloutEvidence, ShadowStep
 
 log = logging.getLogger("tidemill.rollouts")
 
 TICK_S = 0.5
 KEEP_S = 2.0
-"""How often the evidence of a rollout that stays where it is is kept."""
+"""Seconds between two writes of the evidence of a rollout that stays where it is."""
 
 
 class Engines(Protocol):
@@ -44,22 +44,22 @@ class Engines(Protocol):
 
 @dataclass
 class _Case:
-    """A rollout under watch."""
+    """An open rollout and its running analysis."""
 
     observations: Observations
-    watch: Watch
-    pairs: Pairs | None
+    analysis: RolloutAnalysis
+    shadow: ShadowComparison | None
     before: Infrastructure | None
     """What an earlier server had counted."""
     deaths_at_first: int
     skipped_before: int = 0
     sampler: ShadowSampler | None = None
     """The one whose skipped calls are not among those before."""
-    kept: Evidence | None = None
+    kept: RolloutEvidence | None = None
     kept_at: float = field(default_factory=time.monotonic)
 
 
-class Controller:
+class RolloutController:
     """A service of the server. All it knows can be rebuilt from the database and the traces at any time."""
 
     def __init__(self, kernel: Kernel, engines: Engines, samplers: ShadowSamplers, *, keep_s: float = KEEP_S) -> None:
@@ -71,11 +71,11 @@ class Controller:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin."""
+        """Start the loop."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End; another server goes on from here."""
+        """Stop the loop; another server goes on from here."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -92,7 +92,7 @@ class Controller:
             await asyncio.sleep(TICK_S)
 
     def tick(self) -> bool:
-        """Look at every open rollout once; True when something moved."""
+        """Analyse every open rollout once; True when one of them moved."""
         with self._kernel.read(SYSTEM) as ctx:
             begun = [r for r in service.list_open(ctx) if r.began_at is not None]
         self._cases = {r.id: case for r in begun if (case := self._cases.get(r.id)) is not None}
@@ -102,12 +102,12 @@ class Controller:
     def _analyse(self, rollout: Rollout) -> bool:
         case = self._cases.get(rollout.id)
         if case is None:
-            case = self._cases[rollout.id] = self._open(rollout)
+            case = self._cases[rollout.id] = self._open_case(rollout)
         with self._kernel.read(SYSTEM) as ctx:
             for answer in case.observations.answers(ctx):
-                case.watch.answer(answer)
-            for verdict in case.observations.verdicts(ctx):
-                case.watch.verdict(verdict)
+                case.analysis.add_answer(answer)
+            for score in case.observations.scores(ctx):
+                case.analysis.add_score(score)
         self._judge_pairs(rollout, case)
         evidence = self._evidence(rollout, case)
         decision = decisions.decide(rollout, evidence, evidence.at)
@@ -120,30 +120,30 @@ class Controller:
             log.warning("rollout of %s in %s: %s. %s", rollout.release, rollout.environment, after.state, after.reason)
         return decision.action != "stay"
 
-    def _open(self, rollout: Rollout) -> _Case:
+    def _open_case(self, rollout: Rollout) -> _Case:
         terms = next((step.shadow for step in rollout.steps if isinstance(step, ShadowStep)), None)
-        mirrored = Pairs(rollout, scorer_of(self._kernel.plugins, terms)) if terms is not None else None
+        shadow = ShadowComparison(rollout, load_scorer(self._kernel.plugins, terms)) if terms is not None else None
         with self._kernel.read(SYSTEM) as ctx:
             kept = store.evidence_of(ctx.conn, rollout.id)
-            if mirrored is not None:
-                for pair in service.all_pairs(ctx, rollout.id):
-                    mirrored.add(pair)
+            if shadow is not None:
+                for pair in service.iterate_pairs(ctx, rollout.id):
+                    shadow.add(pair)
         return _Case(
             observations=Observations(rollout),
-            watch=Watch(rollout),
-            pairs=mirrored,
+            analysis=RolloutAnalysis(rollout),
+            shadow=shadow,
             before=kept.infrastructure if kept is not None else None,
             skipped_before=kept.shadow.skipped if kept is not None and kept.shadow is not None else 0,
             deaths_at_first=self._engines.deaths(rollout.release_id),
         )
 
-    def _evidence(self, rollout: Rollout, case: _Case) -> Evidence:
+    def _evidence(self, rollout: Rollout, case: _Case) -> RolloutEvidence:
         deaths = max(self._engines.deaths(rollout.release_id) - case.deaths_at_first, 0)
-        spilled = self._engines.fallbacks(rollout.id)
+        fallbacks = self._engines.fallbacks(rollout.id)
         if case.before is not None:
-            deaths, spilled = deaths + case.before.deaths, spilled + case.before.spilled
-        shadow = case.pairs.evidence(self._skipped(rollout, case)) if case.pairs is not None else None
-        return case.watch.evidence(utc_now(), deaths=deaths, spilled=spilled, shadow=shadow)
+            deaths, fallbacks = deaths + case.before.deaths, fallbacks + case.before.fallbacks
+        shadow = case.shadow.evidence(self._skipped(rollout, case)) if case.shadow is not None else None
+        return case.analysis.evidence(utc_now(), deaths=deaths, fallbacks=fallbacks, shadow=shadow)
 
     def _skipped(self, rollout: Rollout, case: _Case) -> int:
         """Since the rollout began: a sampler counts from its own start, the kept evidence tells what was before."""
@@ -156,15 +156,15 @@ class Controller:
     def _judge_pairs(self, rollout: Rollout, case: _Case) -> None:
         sampler = self._samplers.get(rollout.id)
         results = sampler.drain() if sampler is not None else []
-        if not results or case.pairs is None:
+        if not results or case.shadow is None:
             return
-        judged = case.pairs.judge(self._kernel, utc_now(), results)
+        judged = case.shadow.judge(self._kernel, utc_now(), results)
         with self._kernel.write(SYSTEM) as ctx:
             service.keep_pairs(ctx, judged)
         for pair in judged:
-            case.pairs.add(pair)
+            case.shadow.add(pair)
 
-    def _worth_keeping(self, case: _Case, evidence: Evidence) -> bool:
+    def _worth_keeping(self, case: _Case, evidence: RolloutEvidence) -> bool:
         if case.kept is not None and time.monotonic() - case.kept_at < self._keep_s:
             return False
         same = case.kept is not None and case.kept.model_copy(update={"at": evidence.at}) == evidence

@@ -8,10 +8,10 @@ from tidemill.rollouts import plan
 from tidemill.rollouts.types import (
     Analysis,
     AnalysisStep,
-    Evidence,
     Forever,
     PauseStep,
     Rollout,
+    RolloutEvidence,
     ScoreEvidence,
     ToleranceEvidence,
 )
@@ -30,7 +30,7 @@ class Decision:
 STAY = Decision("stay")
 
 
-def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
+def decide(rollout: Rollout, evidence: RolloutEvidence, now: datetime) -> Decision:
     """What the evidence asks for. Proof of harm counts at any time, also while the rollout is paused or held."""
     harm = _harm(rollout, evidence)
     if harm is not None:
@@ -45,8 +45,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     return _judge(step.analysis, rollout, evidence, waited) if isinstance(step, AnalysisStep) else STAY
 
 
-def _harm(rollout: Rollout, evidence: Evidence) -> str | None:
-    rules = plan.rules_of(rollout.steps)
+def _harm(rollout: Rollout, evidence: RolloutEvidence) -> str | None:
+    rules = plan.combine_rules(rollout.steps)
     for score in evidence.scores:
         if score.worse >= score.needed and loss(score) > score.margin * _range(rules, score.name):
             return (
@@ -54,11 +54,11 @@ def _harm(rollout: Rollout, evidence: Evidence) -> str | None:
                 f"{score.canary_answers} and {score.baseline_answers} answers, e-value {score.worse:.3g} "
                 f"(needs {score.needed:.3g}), difference between {score.low:+.3g} and {score.high:+.3g}."
             )
-    for found in evidence.tolerances:
-        if found.worse >= found.needed:
+    for tolerance in evidence.tolerances:
+        if tolerance.worse >= tolerance.needed:
             return (
-                f"{found.name} is beyond its tolerance of {found.tolerance:g}: {found.canary:.4g} against "
-                f"{found.baseline:.4g}, e-value {found.worse:.3g} (needs {found.needed:.3g})."
+                f"{tolerance.name} is beyond its tolerance of {tolerance.tolerance:g}: {tolerance.canary:.4g} against "
+                f"{tolerance.baseline:.4g}, e-value {tolerance.worse:.3g} (needs {tolerance.needed:.3g})."
             )
     if evidence.infrastructure.deaths >= rules.restarts:
         return f"Its engines died or did not start {evidence.infrastructure.deaths} times ({rules.restarts} allowed)."
@@ -76,7 +76,7 @@ def loss(score: ScoreEvidence) -> float:
     return -score.difference if score.direction == "higher" else score.difference
 
 
-def _judge(analysis: Analysis, rollout: Rollout, evidence: Evidence, waited: float) -> Decision:
+def _judge(analysis: Analysis, rollout: Rollout, evidence: RolloutEvidence, waited: float) -> Decision:
     open_points = _open_points(analysis, rollout, evidence)
     if not open_points:
         return Decision("next", _passed(analysis, evidence))
@@ -88,40 +88,40 @@ def _judge(analysis: Analysis, rollout: Rollout, evidence: Evidence, waited: flo
     return Decision("rollback" if analysis.otherwise == "rollback" else "hold", text)
 
 
-def _open_points(analysis: Analysis, rollout: Rollout, evidence: Evidence) -> list[str]:
-    found = []
+def _open_points(analysis: Analysis, rollout: Rollout, evidence: RolloutEvidence) -> list[str]:
+    points = []
     answers = _answers(evidence) - rollout.answers_before
     if answers < analysis.min_answers:
-        found.append(f"It has given {answers} of {analysis.min_answers} answers.")
-    wanted = {rule.name for rule in analysis.scores}
+        points.append(f"It has given {answers} of {analysis.min_answers} answers.")
+    required = {rule.name for rule in analysis.scores}
     for score in evidence.scores:
-        if score.name in wanted and score.good_enough < 1 / analysis.alpha:
-            found.append(
+        if score.name in required and score.good_enough < 1 / analysis.alpha:
+            points.append(
                 f"That {score.name} is not worse by {score.margin:g} is not proven: e-value {score.good_enough:.3g} of "
                 f"{1 / analysis.alpha:.3g} on {score.canary_answers} answers."
             )
-    found += [f"{item.name} looks worse than tolerated." for item in evidence.tolerances if not _tolerable(item)]
-    return found
+    points += [f"{item.name} looks worse than tolerated." for item in evidence.tolerances if not _tolerable(item)]
+    return points
 
 
-def _answers(evidence: Evidence) -> int:
+def _answers(evidence: RolloutEvidence) -> int:
     return evidence.canary_answers + (evidence.shadow.pairs if evidence.shadow is not None else 0)
 
 
-def _tolerable(found: ToleranceEvidence) -> bool:
-    if found.canary is None or found.baseline is None:
+def _tolerable(item: ToleranceEvidence) -> bool:
+    if item.canary is None or item.baseline is None:
         return True
-    if found.name == "errors":
-        return found.canary - found.baseline <= found.tolerance
-    return found.canary <= found.baseline * (1 + found.tolerance)
+    if item.name == "errors":
+        return item.canary - item.baseline <= item.tolerance
+    return item.canary <= item.baseline * (1 + item.tolerance)
 
 
-def _passed(analysis: Analysis, evidence: Evidence) -> str:
-    wanted = {rule.name for rule in analysis.scores}
+def _passed(analysis: Analysis, evidence: RolloutEvidence) -> str:
+    required = {rule.name for rule in analysis.scores}
     scores = [
         f"{s.name} {s.canary_mean:.3g} against {s.baseline_mean:.3g} (e-value {s.good_enough:.3g})"
         for s in evidence.scores
-        if s.name in wanted and s.canary_mean is not None and s.baseline_mean is not None
+        if s.name in required and s.canary_mean is not None and s.baseline_mean is not None
     ]
     tolerances = [f"{t.name} {t.canary:.4g} against {t.baseline:.4g}" for t in evidence.tolerances
                   if t.canary is not None and t.baseline is not None]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a rollout is judged on, as it comes in: answers from the traces, verdicts from the scores."""
+"""What a rollout is judged on, read from the traces as it comes in: answers and scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from tidemill.traces import service as traces
 from tidemill.traces.types import Span, TraceFilter
 
 PAGE = 1000
-LATE = timedelta(seconds=15)
-"""A score may be committed after one with a later id; so far back one looks again."""
+REREAD = timedelta(seconds=15)
+"""A score may be committed after one with a later id; scores so young are read again."""
 
 INFRASTRUCTURE = frozenset({"engine_died", "engine_unavailable", "overloaded", "upstream_timeout"})
 """Errors that say something about the machine, not about the release."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ObservedAnswer:
     """One call that one of the two releases answered, or should have."""
 
     at: datetime
@@ -35,8 +35,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One score of one answer."""
+class ObservedScore:
+    """One score that an answer of one of the two releases got."""
 
     name: str
     canary: bool
@@ -50,46 +50,46 @@ class Observations:
     def __init__(self, rollout: Rollout) -> None:
         self._since = rollout.began_at
         self._environment = rollout.environment
-        self._arms = {rollout.deployment_id: True}
+        self._is_canary = {rollout.deployment_id: True}
         if rollout.baseline_deployment_id is not None:
-            self._arms[rollout.baseline_deployment_id] = False
+            self._is_canary[rollout.baseline_deployment_id] = False
         self._position: str | None = None
         self._after: str | None = None
         self._seen: set[str] = set()
 
-    def answers(self, ctx: Context) -> Iterator[Answer]:
-        """Calls that were stored since the last time."""
+    def answers(self, ctx: Context) -> Iterator[ObservedAnswer]:
+        """Yield the calls of both releases that were stored since the last call of this method."""
         where = TraceFilter(environment=self._environment, calls=True, since=self._since)
         more = True
         while more:
             page = traces.tail(ctx, after=self._position, limit=PAGE, where=where)
             self._position, more = page.position, page.more
             for span in page.spans:
-                canary = self._arms.get(span.deployment_id or "")
+                canary = self._is_canary.get(span.deployment_id or "")
                 if canary is not None and span.start >= (self._since or span.start):
                     yield _answer(span, span.attributes, canary)
 
-    def verdicts(self, ctx: Context) -> Iterator[Verdict]:
-        """Scores that were given since the last time."""
+    def scores(self, ctx: Context) -> Iterator[ObservedScore]:
+        """Yield the scores of both releases that were given since the last call of this method."""
         after = self._after
         while True:
-            found = feedback.list_scores(ctx, environment=self._environment, since=self._since, after=after, limit=PAGE)
-            for score in found:
-                canary = self._arms.get(score.deployment_id or "")
+            batch = feedback.list_scores(ctx, environment=self._environment, since=self._since, after=after, limit=PAGE)
+            for score in batch:
+                canary = self._is_canary.get(score.deployment_id or "")
                 if score.id not in self._seen and canary is not None and score.value is not None:
-                    yield Verdict(score.name, canary, _unit_of_score(score), score.value)
+                    yield ObservedScore(score.name, canary, _unit_of_score(score), score.value)
                 self._seen.add(score.id)
-                if score.at < ctx.now - LATE:
+                if score.at < ctx.now - REREAD:
                     self._after = score.id
-            if len(found) < PAGE:
+            if len(batch) < PAGE:
                 return
-            after = found[-1].id
+            after = batch[-1].id
 
 
-def _answer(span: Span, attributes: dict[str, object], canary: bool) -> Answer:
+def _answer(span: Span, attributes: dict[str, object], canary: bool) -> ObservedAnswer:
     code = str(attributes.get("error.type") or attributes.get("tidemill.error_code") or "")
     attempts = attributes.get("tidemill.attempts")
-    return Answer(
+    return ObservedAnswer(
         at=span.start,
         canary=canary,
         unit=span.session or span.user or span.trace_id,

@@ -37,9 +37,9 @@ class Rules:
         return max(count, 1) / self.alpha
 
 
-def steps_of(body: RolloutCreate) -> list[Step]:
+def resolve_steps(body: RolloutCreate) -> list[Step]:
     """The steps that are meant. Raises RolloutPlanInvalid."""
-    steps = list(body.steps) if body.steps is not None else _usual(body)
+    steps = list(body.steps) if body.steps is not None else _default_steps(body)
     weights = [step.weight for step in steps if isinstance(step, WeightStep)]
     if body.strategy == "shadow":
         if weights:
@@ -58,15 +58,15 @@ def steps_of(body: RolloutCreate) -> list[Step]:
             hint="Add an analysis or a pause after it.",
             param="steps",
         )
-    rules_of(steps)
+    combine_rules(steps)
     return steps
 
 
-def rules_of(steps: list[Step]) -> Rules:
+def combine_rules(steps: list[Step]) -> Rules:
     """What all analyses ask for together. Raises RolloutPlanInvalid when two of them disagree."""
-    found = [step.analysis for step in steps if isinstance(step, AnalysisStep)]
+    analyses = [step.analysis for step in steps if isinstance(step, AnalysisStep)]
     scores: dict[str, ScoreRule] = {}
-    for rule in (rule for analysis in found for rule in analysis.scores):
+    for rule in (rule for analysis in analyses for rule in analysis.scores):
         if scores.setdefault(rule.name, rule) != rule:
             raise RolloutPlanInvalid(
                 f"Two analyses ask for different things of the score {rule.name!r}.",
@@ -75,26 +75,26 @@ def rules_of(steps: list[Step]) -> Rules:
             )
     return Rules(
         scores=tuple(scores.values()),
-        latency_ms=_one("latency_ms", [a.latency_ms for a in found]),
-        errors=_one("errors", [a.errors for a in found]),
-        cost=_one("cost", [a.cost for a in found]),
-        alpha=min((a.alpha for a in found), default=Analysis().alpha),
-        restarts=min((a.restarts for a in found), default=Analysis().restarts),
+        latency_ms=_same_tolerance("latency_ms", [a.latency_ms for a in analyses]),
+        errors=_same_tolerance("errors", [a.errors for a in analyses]),
+        cost=_same_tolerance("cost", [a.cost for a in analyses]),
+        alpha=min((a.alpha for a in analyses), default=Analysis().alpha),
+        restarts=min((a.restarts for a in analyses), default=Analysis().restarts),
     )
 
 
-def _one(name: str, given: list[Tolerance | None]) -> Tolerance | None:
-    found = {rule.tolerance: rule for rule in given if rule is not None}
-    if len(found) > 1:
+def _same_tolerance(name: str, tolerances: list[Tolerance | None]) -> Tolerance | None:
+    distinct = {rule.tolerance: rule for rule in tolerances if rule is not None}
+    if len(distinct) > 1:
         raise RolloutPlanInvalid(
-            f"Two analyses tolerate different things of {name}: {', '.join(f'{t:g}' for t in sorted(found))}.",
+            f"Two analyses tolerate different things of {name}: {', '.join(f'{t:g}' for t in sorted(distinct))}.",
             hint="It is counted over the whole rollout: give it the same tolerance in each analysis.",
             param="steps",
         )
-    return next(iter(found.values()), None)
+    return next(iter(distinct.values()), None)
 
 
-def _usual(body: RolloutCreate) -> list[Step]:
+def _default_steps(body: RolloutCreate) -> list[Step]:
     if body.strategy == "blue_green":
         return [WeightStep(weight=100), PauseStep(pause=body.warm)]
     if body.strategy == "shadow":

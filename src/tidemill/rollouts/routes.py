@@ -17,7 +17,7 @@ def start(body: RolloutCreate, request: RequestContext) -> Rollout:
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(
+def list_rollouts(
     request: RequestContext,
     environment: str | None = None,
     name: str | None = None,
@@ -28,7 +28,7 @@ def listing(
 ) -> Page[Rollout]:
     """Rollouts, newest first; with `active` those that go on."""
     return request.read(
-        service.listing,
+        service.list_rollouts,
         environment=environment,
         name=name,
         release=release,
@@ -39,9 +39,9 @@ def listing(
 
 
 @router.get("/{rollout_id:path}/pairs", openapi_extra=role("viewer"))
-def pairs(rollout_id: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[ShadowPair]:
-    """ShadowResult calls with both answers, newest first."""
-    return request.read(service.pairs, rollout_id, cursor=cursor, limit=limit)
+def list_pairs(rollout_id: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[ShadowPair]:
+    """Copied calls with both answers, newest first."""
+    return request.read(service.list_pairs, rollout_id, cursor=cursor, limit=limit)
 
 
 @router.post("/{rollout_id:path}/promote", openapi_extra=role("developer"))

@@ -21,13 +21,13 @@ from tidemill.rollouts.types import (
 
 
 class RolloutPending(Unavailable):
-    """It still goes on."""
+    """The rollout still goes on after the time to wait."""
 
     code = "rollout_pending"
 
 
 class Rollouts:
-    """Canaries, blue/green switches and shadows."""
+    """Rollouts: canaries, blue/green switches and shadows."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -44,18 +44,18 @@ class Rollouts:
         note: str = "",
         force_reason: str | None = None,
     ) -> Rollout:
-        """Order a rollout; it goes on by itself. `steps` are such as `{"weight": 10}`, `{"pause": "30s"}`,
+        """Request a rollout; it goes on by itself. `steps` are such as `{"weight": 10}`, `{"pause": "30s"}`,
         `{"pause": {}}`, `{"analysis": {...}}` and `{"shadow": {...}}`.
 
         Raises RolloutActive, NothingToRollOut, RolloutPlanInvalid, PromotionOutOfOrder, NotCleared, ForceNotAllowed.
         """
-        given = [s.model_dump() if isinstance(s, BaseModel) else s for s in steps] if steps is not None else None
+        steps_json = [s.model_dump() if isinstance(s, BaseModel) else s for s in steps] if steps is not None else None
         body = RolloutCreate.model_validate(
             {
                 "release": release,
                 "environment": environment,
                 "strategy": strategy,
-                "steps": given,
+                "steps": steps_json,
                 "warm": warm,
                 "replicas": replicas,
                 "note": note,
@@ -65,11 +65,11 @@ class Rollouts:
         return self._http.post("/api/rollouts", Rollout, body)
 
     def show(self, rollout: str) -> RolloutPage:
-        """One rollout with its history and its evidence. Raises RolloutNotFound."""
+        """Return one rollout with its history and its evidence. Raises RolloutNotFound."""
         return self._http.get(f"/api/rollouts/{rollout}", RolloutPage)
 
     def get(self, rollout: str) -> Rollout:
-        """One rollout. Raises RolloutNotFound."""
+        """Return one rollout. Raises RolloutNotFound."""
         return self.show(rollout).rollout
 
     def list(
@@ -82,7 +82,7 @@ class Rollouts:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Rollout]:
-        """Rollouts, newest first; with `active` those that go on."""
+        """Return rollouts, newest first; with `active` those that go on."""
         params = {
             "environment": environment,
             "name": name,
@@ -94,37 +94,37 @@ class Rollouts:
         return self._http.get("/api/rollouts", Page[Rollout], params=params)
 
     def pairs(self, rollout: str, *, cursor: str | None = None, limit: int = 50) -> Page[ShadowPair]:
-        """ShadowResult calls with both answers, newest first."""
+        """Return copied calls with both answers, newest first."""
         params = {"cursor": cursor, "limit": limit}
         return self._http.get(f"/api/rollouts/{rollout}/pairs", Page[ShadowPair], params=params)
 
     def promote(self, rollout: str, *, note: str = "") -> Rollout:
         """Send everybody to the new release now. Raises RolloutEnded, RolloutNotReady."""
-        return self._moved(rollout, "promote", note)
+        return self._move(rollout, "promote", note)
 
     def pause(self, rollout: str, *, note: str = "") -> Rollout:
         """Stay where it is. Raises RolloutEnded, RolloutNotReady."""
-        return self._moved(rollout, "pause", note)
+        return self._move(rollout, "pause", note)
 
     def resume(self, rollout: str, *, note: str = "") -> Rollout:
         """Go on after a pause or a hold. Raises RolloutEnded, RolloutNotReady."""
-        return self._moved(rollout, "resume", note)
+        return self._move(rollout, "resume", note)
 
     def abort(self, rollout: str, *, note: str = "") -> Rollout:
         """Back to the old release alone, at once. Raises RolloutEnded."""
-        return self._moved(rollout, "abort", note)
+        return self._move(rollout, "abort", note)
 
     def wait(self, rollout: str, *, timeout: float = 3600.0) -> Rollout:
-        """The rollout once it has ended or waits for a person (`paused`, `held`). Raises RolloutPending."""
+        """Return the rollout once it has ended or waits for a person (`paused`, `held`). Raises RolloutPending."""
         deadline = time.monotonic() + timeout
-        while (found := self.get(rollout)).state in ("starting", "running"):
+        while (current := self.get(rollout)).state in ("starting", "running"):
             if time.monotonic() > deadline:
                 raise RolloutPending(
-                    f"The rollout of {found.release} is at {found.weight:g}% after {timeout:g} s: {found.reason}",
-                    hint=f"`tidemill rollouts show {found.id}` says what it waits for.",
+                    f"The rollout of {current.release} is at {current.weight:g}% after {timeout:g} s: {current.reason}",
+                    hint=f"`tidemill rollouts show {current.id}` says what it waits for.",
                 )
             time.sleep(0.1)
-        return found
+        return current
 
-    def _moved(self, rollout: str, move: str, note: str) -> Rollout:
+    def _move(self, rollout: str, move: str, note: str) -> Rollout:
         return self._http.post(f"/api/rollouts/{rollout}/{move}", Rollout, RolloutMove(note=note))

@@ -1,4 +1,4 @@
-"""Deciding about rollouts: what begins, which step it stands at, and how it ends."""
+"""Decides about rollouts: when one begins, which step it is at, and how it ends."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,12 +13,11 @@ from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.types import Deployment
 from tidemill.releases import service as releases
 from tidemill.rollouts import plan, store
+from tidemill.rollouts.comparison import load_scorer
 from tidemill.rollouts.decisions import Decision
-from tidemill.rollouts.pairs import scorer_of
 from tidemill.rollouts.types import (
     OPEN,
     AnalysisStep,
-    Evidence,
     Forever,
     Move,
     NothingToRollOut,
@@ -27,6 +26,7 @@ from tidemill.rollouts.types import (
     RolloutActive,
     RolloutCreate,
     RolloutEnded,
+    RolloutEvidence,
     RolloutMove,
     RolloutNotFound,
     RolloutNotReady,
@@ -41,7 +41,7 @@ from tidemill.rollouts.types import (
 
 
 def start(ctx: Context, body: RolloutCreate) -> Rollout:
-    """Order a rollout; it begins when the engines of the new release answer.
+    """Request a rollout; it begins when the engines of the new release answer.
 
     Where nothing answers under that name yet there is nothing to compare with: the release simply becomes live.
     Raises RolloutActive, NothingToRollOut, RolloutPlanInvalid, and what a deployment raises.
@@ -57,10 +57,10 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
         raise NothingToRollOut(
             f"{release.ref} is live in {body.environment} already.", hint="Roll out another release of that name."
         )
-    steps = plan.steps_of(body)
+    steps = plan.resolve_steps(body)
     for step in steps:
         if isinstance(step, ShadowStep):
-            scorer_of(ctx.kernel.plugins, step.shadow)
+            load_scorer(ctx.kernel.plugins, step.shadow)
     rollout_id = new_id("roll")
     deployment = promotion.build(
         ctx,
@@ -72,7 +72,7 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
         rollout_id=rollout_id,
     )
     promotion.request(ctx, deployment)
-    rollout = _ordered(ctx, body, deployment, baseline, steps)
+    rollout = _new_rollout(ctx, body, deployment, baseline, steps)
     store.insert(ctx.conn, rollout)
     node = lineage.LineageNode(id=rollout.id, kind="rollout", label=f"{release.ref} into {body.environment}")
     parents = [(deployment.id, "rolls_out")] + ([(baseline.id, "compares_with")] if baseline else [])
@@ -80,7 +80,7 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
     return _move(ctx, rollout, "ordered", rollout.reason or "")
 
 
-def _ordered(
+def _new_rollout(
     ctx: Context, body: RolloutCreate, deployment: Deployment, baseline: Deployment | None, steps: list[Step]
 ) -> Rollout:
     return Rollout(
@@ -112,30 +112,30 @@ def _ordered(
 
 
 def get(ctx: Context, rollout_id: str) -> Rollout:
-    """One rollout by its id, or the newest of `environment/name`. Raises RolloutNotFound."""
-    found = store.get(ctx.conn, rollout_id)
-    if found is None and "/" in rollout_id:
+    """Return a rollout by its id, or the newest of `environment/name`. Raises RolloutNotFound."""
+    rollout = store.get(ctx.conn, rollout_id)
+    if rollout is None and "/" in rollout_id:
         environment, _, name = rollout_id.partition("/")
-        newest = store.listing(
+        newest = store.list_rollouts(
             ctx.conn, environment=environment, name=name, release_id=None, active=False, before=None, limit=1
         )
-        found = newest[0] if newest else None
-    if found is None:
+        rollout = newest[0] if newest else None
+    if rollout is None:
         raise RolloutNotFound(f"There is no rollout {rollout_id!r}.", hint="`tidemill rollouts list` shows them.")
-    return found
+    return rollout
 
 
 def show(ctx: Context, rollout_id: str) -> RolloutPage:
-    """One rollout with its history and the newest evidence. Raises RolloutNotFound."""
-    found = get(ctx, rollout_id)
+    """Return a rollout with its history and the newest evidence. Raises RolloutNotFound."""
+    rollout = get(ctx, rollout_id)
     return RolloutPage(
-        rollout=found,
-        history=store.history(ctx.conn, found.id),
-        now=store.evidence_of(ctx.conn, found.id),
+        rollout=rollout,
+        history=store.list_steps(ctx.conn, rollout.id),
+        now=store.evidence_of(ctx.conn, rollout.id),
     )
 
 
-def listing(
+def list_rollouts(
     ctx: Context,
     *,
     environment: str | None = None,
@@ -145,9 +145,9 @@ def listing(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Rollout]:
-    """Rollouts, newest first."""
+    """Return rollouts, newest first."""
     release_id = releases.get_release(ctx, release).id if release is not None else None
-    found = store.listing(
+    rollouts = store.list_rollouts(
         ctx.conn,
         environment=environment,
         name=name,
@@ -156,31 +156,31 @@ def listing(
         before=cursor,
         limit=limit + 1,
     )
-    return page(found, limit)
+    return page(rollouts, limit)
 
 
-def pairs(ctx: Context, rollout_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[ShadowPair]:
-    """ShadowResult calls of a rollout, newest first. Raises RolloutNotFound."""
-    found = get(ctx, rollout_id)
-    return page(store.list_pairs(ctx.conn, found.id, before=cursor, limit=limit + 1), limit)
+def list_pairs(ctx: Context, rollout_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[ShadowPair]:
+    """Return the judged pairs of a rollout, newest first. Raises RolloutNotFound."""
+    rollout = get(ctx, rollout_id)
+    return page(store.list_pairs(ctx.conn, rollout.id, before=cursor, limit=limit + 1), limit)
 
 
-def all_pairs(ctx: Context, rollout_id: str) -> Iterator[ShadowPair]:
-    """Every mirrored call of a rollout, oldest first."""
+def iterate_pairs(ctx: Context, rollout_id: str) -> Iterator[ShadowPair]:
+    """Yield every judged pair of a rollout, oldest first."""
     after = ""
-    while found := store.list_pairs(ctx.conn, rollout_id, after=after, limit=1000):
-        yield from found
-        after = found[-1].id
+    while batch := store.list_pairs(ctx.conn, rollout_id, after=after, limit=1000):
+        yield from batch
+        after = batch[-1].id
 
 
 def list_open(ctx: Context) -> list[Rollout]:
     """Return the rollouts that go on, oldest first."""
-    return store.open_ones(ctx.conn)
+    return store.list_open(ctx.conn)
 
 
 def get_open(ctx: Context, environment: str, name: str) -> Rollout | None:
     """Return the rollout that goes on under a name in an environment; None when there is none."""
-    return next(iter(store.open_ones(ctx.conn, environment, name)), None)
+    return next(iter(store.list_open(ctx.conn, environment, name)), None)
 
 
 def refuse_while_open(ctx: Context, environment: str, name: str) -> None:
@@ -202,7 +202,7 @@ def begin(ctx: Context, deployment: Deployment) -> Deployment:
     if rollout.baseline_deployment_id is None:
         _promote(ctx, rollout, "Nothing answered under that name before, so there is nothing to compare with.", None)
     else:
-        _enter(ctx, rollout, 0, None)
+        _enter_step(ctx, rollout, 0, None)
     return deployments.get(ctx, deployment.id)
 
 
@@ -213,7 +213,7 @@ def fail(ctx: Context, rollout_id: str, reason: str) -> None:
         _move(ctx, rollout, "failed", reason, state="failed", ended_at=ctx.now, weight=0.0, shadow=None)
 
 
-def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: Evidence) -> Rollout:
+def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: RolloutEvidence) -> Rollout:
     """Do what the analysis decided, unless the rollout has moved since it was `seen`; keep the evidence."""
     db.advisory_lock(ctx.conn, f"rollout {seen.environment}/{seen.name}")
     rollout = get(ctx, seen.id)
@@ -221,7 +221,7 @@ def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: Evidence)
         return rollout
     store.keep_evidence(ctx.conn, rollout.id, evidence)
     if decision.action == "rollback":
-        return _back(ctx, rollout, "rolled_back", decision.reason, evidence)
+        return _take_back(ctx, rollout, "rolled_back", decision.reason, evidence)
     if (rollout.state, rollout.step, rollout.step_at) != (seen.state, seen.step, seen.step_at):
         return rollout
     if decision.action == "hold":
@@ -229,13 +229,13 @@ def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: Evidence)
     if decision.action == "next":
         if isinstance(rollout.steps[rollout.step], AnalysisStep):
             rollout = _move(ctx, rollout, "passed", decision.reason, evidence)
-        return _enter(ctx, rollout, rollout.step + 1, evidence)
+        return _enter_step(ctx, rollout, rollout.step + 1, evidence)
     return rollout
 
 
 def promote(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     """A person sends everybody to the new release now, past the steps that are left."""
-    rollout = _open(ctx, rollout_id)
+    rollout = _get_open_locked(ctx, rollout_id)
     if rollout.began_at is None:
         raise RolloutNotReady(
             f"The engines of {rollout.release} do not answer yet.", hint="`tidemill deployments engines` shows them."
@@ -245,7 +245,7 @@ def promote(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
 
 def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     """Stay where it is until a person resumes. Proof of harm still rolls back."""
-    rollout = _open(ctx, rollout_id)
+    rollout = _get_open_locked(ctx, rollout_id)
     if rollout.began_at is None:
         raise RolloutNotReady(f"The engines of {rollout.release} do not answer yet.", hint="Wait, or abort it.")
     return _move(ctx, rollout, "pause", body.note or "By hand.", state="paused")
@@ -253,7 +253,7 @@ def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
 
 def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     """Go on after a pause or a hold; an analysis gets its whole time again."""
-    rollout = _open(ctx, rollout_id)
+    rollout = _get_open_locked(ctx, rollout_id)
     if rollout.state not in ("paused", "held"):
         raise RolloutNotReady(
             f"The rollout is {rollout.state}: nothing waits.", hint="`tidemill rollouts show` says more."
@@ -261,41 +261,41 @@ def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     resumed = _move(ctx, rollout, "resumed", body.note or "By hand.", state="running", step_at=ctx.now)
     step = rollout.steps[rollout.step]
     if isinstance(step, PauseStep) and isinstance(step.pause, Forever):
-        return _enter(ctx, resumed, rollout.step + 1, store.evidence_of(ctx.conn, rollout.id))
+        return _enter_step(ctx, resumed, rollout.step + 1, store.evidence_of(ctx.conn, rollout.id))
     return resumed
 
 
 def abort(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     """Back to the old release alone, at once: its engines never stopped."""
-    rollout = _open(ctx, rollout_id)
-    return _back(ctx, rollout, "aborted", body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
+    rollout = _get_open_locked(ctx, rollout_id)
+    return _take_back(ctx, rollout, "aborted", body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
 
 
-def keep_pairs(ctx: Context, found: list[ShadowPair]) -> None:
-    """Keep mirrored calls."""
-    store.insert_pairs(ctx.conn, found)
+def keep_pairs(ctx: Context, pairs: list[ShadowPair]) -> None:
+    """Store judged pairs."""
+    store.insert_pairs(ctx.conn, pairs)
 
 
 def count_pairs(ctx: Context, calls: Sequence[str]) -> int:
-    """How many of these calls were mirrored and are kept."""
+    """Return how many pairs of these calls are stored."""
     return store.count_pairs(ctx.conn, calls)
 
 
-def forget_pairs(ctx: Context, calls: Sequence[str]) -> int:
-    """Remove what was mirrored of these calls. What was concluded from them stays."""
+def delete_pairs(ctx: Context, calls: Sequence[str]) -> int:
+    """Delete the pairs of these calls and return how many there were. Evidence that counts them stays."""
     return store.delete_pairs(ctx.conn, calls)
 
 
-def _open(ctx: Context, rollout_id: str) -> Rollout:
-    found = get(ctx, rollout_id)
-    db.advisory_lock(ctx.conn, f"rollout {found.environment}/{found.name}")
-    rollout = get(ctx, found.id)
+def _get_open_locked(ctx: Context, rollout_id: str) -> Rollout:
+    known = get(ctx, rollout_id)
+    db.advisory_lock(ctx.conn, f"rollout {known.environment}/{known.name}")
+    rollout = get(ctx, known.id)
     if rollout.state not in OPEN:
         raise RolloutEnded(f"The rollout of {rollout.release} has ended: {rollout.state}.", hint="Start another one.")
     return rollout
 
 
-def _enter(ctx: Context, rollout: Rollout, number: int, evidence: Evidence | None) -> Rollout:
+def _enter_step(ctx: Context, rollout: Rollout, number: int, evidence: RolloutEvidence | None) -> Rollout:
     """Go on from step `number` until one has to wait, or to the end."""
     answers = evidence.canary_answers + (evidence.shadow.pairs if evidence.shadow else 0) if evidence else 0
     for place, step in enumerate(rollout.steps[number:], number):
@@ -313,27 +313,29 @@ def _enter(ctx: Context, rollout: Rollout, number: int, evidence: Evidence | Non
         else:
             return _move(ctx, rollout, "pause", f"For {step.pause:g} s.", **at)
     if rollout.strategy == "shadow":
-        return _back(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
+        return _take_back(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
     return _promote(ctx, rollout, "All steps are done.", evidence)
 
 
-def _promote(ctx: Context, rollout: Rollout, reason: str, evidence: Evidence | None) -> Rollout:
+def _promote(ctx: Context, rollout: Rollout, reason: str, evidence: RolloutEvidence | None) -> Rollout:
     deployments.make_live(ctx, deployments.get(ctx, rollout.deployment_id), {"kind": "rollout", "rollout": rollout.id})
     ended: dict[str, Any] = {"state": "promoted", "ended_at": ctx.now, "weight": 100.0, "shadow": None}
     return _move(ctx, rollout, "promoted", reason, evidence, **ended)
 
 
-def _back(ctx: Context, rollout: Rollout, move: RolloutState, reason: str, evidence: Evidence | None) -> Rollout:
+def _take_back(
+    ctx: Context, rollout: Rollout, move: RolloutState, reason: str, evidence: RolloutEvidence | None
+) -> Rollout:
     deployments.withdraw(ctx, rollout.deployment_id, "rolled_back" if move == "rolled_back" else "stopped", reason)
     ended: dict[str, Any] = {"state": move, "ended_at": ctx.now, "weight": 0.0, "shadow": None}
-    return _move(ctx, rollout, _MOVES[move], reason, evidence, **ended)
+    return _move(ctx, rollout, _MOVE_OF_END[move], reason, evidence, **ended)
 
 
-_MOVES: dict[RolloutState, Move] = {"rolled_back": "rolled_back", "aborted": "aborted", "finished": "finished"}
+_MOVE_OF_END: dict[RolloutState, Move] = {"rolled_back": "rolled_back", "aborted": "aborted", "finished": "finished"}
 
 
 def _move(
-    ctx: Context, rollout: Rollout, move: Move, reason: str, evidence: Evidence | None = None, **changes: Any
+    ctx: Context, rollout: Rollout, move: Move, reason: str, evidence: RolloutEvidence | None = None, **changes: Any
 ) -> Rollout:
     """Change where it stands, and write down why: in its own history, among the facts, and in the release's."""
     store.update(ctx.conn, rollout.id, **changes, reason=reason[:4000])

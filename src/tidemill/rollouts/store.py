@@ -1,4 +1,4 @@
-"""Rows of rollouts, of what happened to them, and of mirrored calls."""
+"""Rows of rollouts, of their history, and of judged pairs."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.rollouts.types import OPEN, Evidence, Rollout, RolloutStep, ShadowPair
+from tidemill.rollouts.types import OPEN, Rollout, RolloutEvidence, RolloutStep, ShadowPair
 
 rollouts = sa.Table(
     "rollouts",
@@ -85,41 +85,41 @@ def insert(conn: sa.Connection, rollout: Rollout) -> None:
 
 
 def update(conn: sa.Connection, rollout_id: str, **values: Any) -> None:
-    """Change where a rollout stands."""
+    """Change columns of a rollout."""
     if values.get("shadow") is not None:
         values["shadow"] = values["shadow"].model_dump(mode="json")
     conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
 
 
-def keep_evidence(conn: sa.Connection, rollout_id: str, evidence: Evidence) -> None:
-    """Keep the evidence as it is now."""
+def keep_evidence(conn: sa.Connection, rollout_id: str, evidence: RolloutEvidence) -> None:
+    """Write the evidence as it is now."""
     values = {"evidence": evidence.model_dump(mode="json")}
     conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
 
 
-def evidence_of(conn: sa.Connection, rollout_id: str) -> Evidence | None:
-    """The evidence as it was kept last."""
-    found = conn.execute(sa.select(rollouts.c.evidence).where(rollouts.c.id == rollout_id)).scalar_one_or_none()
-    return Evidence.model_validate(found) if found is not None else None
+def evidence_of(conn: sa.Connection, rollout_id: str) -> RolloutEvidence | None:
+    """Return the evidence that was stored last; None without any."""
+    evidence = conn.execute(sa.select(rollouts.c.evidence).where(rollouts.c.id == rollout_id)).scalar_one_or_none()
+    return RolloutEvidence.model_validate(evidence) if evidence is not None else None
 
 
 def get(conn: sa.Connection, rollout_id: str) -> Rollout | None:
-    """One rollout."""
-    found = _many(conn, sa.select(*_VALUE).where(rollouts.c.id == rollout_id))
-    return found[0] if found else None
+    """Return a rollout, or None."""
+    rows = _many(conn, sa.select(*_VALUE).where(rollouts.c.id == rollout_id))
+    return rows[0] if rows else None
 
 
-def of_deployment(conn: sa.Connection, deployment_id: str) -> Rollout | None:
+def get_open_of(conn: sa.Connection, deployment_id: str) -> Rollout | None:
     """The open rollout that a deployment takes part in, as the new one or as the old one."""
     query = sa.select(*_VALUE).where(
         rollouts.c.state.in_(OPEN),
         sa.or_(rollouts.c.deployment_id == deployment_id, rollouts.c.baseline_deployment_id == deployment_id),
     )
-    found = _many(conn, query.order_by(rollouts.c.id.desc()).limit(1))
-    return found[0] if found else None
+    rows = _many(conn, query.order_by(rollouts.c.id.desc()).limit(1))
+    return rows[0] if rows else None
 
 
-def open_ones(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Rollout]:
+def list_open(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Rollout]:
     """Rollouts that go on, oldest first."""
     query = sa.select(*_VALUE).where(rollouts.c.state.in_(OPEN)).order_by(rollouts.c.id)
     if environment is not None:
@@ -129,7 +129,7 @@ def open_ones(conn: sa.Connection, environment: str | None = None, name: str | N
     return _many(conn, query)
 
 
-def listing(
+def list_rollouts(
     conn: sa.Connection,
     *,
     environment: str | None,
@@ -141,8 +141,8 @@ def listing(
 ) -> list[Rollout]:
     """Rollouts, newest first."""
     query = sa.select(*_VALUE).order_by(rollouts.c.id.desc()).limit(limit)
-    wanted = ((rollouts.c.environment, environment), (rollouts.c.name, name), (rollouts.c.release_id, release_id))
-    for column, value in wanted:
+    filters = ((rollouts.c.environment, environment), (rollouts.c.name, name), (rollouts.c.release_id, release_id))
+    for column, value in filters:
         if value is not None:
             query = query.where(column == value)
     if active:
@@ -152,7 +152,7 @@ def listing(
     return _many(conn, query)
 
 
-def at(conn: sa.Connection, moment: datetime, environment: str | None) -> list[Rollout]:
+def list_at(conn: sa.Connection, moment: datetime, environment: str | None) -> list[Rollout]:
     """Rollouts that shared calls out at a moment."""
     ended = sa.or_(rollouts.c.ended_at.is_(None), rollouts.c.ended_at > moment)
     query = sa.select(*_VALUE).where(rollouts.c.began_at <= moment, ended).order_by(rollouts.c.id)
@@ -162,14 +162,14 @@ def at(conn: sa.Connection, moment: datetime, environment: str | None) -> list[R
 
 
 def add_step(conn: sa.Connection, step: RolloutStep) -> None:
-    """Write down what happened."""
+    """Write a step of the history."""
     values = step.model_dump(exclude={"evidence"})
     values["evidence"] = step.evidence.model_dump(mode="json") if step.evidence is not None else None
     conn.execute(steps.insert().values(**values))
 
 
-def history(conn: sa.Connection, rollout_id: str) -> list[RolloutStep]:
-    """What happened to a rollout, oldest first."""
+def list_steps(conn: sa.Connection, rollout_id: str) -> list[RolloutStep]:
+    """Return the history of a rollout, oldest first."""
     query = sa.select(steps).where(steps.c.rollout_id == rollout_id).order_by(steps.c.id)
     return [RolloutStep.model_validate(row_values(row)) for row in conn.execute(query)]
 
@@ -177,24 +177,24 @@ def history(conn: sa.Connection, rollout_id: str) -> list[RolloutStep]:
 def weight_at(conn: sa.Connection, rollout_id: str, moment: datetime) -> float:
     """The new release's share at a moment, in percent."""
     query = sa.select(steps.c.weight).where(steps.c.rollout_id == rollout_id, steps.c.at <= moment)
-    found = conn.execute(query.order_by(steps.c.id.desc()).limit(1)).scalar_one_or_none()
-    return float(found) if found is not None else 0.0
+    weight = conn.execute(query.order_by(steps.c.id.desc()).limit(1)).scalar_one_or_none()
+    return float(weight) if weight is not None else 0.0
 
 
-def insert_pairs(conn: sa.Connection, found: Sequence[ShadowPair]) -> None:
-    """Keep mirrored calls."""
-    if found:
-        conn.execute(pairs.insert(), [pair.model_dump() for pair in found])
+def insert_pairs(conn: sa.Connection, new_pairs: Sequence[ShadowPair]) -> None:
+    """Write judged pairs."""
+    if new_pairs:
+        conn.execute(pairs.insert(), [pair.model_dump() for pair in new_pairs])
 
 
 def count_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
-    """How many mirrored calls are among these."""
+    """Return how many pairs these calls have."""
     query = sa.select(sa.func.count()).select_from(pairs)
     return sum(conn.execute(query.where(pairs.c.call_id.in_(part))).scalar_one() for part in _parts(calls))
 
 
 def delete_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
-    """Remove the mirrored calls among these; returns how many."""
+    """Delete the pairs of these calls; return how many there were."""
     return sum(conn.execute(pairs.delete().where(pairs.c.call_id.in_(part))).rowcount for part in _parts(calls))
 
 
@@ -205,7 +205,7 @@ def _parts(calls: Sequence[str]) -> Iterator[Sequence[str]]:
 def list_pairs(
     conn: sa.Connection, rollout_id: str, *, after: str | None = None, before: str | None = None, limit: int
 ) -> list[ShadowPair]:
-    """ShadowResult calls: newest first, or with `after` the ones after it, oldest first."""
+    """Return judged pairs: newest first, or with `after` the ones after it, oldest first."""
     query = sa.select(pairs).where(pairs.c.rollout_id == rollout_id).limit(limit)
     if after is not None:
         query = query.where(pairs.c.id > after).order_by(pairs.c.id)

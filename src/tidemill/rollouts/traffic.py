@@ -12,7 +12,7 @@ def splits(ctx: Context) -> list[TrafficSplit]:
     """Return the traffic splits of the rollouts that go on and have begun."""
     return [
         split
-        for rollout in store.open_ones(ctx.conn)
+        for rollout in store.list_open(ctx.conn)
         if rollout.began_at is not None and (split := _split(rollout, rollout.weight)) is not None
     ]
 
@@ -21,7 +21,7 @@ def splits_at(ctx: Context, moment: datetime, environment: str | None) -> list[T
     """Return the traffic splits of a moment, with the weights of then."""
     return [
         split
-        for rollout in store.at(ctx.conn, moment, environment)
+        for rollout in store.list_at(ctx.conn, moment, environment)
         if (split := _split(rollout, store.weight_at(ctx.conn, rollout.id, moment))) is not None
     ]
 
@@ -54,7 +54,7 @@ def abort_for(ctx: Context, deployment: Deployment, note: str) -> bool:
 
     Raises RolloutActive when the deployment is what a rollout goes back to.
     """
-    rollout = store.of_deployment(ctx.conn, deployment.id)
+    rollout = store.get_open_of(ctx.conn, deployment.id)
     if rollout is None:
         return False
     if rollout.deployment_id != deployment.id:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
@@ -26,7 +26,7 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
 
 class RolloutNotFound(NotFound):
-    """No such rollout."""
+    """No rollout has this id, and none has gone on under this name."""
 
     code = "rollout_not_found"
 
@@ -56,17 +56,17 @@ class RolloutEnded(Conflict):
 
 
 class RolloutPlanInvalid(Invalid):
-    """The steps make no rollout."""
+    """The steps contradict each other, or a scorer in them cannot be used."""
 
     code = "rollout_plan_invalid"
 
 
 def _seconds(value: Any) -> Any:
     if isinstance(value, str):
-        found = _DURATION.fullmatch(value)
-        if found is None:
+        match = _DURATION.fullmatch(value)
+        if match is None:
             raise ValueError(f"{value!r} is not a duration such as 30s, 5m, 2h or 1d")
-        return float(found[1]) * _UNITS[found[2]]
+        return float(match[1]) * _UNITS[match[2]]
     return value
 
 
@@ -106,7 +106,7 @@ class Shadow(Body):
 
 
 class ShadowStep(Body):
-    """Mirror calls from here on."""
+    """Copy live calls to the new release from here on."""
 
     shadow: Shadow
 
@@ -128,7 +128,7 @@ class ScoreRule(Body):
 
 
 class Tolerance(Body):
-    """How much more of something bad is fine."""
+    """How much higher latency or cost, or how many more failures, may be."""
 
     tolerance: float = Field(ge=0, le=100, allow_inf_nan=False)
 
@@ -215,8 +215,8 @@ class ScoreEvidence(Value):
     difference: float | None = Field(description="Canary less baseline, in the score's own units.")
     low: float | None = Field(description="Confidence sequence for the difference: it holds at all times together.")
     high: float | None
-    worse: float = Field(description="E-value against «the canary is not worse».")
-    good_enough: float = Field(description="E-value against «it is worse by the margin or more».")
+    worse: float = Field(description="E-value against 'the canary is not worse'.")
+    good_enough: float = Field(description="E-value against 'it is worse by the margin or more'.")
     needed: float = Field(description="The e-value that decides: rules divided by alpha.")
 
 
@@ -227,7 +227,7 @@ class ToleranceEvidence(Value):
     tolerance: float
     baseline: float | None = Field(description="Median; for errors the share of answers.")
     canary: float | None
-    worse: float = Field(description="E-value against «it is within the tolerance».")
+    worse: float = Field(description="E-value against 'it is within the tolerance'.")
     needed: float
 
 
@@ -237,11 +237,14 @@ class Infrastructure(Value):
     retried: int = Field(description="Answers of the canary that took more than one attempt.")
     incidents: int = Field(description="Failures of its engines that callers saw; those within 30 s are one.")
     deaths: int = Field(description="Deaths and failed starts of its engines.")
-    spilled: int = Field(description="Calls that the old release answered because no engine of the new one was ready.")
+    fallbacks: int = Field(
+        validation_alias=AliasChoices("fallbacks", "spilled"),  # `spilled`: evidence that release 0.1 stored
+        description="Calls that the old release answered because no engine of the new one was ready.",
+    )
 
 
 class ShadowEvidence(Value):
-    """ShadowResult calls."""
+    """The copied calls of a rollout, and how far both answers agree."""
 
     pairs: int
     failed: int = Field(description="ShadowResult calls that got no answer.")
@@ -255,8 +258,8 @@ class ShadowEvidence(Value):
     shadow_cost_usd: float | None
 
 
-class Evidence(Value):
-    """What a decision stands on."""
+class RolloutEvidence(Value):
+    """Everything that a decision about a rollout is based on, at one moment."""
 
     at: Instant
     baseline_answers: int
@@ -279,7 +282,7 @@ class RolloutStep(Value):
     weight: float = Field(description="Percent from then on.")
     reason: str
     actor: str = Field(description="Who did it; `system` when the analysis decided.")
-    evidence: Evidence | None
+    evidence: RolloutEvidence | None
 
 
 class Rollout(Value):
@@ -316,7 +319,7 @@ class RolloutPage(Value):
 
     rollout: Rollout
     history: list[RolloutStep]
-    now: Evidence | None
+    now: RolloutEvidence | None
 
 
 class ShadowPair(Value):

@@ -62,7 +62,7 @@ from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
 from tidemill.rollouts import routes as rollouts
 from tidemill.rollouts import service as rollout_service
-from tidemill.rollouts.controller import Controller
+from tidemill.rollouts.controller import RolloutController
 from tidemill.rollouts.shadow import ShadowSamplers
 from tidemill.rollouts.traffic import HOOKS as ROLLOUT_HOOKS
 from tidemill.server import blobs, error_responses, health
@@ -153,9 +153,9 @@ def build_kernel(settings: Settings) -> Kernel:
     store = TraceStore(settings, db)
     kernel.register(store)
     kernel.register(PipelineNames(pipeline_service.names))
-    kernel.register(EnvironmentNames(deployment_service.environment_names))
+    kernel.register(EnvironmentNames(deployment_service.list_environment_names))
     kernel.register(ROLLOUT_HOOKS)
-    kernel.register(Copies(rollout_service.count_pairs, rollout_service.forget_pairs))
+    kernel.register(Copies(rollout_service.count_pairs, rollout_service.delete_pairs))
     kernel.register(SpanScores(feedback_service.delete_begun))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.register(masker)
@@ -254,7 +254,7 @@ def build(settings: Settings) -> Application:
     gateway = GatewayApp(api.state.keys, EngineRouter(reconciler), recorder, Upstream(), settings.max_body_bytes)
     intake = Intake(api.state.keys, kernel.get(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the intake stores them after that.
-    rollout_controller = Controller(kernel, reconciler, samplers)
+    rollout_controller = RolloutController(kernel, reconciler, samplers)
     services: list[Service] = [intake, gateway, supervisor, rollout_controller, Retention(kernel)]
     return Application(
         kernel=kernel,

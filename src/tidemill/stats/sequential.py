@@ -55,7 +55,7 @@ class Wealth:
         self._best = np.zeros(len(nulls))
 
     def add(self, baseline: Sequence[float], canary: Sequence[float], centre: Array, variance: float) -> None:
-        """Take in one block. `centre`, one for each null, and `variance` come from the blocks before it."""
+        """Add one block. `centre`, one for each null, and `variance` come from the blocks before it."""
         share = len(canary) / (len(baseline) + len(canary))
         first = centre[:, None]
         second = first + self._nulls
@@ -72,8 +72,8 @@ class Wealth:
 
     def log_now(self) -> Array:
         """The natural logarithm of the wealth against each null."""
-        found: Array = np.logaddexp.reduce(self._log, axis=1)
-        return found
+        log_wealth: Array = np.logaddexp.reduce(self._log, axis=1)
+        return log_wealth
 
     def log_best(self) -> Array:
         """The highest that it ever was; this is what may be compared with log(1/alpha) at any time."""
@@ -98,7 +98,7 @@ class SequentialEstimate:
     """E-value against "the canary is worse by the margin or more"."""
 
 
-class Group:
+class GroupSums:
     """Sums over the answers of one group."""
 
     def __init__(self) -> None:
@@ -140,11 +140,11 @@ class SequentialComparison:
         self._good = _nulls(margin, -self._grid)
         self._against_harm, self._against_good = Wealth(self._harm), Wealth(self._good, margin or None)
         self._waiting: tuple[deque[float], deque[float]] = (deque(), deque())
-        self._seen = (Group(), Group())
-        self._used = (Group(), Group())
+        self._seen = (GroupSums(), GroupSums())
+        self._used = (GroupSums(), GroupSums())
 
     def add(self, value: float, *, canary: bool) -> None:
-        """Take in one score; one outside 0 to 1 counts as the nearer end."""
+        """Add one score; one outside 0 to 1 counts as the nearer end."""
         value = min(max(float(value), 0.0), 1.0)
         self._seen[canary].add((value,))
         self._waiting[canary].append(value)
@@ -268,7 +268,7 @@ class MeanSequence:
         self._above = np.zeros((GRID, len(EFFECTS))) + np.log(WEIGHTS / 2)
         self._below = self._above.copy()
         self._best = np.zeros(GRID)
-        self._seen = Group()
+        self._seen = GroupSums()
 
     def add(self, value: float) -> None:
         """Add one score from 0 to 1."""
@@ -296,12 +296,12 @@ class MeanSequence:
         return self._ends()[1]
 
     def _ends(self) -> tuple[float, float]:
-        kept = self._grid[self._best < self._limit, 0]
-        if len(kept) == 0:
+        accepted = self._grid[self._best < self._limit, 0]
+        if len(accepted) == 0:
             mean = self._seen.mean or 0.0
             return mean, mean
         step = 1 / (GRID - 1)
-        return max(float(kept.min()) - step, 0.0), min(float(kept.max()) + step, 1.0)
+        return max(float(accepted.min()) - step, 0.0), min(float(accepted.max()) + step, 1.0)
 
 
 def _nulls(first: float, grid: Array) -> Array:

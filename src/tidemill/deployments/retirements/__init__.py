@@ -1,1 +1,1 @@
-"""Taking a name out of service: announced, counted down, drained, and answered with its successor afterwards."""
+"""Taking a name out of service: announced, counted down, drained, and its successor named afterwards."""

@@ -17,9 +17,9 @@ def announce(body: RetirementCreate, request: RequestContext) -> Page[Retirement
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(request: RequestContext) -> Page[Retirement]:
+def list_retirements(request: RequestContext) -> Page[Retirement]:
     """Names that go out of service or are gone, newest first."""
-    return request.read(service.listing)
+    return request.read(service.list_retirements)
 
 
 @router.get("/{environment}/{name}", openapi_extra=role("viewer"))
@@ -30,5 +30,5 @@ def show(environment: str, name: str, request: RequestContext) -> RetirementPage
 
 @router.delete("/{environment}/{name}", openapi_extra=role("developer"))
 def cancel(environment: str, name: str, request: RequestContext) -> Retirement:
-    """Take it back."""
+    """Cancel a retirement."""
     return request.write(service.cancel, f"{environment}/{name}")

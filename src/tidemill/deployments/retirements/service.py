@@ -1,4 +1,4 @@
-"""Deciding about retirements: what is announced, what is over, and what callers are told."""
+"""Decides about retirements: what is announced, what has ended, and the error that callers get then."""
 
 from datetime import datetime
 
@@ -30,19 +30,19 @@ def announce(ctx: Context, body: RetirementCreate) -> Page[Retirement]:
             f"{body.sunset:%Y-%m-%d %H:%M} UTC has passed.", hint="Give callers some time.", param="sunset"
         )
     environment, _, name = body.name.rpartition("/")
-    served = sorted({d.environment for d in deployments.active(ctx.conn, environment or None, name)})
+    served = sorted({d.environment for d in deployments.list_active(ctx.conn, environment or None, name)})
     if not served:
         raise NothingToRetire(
             f"Nothing is served under {body.name!r}.", hint="`tidemill deployments list` shows what is.", param="name"
         )
-    found = [_announce(ctx, body, where, name) for where in served]
-    return Page(items=found)
+    announced = [_announce(ctx, body, where, name) for where in served]
+    return Page(items=announced)
 
 
 def _announce(ctx: Context, body: RetirementCreate, environment: str, name: str) -> Retirement:
-    for earlier in store.standing(ctx.conn, environment, name):
+    for earlier in store.list_standing(ctx.conn, environment, name):
         store.update(ctx.conn, earlier.id, cancelled_at=ctx.now)
-    made = Retirement(
+    retirement = Retirement(
         id=new_id("ret"),
         environment=environment,
         name=name,
@@ -54,74 +54,84 @@ def _announce(ctx: Context, body: RetirementCreate, environment: str, name: str)
         ended_at=None,
         cancelled_at=None,
     )
-    store.insert(ctx.conn, made)
-    facts = {"model": made.model, "sunset": body.sunset.isoformat(), "successor": body.successor, "note": body.note}
-    events.emit(ctx, "retirement.announced", made.id, facts)
-    return made
+    store.insert(ctx.conn, retirement)
+    facts = {
+        "model": retirement.model,
+        "sunset": body.sunset.isoformat(),
+        "successor": body.successor,
+        "note": body.note,
+    }
+    events.emit(ctx, "retirement.announced", retirement.id, facts)
+    return retirement
 
 
 def cancel(ctx: Context, retirement_id: str) -> Retirement:
-    """Take it back; a name that is gone may be deployed again then. Raises RetirementNotFound."""
-    found = get(ctx, retirement_id)
-    store.update(ctx.conn, found.id, cancelled_at=ctx.now)
-    events.emit(ctx, "retirement.cancelled", found.id, {"model": found.model})
-    return found.model_copy(update={"cancelled_at": ctx.now})
+    """Cancel a retirement and return it; a name that is gone may be deployed again then. Raises RetirementNotFound."""
+    retirement = get(ctx, retirement_id)
+    store.update(ctx.conn, retirement.id, cancelled_at=ctx.now)
+    events.emit(ctx, "retirement.cancelled", retirement.id, {"model": retirement.model})
+    return retirement.model_copy(update={"cancelled_at": ctx.now})
 
 
 def get(ctx: Context, retirement_id: str) -> Retirement:
-    """One standing retirement, by its id or by `environment/name`. Raises RetirementNotFound."""
-    found = [r for r in store.standing(ctx.conn) if retirement_id in (r.id, r.model)]
-    if not found:
+    """Return a retirement that was not cancelled, by its id or by `environment/name`. Raises RetirementNotFound."""
+    matches = [r for r in store.list_standing(ctx.conn) if retirement_id in (r.id, r.model)]
+    if not matches:
         raise RetirementNotFound(
             f"No retirement of {retirement_id!r} stands.", hint="`tidemill deployments retirements` lists them."
         )
-    return found[-1]
+    return matches[-1]
 
 
 def show(ctx: Context, retirement_id: str) -> RetirementPage:
-    """One retirement and who still asks. Raises RetirementNotFound."""
-    found = get(ctx, retirement_id)
+    """Return a retirement and who still asks. Raises RetirementNotFound."""
+    retirement = get(ctx, retirement_id)
     callers: list[Caller] = []
-    for deployment in deployments.under(ctx.conn, found.environment, found.name, since=found.announced_at):
-        callers += traces.callers(ctx, deployment_id=deployment.id, since=found.announced_at)
-    return RetirementPage(retirement=found, callers=sorted(callers, key=lambda c: -c.requests))
+    for deployment in deployments.list_under(
+        ctx.conn, retirement.environment, retirement.name, since=retirement.announced_at
+    ):
+        callers += traces.callers(ctx, deployment_id=deployment.id, since=retirement.announced_at)
+    return RetirementPage(retirement=retirement, callers=sorted(callers, key=lambda c: -c.requests))
 
 
-def standing(ctx: Context) -> list[Retirement]:
-    """All that were not taken back, oldest first."""
-    return store.standing(ctx.conn)
+def list_standing(ctx: Context) -> list[Retirement]:
+    """Return the retirements that were not cancelled, oldest first."""
+    return store.list_standing(ctx.conn)
 
 
-def listing(ctx: Context) -> Page[Retirement]:
-    """All that were not taken back, newest first."""
-    return Page(items=list(reversed(store.standing(ctx.conn))))
+def list_retirements(ctx: Context) -> Page[Retirement]:
+    """Return the retirements that were not cancelled, newest first."""
+    return Page(items=list(reversed(store.list_standing(ctx.conn))))
 
 
 def refuse_when_gone(ctx: Context, environment: str, name: str) -> None:
     """Raise Retired when the name is out of service in the environment."""
-    for found in store.standing(ctx.conn, environment, name):
-        if found.sunset <= ctx.now:
-            raise gone(found)
+    for retirement in store.list_standing(ctx.conn, environment, name):
+        if retirement.sunset <= ctx.now:
+            raise gone(retirement)
 
 
 def end_due(ctx: Context, now: datetime) -> list[Retirement]:
-    """Stop what is past its date: running answers finish, new ones are refused. Returns what has ended now."""
+    """Stop what is past its date: running answers finish, new requests are refused. Return what has ended now."""
     ended = []
-    for found in store.standing(ctx.conn):
-        if found.ended_at is None and found.sunset <= now:
-            for deployment in deployments.active(ctx.conn, found.environment, found.name):
+    for retirement in store.list_standing(ctx.conn):
+        if retirement.ended_at is None and retirement.sunset <= now:
+            for deployment in deployments.list_active(ctx.conn, retirement.environment, retirement.name):
                 deployments.update(ctx.conn, deployment.id, state="stopped", ended_at=ctx.now, error="Retired.")
-            store.update(ctx.conn, found.id, ended_at=ctx.now)
-            events.emit(ctx, "retirement.ended", found.id, {"model": found.model, "successor": found.successor})
-            ended.append(found)
+            store.update(ctx.conn, retirement.id, ended_at=ctx.now)
+            events.emit(
+                ctx, "retirement.ended", retirement.id, {"model": retirement.model, "successor": retirement.successor}
+            )
+            ended.append(retirement)
     return ended
 
 
-def gone(found: Retirement) -> Retired:
-    """The error that callers of a retired name get."""
+def gone(retirement: Retirement) -> Retired:
+    """Return the error that callers of a retired name get."""
     return Retired(
-        f"{found.model} is out of service since {found.sunset:%Y-%m-%d %H:%M} UTC. Its successor is {found.successor}.",
-        hint=f'Ask "model": "{found.successor}" instead.',
+        f"{retirement.model} is out of service since {retirement.sunset:%Y-%m-%d %H:%M} UTC. "
+        f"Its successor is {retirement.successor}.",
+        hint=f'Ask "model": "{retirement.successor}" instead.',
         param="model",
-        details={"successor": found.successor, "sunset": found.sunset.isoformat()},
+        details={"successor": retirement.successor, "sunset": retirement.sunset.isoformat()},
     )

@@ -30,12 +30,12 @@ def insert(conn: sa.Connection, retirement: Retirement) -> None:
 
 
 def update(conn: sa.Connection, retirement_id: str, **values: Any) -> None:
-    """Change dates."""
+    """Change columns of a retirement."""
     conn.execute(retirements.update().where(retirements.c.id == retirement_id).values(**values))
 
 
-def standing(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:
-    """Retirements that were not taken back, oldest first: those to come and the tombstones."""
+def list_standing(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:
+    """Return the retirements that were not cancelled, oldest first: those to come and those that have ended."""
     query = sa.select(retirements).where(retirements.c.cancelled_at.is_(None)).order_by(retirements.c.id)
     if environment is not None:
         query = query.where(retirements.c.environment == environment)

@@ -75,7 +75,7 @@ def _decided(approval: Approval) -> str:
 
 def _served(ctx: Context, context: StepContext) -> Deployment | None:
     release_id = context.outputs_of("release")["release_id"]
-    live = deployments.listing(ctx, environment=context.subject, active_only=True, limit=500).items
+    live = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
     return next((d for d in live if d.release_id == release_id and d.state == "live"), None)
 
 
@@ -89,7 +89,7 @@ def run_deploy(context: StepContext) -> StepResult:
             return StepResult(
                 {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
             )
-        before = deployments.listing(ctx, environment=context.subject, active_only=True, limit=500).items
+        before = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
         ordered = deployments.deploy(
             ctx,
             DeploymentCreate(

@@ -155,7 +155,7 @@ def run_bayes(context: StepContext) -> StepResult:
 
 def serving(ctx: Context, environment: str, name: str) -> Release | None:
     """What an environment serves under this release name now."""
-    live_deployments = deployments.listing(ctx, environment=environment, name=name, active_only=True).items
+    live_deployments = deployments.list_deployments(ctx, environment=environment, name=name, active_only=True).items
     live = next((d for d in live_deployments if d.state == "live"), None)
     return releases.get_release(ctx, live.release_id) if live is not None else None
 

@@ -1,4 +1,4 @@
-"""ShadowResult calls judged in pairs: how far both answers agree, or which of them a scorer likes better."""
+"""Copied calls judged in pairs: how far both answers agree, or which of them a scorer rates higher."""
 
 import os
 import time
@@ -30,16 +30,16 @@ class Scorer(Protocol):
     needs_expected: ClassVar[bool]
 
     def score(self, item: EvalItem, answer: str) -> Score:
-        """From 0 to 1."""
+        """Return a score from 0 to 1."""
         ...
 
 
-def scorer_of(plugins: Plugins, terms: Shadow) -> Scorer | None:
-    """What judges the pairs; None for agreement. Raises RolloutPlanInvalid."""
+def load_scorer(plugins: Plugins, terms: Shadow) -> Scorer | None:
+    """Return what judges the pairs; None for agreement. Raises RolloutPlanInvalid."""
     if terms.scorer == AGREEMENT:
         return None
     try:
-        found: Scorer = plugins.load("tidemill.scorers", terms.scorer)(**terms.settings)
+        scorer: Scorer = plugins.load("tidemill.scorers", terms.scorer)(**terms.settings)
     except TidemillError as error:
         raise RolloutPlanInvalid(error.message, hint=error.hint, param="steps") from error
     except ValidationError as error:
@@ -47,37 +47,37 @@ def scorer_of(plugins: Plugins, terms: Shadow) -> Scorer | None:
         raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {where}: {why}.", param="steps") from error
     except TypeError as error:
         raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {error}.", param="steps") from error
-    if found.needs_expected:
+    if scorer.needs_expected:
         raise RolloutPlanInvalid(
             f"The scorer {terms.scorer} compares with an expected answer, and live calls have none.",
             hint="Take agreement, or a scorer that looks at the answer alone, such as json_schema or regex.",
             param="steps",
         )
-    return found
+    return scorer
 
 
-def verdict_of(scorer: Scorer | None, found: ShadowResult) -> float | None:
+def judge_pair(scorer: Scorer | None, result: ShadowResult) -> float | None:
     """Agreement: 1 for the same words, else their overlap. With a scorer: 1 better, 0.5 as good, 0 worse."""
-    if found.text is None:
+    if result.text is None:
         return None
     if scorer is None:
-        return overlap(found.live, found.text)
-    messages = [ChatMessage(role="user", content=str(m.get("content") or "")) for m in found.input[-1:]]
-    item = EvalItem(id=found.call_id, messages=messages, expected=None, cluster_id=found.call_id)
-    live, mirrored = scorer.score(item, found.live).value, scorer.score(item, found.text).value
+        return word_overlap(result.live, result.text)
+    messages = [ChatMessage(role="user", content=str(m.get("content") or "")) for m in result.input[-1:]]
+    item = EvalItem(id=result.call_id, messages=messages, expected=None, cluster_id=result.call_id)
+    live, mirrored = scorer.score(item, result.live).value, scorer.score(item, result.text).value
     return 0.5 if live == mirrored else float(mirrored > live)
 
 
-def overlap(first: str, second: str) -> float:
-    """F1 over words, case aside."""
+def word_overlap(first: str, second: str) -> float:
+    """Return the F1 of two texts over their words, from 0 to 1, ignoring case."""
     one, two = Counter(first.casefold().split()), Counter(second.casefold().split())
     if not one or not two:
         return float(one == two)
     return 2 * (one & two).total() / (one.total() + two.total())
 
 
-class Pairs:
-    """The mirrored calls of one rollout."""
+class ShadowComparison:
+    """Compares the live answers of one rollout with those that the new release gave to copies of the calls."""
 
     def __init__(self, rollout: Rollout, scorer: Scorer | None) -> None:
         self._rollout = rollout
@@ -89,16 +89,16 @@ class Pairs:
         self._tokens = 0
         self._cost: float | None = None
 
-    def judge(self, kernel: Kernel, now: datetime, found: list[ShadowResult]) -> list[ShadowPair]:
-        """Judge mirrored calls, store each as a span (masked and priced there), and give back the pairs to keep."""
-        verdicts = [verdict_of(self._scorer, one) for one in found]
-        records = [_span(self._rollout, one) for one in found]
+    def judge(self, kernel: Kernel, now: datetime, results: list[ShadowResult]) -> list[ShadowPair]:
+        """Judge copied calls and store each as a span, masked and priced there. Return the pairs to keep."""
+        verdicts = [judge_pair(self._scorer, result) for result in results]
+        records = [_span(self._rollout, result) for result in results]
         if records:
             kernel.get(TraceWriter).write(records)
-        return [_pair(self._rollout, now, *made) for made in zip(found, records, verdicts, strict=True)]
+        return [_pair(self._rollout, now, *parts) for parts in zip(results, records, verdicts, strict=True)]
 
     def add(self, pair: ShadowPair) -> None:
-        """Take in a pair."""
+        """Add a judged pair to the sums."""
         self._tokens += pair.tokens
         if pair.cost_usd is not None:
             self._cost = (self._cost or 0.0) + pair.cost_usd
@@ -110,7 +110,7 @@ class Pairs:
         self._shadow_ms.append(pair.shadow_ms)
 
     def evidence(self, skipped: int) -> ShadowEvidence:
-        """What is known by now."""
+        """Return the comparison so far. `skipped` calls were to be copied, but nobody was free."""
         return ShadowEvidence(
             pairs=len(self._live_ms),
             failed=self._failed,
@@ -125,53 +125,53 @@ class Pairs:
         )
 
 
-def _span(rollout: Rollout, found: ShadowResult) -> SpanRecord:
-    output = [{"role": "assistant", "content": found.text}] if found.text is not None else None
+def _span(rollout: Rollout, result: ShadowResult) -> SpanRecord:
+    output = [{"role": "assistant", "content": result.text}] if result.text is not None else None
     return SpanRecord(
         trace_id=os.urandom(16),
         span_id=os.urandom(8),
         name=f"shadow {rollout.release}",
-        start_ns=time.time_ns() - int(found.ms * 1e6),
-        duration_ns=int(found.ms * 1e6),
+        start_ns=time.time_ns() - int(result.ms * 1e6),
+        duration_ns=int(result.ms * 1e6),
         kind="llm",
-        status="ok" if found.error is None else "error",
-        status_message=found.error,
+        status="ok" if result.error is None else "error",
+        status_message=result.error,
         service="tidemill-gateway",
         model=rollout.release,
         provider="tidemill",
         operation="shadow",
         release_id=rollout.release_id,
         deployment_id=rollout.deployment_id,
-        user=found.user,
-        session=found.session,
-        input_tokens=found.usage.prompt_tokens,
-        output_tokens=found.usage.completion_tokens,
+        user=result.user,
+        session=result.session,
+        input_tokens=result.usage.prompt_tokens,
+        output_tokens=result.usage.completion_tokens,
         dialect="gateway",
         payload=SpanPayload(
-            input=list(found.input),
+            input=list(result.input),
             output=output,
-            attributes={LIVE: found.live, "tidemill.mirrors": found.call_id, "tidemill.rollout": rollout.id},
+            attributes={LIVE: result.live, "tidemill.mirrors": result.call_id, "tidemill.rollout": rollout.id},
         ),
     )
 
 
 def _pair(
-    rollout: Rollout, now: datetime, found: ShadowResult, stored: SpanRecord, verdict: float | None
+    rollout: Rollout, now: datetime, result: ShadowResult, stored: SpanRecord, verdict: float | None
 ) -> ShadowPair:
     output: list[dict[str, Any]] = stored.payload.output or [{}]
     return ShadowPair(
         id=new_id("shp"),
         rollout_id=rollout.id,
         at=now,
-        call_id=found.call_id,
+        call_id=result.call_id,
         # As it was stored: masked, and cut where it was too long.
         input=stored.payload.input,
         live=str(stored.payload.attributes.get(LIVE, "")),
-        shadow=None if found.text is None else str(output[0].get("content", "")),
+        shadow=None if result.text is None else str(output[0].get("content", "")),
         verdict=verdict,
-        live_ms=found.live_ms,
-        shadow_ms=None if found.text is None else found.ms,
-        tokens=found.usage.prompt_tokens + found.usage.completion_tokens,
+        live_ms=result.live_ms,
+        shadow_ms=None if result.text is None else result.ms,
+        tokens=result.usage.prompt_tokens + result.usage.completion_tokens,
         cost_usd=stored.cost_usd,
-        error=found.error,
+        error=result.error,
     )
