@@ -7,11 +7,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from fastapi.routing import APIRoute
 
 from tests.architecture.source import ROOT
@@ -65,6 +67,13 @@ def test_the_committed_openapi_document_is_current(home) -> None:
         assert committed == reference.openapi(kernel), "Run `make reference`."
     finally:
         kernel.close()
+
+
+def test_migration_files_are_named_after_their_revisions() -> None:
+    script = ScriptDirectory.from_config(db.migration_config(""))
+    chain = [revision.revision for revision in script.walk_revisions()][::-1]
+    assert db.revisions() == chain, "The server compares the names of the files, without loading alembic."
+    assert script.get_heads() == [chain[-1]]
 
 
 def test_the_migrations_make_exactly_the_tables(database_url: str) -> None:
@@ -131,6 +140,23 @@ def test_a_command_loads_no_server_and_no_model_code(words: str) -> None:
         server.shutdown()
     assert not loaded & HEAVY, "Load it where it is used, not at the top of a module that commands need."
     assert {"httpx", "rich"} <= loaded
+
+
+def test_the_server_loads_heavy_packages_where_they_are_used(home: Path) -> None:
+    lazy = {
+        *("torch", "transformers", "sklearn", "scipy", "pyarrow", "polars", "alembic", "dbos", "onnx", "onnxruntime"),
+        *("xllamacpp", "sacrebleu", "rouge_score", "tokenizers", "gguf", "psycopg", "obstore", "genai_prices", "ftfy"),
+        *("pygments", "py3langid", "jsonschema_rs", "jinja2", "rensa"),
+    }
+    code = (
+        "import sys; sys.modules['httpx._main'] = None\n"
+        "from tidemill.core.settings import Settings; from tidemill.server import process\n"
+        f"process.build(Settings()).kernel.close(); print(*({lazy!r} & set(sys.modules)))"
+    )
+    build_kernel(Settings(home=home)).close()  # the schema is up to date
+    env = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert out.stdout.split() == [], "Import it in the function that uses it; pyproject.toml lists such packages."
 
 
 def test_the_table_of_commands_says_what_each_says_of_itself() -> None:

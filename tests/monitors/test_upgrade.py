@@ -58,7 +58,7 @@ def test_objectives_indicators_counts_and_leases_are_taken_over(kernel: Kernel) 
         store.acquire_lease(ctx.conn, "slo:answers", now, now + timedelta(minutes=1))
         before = monitors.list_monitors(ctx)
     take_back(kernel.db)
-    config = db._migration_config(kernel.db.url_text)
+    config = db.migration_config(kernel.db.url_text)
     with kernel.db.begin() as conn:
         config.attributes["connection"] = conn
         command.upgrade(config, "head")

@@ -12,9 +12,6 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from tidemill.core.errors import SecretKeyInvalid, SecretUnreadable
 from tidemill.core.settings import Settings
 
@@ -33,12 +30,17 @@ class Vault:
 
     def seal(self, text: str, owner: str) -> str:
         """The secret as it may be stored; it opens for the same `owner` only, such as `notifier/ntf_01`."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         nonce = secrets.token_bytes(NONCE_BYTES)
         hidden = AESGCM(self._keys[self._newest]).encrypt(nonce, text.encode(), owner.encode())
         return f"{FORM}:{self._newest}:{base64.urlsafe_b64encode(nonce + hidden).decode()}"
 
     def open(self, sealed: str, owner: str) -> str:
         """The secret in the clear. Raises SecretUnreadable when its key is not here or it was changed."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         form, _, rest = sealed.partition(":")
         name, _, body = rest.partition(":")
         key = self._keys.get(name)

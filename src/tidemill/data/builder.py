@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tidemill.core.wire import content_hash
 from tidemill.data import split as splitting
@@ -201,6 +199,8 @@ def _cluster_keys(cleaned: CleanedRows) -> U64:
 
 
 def _times(cleaned: CleanedRows) -> I64:
+    import pyarrow as pa
+
     parts = list(cleaned.spool.column("time"))
     joined = pa.chunked_array(parts).filter(pa.array(cleaned.keep))
     if joined.null_count:
@@ -217,6 +217,8 @@ class _VersionWriter:
     """Writes one Parquet file per split and measures the rows on the way."""
 
     def __init__(self, plan: ImportPlan, schema: Schema, folder: Path) -> None:
+        import pyarrow as pa
+
         self.plan = plan
         self.schema = schema
         self.splits = list(plan.split.ratios)
@@ -236,6 +238,8 @@ class _VersionWriter:
 
     def write(self, cleaned: CleanedRows, assignment: SplitAssignment) -> None:
         """All rows of all splits, in the order in which they were read."""
+        import pyarrow.parquet as pq
+
         ids, repeats = _row_ids(cleaned, self.schema)
         placed = assignment.places != splitting.NOWHERE
         self.clusters = len(np.unique(assignment.clusters[placed]))
@@ -259,6 +263,8 @@ class _VersionWriter:
             writer.close()
 
     def _take(self, columns: dict[str, list[Any]], split: str, mask: list[bool]) -> None:
+        import pyarrow as pa
+
         count = sum(mask)
         if count == 0:
             return
@@ -273,6 +279,8 @@ class _VersionWriter:
             self.labels[split].update(table["label"].to_pylist())
 
     def _flush(self, writer: Any, split: str) -> None:
+        import pyarrow as pa
+
         if self.buffered[split]:
             writer.write_table(pa.concat_tables(self.buffered[split]), row_group_size=_GROUP_ROWS)
             self.buffered[split] = []

@@ -7,9 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import ftfy
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
 from tidemill.data.pii import PiiFinder, full_finder, masked
 from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.types import (
@@ -27,7 +24,6 @@ EXAMPLES = 5
 _EXAMPLE_CHARS = 200
 _LANGUAGE_CHARS = 600
 """A language shows in this much text."""
-_FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, explain=False)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n ?")
@@ -113,7 +109,16 @@ def repair(text: str) -> str:
     """Undo wrong decoding and remove control characters. ASCII needs no look: only its controls can be wrong."""
     if text.isascii() and _CONTROLS.search(text) is None:
         return text
-    return unicodedata.normalize("NFC", ftfy.fix_text(text, _FTFY))
+    import ftfy
+
+    return unicodedata.normalize("NFC", ftfy.fix_text(text, _repair_config()))
+
+
+@functools.cache
+def _repair_config() -> Any:
+    import ftfy
+
+    return ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False, explain=False)
 
 
 def trim(text: str) -> str:
@@ -163,6 +168,8 @@ class KeepLanguage:
 @functools.cache
 def language_identifier() -> Any:
     """The language model of py3langid, loaded on first use."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import re2
 
 from tidemill.data.lines import MAX_RECORD_CHARS, line_blocks, open_source, too_long
@@ -237,6 +235,9 @@ def guess_delimiter(header: str) -> str:
 
 
 def _read_parquet(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.ParquetFile(file)
         header = _header(table.schema_arrow.names, name)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rensa
 
 from tidemill.data.shingles import I64, U64, Shingles, jaccard, mix, shingle
 
@@ -196,6 +195,8 @@ class MinHashIndex:
 
 def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:
     """MinHash signatures, one row per text."""
+    import rensa
+
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
         shingles.tokens, shingles.offsets.astype(np.uint64), PERMUTATIONS, SEED
     )

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tidemill.core.wire import canonical_json
 from tidemill.data.types import RowSchema, Scope
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Columns = dict[str, list[Any]]
 
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -61,9 +61,12 @@ class Schema:
         return self.required + self.optional
 
     @property
-    def arrow(self) -> list[pa.Field]:
+    def arrow(self) -> "list[pa.Field]":
         """The Arrow fields of a stored row, without id, cluster and split."""
-        return [pa.field(name, pa.list_(MESSAGE) if name == "messages" else pa.string()) for name in self.fields]
+        import pyarrow as pa
+
+        message = pa.struct([("role", pa.string()), ("content", pa.string())])
+        return [pa.field(name, pa.list_(message) if name == "messages" else pa.string()) for name in self.fields]
 
     def cells(self, batch: RowBatch) -> list[str]:
         """Every text of the batch in one flat list (see `with_cells`)."""
@@ -130,11 +133,16 @@ SCHEMAS: dict[RowSchema, Schema] = {
 }
 
 
-SPOOL_EXTRA = [
-    pa.field("cluster", pa.string()),
-    pa.field("time", pa.int64()),
-    pa.field("file", pa.int32()),
-    pa.field("line", pa.int64()),
-]
+def spool_extra() -> "list[pa.Field]":
+    """The Arrow fields of a spooled row that no schema names."""
+    import pyarrow as pa
+
+    return [
+        pa.field("cluster", pa.string()),
+        pa.field("time", pa.int64()),
+        pa.field("file", pa.int32()),
+        pa.field("line", pa.int64()),
+    ]
+
 
 TextChange = Callable[[list[str]], list[str]]

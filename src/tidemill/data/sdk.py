@@ -164,8 +164,8 @@ class Data:
 
 def _convert(stored: Path, target: Path, kind: ExportFormat) -> None:
     import msgspec  # noqa: PLC0415 - heavy, and few commands export
-    import pyarrow.csv as csv  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
 
     with pq.ParquetFile(str(stored)) as file:
         if kind == "csv":

@@ -4,9 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tidemill.core import events, lineage
 from tidemill.core.errors import nearest
@@ -43,6 +41,10 @@ from tidemill.data.types import (
     default_recipe,
 )
 from tidemill.jobs.service import JobQueue
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 IMPORT_JOB = "data.import"
 
@@ -225,7 +227,7 @@ def require_schema(version: DatasetVersion, *fit: RowSchema) -> None:
         )
 
 
-def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> pa.Table:
+def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> "pa.Table":
     """All rows of one split (the first when none is named) as an Arrow table. Raises SplitNotFound.
 
     Columns: `id`, `cluster_id`, `split`, then the fields of the schema, then `time` when it was mapped.

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from tidemill.data.schemas import SPOOL_EXTRA, RowBatch, Schema
+from tidemill.data.schemas import RowBatch, Schema, spool_extra
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 Mask = npt.NDArray[np.bool_]
 
@@ -17,14 +20,18 @@ class SpoolWriter:
     """Writes batches of rows to an Arrow file."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
+        import pyarrow as pa
+
         self.path = path
         self.schema = schema
-        self.arrow = pa.schema([*schema.arrow, *SPOOL_EXTRA])
+        self.arrow = pa.schema([*schema.arrow, *spool_extra()])
         self._writer: Any = pa.ipc.new_file(str(path), self.arrow)
         self.starts = [0]
 
     def add(self, batch: RowBatch) -> None:
         """Append one batch to the file."""
+        import pyarrow as pa
+
         if len(batch) == 0:
             return
         columns = {**batch.columns, "file": batch.files, "line": batch.lines}
@@ -42,6 +49,8 @@ class Spool:
     """Rows in an Arrow file that is mapped, not read: only the pages in use are in memory."""
 
     def __init__(self, path: Path, schema: Schema, starts: list[int]) -> None:
+        import pyarrow as pa
+
         self.path = path
         self.schema = schema
         self.starts = np.array(starts)
@@ -67,12 +76,12 @@ class Spool:
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
         return self._batch(self._file.get_batch(number).slice(place - int(self.starts[number]), 1))
 
-    def column(self, name: str) -> Iterator[pa.Array]:
+    def column(self, name: str) -> "Iterator[pa.Array]":
         """One column, batch by batch."""
         for number in range(self._file.num_record_batches):
             yield self._file.get_batch(number).column(name)
 
-    def _batch(self, batch: pa.RecordBatch) -> RowBatch:
+    def _batch(self, batch: "pa.RecordBatch") -> RowBatch:
         columns = {name: batch.column(name).to_pylist() for name in (*self.schema.fields, "cluster", "time")}
         return RowBatch(columns, batch.column("file").to_pylist(), batch.column("line").to_pylist())
 

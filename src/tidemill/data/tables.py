@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from tidemill.core.blobs import Blobs
 from tidemill.core.errors import nearest
 from tidemill.data.schemas import SCHEMAS
 from tidemill.data.types import DatasetVersion, Diff, LabelShift, Preview, RowChange, SplitInfo, SplitNotFound
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 _EXAMPLES = 5
 Row = dict[str, Any]
@@ -31,14 +31,18 @@ def find_split(version: DatasetVersion, split: str | None) -> SplitInfo:
     )
 
 
-def read_split(blobs: Blobs, info: SplitInfo) -> pa.Table:
+def read_split(blobs: Blobs, info: SplitInfo) -> "pa.Table":
     """All rows of one split."""
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
         return file.read()
 
 
 def page(blobs: Blobs, info: SplitInfo, offset: int, limit: int) -> Preview:
     """Some rows of one split; only the row groups that hold them are read."""
+    import pyarrow.parquet as pq
+
     rows: list[Row] = []
     with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
         begin = 0
@@ -77,6 +81,8 @@ def compare(blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> Diff
 
 
 def _places(blobs: Blobs, version: DatasetVersion) -> dict[str, str]:
+    import pyarrow.parquet as pq
+
     places: dict[str, str] = {}
     for info in version.splits:
         with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
@@ -97,6 +103,10 @@ def _by_input(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> dict[tup
 
 
 def _rows(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     ids = pa.array(sorted(keys))
     for info in version.splits:
         with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:

@@ -38,8 +38,8 @@ class Model:
     """The embedding model, loaded for as long as this object lives (about 150 MB)."""
 
     def __init__(self, kernel: Kernel) -> None:
-        import onnxruntime  # noqa: PLC0415  native code that only a check needs
-        from tokenizers import Tokenizer  # noqa: PLC0415
+        import onnxruntime
+        from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(kernel.settings.threads, 2)

@@ -92,7 +92,7 @@ class _Graph:
     """Writes nodes one after another; a value is known by its name."""
 
     def __init__(self, weights: Weights) -> None:
-        import onnx  # noqa: PLC0415  only to make the file, once
+        import onnx
 
         self.onnx = onnx
         self.weights = weights

@@ -44,7 +44,7 @@ def _start(arguments: argparse.Namespace) -> object:
     # spinning, an engine alone reaches 47 tokens/s instead of 126 (SmolLM2-135M Q8_0, 2 cores); with the library's
     # long spinning, a busy second process brings it from 60 down to 13 to 38.
     os.putenv("GOMP_SPINCOUNT", "1000")
-    import xllamacpp as x  # noqa: PLC0415 - 100 MB, wanted only in this process
+    import xllamacpp as x  # 100 MB, needed only in this process
 
     params = x.CommonParams()
     params.model.path = str(arguments.model)

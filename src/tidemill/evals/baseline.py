@@ -10,9 +10,9 @@ class NaiveBayes:
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
         # scikit-learn takes more than a second to import, and only this baseline needs it here.
-        from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415
-        from sklearn.naive_bayes import MultinomialNB  # noqa: PLC0415
-        from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.naive_bayes import MultinomialNB
+        from sklearn.pipeline import make_pipeline
 
         words = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
         self.model = make_pipeline(words, MultinomialNB(alpha=0.1))

@@ -3,13 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tidemill.core.blobs.types import Blobs
 from tidemill.core.wire import canonical_json
 from tidemill.evals.types import ChatMessage, EvalItem, EvalMapping, EvalSetInvalid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 _DEFAULTS: dict[str, tuple[str, str | None]] = {
     "classification": ("text", "label"),
@@ -20,7 +22,7 @@ _DEFAULTS: dict[str, tuple[str, str | None]] = {
 }
 
 
-def build(schema: str, table: pa.Table, mapping: EvalMapping, limit: int | None = None) -> list[EvalItem]:
+def build(schema: str, table: "pa.Table", mapping: EvalMapping, limit: int | None = None) -> list[EvalItem]:
     """Items out of rows. Raises EvalSetInvalid for a column that is not there, or a row that makes no item.
 
     With a limit, the rows with the smallest ids are kept: ids are hashes, so this is a fair and repeatable draw.

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
 from tidemill.evals.scorers import INVALID, CorpusScorer, LabelAccuracy, Scorer, text_of
 from tidemill.evals.types import (
@@ -27,7 +26,7 @@ def label_report(expected: Sequence[str], answered: Sequence[str | None], labels
 
     An answer without a label (None) is a column of its own: it lowers recall, and nobody's precision.
     """
-    from sklearn import metrics  # noqa: PLC0415  more than a second, and only label scores need it
+    from sklearn import metrics
 
     order = list(labels)
     predicted = [label if label in order else INVALID for label in answered]
@@ -106,6 +105,8 @@ def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Seq
 
 def interval(values: np.ndarray, clusters: Sequence[str]) -> tuple[float | None, float | None, str | None]:
     """Return the 95% interval of a mean of scores from 0 to 1, clusters counted: Wilson's for pass/fail, else t."""
+    from scipy import special
+
     index, sizes = cluster_sizes(clusters)
     n_eff = len(values) / design_effect(sizes, intra_correlation(values, index, sizes))
     if np.isin(values, (0, 1)).all():

@@ -3,8 +3,8 @@
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU, CHRF
+from rouge_score.rouge_scorer import RougeScorer  # noqa: TID253 - this module loads on first use
+from sacrebleu.metrics import BLEU, CHRF  # noqa: TID253 - this module loads on first use
 
 from tidemill.core.wire import Body
 from tidemill.evals.scorers import text_of

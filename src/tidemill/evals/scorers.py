@@ -6,7 +6,6 @@ import string
 import unicodedata
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import jsonschema_rs
 import re2
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
 
@@ -116,6 +115,8 @@ class JsonSchemaValid(Body):
     @field_validator("json_schema")
     @classmethod
     def _is_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        import jsonschema_rs
+
         try:
             jsonschema_rs.validator_for(schema)
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
@@ -124,6 +125,8 @@ class JsonSchemaValid(Body):
 
     def score(self, item: EvalItem, answer: str) -> Score:
         """Return 1 when the answer is valid under the schema, else 0."""
+        import jsonschema_rs
+
         try:
             value = json.loads(answer)
         except ValueError:

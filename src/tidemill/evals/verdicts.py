@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
-from scipy import special
 
 from tidemill.evals.types import MetricRule, MetricVerdict, NonInferiority, Outcome, TooFewPairs
 from tidemill.stats.clusters import Labels
@@ -41,6 +40,8 @@ class _Gain:
         return self._tail(ceiling - self.sign * self.difference.center, ceiling)
 
     def _tail(self, distance: float, truth: float) -> float:
+        from scipy import special
+
         se = standard_error(self.difference, truth)
         if se <= 0:
             return 0.0 if distance > 0 else 1.0
@@ -53,6 +54,8 @@ class _Gain:
 
 
 def _gain(difference: Difference, rule: MetricRule, alpha: float) -> _Gain:
+    from scipy import special
+
     low, high = bounds(difference, float(special.stdtrit(difference.df, 1 - alpha)))
     if rule.direction == "higher":
         return _Gain(difference, 1.0, low, high)
@@ -108,6 +111,8 @@ def _settled(
     p_harm: float,
     adjusted: tuple[float, float] | None,
 ) -> MetricVerdict:
+    from scipy import special
+
     threshold, ceiling = thresholds(rule)
     p_adjusted, p_harm_adjusted = adjusted or (p_value, p_harm)
     outcome: Outcome = "inconclusive"

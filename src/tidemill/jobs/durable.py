@@ -102,7 +102,7 @@ class DbosLog:
 
     def start(self, run: Callable[[str], None]) -> None:
         """Make ready; `run(job_id)` will be called in a thread for each job begun. Raises Unavailable."""
-        import dbos  # noqa: PLC0415 - takes half a second, and only a server needs it
+        import dbos  # takes half a second and 12 MB, and only a server that runs jobs needs it
 
         self._dbos = dbos
         if getattr(dbos._dbos, "_dbos_global_instance", None) is not None:

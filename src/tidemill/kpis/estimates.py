@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 
 import numpy as np
-from scipy import special
 
 from tidemill.kpis.types import Kpi, KpiPoint, KpiVerdict
 from tidemill.stats.rates import wilson
@@ -41,6 +40,8 @@ class KpiEstimate:
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
         """Return Wilson's interval over the effective number for scores of 0 and 1, else Student's t over units."""
+        from scipy import special
+
         if self.binary and self.n_eff >= 1:
             rate = wilson(self.mean * self.n_eff, self.n_eff, confidence)
             return rate.low, rate.high
@@ -79,6 +80,8 @@ def difference(before: KpiEstimate, now: KpiEstimate, confidence: float) -> tupl
 
     The releases are answered by different calls, so the two means are independent. None when an error is not known.
     """
+    from scipy import special
+
     delta = now.mean - before.mean
     if before.binary and now.binary:
         old, new = before.interval(confidence), now.interval(confidence)

@@ -26,7 +26,7 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 def tensor_types() -> dict[int, tuple[str, int, int]]:
     """Return the number of each tensor type -> its name, elements in a block, bytes of a block."""
     # The format's own library takes numpy along, which most commands and a server without a GGUF file never need.
-    from gguf import GGML_QUANT_SIZES  # noqa: PLC0415
+    from gguf import GGML_QUANT_SIZES
 
     return {int(kind): (kind.name, block, size) for kind, (block, size) in GGML_QUANT_SIZES.items()}
 
@@ -34,7 +34,7 @@ def tensor_types() -> dict[int, tuple[str, int, int]]:
 @cache
 def file_types() -> dict[int, str]:
     """Return each number of `general.file_type` -> the name that people use for the quantisation."""
-    from gguf import LlamaFileType  # noqa: PLC0415
+    from gguf import LlamaFileType
 
     names = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
     return {number: name for number, name in names.items() if name != "GUESSED"}

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from scipy import special
-
 from tidemill.notifications.types import Severity
 from tidemill.slos.types import BurnRule, CorrectedShare, Rectifier, Slo, SloCounts, SloStatus, SloVerdict
 from tidemill.stats.rates import wilson
@@ -119,6 +117,8 @@ def _judge(
 
 def binomial_p_value(counts: SloCounts, bad_share: float) -> float:
     """Return the chance of at least so many bad ones when each is bad with `bad_share` (binomial, exact)."""
+    from scipy import special
+
     return 1.0 if counts.bad == 0 else float(special.bdtrc(counts.bad - 1, counts.total, bad_share))
 
 

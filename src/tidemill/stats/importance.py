@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from tidemill.stats.permutation import Floats
 
@@ -40,6 +39,8 @@ def density_ratio(predicted: NDArray[np.float32], window: NDArray[np.bool_]) -> 
     The held-out predictions are calibrated by a logistic regression of one slope (Platt, 1999). A slope below zero
     means that the classifier has learnt nothing: all weights are then 1.
     """
+    from scipy import special
+
     spread = float(predicted.std()) or 1.0
     x = (predicted.astype(np.float64) - predicted.mean()) / spread
     slope, shift = 0.0, float(special.logit(np.clip(window.mean(), 1e-6, 1 - 1e-6)))

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from tidemill.stats.clusters import (
     Floats,
@@ -161,6 +160,8 @@ def _wilcoxon(means: NDArray[Any]) -> float:
 
     The variance is the one that the ranks themselves give, so ties need no correction of their own.
     """
+    from scipy import special
+
     differing = means[np.abs(means) > 1e-12]
     if len(differing) < 2:
         return 1.0
@@ -218,7 +219,7 @@ def paired_comparison(
     center, effect = (tied.center, tied.design_effect) if tied else (spread.mean, spread.design_effect)
     square, worth = (tied.square, tied.worth) if tied else (None, float(len(values)))
     se = _score_se(square, worth, center) if square is not None else float(np.sqrt(spread.variance))
-    low, high = _bounds(center, se, square, worth, float(special.stdtrit(spread.df, 0.5 + confidence / 2)))
+    low, high = _bounds(center, se, square, worth, _t_quantile(spread.df, 0.5 + confidence / 2))
     limit = 1.0 if _is_share(first) and _is_share(second) else np.inf
     wins, losses = int((values > 1e-12).sum()), int((values < -1e-12).sum())
     sums = np.bincount(index, weights=values)
@@ -252,6 +253,12 @@ def paired_comparison(
         n_eff=min(float(len(values)), len(values) / effect) if effect > 0 else float(len(values)),
         warnings=_warnings(len(values), len(sizes)),
     )
+
+
+def _t_quantile(df: float, share: float) -> float:
+    from scipy import special
+
+    return float(special.stdtrit(df, share))
 
 
 def _test(

@@ -2,8 +2,6 @@
 
 from math import ceil, sqrt
 
-from scipy import special
-
 from tidemill.stats.clusters import Floats, degrees_of_freedom, design_effect
 
 
@@ -24,6 +22,8 @@ def minimum_detectable_effect(
     (t_alpha + t_power) * sd / sqrt(n_eff), with its adjustment for ties. None when no difference could be found, for
     instance with two clusters of pass/fail items. Raises ValueError unless exactly one of the two is given.
     """
+    from scipy import special
+
     if (sd is None) == (discordance is None):
         raise ValueError("give either `sd` or `discordance`")
     df = degrees_of_freedom(sizes)
@@ -66,6 +66,8 @@ def items_needed(
 
     The arguments are those of `minimum_detectable_effect`; normal quantiles stand for those of t.
     """
+    from scipy import special
+
     variance = sd**2 if sd is not None else max(float(discordance or 0), effect)
     reach = float(special.ndtri(1 - alpha) + special.ndtri(power))
     return ceil(reach**2 * variance * design_effect(sizes, icc) / effect**2)

@@ -7,8 +7,6 @@ PPI++ (Angelopoulos, Duchi, Zrnic 2023, section 6). It holds when the answers th
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy import special
-
 LEAST = 20
 """With fewer answers judged by both, nothing is corrected."""
 
@@ -60,6 +58,8 @@ def corrected_share(total: int, passed: int, pairs: PairedSums, confidence: floa
     None with fewer than `LEAST` pairs. The error of the people's part is never less than what one more disagreement
     than was seen would give, so that few answers on which all agree prove no perfect judge.
     """
+    from scipy import special
+
     n, rest = pairs.count, total - pairs.count
     if n < LEAST:
         return None
@@ -96,6 +96,8 @@ def shift_bound(pairs: PairedSums) -> PpiShift | None:
     exact: Clopper and Pearson's for what the model passes and people do not, less theirs for the opposite, each at half
     the doubt. None with fewer than `LEAST` pairs.
     """
+    from scipy import special
+
     n = pairs.count
     if n < LEAST:
         return None

@@ -2,8 +2,6 @@
 
 from math import sqrt
 
-from scipy import special
-
 from tidemill.stats.results import Rate
 
 
@@ -13,6 +11,8 @@ def wilson(successes: float, count: float, confidence: float = 0.95) -> Rate:
     `count` may be an effective number of items. Raises ValueError when it is under 1, or `successes` is not between
     0 and `count`. Source: Wilson 1927; Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial Proportion.
     """
+    from scipy import special
+
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"{successes} of {count} is not a share")
     z = float(special.ndtri(0.5 + confidence / 2))
@@ -31,6 +31,8 @@ def mcnemar(wins: int, losses: int) -> tuple[float, float, float]:
     `wins` and `losses` count the pairs in which one side alone succeeds. Exact at every count, so no switch to the
     chi-square form is needed. No discordant pair gives 1, 1, 1. Source: McNemar 1947.
     """
+    from scipy import special
+
     total = wins + losses
     if total == 0:
         return 1.0, 1.0, 1.0

@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Template, TemplateError
-from jinja2.exceptions import SecurityError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING, Any
 
 from tidemill.tuning.compress.files import read_json
 from tidemill.tuning.types import ChatTemplateUnfit
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 
 Message = dict[str, Any]
 
 
 @cache
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> "ImmutableSandboxedEnvironment":
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
@@ -27,11 +29,13 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _refuse(message: str) -> None:
+    from jinja2 import TemplateError
+
     raise TemplateError(message)
 
 
 @lru_cache(maxsize=8)
-def _template(source: str) -> Template:
+def _template(source: str) -> "Template":
     # Compiling one takes 1.6 ms, a hundred times as long as rendering it.
     return _environment().from_string(source)
 
@@ -40,6 +44,8 @@ class ChatEncoder:
     """A model folder's template and tokenizer: messages in, token ids out."""
 
     def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
         path = folder / "chat_template.jinja"
         if not path.exists():
             raise ChatTemplateUnfit(
@@ -53,6 +59,9 @@ class ChatEncoder:
 
     def render(self, messages: Sequence[Message], *, ask: bool) -> str:
         """The chat as text. `ask` adds what stands before the assistant's answer."""
+        from jinja2 import TemplateError
+        from jinja2.exceptions import SecurityError
+
         try:
             names = {k: v or "" for k, v in self.names.items()}
             return str(_template(self.source).render(messages=list(messages), add_generation_prompt=ask, **names))

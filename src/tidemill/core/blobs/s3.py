@@ -6,9 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 from pydantic import SecretStr
 
 from tidemill.core.blobs.local import LocalBlobs, LocalWriter
@@ -22,6 +19,8 @@ PART = 8 * 2**20
 @contextmanager
 def store_errors(digest: str, where: str) -> Iterator[None]:
     """Turn obstore's errors into ours."""
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
     try:
         yield
     except FileNotFoundError as error:
@@ -77,6 +76,8 @@ class S3Blobs:
         secret_access_key: SecretStr | None = None,
         retries: int = 4,
     ) -> None:
+        from obstore.store import S3Store
+
         self.cache = LocalBlobs(cache)
         self.prefix = prefix.strip("/")
         self.where = f"{endpoint or 's3'}/{bucket}"
@@ -107,6 +108,8 @@ class S3Blobs:
 
     def send(self, blob: Blob) -> None:
         """Copy a blob from the cache to the bucket unless it is there. Two senders of one blob do no harm."""
+        import obstore
+
         existing = self.find(blob.hash)
         if existing is not None and existing.size == blob.size:
             return
@@ -141,6 +144,8 @@ class S3Blobs:
         return self.cache.path(digest)
 
     def _fetch(self, digest: str) -> None:
+        import obstore
+
         with store_errors(digest, self.where), self.cache.writer() as writer:
             for chunk in obstore.get(self.bucket, self.key(digest)).stream(min_chunk_size=CHUNK):
                 writer.write(bytes(chunk))
@@ -154,6 +159,8 @@ class S3Blobs:
 
     def find(self, digest: str) -> Blob | None:
         """The blob of this hash, or None. Asks the bucket."""
+        import obstore
+
         try:
             with store_errors(digest, self.where):
                 return Blob(hash=digest, size=obstore.head(self.bucket, self.key(digest))["size"])
@@ -172,6 +179,8 @@ class S3Blobs:
 
     def delete(self, digest: str) -> bool:
         """Remove the blob from the bucket and the cache; False when the bucket had none."""
+        import obstore
+
         there = self.exists(digest)
         with store_errors(digest, self.where):
             obstore.delete(self.bucket, self.key(digest))

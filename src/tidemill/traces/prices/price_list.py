@@ -69,7 +69,7 @@ class PriceList:
         )
 
     def _rates(self, provider: str | None, model: str, at_ns: int) -> _Rates | bool:
-        from genai_prices import Usage, calc_price  # noqa: PLC0415 - a third of a second, and not every server needs it
+        from genai_prices import Usage, calc_price
 
         at = datetime.fromtimestamp(at_ns / 1e9, UTC)
         try:
@@ -85,7 +85,7 @@ class PriceList:
         return _Rates(into, out or 0.0, into if cached is None else cached, into if written is None else written)
 
     def _worked_out(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> float | None:
-        from genai_prices import Usage, calc_price  # noqa: PLC0415 - see above
+        from genai_prices import Usage, calc_price
 
         cached = min(tokens.cached, tokens.input)
         usage = Usage(

@@ -4,11 +4,9 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import sqlalchemy as sa
-from psycopg import sql as names
 
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
@@ -16,6 +14,10 @@ from tidemill.traces.store.blocks import Block
 from tidemill.traces.store.days import Row
 from tidemill.traces.store.schema import POSTGRES, UPGRADE_POSTGRES, VERSION, newer_layout
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
+
 
 log = logging.getLogger("tidemill.traces")
 
@@ -30,8 +32,10 @@ UNMARKED = 2
 VACUUMED = ("spans", "traces", "blocks", "strings", "rollups")
 
 
-def translate_error(error: psycopg.Error) -> TidemillError:
+def translate_error(error: "psycopg.Error") -> TidemillError:
     """Return the error as TracesFull or TracesUnavailable."""
+    import psycopg
+
     text = (str(error) or type(error).__name__).strip()
     if isinstance(error, psycopg.errors.DiskFull):
         return TracesFull(f"The database cannot write spans: {text}.", hint="Free some disk space; then send it again.")
@@ -92,6 +96,8 @@ class PostgresDay:
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Add rows by COPY."""
+        from psycopg import sql as names
+
         statement = names.SQL("COPY {} ({}) FROM STDIN").format(
             names.Identifier(table), names.SQL(",").join(map(names.Identifier, columns))
         )
@@ -123,6 +129,8 @@ class PostgresDayStore:
 
     @contextmanager
     def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
+        import psycopg
+
         try:
             raw = self.engine.raw_connection()
         except (sa.exc.OperationalError, psycopg.OperationalError) as error:
@@ -183,15 +191,21 @@ class PostgresDayStore:
             self._current.add(day)
 
     def _mark(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+        from psycopg import sql as names
+
         statement = names.SQL("COMMENT ON SCHEMA {} IS {}")
         connection.execute(statement.format(names.Identifier(self._name(day)), names.Literal(f"{LAYOUT}{VERSION}")))
 
     def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+        from psycopg import sql as names
+
         connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(self._name(day))))
 
     @contextmanager
     def write(self, day: date) -> Iterator[PostgresDay]:
         """Open a transaction on a day, which is created when it is missing."""
+        from psycopg import sql as names
+
         with self._connected() as connection, connection.transaction():
             # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
@@ -212,6 +226,8 @@ class PostgresDayStore:
 
     def remove(self, day: date) -> int:
         """Drop the schema of a day; return the bytes it took."""
+        from psycopg import sql as names
+
         size = self.size(day)
         with self._connected() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
@@ -220,6 +236,8 @@ class PostgresDayStore:
 
     def reclaim(self, day: date) -> None:
         """Rewrite the tables of a day, so that no deleted byte stays. Raises TracesUnavailable."""
+        from psycopg import sql as names
+
         with self._connected() as connection:
             connection.set_autocommit(True)  # VACUUM runs outside of transactions
             try:

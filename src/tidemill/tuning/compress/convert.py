@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType  # noqa: TID253 - this module loads on first use
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import safe_open  # noqa: TID253 - this module loads on first use
 
 from tidemill.tuning.compress import llama
 from tidemill.tuning.compress.dequantise import half

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader
-from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from tidemill.tuning.compress import llama, safetensors_file
@@ -19,6 +17,9 @@ def dequantise(source: Path, target: Path) -> None:
 
     Nothing is lost beyond float16's rounding: the file's own grid is finer than the quantisation it came from.
     """
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
     reader = GGUFReader(source)
     fields: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
     tensors = {llama.hf_name(t.name): t for t in reader.tensors if t.name != "rope_freqs.weight"}

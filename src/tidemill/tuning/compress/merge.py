@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from tidemill.tuning.compress import safetensors_file
 from tidemill.tuning.compress.dequantise import half
@@ -24,6 +23,8 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
 
     Raises UnsupportedModel for adapters that are more than LoRA on linear layers (DoRA, biases, saved modules).
     """
+    from safetensors import safe_open
+
     settings = read_json(adapter / "adapter_config.json")
     _check(settings)
     low = _factors(adapter / "adapter_model.safetensors")
@@ -72,6 +73,8 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _factors(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """The pairs (A, B) of an adapter by the name of the weight they change."""
+    from safetensors import safe_open
+
     factors: dict[str, dict[str, NDArray[Any]]] = {}
     with safe_open(path, framework="np") as file:
         for key in sorted(file.keys()):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGUFReader, LlamaFileType
-from gguf import GGMLQuantizationType as Kind
+from gguf import GGML_QUANT_SIZES, GGUFReader, LlamaFileType  # noqa: TID253 - this module loads on first use
+from gguf import GGMLQuantizationType as Kind  # noqa: TID253 - this module loads on first use
 from numpy.typing import NDArray
 
 from tidemill.tuning.compress.convert import copy_fields, start_tensors, writing
@@ -105,7 +105,7 @@ def ggml_encode(values: NDArray[np.float32], kind: Kind) -> NDArray[np.uint8]:
 
 
 def _ggml() -> ctypes.CDLL:
-    import xllamacpp  # noqa: PLC0415 - loads the whole engine
+    import xllamacpp
 
     library = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
