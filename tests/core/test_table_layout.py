@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -69,6 +70,29 @@ def test_a_reader_that_is_no_terminal_gets_everything() -> None:
     out = Console(file=io.StringIO(), width=80, _environ={})
     Terminal(connect=lambda workers: None, out=out).table(ROWS, COLUMNS, empty="Nothing.")  # type: ignore[arg-type, return-value]
     assert ROWS[0].note.strip() in out.file.getvalue()  # type: ignore[attr-defined]
+
+
+LONG_TEXTS = {
+    "English": "who wrote the opera Carmen " * 8,
+    "Chinese": "请问卡门这部歌剧的作曲家是谁" * 8,
+    "Thai": "ใครเป็นผู้แต่งโอเปร่าเรื่องคาร์เมน" * 6,
+    "Japanese": "カルメンの作曲家は誰ですか" * 8,
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_long_text_is_cut_and_not_left_out_in_every_script(text: str) -> None:
+    rows = [[Text(JOB), Text(text), Text("failed")]]
+    layouts = fit_columns(["id", "text", "state"], rows, 80)
+    assert [layout.index for layout in layouts] == [0, 1, 2]
+    cut = one_line(rows[0][1], layouts[1].width)
+    assert cut.plain.endswith("…")
+    assert cut.cell_len <= layouts[1].width
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\t", "\x85", "\u2028"])
+def test_every_line_separator_becomes_a_blank(separator: str) -> None:
+    assert one_line(Text(f"one{separator}two"), 20).plain == "one two"
 
 
 CELLS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)

@@ -1,6 +1,6 @@
 """Which columns of a table fit a terminal, and how wide each is.
 
-Ids, names, states and times stay whole. Text of several words is cut to one line. When that is not enough, the least
+Ids, names, states and times stay whole. Longer text is cut to one line. When that is not enough, the least
 important columns are left out.
 """
 
@@ -15,7 +15,8 @@ GAP = 2
 TEXT_MINIMUM = 16
 """Characters that a column of text keeps; with less it says nothing."""
 LONGEST_WHOLE = 24
-"""A cell of several words is text, which may be cut, when it is longer than this. A time has 19 characters."""
+"""A longer cell with a space or a character outside ASCII is text, which may be cut: not all scripts put spaces between
+words. Ids, references and times have neither, or are shorter."""
 
 _KEPT_LONGEST = ("state", "status", "verdict")
 
@@ -99,7 +100,7 @@ def _joined(cells: Sequence[Text], layouts: Sequence[ColumnLayout]) -> Text:
 
 def one_line(cell: Text, width: int) -> Text:
     """The cell on one line of at most `width` characters; what is cut ends in an ellipsis."""
-    if any(character in cell.plain for character in "\n\r\t"):
+    if "\t" in cell.plain or len(cell.plain.splitlines()) > 1:
         cell = Text(" ".join(cell.plain.split()), style=cell.style)
     else:
         cell = cell.copy()
@@ -116,7 +117,7 @@ def _longest_word(heading: str) -> int:
 
 
 def _is_text(cell: Text) -> bool:
-    return cell.cell_len > LONGEST_WHOLE and len(cell.plain.split()) > 1
+    return cell.cell_len > LONGEST_WHOLE and (len(cell.plain.split()) > 1 or not cell.plain.isascii())
 
 
 def _total(widths: Sequence[int]) -> int:
