@@ -1,6 +1,6 @@
 """The composition: which routers, jobs and gateway make up the application."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,12 +126,17 @@ JOBS: dict[str, JobKind | JobFunction] = {
 }
 """Every kind of durable job and the function that does it."""
 
-LISTENERS: dict[str, Sequence[Listener]] = {
-    **PIPELINE_LISTENERS,
-    **ONLINE_LISTENERS,
-    **MONITOR_LISTENERS,
-    **TRIGGER_LISTENERS,
-}
+
+def merge_listeners(*tables: Mapping[str, Sequence[Listener]]) -> dict[str, list[Listener]]:
+    """Return the listeners of all tables by kind. Several features may listen to one kind; the first is told first."""
+    merged: dict[str, list[Listener]] = {}
+    for table in tables:
+        for kind, listeners in table.items():
+            merged.setdefault(kind, []).extend(listeners)
+    return merged
+
+
+LISTENERS = merge_listeners(PIPELINE_LISTENERS, ONLINE_LISTENERS, MONITOR_LISTENERS, TRIGGER_LISTENERS)
 """Who is told of which kind of fact, in the transaction that records it."""
 
 
