@@ -97,7 +97,7 @@ class Shadow(Body):
     """Copies of live calls for the new release, whose answers no caller sees."""
 
     share: float = Field(default=10, gt=0, le=100, description="Percent of calls that are mirrored.")
-    concurrency: int = Field(default=1, ge=1, le=64, description="ShadowResult calls at once; what is more is skipped.")
+    concurrency: int = Field(default=1, ge=1, le=64, description="Copied calls at once; what is more is skipped.")
     scorer: str = Field(
         default="agreement",
         description="Judges each pair: `agreement`, or a scorer of `tidemill.scorers` that needs no expected answer.",
@@ -247,7 +247,7 @@ class ShadowEvidence(Value):
     """The copied calls of a rollout, and how far both answers agree."""
 
     pairs: int
-    failed: int = Field(description="ShadowResult calls that got no answer.")
+    failed: int = Field(description="Copied calls that got no answer.")
     skipped: int = Field(description="Calls that were to be mirrored, but nobody was free.")
     agreement: float | None = Field(description="Mean of the verdicts on pairs, 0 to 1; 0.5 and more is no worse.")
     low: float | None = Field(description="Confidence sequence for the mean.")
