@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.jobs.kinds import ended, get, kill, note, open_kernel, read, start_server, submit, until
+from tests.jobs.kinds import ROOT, ended, get, kill, note, open_kernel, read, start_server, submit, until
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -277,9 +277,8 @@ def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Pat
         "until(lambda: read(Path(sys.argv[2])))\n"
         "print(kernel.get(JobQueue).stop(grace=0.2), flush=True)"
     )
-    root = str(Path(__file__).parents[3])
     run = subprocess.run(
-        [sys.executable, "-c", code, str(home), str(path)], cwd=root, timeout=120, capture_output=True, text=True
+        [sys.executable, "-c", code, str(home), str(path)], cwd=ROOT, timeout=120, capture_output=True, text=True
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "False\n", "")
 
@@ -300,9 +299,8 @@ def test_running_jobs_opens_no_connection_and_prints_nothing(home: Path, path: P
         "ended(kernel, submit(kernel, 'test.steps', count=2, path=sys.argv[2]).id)\n"
         "kernel.get(JobQueue).stop(); kernel.close()"
     )
-    root = str(Path(__file__).parents[3])
     run = subprocess.run(
-        [sys.executable, "-c", code, str(home), str(path)], cwd=root, timeout=120, capture_output=True, text=True
+        [sys.executable, "-c", code, str(home), str(path)], cwd=ROOT, timeout=120, capture_output=True, text=True
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
