@@ -1,6 +1,6 @@
 """Tidemill: the whole loop of a language-model product in one system.
 
-`tidemill.Client` is the door for Python; it is loaded on first use, so that `import tidemill` stays light.
+`tidemill.Client` is the Python client; it is loaded on first use, so that `import tidemill` stays light.
 """
 
 from importlib import import_module

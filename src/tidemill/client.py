@@ -30,7 +30,7 @@ from tidemill.tuning.sdk import Tuning
 
 
 class Client:
-    """The door to Tidemill: a server at a URL, the live server of the local home, or this very process.
+    """A client of Tidemill: of a server at a URL, the live server of the local home, or this very process.
 
     `Client()` takes `TIDEMILL_URL` and `TIDEMILL_API_KEY` when they are set; else the server that lives in the
     local home folder; else it opens the home in this process. Jobs and models need a server: one that ends with this

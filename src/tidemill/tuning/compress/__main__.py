@@ -75,8 +75,8 @@ def perform(task: Task) -> None:
 def main(path: Path) -> None:
     """Do the tasks of the spec at `path` in order."""
     spec = CompressSpec.model_validate(read_json(path))
-    book = path.with_suffix(".done.json")
-    done: list[str] = read_json(book) if book.exists() else []
+    done_file = path.with_suffix(".done.json")
+    done: list[str] = read_json(done_file) if done_file.exists() else []
     for task in spec.tasks:
         if task.target in done and Path(task.target).exists():
             continue
@@ -84,7 +84,7 @@ def main(path: Path) -> None:
         sys.stdout.flush()
         perform(task)
         done.append(task.target)
-        write_json(book, done)
+        write_json(done_file, done)
 
 
 if __name__ == "__main__":
