@@ -11,7 +11,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.kpis import estimates
 from tidemill.kpis import service as kpis
-from tidemill.kpis.estimates import ScoreUnit
+from tidemill.kpis.estimates import ScoreCluster
 from tidemill.kpis.types import Kpi, KpiNotFound, KpiPut, KpiReport
 from tidemill.notifications.service import alerts
 from tidemill.stats.rates import wilson
@@ -139,11 +139,11 @@ def _kpi(**spec: object) -> Kpi:
     return Kpi(id="kpi_1", name="x", saved_by="me", saved_at=utc_now(), **facts)
 
 
-def _units(rng: np.random.Generator, share: float, users: int, each: int, alike: float) -> list[ScoreUnit]:
+def _units(rng: np.random.Generator, share: float, users: int, each: int, alike: float) -> list[ScoreCluster]:
     """Users with `each` scores; a user's own share scatters around `share` with intra-class correlation `alike`."""
     weight = (1 - alike) / alike
     own = rng.beta(share * weight, (1 - share) * weight, users)
-    return [ScoreUnit(each, float(rng.binomial(each, p)), True) for p in own]
+    return [ScoreCluster(each, float(rng.binomial(each, p)), True) for p in own]
 
 
 def test_the_error_rates_hold_with_users_whose_scores_are_alike() -> None:

@@ -17,7 +17,7 @@ VERDICT_CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True)
-class ScoreUnit:
+class ScoreCluster:
     """The scores that come from one user, session or trace."""
 
     count: int
@@ -51,7 +51,7 @@ class KpiEstimate:
         return self.mean - half, self.mean + half
 
 
-def estimate(units: Sequence[ScoreUnit]) -> KpiEstimate | None:
+def estimate(units: Sequence[ScoreCluster]) -> KpiEstimate | None:
     """Return the mean over all scores; its error by the sandwich over units (Liang and Zeger 1986), times G/(G-1).
 
     The effective number of scores is what gives a plain share this error, and never more than there are scores; when

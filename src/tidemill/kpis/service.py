@@ -11,7 +11,7 @@ from tidemill.core.wire import Page, new_id
 from tidemill.feedback import service as feedback
 from tidemill.feedback.types import ScoreFilter
 from tidemill.kpis import estimates, store
-from tidemill.kpis.estimates import KpiEstimate, ScoreUnit
+from tidemill.kpis.estimates import KpiEstimate, ScoreCluster
 from tidemill.kpis.store import KpiRecord
 from tidemill.kpis.types import Kpi, KpiNotFound, KpiPut, KpiReport, KpiSeries, KpiTarget
 from tidemill.notifications.service import alerts
@@ -98,7 +98,7 @@ def report(ctx: Context, name: str) -> KpiReport:
 
 def _estimate(ctx: Context, kpi: Kpi, since: datetime, until: datetime) -> KpiEstimate | None:
     scores = _filter(kpi.score, kpi.source, kpi.target, since, until)
-    return estimates.estimate([ScoreUnit(u.count, u.total, u.binary) for u in feedback.score_units(ctx, scores)])
+    return estimates.estimate([ScoreCluster(u.count, u.total, u.binary) for u in feedback.score_units(ctx, scores)])
 
 
 def _filter(score: str, source: Any, target: KpiTarget, since: datetime, until: datetime) -> ScoreFilter:
@@ -151,9 +151,9 @@ def series(
     """Return a score or feedback by release over time: means with 95% intervals. Default: by day, over 30 days."""
     end = until or ctx.now + timedelta(seconds=1)
     scores = _filter(score, source, target or KpiTarget(), since or end - timedelta(days=30), end)
-    groups: dict[tuple[datetime, str | None], list[ScoreUnit]] = {}
+    groups: dict[tuple[datetime, str | None], list[ScoreCluster]] = {}
     for unit in feedback.score_units(ctx, scores, by_release=True, step=timedelta(seconds=step_s)):
-        groups.setdefault((unit.t, unit.release_id), []).append(ScoreUnit(unit.count, unit.total, unit.binary))
+        groups.setdefault((unit.t, unit.release_id), []).append(ScoreCluster(unit.count, unit.total, unit.binary))
     points = [
         estimates.point(t, t + timedelta(seconds=step_s), release_id, estimates.estimate(units))
         for (t, release_id), units in sorted(groups.items(), key=lambda entry: (entry[0][0], entry[0][1] or ""))

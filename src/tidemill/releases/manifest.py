@@ -6,12 +6,12 @@ from tidemill.core.wire import content_hash
 from tidemill.prompts.types import PromptVersion
 from tidemill.registry.types import ModelVersion
 from tidemill.releases.types import (
-    Change,
     FrozenMessage,
     FrozenModel,
     FrozenPrompt,
     InvalidRelease,
     Manifest,
+    ManifestChange,
     Sampling,
 )
 
@@ -74,11 +74,11 @@ def manifest_hash(manifest: Manifest) -> str:
     return content_hash(content(manifest))
 
 
-def diff(before: Manifest, after: Manifest) -> list[Change]:
+def diff(before: Manifest, after: Manifest) -> list[ManifestChange]:
     """Every place where two manifests differ."""
     old, new = _flat(content(before)), _flat(content(after))
     paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    return [Change(path=path, before=old.get(path), after=new.get(path)) for path in paths]
+    return [ManifestChange(path=path, before=old.get(path), after=new.get(path)) for path in paths]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Release(Value):
         return f"{self.name}@{self.number}"
 
 
-class Change(Value):
+class ManifestChange(Value):
     """One difference between two releases."""
 
     path: str = Field(description="Where in the manifest, such as `sampling.temperature`.")
@@ -126,7 +126,7 @@ class ReleaseDiff(Value):
 
     before: str
     after: str
-    changes: list[Change]
+    changes: list[ManifestChange]
 
 
 class Guardrail(Value):

@@ -24,7 +24,7 @@ AGREEMENT = "agreement"
 LIVE = "tidemill.live_answer"
 
 
-class Scorer(Protocol):
+class ShadowScorer(Protocol):
     """A scorer of the seam `tidemill.scorers`."""
 
     needs_expected: ClassVar[bool]
@@ -34,12 +34,12 @@ class Scorer(Protocol):
         ...
 
 
-def load_scorer(plugins: Plugins, terms: Shadow) -> Scorer | None:
+def load_scorer(plugins: Plugins, terms: Shadow) -> ShadowScorer | None:
     """Return what judges the pairs; None for agreement. Raises RolloutPlanInvalid."""
     if terms.scorer == AGREEMENT:
         return None
     try:
-        scorer: Scorer = plugins.load("tidemill.scorers", terms.scorer)(**terms.settings)
+        scorer: ShadowScorer = plugins.load("tidemill.scorers", terms.scorer)(**terms.settings)
     except TidemillError as error:
         raise RolloutPlanInvalid(error.message, hint=error.hint, param="steps") from error
     except ValidationError as error:
@@ -56,7 +56,7 @@ def load_scorer(plugins: Plugins, terms: Shadow) -> Scorer | None:
     return scorer
 
 
-def judge_pair(scorer: Scorer | None, result: ShadowResult) -> float | None:
+def judge_pair(scorer: ShadowScorer | None, result: ShadowResult) -> float | None:
     """Agreement: 1 for the same words, else their overlap. With a scorer: 1 better, 0.5 as good, 0 worse."""
     if result.text is None:
         return None
@@ -79,7 +79,7 @@ def word_overlap(first: str, second: str) -> float:
 class ShadowComparison:
     """Compares the live answers of one rollout with those that the new release gave to copies of the calls."""
 
-    def __init__(self, rollout: Rollout, scorer: Scorer | None) -> None:
+    def __init__(self, rollout: Rollout, scorer: ShadowScorer | None) -> None:
         self._rollout = rollout
         self._scorer = scorer
         self._mean = MeanSequence()
