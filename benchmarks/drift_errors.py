@@ -28,12 +28,12 @@ from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.data.samples import trec_questions
 from tidemill.demo.informal import texted
-from tidemill.drift.analysis import Comparison
+from tidemill.drift.analysis import DriftAnalysis
 from tidemill.drift.embedding import Embedder
-from tidemill.drift.rows import Row, Side
-from tidemill.drift.topics import LEARNT_FROM, Labelled
+from tidemill.drift.label_model import MAX_TRAINING_ROWS, LabelledTexts
+from tidemill.drift.samples import Sample, SampleRow
 from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
-from tidemill.drift.verdicts import corrected, judge, overall
+from tidemill.drift.verdicts import adjust_p_values, judge, overall_verdict
 from tidemill.server.app import build_kernel
 
 ALPHA = 0.05
@@ -117,14 +117,14 @@ class World:
                  for name, count in wanted.items()]  # fmt: skip
         return rng.permutation(np.concatenate(drawn))
 
-    def restyled(self, rng: np.random.Generator, style: str) -> Side:
+    def restyled(self, rng: np.random.Generator, style: str) -> Sample:
         """A quiet window in which a fifth of the questions is put in another way."""
         ways = self.all.styled[style]
         able = self.future[np.isin(self.future, list(ways))]
         changed = rng.choice(able, size=round(STYLED * WINDOW), replace=False)
         kept = rng.choice(np.setdiff1d(self.future, changed), size=WINDOW - len(changed), replace=False)
         texts = [ways[place] for place in changed.tolist()] + [self.all.texts[place] for place in kept]
-        return Side(label="questions", rows=[Row(id=str(n), input=text) for n, text in enumerate(texts)])
+        return Sample(label="questions", rows=[SampleRow(id=str(n), input=text) for n, text in enumerate(texts)])
 
     def sessions(self, rng: np.random.Generator, among: np.ndarray, rows: int) -> tuple[np.ndarray, list[str]]:
         """Questions in sessions of one to eight, each on one finer topic, and the session of each."""
@@ -154,12 +154,12 @@ def monitor(permutations: int, seed: int, cluster_by: str = "session") -> DriftM
 
 
 def side(
-    all_: Questions, places: np.ndarray, sessions: list[str] | None = None, labelled: Labelled | None = None
-) -> Side:
+    all_: Questions, places: np.ndarray, sessions: list[str] | None = None, labelled: LabelledTexts | None = None
+) -> Sample:
     """One side of a comparison."""
     names = sessions or [None] * len(places)
-    rows = [Row(id=str(p), input=all_.texts[p], session=s) for p, s in zip(places, names, strict=True)]
-    return Side(label="questions", rows=rows, labelled=labelled)
+    rows = [SampleRow(id=str(p), input=all_.texts[p], session=s) for p, s in zip(places, names, strict=True)]
+    return Sample(label="questions", rows=rows, labelled=labelled)
 
 
 @dataclass
@@ -180,15 +180,15 @@ class Rates:
         )
 
 
-def look(rates: Rates, watch: DriftMonitor, reference: Side, window: Side, all_: Questions) -> None:
+def look(rates: Rates, watch: DriftMonitor, reference: Sample, window: Sample, all_: Questions) -> None:
     """Run one comparison, and judge it once with and once without what labels add."""
-    comparison = Comparison(watch, reference, window, all_.embed)
+    comparison = DriftAnalysis(watch, reference, window, all_.embed)
     findings = comparison.run()
-    rates.labelled.append(overall(findings.tests, findings.open) == "drift")
-    plain = [m for m in comparison.measured if m.name != "inputs.label"]
-    adjusted = corrected(plain)
+    rates.labelled.append(overall_verdict(findings.tests, findings.unanswered) == "drift")
+    plain = [m for m in comparison.results if m.name != "inputs.label"]
+    adjusted = adjust_p_values(plain)
     tests = [judge(m, p, ALPHA) for m, p in zip(plain, adjusted, strict=True)]
-    rates.plain.append(overall(tests, findings.open) == "drift")
+    rates.plain.append(overall_verdict(tests, findings.unanswered) == "drift")
     rates.plain_p.append(bool(min(adjusted) <= ALPHA))
     for test in findings.tests:
         rates.tests.setdefault(test.name, []).append(test.p_value <= ALPHA)
@@ -207,8 +207,8 @@ def measure(all_: Questions, change: str | None, windows: int, permutations: int
     for number in range(windows):
         world = halves(all_, seed + number)
         rng = np.random.default_rng(seed + number)
-        chosen, left = world.past[:REFERENCE], world.past[REFERENCE : REFERENCE + LEARNT_FROM]
-        learn = Labelled([all_.texts[p] for p in left], all_.topics[left].tolist())
+        chosen, left = world.past[:REFERENCE], world.past[REFERENCE : REFERENCE + MAX_TRAINING_ROWS]
+        learn = LabelledTexts([all_.texts[p] for p in left], all_.topics[left].tolist())
         reference = side(all_, chosen, labelled=learn)
         now = world.restyled(rng, change) if change in STYLES else side(all_, world.window(rng, change))
         look(rates, monitor(permutations, seed + number), reference, now, all_)

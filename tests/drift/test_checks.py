@@ -23,9 +23,9 @@ from tidemill.drift.types import (
     DriftMonitorExists,
     DriftMonitorNotFound,
     DriftReportMissing,
+    DriftWindow,
     PeriodReference,
     ReferenceUnfit,
-    Window,
 )
 from tidemill.feedback import service as scores
 from tidemill.feedback.types import ScoreCreate
@@ -73,7 +73,7 @@ def spec(**changes: object) -> DriftMonitorCreate:
         "name": "questions",
         "environment": "prod",
         "reference": PeriodReference(start=now - timedelta(hours=30), end=now - timedelta(hours=12)),
-        "window": Window(rows=60),
+        "window": DriftWindow(rows=60),
         "minimum_rows": 40,
         "label_field": "type",
         "permutations": 199,
@@ -127,10 +127,10 @@ def test_each_text_is_embedded_once(kernel: Kernel, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> None:
         raise AssertionError("the model was loaded again")
 
-    monkeypatch.setattr("tidemill.drift.embedding.Model", refuse)
+    monkeypatch.setattr("tidemill.drift.embedding.EmbeddingModel", refuse)
     assert (Embedder(kernel, OWNER)([place(2)]) == first[1]).all()
     with kernel.write(OWNER) as ctx:
-        assert store.forget_vectors(ctx.conn, utc_now() + timedelta(days=1)) == 2
+        assert store.delete_unused_vectors(ctx.conn, utc_now() + timedelta(days=1)) == 2
 
 
 def test_too_few_rows_say_how_many_more(local: Kernel) -> None:
@@ -261,7 +261,7 @@ def test_the_first_traffic_since_the_deployment_is_the_reference(local: Kernel, 
         span = answers.answer(number, question(number), start_ns=start, environment="dev", release_id=release.id)
         answers.store(local, span)
     changes = {"environment": "dev", "release": "hello", "reference": {"kind": "deployment"}, "fields": ["inputs"]}
-    monitor = watch(local, reference_rows=60, window=Window(rows=40), **changes)
+    monitor = watch(local, reference_rows=60, window=DriftWindow(rows=40), **changes)
     time.sleep(max(0.0, (live + answers.SECOND - time.time_ns()) / answers.SECOND))
     report = service.check(local, OWNER, monitor)
     assert (report.rows_reference, report.rows_window) == (60, 40)
@@ -277,7 +277,7 @@ def test_odd_texts_do_no_harm(kernel: Kernel) -> None:
 
     ask(kernel, range(70), 24, question=question, said="\x00" * 100)
     ask(kernel, range(100, 170), 1, question=question, said="a" * 500)
-    report = service.check(kernel, OWNER, watch(kernel, window=Window(rows=70)))
+    report = service.check(kernel, OWNER, watch(kernel, window=DriftWindow(rows=70)))
     assert {t.rows_window for t in report.tests if t.field == "inputs"} == {60}
     label = next(t for t in report.tests if t.name == "outputs.label")
     assert all(len(name) <= 60 and "\x00" not in name for name in label.window)

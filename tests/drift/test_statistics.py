@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tidemill.core.wire import utc_now
-from tidemill.drift import clusters, descriptors, topics, verdicts, wording
+from tidemill.drift import clusters, descriptors, label_model, verdicts, word_features
 from tidemill.drift.analysis import compare
-from tidemill.drift.rows import Row, Side
+from tidemill.drift.samples import Sample, SampleRow
 from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
 from tidemill.stats import permutation
 
@@ -22,14 +22,14 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 
 def test_wording_keeps_the_words_that_many_texts_share_and_how_they_begin() -> None:
-    assert wording.terms("Who wrote it? WHO") == {"who", "wrote", "it", "^who", "^who wrote"}
-    assert wording.terms("水は何") == {"水", "は", "何", "^水", "^水 は"}
-    assert wording.terms(" ?! ") == set()
+    assert word_features.extract_terms("Who wrote it? WHO") == {"who", "wrote", "it", "^who", "^who wrote"}
+    assert word_features.extract_terms("水は何") == {"水", "は", "何", "^水", "^水 は"}
+    assert word_features.extract_terms(" ?! ") == set()
     texts = [f"Who wrote book{n}" for n in range(150)] + [f"how many times{n}" for n in range(150)]
-    made = wording.features([*texts, ""])
+    made = word_features.build_features([*texts, ""])
     assert made.shape == (301, 8)  # who, wrote, how, many, and four beginnings
     np.testing.assert_allclose((made**2).sum(axis=1), [1.0] * 300 + [0.0], atol=1e-6)
-    assert wording.features(["", ""]).shape == (2, 0)
+    assert word_features.build_features(["", ""]).shape == (2, 0)
 
 
 def test_a_label_model_learns_labels() -> None:
@@ -37,7 +37,7 @@ def test_a_label_model_learns_labels() -> None:
     kind = rng.integers(0, 3, 300)
     vectors = unit(np.eye(WIDTH)[kind] * 3 + rng.normal(size=(300, WIDTH)))
     names = ["a", "b", "c"]
-    model = topics.LabelModel(vectors[:200], [names[k] for k in kind[:200]])
+    model = label_model.LabelModel(vectors[:200], [names[k] for k in kind[:200]])
     right = np.mean([found == names[k] for found, k in zip(model.predict(vectors[200:]), kind[200:], strict=True)])
     assert right > 0.85
 
@@ -47,14 +47,14 @@ def test_a_group_that_grew_is_named_with_its_words() -> None:
     kind = np.concatenate([rng.random(200) < 0.1, rng.random(150) < 0.5])
     vectors = unit(np.eye(WIDTH)[kind.astype(int)] * 6 + rng.normal(size=(350, WIDTH)) * 0.3)
     labels = permutation.draw_labellings(sides(200, 150), np.arange(350), 199, 0)
-    found = clusters.grouping(vectors, 0)
-    moved = [m for m in clusters.movements(found, labels, 0.05) if m.change > 0]
+    found = clusters.cluster_vectors(vectors, 0)
+    moved = [m for m in clusters.find_shifts(found, labels, 0.05) if m.change > 0]
     assert moved
     assert sum(m.change for m in moved) == pytest.approx(0.4, abs=0.15)
     texts = ["who wrote it" if k else "where is it" for k in kind]
-    assert clusters.terms(texts, kind)[0] in ("who", "wrote")
-    assert clusters.largest_share(["a", "a", "b", None], np.array([True] * 4)) == pytest.approx(2 / 3)
-    assert clusters.largest_share([None], np.array([True])) is None
+    assert clusters.find_terms(texts, kind)[0] in ("who", "wrote")
+    assert clusters.largest_user_share(["a", "a", "b", None], np.array([True] * 4)) == pytest.approx(2 / 3)
+    assert clusters.largest_user_share([None], np.array([True])) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_group_that_grew_is_named_with_its_words() -> None:
     ],
 )
 def test_refusals_are_told_by_their_wording(text: str, found: str) -> None:
-    assert descriptors.refusal(text) == found
+    assert descriptors.classify_refusal(text) == found
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_refusals_are_told_by_their_wording(text: str, found: str) -> None:
     ],
 )
 def test_the_form_of_an_answer(text: str, found: str) -> None:
-    assert descriptors.form(text) == found
+    assert descriptors.detect_format(text) == found
 
 
 def test_labels_are_read_from_json_and_plain_answers() -> None:
@@ -94,17 +94,17 @@ def test_labels_are_read_from_json_and_plain_answers() -> None:
 
 
 def test_languages() -> None:
-    assert descriptors.language("Wo liegt die Hauptstadt von Peru und wie heisst sie?") == "de"
-    assert descriptors.language("Where is the capital of Peru and what is its name?") == "en"
-    assert descriptors.language("ok") == "short"
+    assert descriptors.detect_language("Wo liegt die Hauptstadt von Peru und wie heisst sie?") == "de"
+    assert descriptors.detect_language("Where is the capital of Peru and what is its name?") == "en"
+    assert descriptors.detect_language("ok") == "short"
 
 
 def test_rare_names_are_one_group() -> None:
-    assert descriptors.groups(["a"] * 40 + ["b"] * 59 + ["c"]).names == ["b", "a", descriptors.REST]
+    assert descriptors.group_values(["a"] * 40 + ["b"] * 59 + ["c"]).names == ["b", "a", descriptors.OTHER]
 
 
-def measured(effects: np.ndarray, minimum: float, rows: tuple[int, int]) -> verdicts.Measured:
-    return verdicts.Measured("inputs.length", "inputs", "ks", rows, effects, effects, minimum)
+def measured(effects: np.ndarray, minimum: float, rows: tuple[int, int]) -> verdicts.PermutationResult:
+    return verdicts.PermutationResult("inputs.length", "inputs", "ks", rows, effects, effects, minimum)
 
 
 def test_a_verdict_needs_both_certainty_and_size() -> None:
@@ -134,12 +134,12 @@ class Words:
         self.middles = np.random.default_rng(99).normal(size=(4, WIDTH))
         self.vectors: dict[str, np.ndarray] = {}
 
-    def draw(self, count: int, mix: list[float]) -> list[Row]:
+    def draw(self, count: int, mix: list[float]) -> list[SampleRow]:
         rows = []
         for topic in self.rng.choice(4, size=count, p=mix):
             text = f"topic{topic} number {len(self.vectors):06d} and then some more words"
             self.vectors[text] = unit((self.middles[topic] + 2 * self.rng.normal(size=WIDTH))[None])[0]
-            rows.append(Row(id=text, input=text))
+            rows.append(SampleRow(id=text, input=text))
         return rows
 
     def embed(self, texts: list[str]) -> np.ndarray:
@@ -158,8 +158,8 @@ def check(seed: int, mix: list[float]) -> str:
     monitor = DriftMonitor(id="dm_1", created_by="t", created_at=utc_now(), **dict(body))
     words = Words(seed)
     reference, window = words.draw(200, [0.25] * 4), words.draw(120, mix)
-    found = compare(monitor, Side("reference", reference), Side("window", window), words.embed)
-    return verdicts.overall(found.tests, found.open)
+    found = compare(monitor, Sample("reference", reference), Sample("window", window), words.embed)
+    return verdicts.overall_verdict(found.tests, found.unanswered)
 
 
 @pytest.mark.slow

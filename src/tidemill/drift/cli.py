@@ -88,7 +88,7 @@ def show(ctx: typer.Context, name: NameArgument) -> None:
 def report(
     ctx: typer.Context, name: Annotated[str, typer.Argument(help="The monitor's name, or the id of a report.")]
 ) -> None:
-    """The newest drift report of a monitor, whole."""
+    """The newest drift report of a monitor, in full."""
     term = terminal(ctx)
     show_report(term, Drift(term.http).report(name))
 
@@ -108,7 +108,7 @@ def reports(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None,
 
 
 def remove(ctx: typer.Context, name: NameArgument) -> None:
-    """Watch no longer; the reports stay."""
+    """Remove a drift monitor; its reports stay."""
     term = terminal(ctx)
     Drift(term.http).remove(name)
     term.print(f"{name} is watched no longer.")
@@ -127,7 +127,7 @@ _TESTS: list[Column] = [
 
 
 def changed_figures(test: DriftTest) -> str:
-    """Return the figures of a test that a person looks at first: medians, or the shares that changed most."""
+    """Return a test's main change as text: its medians, or the two shares that changed most."""
     if not test.reference:
         return f"{test.rows_reference} -> {test.rows_window} rows"
     if test.method == "ks":
@@ -137,44 +137,44 @@ def changed_figures(test: DriftTest) -> str:
     return ", ".join(f"{name} {test.reference[name]:.0%} -> {test.window.get(name, 0):.0%}" for name in moved)
 
 
-def show_report(term: Terminal, found: DriftReport) -> None:
-    """A drift report as a page."""
+def show_report(term: Terminal, report: DriftReport) -> None:
+    """Print a drift report."""
     if term.as_json:
-        term.show(found)
+        term.show(report)
         return
-    head = Text.assemble(state_text(found.verdict), "  ", found.summary)
+    head = Text.assemble(state_text(report.verdict), "  ", report.summary)
     term.print(head)
-    rows = f"{found.rows_reference} rows of {found.reference_label} against {found.rows_window} of the window"
-    span = f", {cell(found.window_start)} to {cell(found.window_end)}" if found.window_start else ""
-    term.print(Text(f"{found.monitor}: {rows}{span}; {found.seconds:.1f} s; {found.id}", style="dim"))
-    if found.tests:
-        term.table(found.tests, _TESTS, empty="")
-    for moved in found.clusters:
-        _show_cluster(term, moved)
-    for shift in found.quality:
+    row_text = f"{report.rows_reference} rows of {report.reference_label} against {report.rows_window} of the window"
+    window_text = f", {cell(report.window_start)} to {cell(report.window_end)}" if report.window_start else ""
+    term.print(Text(f"{report.monitor}: {row_text}{window_text}; {report.seconds:.1f} s; {report.id}", style="dim"))
+    if report.tests:
+        term.table(report.tests, _TESTS, empty="")
+    for cluster in report.clusters:
+        _show_cluster(term, cluster)
+    for shift in report.quality:
         term.print(
             Text(
                 f"{shift.score}: {shift.before:.3f} on the reference; on the new mix the same answers would give "
                 f"{shift.expected:.3f} ({shift.low:+.3f} to {shift.high:+.3f}), worth {shift.effective_rows:.0f} rows."
             )
         )
-    for note in found.notes:
+    for note in report.notes:
         term.print(Text("Note: " + note, style="yellow"))
 
 
-def _show_cluster(term: Terminal, moved: ClusterShift) -> None:
-    colour = "red" if moved.change > 0 else "cyan"
-    bar = "█" * max(1, round(_BAR * abs(moved.change)))
+def _show_cluster(term: Terminal, cluster: ClusterShift) -> None:
+    colour = "red" if cluster.change > 0 else "cyan"
+    bar = "█" * max(1, round(_BAR * abs(cluster.change)))
     line = Text.assemble(
-        ("grew   " if moved.change > 0 else "shrank ", colour),
-        f"{moved.share_reference:5.1%} -> {moved.share_window:5.1%} ",
+        ("grew   " if cluster.change > 0 else "shrank ", colour),
+        f"{cluster.share_reference:5.1%} -> {cluster.share_window:5.1%} ",
         (bar, colour),
-        f"  {moved.field}: ",
-        (", ".join(moved.terms) or "no telling words", "bold"),
-        f"  ({moved.low:+.1%} to {moved.high:+.1%})",
+        f"  {cluster.field}: ",
+        (", ".join(cluster.terms) or "no telling words", "bold"),
+        f"  ({cluster.low:+.1%} to {cluster.high:+.1%})",
     )
     term.print(line)
-    if moved.largest_user_share is not None and moved.largest_user_share >= 0.5:
-        term.print(Text(f"    {moved.largest_user_share:.0%} of it comes from one user", style="yellow"))
-    for example in moved.examples:
+    if cluster.largest_user_share is not None and cluster.largest_user_share >= 0.5:
+        term.print(Text(f"    {cluster.largest_user_share:.0%} of it comes from one user", style="yellow"))
+    for example in cluster.examples:
         term.print(Text(f"    {example.text}", style="dim"))

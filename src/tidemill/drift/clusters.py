@@ -12,26 +12,26 @@ from tidemill.drift.descriptors import Groups
 from tidemill.stats.permutation import Labellings
 from tidemill.stats.two_sample import share_changes
 
-ROUNDS = 25
+MAX_ROUNDS = 25
 STARTS = 3
-MOST = 12
-ROWS_EACH = 40
-"""About so many rows a group on average: with fewer their shares are mostly noise."""
+MAX_CLUSTERS = 12
+ROWS_PER_CLUSTER = 40
+"""Average rows of a cluster: with fewer, shares are mostly noise."""
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]+")
 
 
 @dataclass(frozen=True)
-class Grouping:
-    """The group of every row and the middle of every group (groups, width), of length 1."""
+class Clustering:
+    """The cluster of every row, and the centroid of every cluster (clusters, width) as unit vectors."""
 
     groups: Groups
-    middles: NDArray[np.float32]
+    centroids: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Movement:
-    """A group whose share changed by more than chance would move any group."""
+class ShareShift:
+    """A cluster whose share changed by more than chance would change any cluster's."""
 
     group: int
     share_reference: float
@@ -41,63 +41,65 @@ class Movement:
     high: float
 
 
-def grouping(vectors: NDArray[np.float32], seed: int) -> Grouping:
-    """k-means on the sphere over both sides together, best of several starts; it does not know which row is whose."""
-    count = int(np.clip(len(vectors) // ROWS_EACH, 2, MOST))
+def cluster_vectors(vectors: NDArray[np.float32], seed: int) -> Clustering:
+    """Return the best of several runs of spherical k-means over both samples together."""
+    count = int(np.clip(len(vectors) // ROWS_PER_CLUSTER, 2, MAX_CLUSTERS))
     rng = np.random.default_rng(seed)
-    best = max((_run(vectors, count, rng) for _ in range(STARTS)), key=lambda found: found[0])
-    _, codes, middles = best
-    kept = np.unique(codes)
-    place = np.searchsorted(kept, codes)
-    return Grouping(Groups(place.astype(np.int64), [f"group {n + 1}" for n in range(len(kept))]), middles[kept])
+    best = max((_run_kmeans(vectors, count, rng) for _ in range(STARTS)), key=lambda run: run[0])
+    _, codes, centroids = best
+    used = np.unique(codes)
+    dense_codes = np.searchsorted(used, codes)
+    return Clustering(
+        Groups(dense_codes.astype(np.int64), [f"group {n + 1}" for n in range(len(used))]), centroids[used]
+    )
 
 
-def _run(
+def _run_kmeans(
     vectors: NDArray[np.float32], count: int, rng: np.random.Generator
 ) -> tuple[float, NDArray[np.int64], NDArray[np.float32]]:
-    middles = _spread(vectors, count, rng)
+    centroids = _initial_centroids(vectors, count, rng)
     codes = np.full(len(vectors), -1)
-    for _ in range(ROUNDS):
-        likeness = vectors @ middles.T
-        found = likeness.argmax(axis=1)
-        if (found == codes).all():
+    for _ in range(MAX_ROUNDS):
+        similarity = vectors @ centroids.T
+        nearest_codes = similarity.argmax(axis=1)
+        if (nearest_codes == codes).all():
             break
-        codes = found
-        belongs = np.eye(count, dtype=np.float32)[codes]
-        sums = belongs.T @ vectors
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        middles = np.where(lengths > 0, sums / np.maximum(lengths, 1e-9), middles)
-    return float(likeness.max(axis=1).sum()), codes, middles
+        codes = nearest_codes
+        membership = np.eye(count, dtype=np.float32)[codes]
+        sums = membership.T @ vectors
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        centroids = np.where(norms > 0, sums / np.maximum(norms, 1e-9), centroids)
+    return float(similarity.max(axis=1).sum()), codes, centroids
 
 
-def _spread(vectors: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _initial_centroids(vectors: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Starting points far from each other (k-means++, Arthur and Vassilvitskii, 2007)."""
     chosen = [int(rng.integers(len(vectors)))]
-    far = np.full(len(vectors), np.inf)
+    distances = np.full(len(vectors), np.inf)
     for _ in range(count - 1):
-        far = np.minimum(far, np.maximum(1 - vectors @ vectors[chosen[-1]], 0))
-        total = far.sum()
-        chosen.append(int(rng.choice(len(vectors), p=far / total) if total > 0 else rng.integers(len(vectors))))
+        distances = np.minimum(distances, np.maximum(1 - vectors @ vectors[chosen[-1]], 0))
+        total = distances.sum()
+        chosen.append(int(rng.choice(len(vectors), p=distances / total) if total > 0 else rng.integers(len(vectors))))
     return vectors[chosen]
 
 
-def movements(found: Grouping, labels: Labellings, alpha: float) -> list[Movement]:
-    """Groups that moved, the largest change first.
+def find_shifts(clustering: Clustering, labels: Labellings, alpha: float) -> list[ShareShift]:
+    """Return the clusters whose share changed, the largest change first.
 
-    A group is listed when its change is larger than the largest change of any group that chance makes with
+    A cluster is listed when its change is larger than the largest change of any cluster that chance makes with
     probability alpha. The interval of 95% is the change with the spread of the permutations around it.
     """
-    changes = share_changes(found.groups.codes, len(found.groups.names), labels)
-    chance = changes[1:]
-    bound = float(np.quantile(np.abs(chance).max(axis=1), 1 - alpha))
-    spread = chance.std(axis=0)
+    changes = share_changes(clustering.groups.codes, len(clustering.groups.names), labels)
+    permuted = changes[1:]
+    bound = float(np.quantile(np.abs(permuted).max(axis=1), 1 - alpha))
+    spread = permuted.std(axis=0)
     window = labels[0] > 0
     shares = [
-        np.bincount(found.groups.codes[side], minlength=len(found.groups.names)) / max(int(side.sum()), 1)
+        np.bincount(clustering.groups.codes[side], minlength=len(clustering.groups.names)) / max(int(side.sum()), 1)
         for side in (~window, window)
     ]
-    made = [
-        Movement(
+    shifts = [
+        ShareShift(
             group=number,
             share_reference=float(shares[0][number]),
             share_window=float(shares[1][number]),
@@ -105,48 +107,48 @@ def movements(found: Grouping, labels: Labellings, alpha: float) -> list[Movemen
             low=float(changes[0, number] - 1.96 * spread[number]),
             high=float(changes[0, number] + 1.96 * spread[number]),
         )
-        for number in range(len(found.groups.names))
+        for number in range(len(clustering.groups.names))
         if abs(changes[0, number]) > bound
     ]
-    return sorted(made, key=lambda m: -abs(m.change))
+    return sorted(shifts, key=lambda m: -abs(m.change))
 
 
-def terms(texts: Sequence[str], inside: NDArray[np.bool_], count: int = 5) -> list[str]:
-    """Words that stand in this group's texts much more than in the others, most telling first.
+def find_terms(texts: Sequence[str], inside: NDArray[np.bool_], count: int = 5) -> list[str]:
+    """Return words that are much more frequent in this cluster's texts than in the others, most distinctive first.
 
     By the log-odds of a row holding the word, smoothed by one row each way, weighted by how many rows hold it.
     """
-    here, there = Counter[str](), Counter[str]()
-    for text, belongs in zip(texts, inside, strict=True):
-        (here if belongs else there).update({word.casefold() for word in _WORD.findall(text)})
-    rows, others = int(inside.sum()), int((~inside).sum())
+    inside_counts, outside_counts = Counter[str](), Counter[str]()
+    for text, in_cluster in zip(texts, inside, strict=True):
+        (inside_counts if in_cluster else outside_counts).update({word.casefold() for word in _WORD.findall(text)})
+    inside_rows, outside_rows = int(inside.sum()), int((~inside).sum())
 
     def weight(word: str) -> float:
-        odds = (here[word] + 1) / (rows - here[word] + 1)
-        against = (there[word] + 1) / (others - there[word] + 1)
-        return float(np.log(odds / against) * np.sqrt(here[word]))
+        inside_odds = (inside_counts[word] + 1) / (inside_rows - inside_counts[word] + 1)
+        outside_odds = (outside_counts[word] + 1) / (outside_rows - outside_counts[word] + 1)
+        return float(np.log(inside_odds / outside_odds) * np.sqrt(inside_counts[word]))
 
-    telling = [word for word in here if here[word] >= 2 and weight(word) > 0]
-    return sorted(telling, key=lambda word: (-weight(word), word))[:count]
+    candidates = [word for word in inside_counts if inside_counts[word] >= 2 and weight(word) > 0]
+    return sorted(candidates, key=lambda word: (-weight(word), word))[:count]
 
 
-def nearest(
+def find_nearest(
     texts: Sequence[str],
     vectors: NDArray[np.float32],
-    middle: NDArray[np.float32],
-    among: NDArray[np.bool_],
+    centroid: NDArray[np.float32],
+    candidates: NDArray[np.bool_],
     count: int,
 ) -> list[int]:
-    """The rows `among` with different texts which lie nearest to the middle."""
-    places = np.flatnonzero(among)
-    closest = places[np.argsort(-(vectors[places] @ middle), kind="stable")]
-    different = {texts[place]: int(place) for place in closest[::-1]}
-    return sorted(different.values(), key=lambda place: -float(vectors[place] @ middle))[:count]
+    """Return the indices of the candidate rows nearest to the centroid, with different texts."""
+    indices = np.flatnonzero(candidates)
+    closest = indices[np.argsort(-(vectors[indices] @ centroid), kind="stable")]
+    different = {texts[index]: int(index) for index in closest[::-1]}
+    return sorted(different.values(), key=lambda index: -float(vectors[index] @ centroid))[:count]
 
 
-def largest_share(users: Sequence[str | None], among: NDArray[np.bool_]) -> float | None:
-    """The share of the rows `among` that the busiest user sent; None when fewer than two users are known at all."""
+def largest_user_share(users: Sequence[str | None], candidates: NDArray[np.bool_]) -> float | None:
+    """Return the share of the candidate rows that the busiest user sent; None when fewer than two users are known."""
     if len({user for user in users if user is not None}) < 2:
         return None
-    known = [user for user, wanted in zip(users, among, strict=True) if wanted and user is not None]
-    return Counter(known).most_common(1)[0][1] / len(known) if known else None
+    senders = [user for user, included in zip(users, candidates, strict=True) if included and user is not None]
+    return Counter(senders).most_common(1)[0][1] / len(senders) if senders else None

@@ -1,4 +1,4 @@
-"""What can be read off a text without a model: its length, language, form, label, and whether it refuses."""
+"""Properties of a text that need no model: its length, language, format, label, and whether it refuses."""
 
 import functools
 import json
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-REST = "other"
-RARE = 0.02
-"""Groups with a smaller share of all rows are put together: they say little and cost much."""
+OTHER = "other"
+MIN_SHARE = 0.02
+"""Values with a smaller share of all rows are counted together as `other`."""
 
 MOST_GROUPS = 12
 _NAME_CHARS = 60
 _LANGUAGE_CHARS = 600
-_SHORT = 24
-"""Below so many characters a guess at the language is hardly better than none."""
+_MIN_LANGUAGE_CHARS = 24
+"""The language of a shorter text is not guessed."""
 
 _REFUSAL = re.compile(
     r"\b(i('m| am)? (can('|no)?t|cannot|unable to|not able to|won('|)t|will not|do not feel comfortable)"
@@ -29,14 +29,14 @@ _REFUSAL = re.compile(
 )
 
 
-def shown(text: str, most: int) -> str:
-    """A text as a report can keep it: not too long, and without what JSON in a database cannot hold."""
-    clean = text[:most].replace("\x00", "�").encode("utf-8", "replace").decode()
-    return clean if len(text) <= most else clean[: most - 1] + "…"
+def truncate_text(text: str, max_chars: int) -> str:
+    """Return the text shortened for a report, without characters that JSON in a database cannot store."""
+    clean = text[:max_chars].replace("\x00", "�").encode("utf-8", "replace").decode()
+    return clean if len(text) <= max_chars else clean[: max_chars - 1] + "…"
 
 
-def length(text: str) -> float:
-    """Characters."""
+def count_characters(text: str) -> float:
+    """Return the number of characters, as a float."""
     return float(len(text))
 
 
@@ -47,24 +47,24 @@ def _identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def language(text: str) -> str:
-    """ISO 639-1 code of the language; `short` when the text is too short to tell, `unsure` when it does not show."""
-    return "short" if len(text) < _SHORT else _language(text[:_LANGUAGE_CHARS])
+def detect_language(text: str) -> str:
+    """Return the ISO 639-1 code of the language, `short` for a short text, `unsure` below 80% confidence."""
+    return "short" if len(text) < _MIN_LANGUAGE_CHARS else _language(text[:_LANGUAGE_CHARS])
 
 
 @functools.lru_cache(maxsize=8192)  # the reference is the same in every check
 def _language(text: str) -> str:
-    found, likelihood = _identifier().classify(text)
-    return str(found) if likelihood >= 0.8 else "unsure"
+    code, likelihood = _identifier().classify(text)
+    return str(code) if likelihood >= 0.8 else "unsure"
 
 
-def refusal(text: str) -> str:
-    """Whether an answer says that it will not answer, by the usual wordings in its first 300 characters."""
+def classify_refusal(text: str) -> str:
+    """Return `refused` or `answered`, by the usual phrases of refusal in the first 300 characters."""
     return "refused" if _REFUSAL.search(text[:300].replace("’", "'")) else "answered"
 
 
-def form(text: str) -> str:
-    """`json`, `broken json` (begins like an object or a list but cannot be read), `empty` or `text`."""
+def detect_format(text: str) -> str:
+    """Return `json`, `broken json` (begins like an object or a list but does not parse), `empty` or `text`."""
     stripped = text.strip()
     if not stripped:
         return "empty"
@@ -78,37 +78,37 @@ def form(text: str) -> str:
 
 
 def label_reader(field: str | None, labels: Sequence[str] | None) -> Callable[[str], str | None]:
-    """How to find the label in an answer: a field of its JSON, or a plain answer that is one of `labels`."""
-    known = {label.casefold(): label for label in labels or []}
+    """Return a function that finds the label in an answer: a field of its JSON, or a plain answer in `labels`."""
+    labels_by_name = {label.casefold(): label for label in labels or []}
 
     def read(text: str) -> str | None:
-        said: Any = text.strip()
+        answer: Any = text.strip()
         if field is not None:
             try:
-                value = json.loads(said)
+                value = json.loads(answer)
             except (ValueError, RecursionError):
-                return "none" if said[:1] in "{[" else (said if said in known.values() else "none")
-            said = value.get(field) if isinstance(value, dict) else None
-            if not isinstance(said, str):
+                return "none" if answer[:1] in "{[" else (answer if answer in labels_by_name.values() else "none")
+            answer = value.get(field) if isinstance(value, dict) else None
+            if not isinstance(answer, str):
                 return "none"
-        return known.get(said.casefold(), REST) if known else said
+        return labels_by_name.get(answer.casefold(), OTHER) if labels_by_name else answer
 
     return read
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Values that are names: the group of each row, and the names of the groups."""
+    """A categorical value as numbers: the group of each row, and the names of the groups."""
 
     codes: NDArray[np.int64]
     names: list[str]
 
 
-def groups(values: Sequence[str]) -> Groups:
-    """Names as numbers; rare ones, by both sides together, are one group."""
-    values = [shown(value, _NAME_CHARS) for value in values]
+def group_values(values: Sequence[str]) -> Groups:
+    """Return values as group numbers; values that are rare over both sides together form one group."""
+    values = [truncate_text(value, _NAME_CHARS) for value in values]
     counts = Counter(values)
-    kept = [name for name, count in counts.most_common(MOST_GROUPS) if count >= RARE * len(values)]
-    place = {name: number for number, name in enumerate(kept)}
-    codes = np.array([place.get(value, len(kept)) for value in values], dtype=np.int64)
-    return Groups(codes, [*kept, REST] if (codes == len(kept)).any() else kept)
+    names = [name for name, count in counts.most_common(MOST_GROUPS) if count >= MIN_SHARE * len(values)]
+    code_of = {name: number for number, name in enumerate(names)}
+    codes = np.array([code_of.get(value, len(names)) for value in values], dtype=np.int64)
+    return Groups(codes, [*names, OTHER] if (codes == len(names)).any() else names)

@@ -16,25 +16,25 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.drift import minilm, store
 
-BATCH = 16
-LONGEST = 4096
-"""Characters of a text that are looked at: more than its first 256 tokens."""
+BATCH_SIZE = 16
+MAX_CHARS = 4096
+"""Only so many characters of a text are embedded: more than its first 256 tokens."""
 
-KEPT_FOR = timedelta(days=30)
-"""A vector that no check has used for so long is forgotten: it tells something of a text that may be gone."""
+VECTOR_TTL = timedelta(days=30)
+"""A vector that no check has used for so long is deleted: it reveals something of a text that may be deleted."""
 
-_FRESH = timedelta(days=1)
+_TOUCH_INTERVAL = timedelta(days=1)
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many texts are done."""
+"""Called with how many of how many texts are embedded."""
 
 
-def silent(_done: int, _total: int) -> None:
-    """Tell nobody."""
+def ignore_progress(_done: int, _total: int) -> None:
+    """Do nothing: the default progress callback."""
     return None
 
 
-class Model:
+class EmbeddingModel:
     """The embedding model, loaded for as long as this object lives (about 150 MB)."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -51,56 +51,56 @@ class Model:
         self.tokenizer.enable_padding()
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors (texts, 384) of a batch. Of a long text the first 256 tokens count."""
+        """Return unit vectors (texts, 384) of a batch. Only the first 256 tokens of a text count."""
         encoded = self.tokenizer.encode_batch(list(texts))
         ids = np.array([e.ids for e in encoded], dtype=np.int32)
         mask = np.array([e.attention_mask for e in encoded], dtype=np.int32)
-        (made,) = self.session.run(["vectors"], {"ids": ids, "mask": mask})
-        return np.asarray(made, dtype=np.float32)
+        (batch_vectors,) = self.session.run(["vectors"], {"ids": ids, "mask": mask})
+        return np.asarray(batch_vectors, dtype=np.float32)
 
 
 class Embedder:
-    """Embeds texts, asking the database first. Opens units of work of its own."""
+    """Embeds texts, and caches the vectors in the database. Opens its own transactions."""
 
-    def __init__(self, kernel: Kernel, actor: Actor, progress: Progress = silent) -> None:
+    def __init__(self, kernel: Kernel, actor: Actor, progress: Progress = ignore_progress) -> None:
         self.kernel = kernel
         self.actor = actor
         self.progress = progress
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors (texts, 384). Raises EmbeddingModelMissing."""
-        texts = [text[:LONGEST] for text in texts]
+        """Return unit vectors (texts, 384). Raises EmbeddingModelMissing."""
+        texts = [text[:MAX_CHARS] for text in texts]
         hashes = [hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest() for text in texts]
-        wanted = dict(zip(hashes, texts, strict=True))
+        text_of = dict(zip(hashes, texts, strict=True))
         with self.kernel.read(self.actor) as ctx:
-            known = store.known_vectors(ctx.conn, minilm.MODEL_NAME, list(wanted))
-        self._note_use(list(known))
-        missing = sorted((h for h in wanted if h not in known), key=lambda h: (len(wanted[h]), h))
+            vector_of = store.load_vectors(ctx.conn, minilm.MODEL_NAME, list(text_of))
+        self._touch(list(vector_of))
+        missing = sorted((h for h in text_of if h not in vector_of), key=lambda h: (len(text_of[h]), h))
         if missing:
-            known |= self._embed(missing, wanted)
+            vector_of |= self._embed(missing, text_of)
         width = minilm.WIDTH
-        stacked = np.frombuffer(b"".join(known[h] for h in hashes), dtype="<f2").reshape(len(texts), width)
+        stacked = np.frombuffer(b"".join(vector_of[h] for h in hashes), dtype="<f2").reshape(len(texts), width)
         return stacked.astype(np.float32)
 
     def _embed(self, missing: Sequence[str], texts: dict[str, str]) -> dict[str, bytes]:
-        """Embed texts of like length together, and keep each batch at once: a killed check loses little."""
-        model = Model(self.kernel)
-        made: dict[str, bytes] = {}
-        for start in range(0, len(missing), BATCH * 8):
-            part: dict[str, bytes] = {}
-            for place in range(start, min(start + BATCH * 8, len(missing)), BATCH):
-                batch = missing[place : min(place + BATCH, start + BATCH * 8)]
+        """Embed texts of similar length together, and store each chunk at once: a killed check loses little."""
+        model = EmbeddingModel(self.kernel)
+        embedded: dict[str, bytes] = {}
+        for start in range(0, len(missing), BATCH_SIZE * 8):
+            chunk: dict[str, bytes] = {}
+            for index in range(start, min(start + BATCH_SIZE * 8, len(missing)), BATCH_SIZE):
+                batch = missing[index : min(index + BATCH_SIZE, start + BATCH_SIZE * 8)]
                 # Half precision: the error of a cosine is below 0.001, and the database is half as large.
                 rounded = model.vectors([texts[h] for h in batch]).astype("<f2")
-                part |= {h: row.tobytes() for h, row in zip(batch, rounded, strict=True)}
+                chunk |= {h: row.tobytes() for h, row in zip(batch, rounded, strict=True)}
             with self.kernel.write(self.actor) as ctx:
-                store.keep_vectors(ctx.conn, minilm.MODEL_NAME, part, ctx.now)
-            made |= part
-            self.progress(len(made), len(missing))
-        return made
+                store.insert_vectors(ctx.conn, minilm.MODEL_NAME, chunk, ctx.now)
+            embedded |= chunk
+            self.progress(len(embedded), len(missing))
+        return embedded
 
-    def _note_use(self, hashes: Sequence[str]) -> None:
+    def _touch(self, hashes: Sequence[str]) -> None:
         now = utc_now()
         with self.kernel.write(self.actor) as ctx:
-            store.touch_vectors(ctx.conn, minilm.MODEL_NAME, hashes, now, unless_since=now - _FRESH)
-            store.forget_vectors(ctx.conn, now - KEPT_FOR)
+            store.touch_vectors(ctx.conn, minilm.MODEL_NAME, hashes, now, unless_since=now - _TOUCH_INTERVAL)
+            store.delete_unused_vectors(ctx.conn, now - VECTOR_TTL)

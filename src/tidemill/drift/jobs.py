@@ -7,15 +7,15 @@ from tidemill.jobs.context import JobContext
 
 
 def run_check(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
-    """Check a monitor once. After a crash it goes on with the texts that are embedded already."""
+    """Check a monitor once. After a crash the next attempt reuses the vectors that are stored already."""
     with job.kernel.read(job.actor) as ctx:
         monitor = service.get_monitor(ctx, args["monitor_id"])
 
-    def told(done: int, total: int) -> None:
+    def report_progress(done: int, total: int) -> None:
         job.check_cancelled()
         job.progress(done, total, "embedding")
 
     job.progress(message="comparing")
-    report = service.check(job.kernel, job.actor, monitor, job_id=job.id, progress=told)
+    report = service.check(job.kernel, job.actor, monitor, job_id=job.id, progress=report_progress)
     job.log(report.summary, report_id=report.id, verdict=report.verdict)
     return {"report_id": report.id, "verdict": report.verdict}

@@ -1,4 +1,4 @@
-"""Labels that a small model reads off the inputs, where the reference is a dataset that has labels.
+"""A small model that predicts labels of inputs, where the reference is a dataset that has labels.
 
 A shift of the mix of labels is then seen far sooner than by comparing all directions of the embedding at once (black
 box shift detection: Lipton, Wang, Smola, 2018; Rabanser, Günnemann, Lipton, Failing Loudly, 2019). The model learns
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 SHRINKAGE = 0.3
 """Added to each variance, in units of the mean variance of a dimension."""
 
-LEARNT_FROM = 2000
-"""Labelled rows at most that are learnt from."""
+MAX_TRAINING_ROWS = 2000
+"""The model is trained on at most this many labelled rows."""
 
-FEWEST = 100
-"""Fewer labelled rows teach too little."""
+MIN_TRAINING_ROWS = 100
+"""With fewer labelled rows no model is trained."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Texts whose labels are known, for learning."""
+class LabelledTexts:
+    """Texts and their labels, to train the label model on."""
 
     texts: Sequence[str]
     labels: Sequence[str]
 
     @property
     def enough(self) -> bool:
-        """Whether something can be learnt."""
-        return len(self.texts) >= FEWEST and len(set(self.labels)) > 1
+        """Whether there are enough rows and at least two labels."""
+        return len(self.texts) >= MIN_TRAINING_ROWS and len(set(self.labels)) > 1
 
 
 class LabelModel:
@@ -39,17 +39,17 @@ class LabelModel:
 
     def __init__(self, vectors: NDArray[np.float32], labels: Sequence[str]) -> None:
         self.names = sorted(set(labels))
-        place = {name: number for number, name in enumerate(self.names)}
-        wanted = np.eye(len(self.names), dtype=np.float32)[[place[label] for label in labels]]
-        self.middle = vectors.mean(axis=0)
-        self.shift = wanted.mean(axis=0)
-        x = vectors - self.middle
+        column = {name: number for number, name in enumerate(self.names)}
+        targets = np.eye(len(self.names), dtype=np.float32)[[column[label] for label in labels]]
+        self.mean = vectors.mean(axis=0)
+        self.intercept = targets.mean(axis=0)
+        x = vectors - self.mean
         scatter = x.T @ x
-        width = scatter.shape[0]
-        scatter[np.diag_indices(width)] += SHRINKAGE * np.trace(scatter) / width + 1e-6
-        self.weights = np.linalg.solve(scatter, x.T @ (wanted - self.shift))
+        dimensions = scatter.shape[0]
+        scatter[np.diag_indices(dimensions)] += SHRINKAGE * np.trace(scatter) / dimensions + 1e-6
+        self.weights = np.linalg.solve(scatter, x.T @ (targets - self.intercept))
 
     def predict(self, vectors: NDArray[np.float32]) -> list[str]:
-        """The likeliest label of each row."""
-        scores = (vectors - self.middle) @ self.weights + self.shift
-        return [self.names[place] for place in scores.argmax(axis=1)]
+        """Return the likeliest label of each row."""
+        scores = (vectors - self.mean) @ self.weights + self.intercept
+        return [self.names[column] for column in scores.argmax(axis=1)]

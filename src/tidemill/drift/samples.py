@@ -1,15 +1,15 @@
-"""The rows of one side of a comparison, wherever they come from."""
+"""The two samples of a drift check: rows of the reference, and rows of the window of live traffic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill.drift.topics import Labelled
+from tidemill.drift.label_model import LabelledTexts
 
 
 @dataclass(frozen=True)
-class Row:
-    """One request or one dataset row, as far as drift looks at it."""
+class SampleRow:
+    """What drift compares of one request or one dataset row."""
 
     id: str
     input: str | None
@@ -23,11 +23,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Side:
-    """Reference or window."""
+class Sample:
+    """The rows of the reference or of the window."""
 
     label: str
-    rows: Sequence[Row]
+    rows: Sequence[SampleRow]
     notes: Sequence[str] = ()
-    labelled: Labelled | None = None
-    """Further rows of the reference that are in neither side, with their labels."""
+    labelled: LabelledTexts | None = None
+    """Further labelled rows of the reference's dataset that are in neither sample."""

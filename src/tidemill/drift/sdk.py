@@ -15,7 +15,7 @@ class Drift:
         self._http = http
 
     def create(self, name: str, *, reference: dict[str, Any] | str, **spec: Any) -> DriftMonitor:
-        """Begin to watch.
+        """Create a drift monitor.
 
         `reference` is `trec@1` or `trec@1/test`, or a mapping: `{"kind": "dataset", "dataset": "trec@1"}`,
         `{"kind": "period", "start": ..., "end": ...}`, `{"kind": "deployment"}`. `spec` are further fields of
@@ -37,7 +37,7 @@ class Drift:
         return self._http.get(f"/api/drift/monitors/{ref}", DriftMonitor)
 
     def remove(self, ref: str) -> None:
-        """Watch no longer; the reports stay. Raises DriftMonitorNotFound."""
+        """Remove a monitor; its reports stay. Raises DriftMonitorNotFound."""
         self._http.delete(f"/api/drift/monitors/{ref}")
 
     def check(self, ref: str) -> DriftReport:

@@ -1,4 +1,4 @@
-"""Deciding about drift monitors: what they compare, when they are checked, and what their reports say."""
+"""Drift monitors: what they compare, when they are checked, and what their reports say."""
 
 import time
 from datetime import timedelta
@@ -14,9 +14,9 @@ from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import SplitNotFound
 from tidemill.drift import sources, store
-from tidemill.drift.analysis import Findings, compare
-from tidemill.drift.embedding import Embedder, Progress, silent
-from tidemill.drift.rows import Side
+from tidemill.drift.analysis import AnalysisFindings, compare
+from tidemill.drift.embedding import Embedder, Progress, ignore_progress
+from tidemill.drift.samples import Sample
 from tidemill.drift.types import (
     DatasetReference,
     DeploymentReference,
@@ -29,7 +29,7 @@ from tidemill.drift.types import (
     PeriodReference,
     ReferenceUnfit,
 )
-from tidemill.drift.verdicts import overall, summary
+from tidemill.drift.verdicts import overall_verdict, write_summary
 from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import Job
 from tidemill.notifications.service import alerts
@@ -37,7 +37,7 @@ from tidemill.notifications.types import AlertCause
 from tidemill.releases import service as releases
 
 CHECK_JOB = "monitors.drift"
-"""The kind under which checks stand in the job tables of every released version."""
+"""The job kind of checks; it is stored, so it stays."""
 
 FOUND, NOT_FOUND, INCONCLUSIVE = "drift.found", "drift.not_found", "drift.inconclusive"
 CHANGED, REMOVED = "drift_monitor.changed", "drift_monitor.removed"
@@ -46,9 +46,9 @@ _EVENTS = {"drift": FOUND, "no_drift": NOT_FOUND, "inconclusive": INCONCLUSIVE}
 
 
 def create_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
-    """Begin to watch. Raises DriftMonitorExists, and what the reference raises when it is not there."""
+    """Create a monitor. Raises DriftMonitorExists, and NotFound errors of the reference."""
     store.lock(ctx.conn, f"drift monitor {body.name}")
-    if store.monitor_by(ctx.conn, name=body.name) is not None:
+    if store.find_monitor(ctx.conn, name=body.name) is not None:
         raise DriftMonitorExists(
             f"There is a drift monitor {body.name!r} already.",
             hint="Choose another name, or remove it: tidemill monitors remove " + body.name,
@@ -62,38 +62,40 @@ def create_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
 
 
 def change_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
-    """Watch something else under the same name: id and reports stay, and the next check comes at once.
+    """Replace a monitor's settings: its id and reports stay, and its next check is due at once.
 
-    Raises DriftMonitorNotFound, and what the reference raises when it is not there.
+    Raises DriftMonitorNotFound, and NotFound errors of the reference.
     """
     store.lock(ctx.conn, f"drift monitor {body.name}")
-    known = get_monitor(ctx, body.name)
+    monitor = get_monitor(ctx, body.name)
     _check_reference(ctx, body)
-    changed = known.model_copy(update=dict(body))
-    if changed != known:
+    changed = monitor.model_copy(update=dict(body))
+    if changed != monitor:
         store.update_monitor(ctx.conn, changed)
-        events.emit(ctx, CHANGED, known.id, {"name": known.name})
+        events.emit(ctx, CHANGED, monitor.id, {"name": monitor.name})
     return changed
 
 
 def _check_reference(ctx: Context, body: DriftMonitorCreate) -> None:
     if body.release is not None:
         releases.get_release(ctx, body.release)
-    where = body.reference
-    if isinstance(where, DatasetReference):
-        version = data.get_version(ctx, where.dataset)
+    reference = body.reference
+    if isinstance(reference, DatasetReference):
+        version = data.get_version(ctx, reference.dataset)
         names = [split.name for split in version.splits]
-        if where.split is not None and where.split not in names:
+        if reference.split is not None and reference.split not in names:
             raise SplitNotFound(
-                f"{version.ref} has no split {where.split!r}.", hint=f"It has {', '.join(names)}.", param="reference"
+                f"{version.ref} has no split {reference.split!r}.",
+                hint=f"It has {', '.join(names)}.",
+                param="reference",
             )
-    elif isinstance(where, PeriodReference) and where.end > ctx.now:
+    elif isinstance(reference, PeriodReference) and reference.end > ctx.now:
         raise ReferenceUnfit(
-            f"The period ends at {where.end:%Y-%m-%d %H:%M} UTC, which is still to come.",
+            f"The period ends at {reference.end:%Y-%m-%d %H:%M} UTC, which is still to come.",
             hint="Give a period that is over: the window begins where it ends.",
             param="reference",
         )
-    elif isinstance(where, DeploymentReference) and body.environment is None:
+    elif isinstance(reference, DeploymentReference) and body.environment is None:
         raise ReferenceUnfit(
             "To compare with the last deployment, the monitor must watch one environment.",
             hint="Give `environment`.",
@@ -102,22 +104,24 @@ def _check_reference(ctx: Context, body: DriftMonitorCreate) -> None:
 
 
 def get_monitor(ctx: Context, ref: str) -> DriftMonitor:
-    """One monitor by name or id. Raises DriftMonitorNotFound."""
-    found = store.monitor_by(ctx.conn, id=ref) if ref.startswith("dm_") else store.monitor_by(ctx.conn, name=ref)
-    if found is None:
-        near = nearest(ref, [monitor.name for monitor, _ in store.checked(ctx.conn)])
+    """Return one monitor by name or id. Raises DriftMonitorNotFound."""
+    monitor = store.find_monitor(ctx.conn, id=ref) if ref.startswith("dm_") else store.find_monitor(ctx.conn, name=ref)
+    if monitor is None:
+        suggestions = nearest(ref, [existing.name for existing, _ in store.list_with_check_times(ctx.conn)])
         raise DriftMonitorNotFound(
             f"There is no drift monitor {ref!r}.",
-            hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill monitors list` shows what is watched.",
+            hint=f"Did you mean {', '.join(suggestions)}?"
+            if suggestions
+            else "`tidemill monitors list` shows what is watched.",
         )
-    return found
+    return monitor
 
 
 def list_monitors(ctx: Context, *, cursor: str | None = None, limit: int = 50) -> Page[DriftMonitor]:
-    """Every monitor, by name."""
-    found = store.list_monitors(ctx.conn, after=cursor, limit=limit + 1)
-    items = found[:limit]
-    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+    """Return every monitor, ordered by name."""
+    monitors = store.list_monitors(ctx.conn, after=cursor, limit=limit + 1)
+    items = monitors[:limit]
+    return Page(items=items, next_cursor=items[-1].name if len(monitors) > limit else None)
 
 
 def remove_monitor(ctx: Context, ref: str) -> DriftMonitor:
@@ -131,32 +135,37 @@ def remove_monitor(ctx: Context, ref: str) -> DriftMonitor:
 
 def all_monitors(ctx: Context) -> list[DriftMonitor]:
     """Return every drift monitor, by name."""
-    return [monitor for monitor, _ in store.checked(ctx.conn)]
+    return [monitor for monitor, _ in store.list_with_check_times(ctx.conn)]
 
 
 def due(ctx: Context) -> list[DriftMonitor]:
-    """Monitors whose last check is longer ago than their `every_minutes`: for the scheduler."""
+    """Return the monitors whose last check is longer ago than their `every_minutes`."""
     return [
         monitor
-        for monitor, checked_at in store.checked(ctx.conn)
+        for monitor, checked_at in store.list_with_check_times(ctx.conn)
         if checked_at is None or ctx.now - checked_at >= timedelta(minutes=monitor.every_minutes)
     ]
 
 
 def check(
-    kernel: Kernel, actor: Actor, monitor: DriftMonitor, *, job_id: str | None = None, progress: Progress = silent
+    kernel: Kernel,
+    actor: Actor,
+    monitor: DriftMonitor,
+    *,
+    job_id: str | None = None,
+    progress: Progress = ignore_progress,
 ) -> DriftReport:
-    """Compare now, and keep the report. Opens its own units of work, and none while it computes (seconds).
+    """Compare now and store the report. Opens its own transactions, and none while it computes (seconds).
 
     Opens or resolves the alert, and emits `drift.found`, `drift.not_found` or `drift.inconclusive` with the report's
     id, summary and verdict. With `job_id` the report is that job's: doing the job again gives the same report.
     """
     began = time.monotonic()
     with kernel.read(actor) as ctx:
-        done = store.report_by(ctx.conn, job_id=job_id) if job_id is not None else None
+        done = store.find_report(ctx.conn, job_id=job_id) if job_id is not None else None
         if done is not None:
             return done
-        reference, window = sources.sides(ctx, monitor)
+        reference, window = sources.load_samples(ctx, monitor)
     # One thread for the linear algebra: two that wait for each other beside a busy engine are five times slower.
     with threadpool_limits(limits=1, user_api="blas"):
         findings = compare(monitor, reference, window, Embedder(kernel, actor, progress))
@@ -167,7 +176,7 @@ def check(
 
 
 def record_report(ctx: Context, report: DriftReport, job_id: str | None = None) -> None:
-    """Keep a report, open or resolve the alert of its monitor, and emit what was found."""
+    """Store a report, open or resolve the alert of its monitor, and emit the verdict's event."""
     store.insert_report(ctx.conn, report, job_id)
     if report.verdict == "drift":
         alerts.raise_alert(ctx, _alert_cause(report))
@@ -199,25 +208,25 @@ def _alert_cause(report: DriftReport) -> AlertCause:
 
 
 def _report(
-    ctx: Context, monitor: DriftMonitor, reference: Side, window: Side, findings: Findings, seconds: float
+    ctx: Context, monitor: DriftMonitor, reference: Sample, window: Sample, findings: AnalysisFindings, seconds: float
 ) -> DriftReport:
-    verdict = overall(findings.tests, findings.open)
-    deciding = [test.rows_needed for test in findings.tests if test.method == "classifier" and test.rows_needed]
-    needed = max([*deciding, findings.lacking]) if verdict == "inconclusive" else 0
-    moments = [row.at for row in window.rows if row.at is not None]
+    verdict = overall_verdict(findings.tests, findings.unanswered)
+    rows_needed = [test.rows_needed for test in findings.tests if test.method == "classifier" and test.rows_needed]
+    needed = max([*rows_needed, findings.missing_rows]) if verdict == "inconclusive" else 0
+    times = [row.at for row in window.rows if row.at is not None]
     return DriftReport(
         id=new_id("dr"),
         monitor_id=monitor.id,
         monitor=monitor.name,
         verdict=verdict,
-        summary=summary(verdict, findings.tests, findings.clusters, needed or None),
+        summary=write_summary(verdict, findings.tests, findings.clusters, needed or None),
         rows_reference=len(reference.rows),
         rows_window=len(window.rows),
         units_reference=findings.units[0],
         units_window=findings.units[1],
         reference_label=reference.label,
-        window_start=min(moments, default=None),
-        window_end=max(moments, default=None),
+        window_start=min(times, default=None),
+        window_end=max(times, default=None),
         tests=findings.tests,
         clusters=findings.clusters,
         quality=findings.quality,
@@ -229,36 +238,36 @@ def _report(
 
 
 def submit_check(ctx: Context, ref: str) -> Job:
-    """Ask for a check that survives a crash. Raises DriftMonitorNotFound."""
+    """Submit a check as a durable job. Raises DriftMonitorNotFound."""
     monitor = get_monitor(ctx, ref)
     return ctx.kernel.get(JobQueue).submit(ctx, CHECK_JOB, {"monitor_id": monitor.id}, subject=monitor.id)
 
 
 def latest_report(ctx: Context, ref: str) -> DriftReport | None:
-    """The newest report of a monitor; None when it has not been checked. Raises DriftMonitorNotFound."""
-    found = store.list_reports(ctx.conn, get_monitor(ctx, ref).id, before=None, limit=1)
-    return found[0] if found else None
+    """Return the newest report of a monitor; None when it has not been checked. Raises DriftMonitorNotFound."""
+    reports = store.list_reports(ctx.conn, get_monitor(ctx, ref).id, before=None, limit=1)
+    return reports[0] if reports else None
 
 
 def newest_report(ctx: Context, ref: str) -> DriftReport:
-    """The newest report of a monitor. Raises DriftMonitorNotFound, DriftReportMissing."""
-    found = latest_report(ctx, ref)
-    if found is None:
+    """Return the newest report of a monitor. Raises DriftMonitorNotFound, DriftReportMissing."""
+    report = latest_report(ctx, ref)
+    if report is None:
         raise DriftReportMissing(f"{ref} has not been checked yet.", hint=f"tidemill monitors check {ref}")
-    return found
+    return report
 
 
 def get_report(ctx: Context, report_id: str) -> DriftReport:
-    """One report. Raises DriftReportMissing."""
-    found = store.report_by(ctx.conn, id=report_id)
-    if found is None:
+    """Return one report by its id. Raises DriftReportMissing."""
+    report = store.find_report(ctx.conn, id=report_id)
+    if report is None:
         raise DriftReportMissing(
             f"There is no drift report {report_id!r}.", hint="`tidemill monitors reports NAME` lists them."
         )
-    return found
+    return report
 
 
 def list_reports(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[DriftReport]:
-    """The reports of a monitor, newest first. Raises DriftMonitorNotFound."""
+    """Return the reports of a monitor, newest first. Raises DriftMonitorNotFound."""
     monitor = get_monitor(ctx, ref)
     return page(store.list_reports(ctx.conn, monitor.id, before=cursor, limit=limit + 1), limit)

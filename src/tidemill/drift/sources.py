@@ -11,8 +11,8 @@ from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.deployments import service as deployments
 from tidemill.drift.descriptors import label_reader
-from tidemill.drift.rows import Row, Side
-from tidemill.drift.topics import LEARNT_FROM, Labelled
+from tidemill.drift.label_model import MAX_TRAINING_ROWS, LabelledTexts
+from tidemill.drift.samples import Sample, SampleRow
 from tidemill.drift.types import (
     DatasetReference,
     DriftMonitor,
@@ -27,86 +27,92 @@ from tidemill.traces import service as traces
 from tidemill.traces.types import SpanDetail, TraceFilter
 
 LOOK_BACK = timedelta(days=30)
-"""A window of rows without hours looks back so far."""
+"""How far back a window without `hours` reaches."""
 
 _SOON = timedelta(seconds=1)
 
-_RELEASES = 20
-"""Releases of one name that are looked through, the newest."""
+_MAX_RELEASES = 20
+"""How many releases of one name are searched, newest first."""
 
-_INPUT = {"completion": "prompt", "classification": "text", "text": "text", "eval": "input"}
-_RUNS = 200
+_INPUT_COLUMN = {"completion": "prompt", "classification": "text", "text": "text", "eval": "input"}
+_MAX_RUNS = 200
 
 
 @dataclass(frozen=True)
-class _Span:
-    """A stretch of traffic to compare with."""
+class _Period:
+    """A period of traffic to compare with."""
 
     start: datetime
     end: datetime
     label: str
-    first_ones: bool
-    """The reference is the first rows of the stretch, and the window may follow in the same stretch."""
+    from_start: bool
+    """Whether the reference is the first rows of the period, and the window may follow within it."""
 
 
-def sides(ctx: Context, monitor: DriftMonitor) -> tuple[Side, Side]:
-    """Reference and window; no request stands on both sides.
+def load_samples(ctx: Context, monitor: DriftMonitor) -> tuple[Sample, Sample]:
+    """Return reference and window; no request is in both.
 
     Raises ReferenceUnfit, and what the dataset, release or environment raises when it is not there.
     """
-    where = monitor.reference
-    if isinstance(where, DatasetReference):
-        return _dataset(ctx, monitor, where), _window(ctx, monitor, None)
-    span = _stretch(ctx, monitor)
-    recent = _window(ctx, monitor, span.start if span.first_ones else span.end)
-    end = min((row.at for row in recent.rows if row.at is not None), default=span.end) if span.first_ones else span.end
-    rows = _traffic(ctx, monitor, span.start, end, monitor.reference_rows, spread=not span.first_ones)
-    return Side(label=span.label, rows=rows), recent
+    reference = monitor.reference
+    if isinstance(reference, DatasetReference):
+        return _load_dataset(ctx, monitor, reference), _load_window(ctx, monitor, None)
+    period = _reference_period(ctx, monitor)
+    window = _load_window(ctx, monitor, period.start if period.from_start else period.end)
+    end = (
+        min((row.at for row in window.rows if row.at is not None), default=period.end)
+        if period.from_start
+        else period.end
+    )
+    rows = _load_traffic(ctx, monitor, period.start, end, monitor.reference_rows, spread=not period.from_start)
+    return Sample(label=period.label, rows=rows), window
 
 
-def _window(ctx: Context, monitor: DriftMonitor, not_before: datetime | None) -> Side:
-    """The newest requests that the monitor watches."""
+def _load_window(ctx: Context, monitor: DriftMonitor, not_before: datetime | None) -> Sample:
+    """Return the newest requests that the monitor watches."""
     hours = monitor.window.hours
     start = ctx.now - (timedelta(hours=hours) if hours is not None else LOOK_BACK)
     start = max(start, not_before) if not_before is not None else start
-    rows = _traffic(ctx, monitor, start, ctx.now + _SOON, monitor.window.rows, newest=True)
-    cut = hours is not None and len(rows) >= monitor.window.rows
-    return Side(
-        label="live traffic", rows=rows, notes=[f"The window was cut to its newest {len(rows)} rows."] if cut else []
+    rows = _load_traffic(ctx, monitor, start, ctx.now + _SOON, monitor.window.rows, newest=True)
+    truncated = hours is not None and len(rows) >= monitor.window.rows
+    return Sample(
+        label="live traffic",
+        rows=rows,
+        notes=[f"The window was cut to its newest {len(rows)} rows."] if truncated else [],
     )
 
 
-def _stretch(ctx: Context, monitor: DriftMonitor) -> _Span:
-    where = monitor.reference
-    if isinstance(where, PeriodReference):
-        label = f"{where.start:%Y-%m-%d %H:%M} to {where.end:%Y-%m-%d %H:%M} UTC"
-        return _Span(where.start, where.end, label, first_ones=False)
+def _reference_period(ctx: Context, monitor: DriftMonitor) -> _Period:
+    reference = monitor.reference
+    if isinstance(reference, PeriodReference):
+        label = f"{reference.start:%Y-%m-%d %H:%M} to {reference.end:%Y-%m-%d %H:%M} UTC"
+        return _Period(reference.start, reference.end, label, from_start=False)
     start = _live_since(ctx, monitor)
-    return _Span(start, ctx.now + _SOON, f"first traffic since {start:%Y-%m-%d %H:%M} UTC", first_ones=True)
+    return _Period(start, ctx.now + _SOON, f"first traffic since {start:%Y-%m-%d %H:%M} UTC", from_start=True)
 
 
 def _live_since(ctx: Context, monitor: DriftMonitor) -> datetime:
-    """When the release went live that now serves in the monitor's environment."""
+    """Return when the release went live that now serves in the monitor's environment. Raises ReferenceUnfit."""
     if monitor.environment is None:
         raise ReferenceUnfit(
             f"{monitor.name} compares with the last deployment, but watches no one environment.",
             hint="Make the monitor with an environment.",
             param="environment",
         )
-    found = deployments.list_deployments(
+    active = deployments.list_deployments(
         ctx, environment=monitor.environment, name=monitor.release, active_only=True, limit=100
     ).items
-    moments = [d.live_at for d in found if d.live_at is not None]
-    if not moments:
+    live_times = [d.live_at for d in active if d.live_at is not None]
+    if not live_times:
         raise ReferenceUnfit(
             f"Nothing{' called ' + monitor.release if monitor.release else ''} is live in {monitor.environment}.",
             hint="Deploy a release, or compare with a dataset or a period.",
             param="reference",
         )
-    return max(moments)
+    return max(live_times)
 
 
-def _traffic(
+def _load_traffic(
     ctx: Context,
     monitor: DriftMonitor,
     start: datetime,
@@ -115,43 +121,45 @@ def _traffic(
     *,
     newest: bool = False,
     spread: bool = False,
-) -> list[Row]:
-    """Model calls that the monitor watches, oldest first, with the scores they were given."""
+) -> list[SampleRow]:
+    """Return model calls that the monitor watches, oldest first, with their scores."""
     base = TraceFilter(calls=True, kind="llm", environment=monitor.environment, model=monitor.model)
-    filters = [base.model_copy(update={"release_id": one}) for one in _release_ids(ctx, monitor)] or [base]
+    filters = [base.model_copy(update={"release_id": release_id}) for release_id in _release_ids(ctx, monitor)] or [
+        base
+    ]
     spans: list[SpanDetail] = []
-    for wanted in filters:
-        spans += traces.spans_between(ctx, start, end, wanted, limit=limit, newest=newest, spread=spread)
+    for trace_filter in filters:
+        spans += traces.spans_between(ctx, start, end, trace_filter, limit=limit, newest=newest, spread=spread)
     spans.sort(key=lambda span: (span.start, span.span_id))
     if len(spans) > limit:
-        spans = spans[-limit:] if newest else _thinned(spans, limit) if spread else spans[:limit]
+        spans = spans[-limit:] if newest else _thin(spans, limit) if spread else spans[:limit]
     rows = _rows(monitor, spans)
-    return _scored(ctx, rows) if "scores" in monitor.fields else rows
+    return _with_scores(ctx, rows) if "scores" in monitor.fields else rows
 
 
-def _thinned(spans: Sequence[SpanDetail], limit: int) -> list[SpanDetail]:
-    return [spans[place * len(spans) // limit] for place in range(limit)]
+def _thin(spans: Sequence[SpanDetail], limit: int) -> list[SpanDetail]:
+    return [spans[number * len(spans) // limit] for number in range(limit)]
 
 
 def _release_ids(ctx: Context, monitor: DriftMonitor) -> list[str]:
     if monitor.release is None:
         return []
-    found = releases.list_releases(ctx, name=monitor.release, cursor=None, limit=_RELEASES).items
-    if not found:
+    matching = releases.list_releases(ctx, name=monitor.release, cursor=None, limit=_MAX_RELEASES).items
+    if not matching:
         releases.get_release(ctx, monitor.release)  # raises ReleaseNotFound with the nearest names
-    return [release.id for release in found]
+    return [release.id for release in matching]
 
 
-def _rows(monitor: DriftMonitor, spans: Iterable[SpanDetail]) -> list[Row]:
+def _rows(monitor: DriftMonitor, spans: Iterable[SpanDetail]) -> list[SampleRow]:
     read = label_reader(monitor.label_field, monitor.labels) if monitor.label_field or monitor.labels else None
     return [_row(span, read) for span in spans]
 
 
-def _row(span: SpanDetail, read: Callable[[str], str | None] | None) -> Row:
+def _row(span: SpanDetail, read: Callable[[str], str | None] | None) -> SampleRow:
     output = None if span.status == "error" else traces.text_of(traces.answer_of(span.output))
-    return Row(
+    return SampleRow(
         id=span.trace_id,
-        input=_asked(traces.messages_of(span.input)),
+        input=_last_user_message(traces.messages_of(span.input)),
         output=output if span.output is not None else None,
         label=read(output) if read is not None and output else None,
         finish=span.finish_reason,
@@ -161,33 +169,34 @@ def _row(span: SpanDetail, read: Callable[[str], str | None] | None) -> Row:
     )
 
 
-def _asked(messages: Sequence[Mapping[str, str]]) -> str | None:
-    """What the user said last: the system message is the same each time, and would drown it."""
+def _last_user_message(messages: Sequence[Mapping[str, str]]) -> str | None:
+    """Return the last user message: the system message is the same in each call, and would hide a change."""
     texts = [m["content"] for m in messages if m["role"] == "user" and m["content"].strip()]
     return texts[-1] if texts else None
 
 
-def _scored(ctx: Context, rows: Sequence[Row]) -> list[Row]:
-    """Rows with the mean of each score that their traces were given."""
-    given: dict[str, dict[str, list[float]]] = {}
+def _with_scores(ctx: Context, rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """Return the rows with the mean of each score of their traces."""
+    values_by_trace: dict[str, dict[str, list[float]]] = {}
     for score in feedback.scores_of_traces(ctx, [row.id for row in rows]):
         if score.value is not None:
-            given.setdefault(score.trace_id, {}).setdefault(score.name, []).append(score.value)
+            values_by_trace.setdefault(score.trace_id, {}).setdefault(score.name, []).append(score.value)
     means = {
-        trace: {name: sum(values) / len(values) for name, values in named.items()} for trace, named in given.items()
+        trace: {name: sum(values) / len(values) for name, values in by_name.items()}
+        for trace, by_name in values_by_trace.items()
     }
     return [replace(row, scores=means[row.id]) if row.id in means else row for row in rows]
 
 
-def _dataset(ctx: Context, monitor: DriftMonitor, where: DatasetReference) -> Side:
-    version = data.get_version(ctx, where.dataset)
-    split = where.split or version.splits[0].name
-    most = monitor.reference_rows + LEARNT_FROM
-    found = [row for row in _first_rows(ctx, version, split, most) if _text(version, row) is not None]
-    chosen, left = found[: monitor.reference_rows], found[monitor.reference_rows :]
-    scores = _old_scores(ctx, monitor, version) if "scores" in monitor.fields else {}
+def _load_dataset(ctx: Context, monitor: DriftMonitor, reference: DatasetReference) -> Sample:
+    version = data.get_version(ctx, reference.dataset)
+    split = reference.split or version.splits[0].name
+    limit = monitor.reference_rows + MAX_TRAINING_ROWS
+    candidates = [row for row in _first_rows(ctx, version, split, limit) if _text(version, row) is not None]
+    chosen, spare = candidates[: monitor.reference_rows], candidates[monitor.reference_rows :]
+    scores = _eval_scores(ctx, monitor, version) if "scores" in monitor.fields else {}
     rows = [
-        Row(
+        SampleRow(
             id=str(row["id"]),
             input=_text(version, row),
             label=row["label"] if version.row_schema == "classification" and _labels_answers(monitor) else None,
@@ -199,12 +208,14 @@ def _dataset(ctx: Context, monitor: DriftMonitor, where: DatasetReference) -> Si
     notes = []
     if "outputs" in monitor.fields:
         notes.append("A dataset holds wanted answers, not given ones: outputs are compared by their labels only.")
-    return Side(label=f"{version.ref} {split}", rows=rows, notes=notes, labelled=_labelled(ctx, version, split, left))
+    return Sample(
+        label=f"{version.ref} {split}", rows=rows, notes=notes, labelled=_load_labelled(ctx, version, split, spare)
+    )
 
 
-def _first_rows(ctx: Context, version: DatasetVersion, split: str, most: int) -> list[dict[str, Any]]:
-    """Rows with the smallest ids: ids are hashes of the rows, so these are a fair draw, and the same one each time."""
-    rows: list[dict[str, Any]] = data.rows(ctx.kernel, version, split).sort_by("id").slice(0, most).to_pylist()
+def _first_rows(ctx: Context, version: DatasetVersion, split: str, limit: int) -> list[dict[str, Any]]:
+    """Return the rows with the smallest ids. Ids are hashes, so this is a random sample, and always the same one."""
+    rows: list[dict[str, Any]] = data.rows(ctx.kernel, version, split).sort_by("id").slice(0, limit).to_pylist()
     return rows
 
 
@@ -213,36 +224,38 @@ def _labels_answers(monitor: DriftMonitor) -> bool:
 
 
 def _text(version: DatasetVersion, row: Mapping[str, Any]) -> str | None:
-    """What the user asks in a row of a dataset."""
+    """Return the user's input in a row of a dataset; None when it is empty or not text."""
     if version.row_schema == "chat":
-        return _asked(row["messages"])
-    value = row[_INPUT[version.row_schema]]
+        return _last_user_message(row["messages"])
+    value = row[_INPUT_COLUMN[version.row_schema]]
     if version.row_schema == "eval" and isinstance(value, str) and value.startswith("["):
         try:
-            value = _asked(traces.messages_of(json.loads(value)))
+            value = _last_user_message(traces.messages_of(json.loads(value)))
         except ValueError:
             return str(value)
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _labelled(ctx: Context, version: DatasetVersion, split: str, left: Sequence[Mapping[str, Any]]) -> Labelled | None:
-    """Rows with labels that are not in the reference: what is left of its split, then the other splits."""
+def _load_labelled(
+    ctx: Context, version: DatasetVersion, split: str, spare: Sequence[Mapping[str, Any]]
+) -> LabelledTexts | None:
+    """Return labelled rows that are not in the reference: the rest of its split, then the other splits."""
     if version.row_schema != "classification":
         return None
-    rows = list(left)
+    rows = list(spare)
     for other in version.splits:
-        if other.name != split and len(rows) < LEARNT_FROM:
-            rows += _first_rows(ctx, version, other.name, LEARNT_FROM)
-    rows = rows[:LEARNT_FROM]
-    return Labelled(texts=[row["text"] for row in rows], labels=[row["label"] for row in rows])
+        if other.name != split and len(rows) < MAX_TRAINING_ROWS:
+            rows += _first_rows(ctx, version, other.name, MAX_TRAINING_ROWS)
+    rows = rows[:MAX_TRAINING_ROWS]
+    return LabelledTexts(texts=[row["text"] for row in rows], labels=[row["label"] for row in rows])
 
 
-def _old_scores(ctx: Context, monitor: DriftMonitor, version: DatasetVersion) -> dict[str, dict[str, float]]:
-    """What the newest evaluation of the release on this dataset gave each row: an eval item has its row's id."""
+def _eval_scores(ctx: Context, monitor: DriftMonitor, version: DatasetVersion) -> dict[str, dict[str, float]]:
+    """Return each row's scores in the release's newest evaluation on this dataset: an eval item has its row's id."""
     if monitor.release is None:
         return {}
     ids = set(_release_ids(ctx, monitor))
-    for run in evals.list_runs(ctx, eval_set=None, cursor=None, limit=_RUNS).items:
+    for run in evals.list_runs(ctx, eval_set=None, cursor=None, limit=_MAX_RUNS).items:
         target = run.spec.target
         if run.state != "succeeded" or not isinstance(target, ReleaseTarget):
             continue
@@ -254,12 +267,12 @@ def _old_scores(ctx: Context, monitor: DriftMonitor, version: DatasetVersion) ->
 
 
 def _run_scores(ctx: Context, run_id: str) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    scores_by_item: dict[str, dict[str, float]] = {}
     cursor = None
     while True:
         page = evals.list_results(ctx, run_id, failed=False, cursor=cursor, limit=500)
         for result in page.items:
             if result.repeat == 0:
-                found[result.item_id] = {name: score.value for name, score in result.scores.items()}
+                scores_by_item[result.item_id] = {name: score.value for name, score in result.scores.items()}
         if (cursor := page.next_cursor) is None:
-            return found
+            return scores_by_item

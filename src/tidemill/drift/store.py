@@ -1,4 +1,4 @@
-"""Rows of drift monitors and reports, and the vectors of texts that were embedded before."""
+"""Tables of drift monitors and reports, and the cached vectors of texts."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -43,15 +43,15 @@ vectors = sa.Table(
     sa.Index("ix_text_vectors_used_at", "used_at"),
 )
 
-_AT_ONCE = 500
+_CHUNK = 500
 """Values in one IN list."""
 
 _OWN = {"id", "name", "created_by", "created_at"}
 
 
-def lock(conn: sa.Connection, what: str) -> None:
-    """Let nobody else name or check the same thing until the transaction ends."""
-    advisory_lock(conn, what)
+def lock(conn: sa.Connection, name: str) -> None:
+    """Hold the advisory lock of this name until the transaction ends."""
+    advisory_lock(conn, name)
 
 
 def insert_monitor(conn: sa.Connection, monitor: DriftMonitor) -> None:
@@ -60,28 +60,28 @@ def insert_monitor(conn: sa.Connection, monitor: DriftMonitor) -> None:
     conn.execute(monitors.insert().values(**own, spec=monitor.model_dump(mode="json", exclude=_OWN)))
 
 
-def monitor_by(conn: sa.Connection, **where: str) -> DriftMonitor | None:
-    """One monitor by its id or name."""
+def find_monitor(conn: sa.Connection, **where: str) -> DriftMonitor | None:
+    """Return one monitor by its id or name."""
     row = conn.execute(sa.select(monitors).filter_by(**where)).first()
     return _monitor(row._mapping) if row is not None else None
 
 
 def list_monitors(conn: sa.Connection, *, after: str | None, limit: int) -> list[DriftMonitor]:
-    """Monitors by name."""
+    """Return monitors ordered by name."""
     query = sa.select(monitors).order_by(monitors.c.name).limit(limit)
     if after is not None:
         query = query.where(monitors.c.name > after)
     return [_monitor(row._mapping) for row in conn.execute(query)]
 
 
-def checked(conn: sa.Connection) -> list[tuple[DriftMonitor, datetime | None]]:
-    """Every monitor and when it was last checked."""
+def list_with_check_times(conn: sa.Connection) -> list[tuple[DriftMonitor, datetime | None]]:
+    """Return every monitor and when it was last checked, ordered by name."""
     rows = conn.execute(sa.select(monitors).order_by(monitors.c.name)).all()
     return [(_monitor(row._mapping), row.checked_at) for row in rows]
 
 
 def update_monitor(conn: sa.Connection, monitor: DriftMonitor) -> None:
-    """Write what a monitor watches, over what it watched; it is due at once."""
+    """Replace what a monitor watches; its next check is due at once."""
     spec = monitor.model_dump(mode="json", exclude=_OWN)
     conn.execute(monitors.update().where(monitors.c.id == monitor.id).values(spec=spec, checked_at=None))
 
@@ -92,7 +92,7 @@ def delete_monitor(conn: sa.Connection, monitor_id: str) -> None:
 
 
 def insert_report(conn: sa.Connection, report: DriftReport, job_id: str | None) -> None:
-    """Write a report, and that the monitor was checked."""
+    """Write a report and the monitor's check time."""
     conn.execute(
         reports.insert().values(
             id=report.id,
@@ -106,14 +106,14 @@ def insert_report(conn: sa.Connection, report: DriftReport, job_id: str | None) 
     conn.execute(monitors.update().where(monitors.c.id == report.monitor_id).values(checked_at=report.created_at))
 
 
-def report_by(conn: sa.Connection, **where: str) -> DriftReport | None:
-    """One report by its id, or the one that a job made."""
+def find_report(conn: sa.Connection, **where: str) -> DriftReport | None:
+    """Return one report by its id or its job's id."""
     row = conn.execute(sa.select(reports.c.report).filter_by(**where)).first()
     return DriftReport.model_validate(row.report) if row is not None else None
 
 
 def list_reports(conn: sa.Connection, monitor_id: str, *, before: str | None, limit: int) -> list[DriftReport]:
-    """Reports of a monitor, newest first."""
+    """Return reports of a monitor, newest first."""
     query = sa.select(reports.c.report).where(reports.c.monitor_id == monitor_id)
     if before is not None:
         query = query.where(reports.c.id < before)
@@ -125,21 +125,21 @@ def _monitor(row: Mapping[Any, Any]) -> DriftMonitor:
     return DriftMonitor.model_validate({name: row[name] for name in _OWN} | dict(row["spec"]))
 
 
-def known_vectors(conn: sa.Connection, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
-    """The vectors of those texts that were embedded before."""
-    found: dict[str, bytes] = {}
-    for start in range(0, len(hashes), _AT_ONCE):
-        some = hashes[start : start + _AT_ONCE]
+def load_vectors(conn: sa.Connection, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
+    """Return the stored vectors by text hash; texts that were never embedded are absent."""
+    vectors_by_hash: dict[str, bytes] = {}
+    for start in range(0, len(hashes), _CHUNK):
+        chunk = hashes[start : start + _CHUNK]
         query = sa.select(vectors.c.text_hash, vectors.c.vector)
-        for row in conn.execute(query.where(vectors.c.model == model, vectors.c.text_hash.in_(some))):
-            found[row.text_hash] = bytes(row.vector)
-    return found
+        for row in conn.execute(query.where(vectors.c.model == model, vectors.c.text_hash.in_(chunk))):
+            vectors_by_hash[row.text_hash] = bytes(row.vector)
+    return vectors_by_hash
 
 
-def keep_vectors(conn: sa.Connection, model: str, made: Mapping[str, bytes], now: datetime) -> None:
-    """Keep vectors; of a text that another check has embedded meanwhile, the first stays."""
+def insert_vectors(conn: sa.Connection, model: str, vectors_by_hash: Mapping[str, bytes], now: datetime) -> None:
+    """Insert vectors; a vector that another check has stored meanwhile stays."""
     insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    rows = [{"model": model, "text_hash": h, "vector": v, "used_at": now} for h, v in made.items()]
+    rows = [{"model": model, "text_hash": h, "vector": v, "used_at": now} for h, v in vectors_by_hash.items()]
     if rows:
         conn.execute(insert(vectors).on_conflict_do_nothing(), rows)
 
@@ -147,13 +147,13 @@ def keep_vectors(conn: sa.Connection, model: str, made: Mapping[str, bytes], now
 def touch_vectors(
     conn: sa.Connection, model: str, hashes: Sequence[str], now: datetime, *, unless_since: datetime
 ) -> None:
-    """Note that vectors are in use; those used after `unless_since` are left alone."""
-    for start in range(0, len(hashes), _AT_ONCE):
-        some = hashes[start : start + _AT_ONCE]
-        chosen = (vectors.c.model == model, vectors.c.text_hash.in_(some), vectors.c.used_at < unless_since)
+    """Set `used_at` of vectors, except of those used after `unless_since`."""
+    for start in range(0, len(hashes), _CHUNK):
+        chunk = hashes[start : start + _CHUNK]
+        chosen = (vectors.c.model == model, vectors.c.text_hash.in_(chunk), vectors.c.used_at < unless_since)
         conn.execute(vectors.update().where(*chosen).values(used_at=now))
 
 
-def forget_vectors(conn: sa.Connection, unused_since: datetime) -> int:
-    """Remove the vectors that were not used for long; how many."""
+def delete_unused_vectors(conn: sa.Connection, unused_since: datetime) -> int:
+    """Delete the vectors last used before a time. Return how many."""
     return conn.execute(vectors.delete().where(vectors.c.used_at < unused_since)).rowcount

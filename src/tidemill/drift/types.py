@@ -11,8 +11,8 @@ DriftField = Literal["inputs", "outputs", "scores"]
 DriftVerdict = Literal["drift", "no_drift", "inconclusive"]
 ClusterKey = Literal["session", "user", "none"]
 
-LARGEST_SAMPLE = 3000
-"""Rows of one side at most: a check then still takes seconds, and each of its matrices stays below 150 MB."""
+MAX_SAMPLE_ROWS = 3000
+"""Rows of a sample at most: a check then still takes seconds, and each of its matrices stays below 150 MB."""
 
 
 class DriftMonitorNotFound(NotFound):
@@ -40,7 +40,7 @@ class ReferenceUnfit(Invalid):
 
 
 class EmbeddingModelMissing(Conflict):
-    """The package that carries the embedding model is not installed, or its files are not those known."""
+    """The embedding model's package is not installed, or its files do not have the expected hashes."""
 
     code = "embedding_model_missing"
 
@@ -76,10 +76,10 @@ class DeploymentReference(Body):
 Reference = Annotated[DatasetReference | PeriodReference | DeploymentReference, Field(discriminator="kind")]
 
 
-class Window(Body):
-    """Which live traffic is compared: the newest rows, no older than so many hours."""
+class DriftWindow(Body):
+    """Which live traffic is compared: the newest requests, no older than so many hours."""
 
-    rows: int = Field(default=300, ge=20, le=LARGEST_SAMPLE, description="The newest so many requests.")
+    rows: int = Field(default=300, ge=20, le=MAX_SAMPLE_ROWS, description="The newest so many requests.")
     hours: float | None = Field(
         default=None, gt=0, le=24 * 365, description="Only requests of the last hours. Default: of the last 30 days."
     )
@@ -113,8 +113,8 @@ class DriftMonitorCreate(Body):
     release: str | None = Field(default=None, description="Only traffic of the releases of this name.")
     model: str | None = Field(default=None, description="Only traffic that asked for this model.")
     reference: Reference
-    reference_rows: int = Field(default=2000, ge=20, le=LARGEST_SAMPLE, description="Rows of the reference at most.")
-    window: Window = Field(default_factory=Window)
+    reference_rows: int = Field(default=2000, ge=20, le=MAX_SAMPLE_ROWS, description="Rows of the reference at most.")
+    window: DriftWindow = Field(default_factory=DriftWindow)
     minimum_rows: int = Field(default=100, ge=20, description="With fewer rows on a side the answer is inconclusive.")
     alpha: float = Field(
         default=0.05, gt=0, le=0.2, description="How often a check may find drift where there is none."
@@ -143,7 +143,7 @@ class DriftMonitorCreate(Body):
 
 
 class DriftMonitor(Value):
-    """What is watched, against what, and how closely."""
+    """A drift monitor: which traffic it compares with which reference, and how."""
 
     id: str
     name: str
@@ -152,7 +152,7 @@ class DriftMonitor(Value):
     model: str | None
     reference: Reference
     reference_rows: int
-    window: Window
+    window: DriftWindow
     minimum_rows: int
     alpha: float
     minimum_effects: MinimumEffects
@@ -213,7 +213,7 @@ class ClusterShift(Value):
 
 
 class QualityShift(Value):
-    """What the old scores say about the new mix of inputs, by importance weighting: no new judgement is needed."""
+    """The mean score that the reference's scores predict for the window's inputs, by importance weighting."""
 
     score: str
     rows: int = Field(description="Reference rows with this score.")
@@ -226,7 +226,7 @@ class QualityShift(Value):
 
 
 class DriftReport(Value):
-    """What one check found."""
+    """The result of one check."""
 
     id: str
     monitor_id: str
