@@ -82,7 +82,7 @@ def test_utf_16_without_being_told(desk: Desk) -> None:
 
 
 def test_an_unknown_encoding(desk: Desk) -> None:
-    import_raises(desk, types.EncodingUnknown, "a.csv", "text,label\nhi,a\n", read={"encoding": "utf-99"})
+    import_raises(desk, types.FileEncodingUnknown, "a.csv", "text,label\nhi,a\n", read={"encoding": "utf-99"})
 
 
 @pytest.mark.parametrize(("row", "found"), [("one,two,three", 3), ("one", 1)])

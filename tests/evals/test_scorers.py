@@ -8,10 +8,10 @@ from tidemill.core.wire import utc_now
 from tidemill.evals.metrics import interval, label_report, summarise
 from tidemill.evals.scorers import GROUP, Scorer, build, check_expected
 from tidemill.evals.types import (
+    AnswerScore,
     ChatMessage,
     EvalItem,
     EvalResult,
-    Score,
     ScorerInvalid,
     ScorerSpec,
 )
@@ -94,7 +94,7 @@ def test_a_label_is_read_from_a_json_field_or_the_answer_is_invalid(answer: str,
 
 def test_labels_as_plain_text_and_expected_as_json() -> None:
     plain = scorer("label_accuracy", labels=["Loc", "Num"], ignore_case=True)
-    assert plain.score(item("loc"), " LOC ") == Score(value=1, label="Loc")
+    assert plain.score(item("loc"), " LOC ") == AnswerScore(value=1, label="Loc")
     nested = scorer("label_accuracy", json_field="type")
     assert nested.score(item({"type": "LOC"}), '{"type": "LOC"}').value == 1
     assert nested.score(item('{"type": "LOC"}'), '{"type": "NUM"}').value == 0
@@ -163,7 +163,7 @@ def _result(seq: int, item_id: str, right: float | None, repeat: int = 0) -> Eva
         item_id=item_id,
         repeat=repeat,
         answer=None if failed else "A" if right else "B",
-        scores={} if right is None else {"exact": Score(value=right)},
+        scores={} if right is None else {"exact": AnswerScore(value=right)},
         error=ErrorBody(message="no", type="server_error", code="timeout") if failed else None,
         latency_ms=None if failed else 10.0 + seq,
         at=utc_now(),

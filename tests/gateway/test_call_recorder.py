@@ -16,13 +16,13 @@ from tidemill.gateway.call_recorder import CallRecorder
 from tidemill.gateway.chat_request import parse_request
 from tidemill.gateway.request_metadata import RequestMetadata
 from tidemill.gateway.spans import CallProgress, build_span
-from tidemill.gateway.types import CallNotFound, Status, Target
+from tidemill.gateway.types import CallNotFound, ReplicaTarget, Status
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import SpanRecord, TracesUnavailable
 from tidemill.traces.writer import TraceWriter
 
 VERA = Actor(id="per_1", name="vera", roles=frozenset({"viewer"}), key_id="key_1")
-TARGET = Target(
+TARGET = ReplicaTarget(
     base_url="http://127.0.0.1:1",
     replica_id="rep_1",
     label="hello@1",
@@ -35,7 +35,7 @@ TARGET = Target(
 
 
 def call(
-    actor: Actor = VERA, status: Status = "ok", *, back: timedelta = timedelta(0), target: Target = TARGET
+    actor: Actor = VERA, status: Status = "ok", *, back: timedelta = timedelta(0), target: ReplicaTarget = TARGET
 ) -> SpanRecord:
     progress = CallProgress(target=target, attempts=1)
     choice = {"index": 0, "delta": {"content": "Hello."}, "finish_reason": "stop"}
@@ -178,7 +178,9 @@ def test_one_that_cannot_be_written_does_not_hold_up_those_that_wait_with_it(
 
 def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) -> None:
     other = Actor(id="per_2", name="olga", roles=frozenset({"viewer"}))
-    elsewhere = Target(base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod")
+    elsewhere = ReplicaTarget(
+        base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod"
+    )
     made = [call(), call(other), call(status="error"), call(status="aborted"), call(target=elsewhere), call()]
     kernel.get(TraceWriter).write(made)
     ids = [record.response_id for record in made]
@@ -219,7 +221,7 @@ def test_a_call_is_found_beside_the_applications_own_span(kernel: Kernel) -> Non
 
 
 def test_what_answered_a_call_is_told_for_the_lineage(kernel: Kernel) -> None:
-    bare = Target(base_url="", replica_id="rep_2", label="smollm2@1", model_version_id="mv_2")
+    bare = ReplicaTarget(base_url="", replica_id="rep_2", label="smollm2@1", model_version_id="mv_2")
     made = [call(), call(target=bare)]
     kernel.get(TraceWriter).write(made)
     with kernel.read(OWNER) as ctx:

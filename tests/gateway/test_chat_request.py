@@ -10,10 +10,10 @@ from tidemill.gateway.chat_request import (
     parse_request,
     streams_internally,
 )
-from tidemill.gateway.types import RequestInvalid, Target
+from tidemill.gateway.types import ReplicaTarget, RequestInvalid
 from tidemill.prompts.types import Message, VariablesMissing
 
-TARGET = Target(
+TARGET = ReplicaTarget(
     base_url="http://127.0.0.1:1",
     replica_id="rep_1",
     label="support@3",

@@ -15,7 +15,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.gateway import service
 from tidemill.gateway.asgi import GatewayApp
 from tidemill.gateway.call_recorder import CallRecorder
-from tidemill.gateway.types import Call, ModelCard, Target
+from tidemill.gateway.types import Call, ModelObject, ReplicaTarget
 from tidemill.gateway.upstream import Upstream
 from tidemill.traces.service import TraceWriter
 
@@ -32,14 +32,14 @@ def chunk(text: str) -> bytes:
 class OneReplica:
     """Every name leads to one engine; notes how its place was given back."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: ReplicaTarget) -> None:
         self.target = target
         self.released: list[bool] = []
 
     async def acquire(self, model: str, actor: Actor, affinity: str | None = None) -> "OneReplica":
         return self
 
-    async def models(self) -> list[ModelCard]:
+    async def models(self) -> list[ModelObject]:
         return []
 
     def release(self, *, broken: bool = False) -> None:

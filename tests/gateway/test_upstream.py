@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tidemill.gateway.types import Target, UpstreamTimeout
+from tidemill.gateway.types import ReplicaTarget, UpstreamTimeout
 from tidemill.gateway.upstream import Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -15,7 +15,7 @@ CHUNK = f"{len(EVENT):x}\r\n".encode() + EVENT + b"\r\n"
 
 
 @asynccontextmanager
-async def engine(*said: bytes) -> AsyncIterator[tuple[Target, asyncio.Event]]:
+async def engine(*said: bytes) -> AsyncIterator[tuple[ReplicaTarget, asyncio.Event]]:
     """An engine that says `said` and falls silent; and whether the caller has hung up."""
     hung_up = asyncio.Event()
 
@@ -32,7 +32,7 @@ async def engine(*said: bytes) -> AsyncIterator[tuple[Target, asyncio.Event]]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
-        target = Target(
+        target = ReplicaTarget(
             base_url=f"http://127.0.0.1:{port}", replica_id="rep_1", label="slow@1", model_version_id="mv_1"
         )
         yield target, hung_up
@@ -41,7 +41,7 @@ async def engine(*said: bytes) -> AsyncIterator[tuple[Target, asyncio.Event]]:
 async def ask(read_timeout_s: float, *said: bytes) -> list[bytes]:
     upstream, events = Upstream(read_timeout_s), list[bytes]()
 
-    async def read(target: Target) -> None:
+    async def read(target: ReplicaTarget) -> None:
         async with upstream.chat(target, b"{}") as engine_response:
             async for event in engine_response.events():
                 events.append(event)

@@ -10,6 +10,7 @@ from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.evals import items, store
 from tidemill.evals.types import (
+    AnswerScore,
     ChatMessage,
     EndpointTarget,
     EvalItem,
@@ -20,7 +21,6 @@ from tidemill.evals.types import (
     ReleaseTarget,
     RunCreate,
     RunMetrics,
-    Score,
     ScorerSpec,
 )
 from tidemill.registry import service as registry
@@ -114,7 +114,7 @@ def make_run(
             item_id=f"i{n}",
             repeat=0,
             answer="a",
-            scores={"accuracy": Score(value=1.0 if n < right else 0.0)},
+            scores={"accuracy": AnswerScore(value=1.0 if n < right else 0.0)},
             latency_ms=10.0,
             prompt_tokens=5,
             output_tokens=3,

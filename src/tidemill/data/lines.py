@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tidemill.data.types import EncodingUnknown, EncodingWrong, FileMissing, RecordTooLong, SourceUnreadable
+from tidemill.data.types import EncodingWrong, FileEncodingUnknown, FileMissing, RecordTooLong, SourceUnreadable
 
 BLOCK_BYTES = 1 << 20
 MAX_RECORD_CHARS = 16 << 20
@@ -46,7 +46,7 @@ def text_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[
     try:
         decoder = codecs.getincrementaldecoder(encoding)("strict")
     except LookupError as error:
-        raise EncodingUnknown(
+        raise FileEncodingUnknown(
             f"There is no encoding {encoding!r}.", hint="Try utf-8, cp1252 or utf-16.", param="encoding"
         ) from error
     offset, line, first = 0, 1, True

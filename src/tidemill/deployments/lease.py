@@ -2,13 +2,13 @@
 
 from tidemill.engines.pool import Pool
 from tidemill.engines.replica import RunningReplica
-from tidemill.gateway.types import Target
+from tidemill.gateway.types import ReplicaTarget
 
 
 class ReplicaLease:
     """A place in a replica, and the target that the gateway sends the request to."""
 
-    def __init__(self, pool: Pool, replica: RunningReplica, target: Target) -> None:
+    def __init__(self, pool: Pool, replica: RunningReplica, target: ReplicaTarget) -> None:
         self.target = target
         self._pool = pool
         self._replica = replica

@@ -8,7 +8,7 @@ from tidemill.core.kernel import Context
 from tidemill.deployments import store
 from tidemill.deployments.retirements import service as retirements
 from tidemill.engines.types import Servable
-from tidemill.gateway.types import ModelCard, Target, unknown_model
+from tidemill.gateway.types import ModelObject, ReplicaTarget, unknown_model
 from tidemill.prompts.types import Message
 from tidemill.registry import service as registry
 from tidemill.registry.types import InvalidModelReference
@@ -28,9 +28,11 @@ class ServedModel:
     prompt_ref: str | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
 
-    def target(self, base_url: str, replica_id: str, environment: str | None, deployment_id: str | None) -> Target:
+    def target(
+        self, base_url: str, replica_id: str, environment: str | None, deployment_id: str | None
+    ) -> ReplicaTarget:
         """Return one of its replicas as the gateway sees it."""
-        return Target(
+        return ReplicaTarget(
             base_url=base_url,
             replica_id=replica_id,
             label=self.servable.label,
@@ -67,15 +69,15 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
     return ServedModel(Servable(key=version.id, label=name if "@" in name else version.ref, model=version))
 
 
-def list_cards(ctx: Context) -> list[ModelCard]:
+def list_cards(ctx: Context) -> list[ModelObject]:
     """Return every name that can be asked for: environments first, then releases and aliases."""
-    cards: dict[str, ModelCard] = {}
+    cards: dict[str, ModelObject] = {}
     sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_standing(ctx)}
     for deployment in store.list_active(ctx.conn):
         if deployment.state == "live":
             name = f"{deployment.environment}/{deployment.name}"
             created = int(deployment.requested_at.timestamp())
-            cards.setdefault(name, ModelCard(id=name, created=created, shutdown_date=sunsets.get(name)))
+            cards.setdefault(name, ModelObject(id=name, created=created, shutdown_date=sunsets.get(name)))
     for release in releases.list_releases(ctx, cursor=None, limit=_MAX_LISTED).items:
         _add(cards, release.name, release.created_at.timestamp())
         _add(cards, release.ref, release.created_at.timestamp())
@@ -89,8 +91,8 @@ def list_cards(ctx: Context) -> list[ModelCard]:
     return list(cards.values())
 
 
-def _add(cards: dict[str, ModelCard], name: str, created: float) -> None:
-    cards.setdefault(name, ModelCard(id=name, created=int(created)))
+def _add(cards: dict[str, ModelObject], name: str, created: float) -> None:
+    cards.setdefault(name, ModelObject(id=name, created=int(created)))
 
 
 def _from_release(ctx: Context, release: Release) -> ServedModel:

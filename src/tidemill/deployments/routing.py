@@ -16,7 +16,7 @@ from tidemill.deployments.types import Deployment
 from tidemill.engines.pool import Pool
 from tidemill.engines.replica import RunningReplica
 from tidemill.engines.types import EnginesNotRunning, EngineUnavailable
-from tidemill.gateway.types import ModelCard, Overloaded, ShadowSink, Target, unknown_model
+from tidemill.gateway.types import ModelObject, Overloaded, ReplicaTarget, ShadowSink, unknown_model
 
 ACQUIRE_TIMEOUT_S = 120.0
 """How long a request waits for a place, or for a replica to start."""
@@ -41,7 +41,7 @@ class ResolvedModel:
     shadow: ShadowSink | None = None
     """Who gets a copy of the answer."""
 
-    def target(self, replica: RunningReplica) -> Target:
+    def target(self, replica: RunningReplica) -> ReplicaTarget:
         """Return a replica as the gateway sees it."""
         deployment = self.deployment
         target = self.model.target(
@@ -84,7 +84,7 @@ class EngineRouter:
             self._check_admission(pool, model, deadline)
             await pool.wait(0.5)
 
-    async def models(self) -> list[ModelCard]:
+    async def models(self) -> list[ModelObject]:
         """Return every name that can be asked for."""
         return await self._reconciler.read(models.list_cards)
 

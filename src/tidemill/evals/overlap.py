@@ -8,7 +8,7 @@ from sacrebleu.metrics import BLEU, CHRF  # noqa: TID253 - this module loads on 
 
 from tidemill.core.wire import Body
 from tidemill.evals.scorers import text_of
-from tidemill.evals.types import EvalItem, Score
+from tidemill.evals.types import AnswerScore, EvalItem
 
 
 class Bleu(Body):
@@ -16,10 +16,10 @@ class Bleu(Body):
 
     needs_expected: ClassVar[bool] = True
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return the sentence BLEU of the answer, scaled to 0 to 1."""
         result = BLEU(effective_order=True).sentence_score(answer, [text_of(item.expected)])
-        return Score(value=min(1.0, result.score / 100))
+        return AnswerScore(value=min(1.0, result.score / 100))
 
     def corpus(self, expected: list[str], answers: list[str]) -> float:
         """Return the corpus BLEU of all answers, scaled to 0 to 1."""
@@ -32,10 +32,10 @@ class RougeL(Body):
     needs_expected: ClassVar[bool] = True
     stem: bool = Field(default=True, description="Compare word stems (English).")
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """F1 of the longest common subsequence of words."""
         result = RougeScorer(["rougeL"], use_stemmer=self.stem).score(text_of(item.expected), answer)
-        return Score(value=result["rougeL"].fmeasure)
+        return AnswerScore(value=result["rougeL"].fmeasure)
 
 
 class ChrF(Body):
@@ -44,10 +44,10 @@ class ChrF(Body):
     needs_expected: ClassVar[bool] = True
     words: Literal[0, 2] = Field(default=0, description="2 gives chrF++.")
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return the sentence chrF of the answer, scaled to 0 to 1."""
         result = CHRF(word_order=self.words).sentence_score(answer, [text_of(item.expected)])
-        return Score(value=min(1.0, result.score / 100))
+        return AnswerScore(value=min(1.0, result.score / 100))
 
     def corpus(self, expected: list[str], answers: list[str]) -> float:
         """Return the corpus chrF of all answers, scaled to 0 to 1."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 
 from tidemill.core.plugins import Plugins
 from tidemill.core.wire import Body
-from tidemill.evals.types import EvalItem, Score, ScorerInvalid, ScorerSpec
+from tidemill.evals.types import AnswerScore, EvalItem, ScorerInvalid, ScorerSpec
 
 GROUP = "tidemill.scorers"
 INVALID = "(invalid)"
@@ -22,7 +22,7 @@ class Scorer(Protocol):
 
     needs_expected: ClassVar[bool]
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """The score of `answer`; never an error for what a model may say."""
         ...
 
@@ -48,8 +48,8 @@ def normalised(text: str) -> str:
     return " ".join(stdlib_re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
-def _yes(passed: bool) -> Score:
-    return Score(value=1.0 if passed else 0.0)
+def _yes(passed: bool) -> AnswerScore:
+    return AnswerScore(value=1.0 if passed else 0.0)
 
 
 class Exact(Body):
@@ -57,7 +57,7 @@ class Exact(Body):
 
     needs_expected: ClassVar[bool] = True
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the answer equals the expected one, else 0."""
         return _yes(answer.strip() == text_of(item.expected).strip())
 
@@ -67,7 +67,7 @@ class NormalisedMatch(Body):
 
     needs_expected: ClassVar[bool] = True
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """1 when equal after normalisation."""
         return _yes(normalised(answer) == normalised(text_of(item.expected)))
 
@@ -78,7 +78,7 @@ class Contains(Body):
     needs_expected: ClassVar[bool] = True
     ignore_case: bool = True
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the expected text occurs in the answer, else 0."""
         expected = text_of(item.expected)
         return _yes(expected.casefold() in answer.casefold() if self.ignore_case else expected in answer)
@@ -100,7 +100,7 @@ class Regex(Body):
             raise ValueError(f"{pattern!r} is not a regular expression of RE2: {error}") from error
         return pattern
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the answer matches the pattern, else 0."""
         match = re2.fullmatch(self.pattern, answer) if self.whole else re2.search(self.pattern, answer)
         return _yes(match is not None)
@@ -123,14 +123,14 @@ class JsonSchemaValid(Body):
             raise ValueError(f"not a JSON Schema: {error}") from error
         return schema
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the answer is valid under the schema, else 0."""
         import jsonschema_rs
 
         try:
             value = json.loads(answer)
         except ValueError:
-            return Score(value=0, invalid=True)
+            return AnswerScore(value=0, invalid=True)
         return _yes(jsonschema_rs.is_valid(self.json_schema, value))
 
 
@@ -145,12 +145,12 @@ class LabelAccuracy(Body):
     json_field: str | None = Field(default=None, description="The field that holds the label.")
     ignore_case: bool = False
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """1 when the label is the expected one."""
         label = self.read(answer)
         if label is None:
-            return Score(value=0, invalid=True)
-        return Score(value=1.0 if label == self.wanted(item) else 0.0, label=label)
+            return AnswerScore(value=0, invalid=True)
+        return AnswerScore(value=1.0 if label == self.wanted(item) else 0.0, label=label)
 
     def wanted(self, item: EvalItem) -> str:
         """Return the label that the item expects."""

@@ -20,7 +20,7 @@ from tidemill.gateway.completion import ChatCompletionHandler
 from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.request_metadata import read_metadata
 from tidemill.gateway.response import ResponseWriter
-from tidemill.gateway.types import ModelCard, Router, UnknownRoute, unknown_model
+from tidemill.gateway.types import ModelObject, Router, UnknownRoute, unknown_model
 from tidemill.gateway.upstream import Upstream
 
 log = logging.getLogger("tidemill.gateway")
@@ -87,7 +87,7 @@ class GatewayApp:
                 hint="Here are POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}.",
             )
 
-    async def _card(self, name: str) -> ModelCard:
+    async def _card(self, name: str) -> ModelObject:
         cards = {card.id: card for card in await self._router.models()}
         if name not in cards:
             raise unknown_model(name, list(cards))

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.gateway.types import RequestInvalid, Target
+from tidemill.gateway.types import ReplicaTarget, RequestInvalid
 from tidemill.prompts import service as prompts
 
 MAX_NAME_LENGTH = 200
@@ -96,7 +96,7 @@ def _variables(variables: object) -> dict[str, str]:
     }
 
 
-def build_messages(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
+def build_messages(request: ChatRequest, target: ReplicaTarget) -> list[dict[str, Any]]:
     """Return the messages for the engine: the release's prompt, then the caller's messages.
 
     Raises VariablesMissing, and RequestInvalid when neither caller nor release brings a message.
@@ -108,7 +108,9 @@ def build_messages(request: ChatRequest, target: Target) -> list[dict[str, Any]]
     return messages
 
 
-def encode_engine_body(request: ChatRequest, target: Target, messages: list[dict[str, Any]]) -> tuple[bytes, list[str]]:
+def encode_engine_body(
+    request: ChatRequest, target: ReplicaTarget, messages: list[dict[str, Any]]
+) -> tuple[bytes, list[str]]:
     """Return the body for the engine as JSON, and which of the release's sampling parameters the caller changed."""
     merged = {**target.sampling, **request.fields}
     overrides = [

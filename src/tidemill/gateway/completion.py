@@ -24,7 +24,7 @@ from tidemill.gateway.request_metadata import RequestMetadata
 from tidemill.gateway.response import ResponseWriter
 from tidemill.gateway.shadow import ask_shadow
 from tidemill.gateway.spans import CallProgress, build_span
-from tidemill.gateway.types import EngineDied, Lease, Router, Status, Target
+from tidemill.gateway.types import EngineDied, Lease, ReplicaTarget, Router, Status
 from tidemill.gateway.upstream import EngineResponse, Upstream
 
 ATTEMPTS = 3
@@ -105,7 +105,7 @@ class ChatCompletionHandler:
                 self._leave_engine()
                 lease.release(broken=broken)
 
-    def _offer_to_shadow(self, request: ChatRequest, target: Target) -> None:
+    def _offer_to_shadow(self, request: ChatRequest, target: ReplicaTarget) -> None:
         if target.shadow is not None:
             live_ms = self._response.elapsed_ms()
             ask = functools.partial(ask_shadow, self._upstream, request, self._progress, live_ms, self._id)
@@ -144,7 +144,7 @@ class ChatCompletionHandler:
             if progress.ttft_ms is None and answer.delta_count:
                 progress.ttft_ms = self._response.elapsed_ms()
 
-    async def _stream(self, request: ChatRequest, target: Target, engine_response: EngineResponse) -> None:
+    async def _stream(self, request: ChatRequest, target: ReplicaTarget, engine_response: EngineResponse) -> None:
         progress, answer, wants_usage = self._progress, self._progress.answer, request.wants_usage
         async for data in engine_response.events():
             chunk = _decode_chunk(data)
@@ -162,7 +162,7 @@ class ChatCompletionHandler:
         await self._record(request, "ok", 200, None)
         await self._response.end()
 
-    def _set_identity(self, body: dict[str, Any], target: Target) -> None:
+    def _set_identity(self, body: dict[str, Any], target: ReplicaTarget) -> None:
         body["id"], body["model"], body["created"] = self._id, target.label, self._created
         body["system_fingerprint"] = target.release_id or target.model_version_id
 

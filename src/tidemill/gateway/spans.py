@@ -11,7 +11,7 @@ from tidemill.core.lineage_types import LineageNode
 from tidemill.gateway.accumulator import CompletionAccumulator, MessageDict
 from tidemill.gateway.chat_request import ChatRequest
 from tidemill.gateway.request_metadata import RequestMetadata
-from tidemill.gateway.types import Call, Status, Target
+from tidemill.gateway.types import Call, ReplicaTarget, Status
 from tidemill.traces.types import SpanDetail, SpanPayload, SpanRecord
 from tidemill.traces.types import Status as SpanStatus
 
@@ -39,7 +39,7 @@ _MAX_NAME = 200
 class CallProgress:
     """What a call has brought so far; `engine_s` is its share of the engine's time in seconds."""
 
-    target: Target | None = None
+    target: ReplicaTarget | None = None
     overrides: list[str] = field(default_factory=list)
     attempts: int = 0
     ttft_ms: float | None = None
@@ -135,7 +135,7 @@ def _attributes(
     return attributes
 
 
-def _set_target(record: SpanRecord, target: Target, progress: CallProgress) -> None:
+def _set_target(record: SpanRecord, target: ReplicaTarget, progress: CallProgress) -> None:
     record.model = target.label
     record.release_id = target.release_id
     record.environment = target.environment

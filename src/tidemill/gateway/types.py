@@ -92,7 +92,7 @@ class UpstreamTimeout(TidemillError):
 
 
 @dataclass(frozen=True)
-class Target:
+class ReplicaTarget:
     """One running replica, and what every request to it needs."""
 
     base_url: str
@@ -117,7 +117,7 @@ class Lease(Protocol):
     """A slot of a replica, leased while one request runs."""
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ReplicaTarget:
         """The replica to send the request to."""
         ...
 
@@ -150,7 +150,7 @@ class ShadowSink(Protocol):
         ...
 
 
-class ModelCard(Value):
+class ModelObject(Value):
     """A model in OpenAI's shape, as `/v1/models` lists it."""
 
     id: str
@@ -172,7 +172,7 @@ class Router(Protocol):
         """
         ...
 
-    async def models(self) -> list[ModelCard]:
+    async def models(self) -> list[ModelObject]:
         """Return every model name that can be requested now."""
         ...
 

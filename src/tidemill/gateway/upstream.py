@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 
 from tidemill.core.errors import BadRequest, TidemillError
-from tidemill.gateway.types import EngineDied, EngineRefused, RequestInvalid, Target, UpstreamTimeout
+from tidemill.gateway.types import EngineDied, EngineRefused, ReplicaTarget, RequestInvalid, UpstreamTimeout
 
 CONNECT_S = 5.0
 READ_TIMEOUT_S = 300.0
@@ -64,7 +64,7 @@ class Upstream:
             await self._session.close()
 
     @asynccontextmanager
-    async def chat(self, target: Target, body: bytes) -> AsyncIterator[EngineResponse]:
+    async def chat(self, target: ReplicaTarget, body: bytes) -> AsyncIterator[EngineResponse]:
         """Send a chat request to `target`. Leaving the block early disconnects, which makes the engine stop.
 
         Raises EngineDied, EngineRefused, UpstreamTimeout, ContextTooLong, RequestInvalid.

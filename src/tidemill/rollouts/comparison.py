@@ -13,7 +13,7 @@ from tidemill.core.errors import TidemillError, first_fault
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import Plugins
 from tidemill.core.wire import new_id
-from tidemill.evals.types import ChatMessage, EvalItem, Score
+from tidemill.evals.types import AnswerScore, ChatMessage, EvalItem
 from tidemill.gateway.types import ShadowResult
 from tidemill.rollouts.types import Rollout, RolloutPlanInvalid, Shadow, ShadowEvidence, ShadowPair
 from tidemill.stats.sequential import MeanSequence
@@ -29,7 +29,7 @@ class ShadowScorer(Protocol):
 
     needs_expected: ClassVar[bool]
 
-    def score(self, item: EvalItem, answer: str) -> Score:
+    def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return a score from 0 to 1."""
         ...
 

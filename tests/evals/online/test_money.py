@@ -18,8 +18,7 @@ from tidemill.evals.online import service
 from tidemill.evals.online import worker as workers
 from tidemill.evals.online.judging import judge
 from tidemill.evals.online.worker import OnlineEvaluation
-from tidemill.evals.types import OnlineChange
-from tidemill.evals.types import Score as Verdict
+from tidemill.evals.types import AnswerScore, OnlineChange
 from tidemill.traces import service as traces
 
 
@@ -29,9 +28,9 @@ class Paid:
     needs_expected = False
     asks_model = True
 
-    def score(self, item: Any, text: str) -> Verdict:
+    def score(self, item: Any, text: str) -> AnswerScore:
         """All pass."""
-        return Verdict(value=1, cost=0.1)
+        return AnswerScore(value=1, cost=0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from tidemill.evals.online import service
 from tidemill.evals.online.judging import JudgedPage, in_share
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.evals.types import (
+    AnswerScore,
     OnlineChange,
     OnlineCreate,
     OnlineEvaluator,
@@ -21,7 +22,6 @@ from tidemill.evals.types import (
     OnlineNotFound,
     ScorerInvalid,
 )
-from tidemill.evals.types import Score as Verdict
 from tidemill.feedback import service as feedback
 from tidemill.feedback.types import Feedback, ReleaseUnknown, Score
 
@@ -199,7 +199,7 @@ class Broken:
         """Fail on NUM."""
         if "NUM" in text:
             raise ZeroDivisionError("no numbers")
-        return Verdict(value=1)
+        return AnswerScore(value=1)
 
 
 def test_a_scorer_that_fails_is_told_and_the_next_call_is_scored(kernel: Kernel) -> None:

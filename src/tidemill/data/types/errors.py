@@ -27,7 +27,7 @@ class FormatUnknown(Invalid):
     code = "format_unknown"
 
 
-class EncodingUnknown(Invalid):
+class FileEncodingUnknown(Invalid):
     """There is no text encoding of that name."""
 
     code = "encoding_unknown"

@@ -24,6 +24,7 @@ from tidemill.evals.types.online import (
     OnlineNotFound,
 )
 from tidemill.evals.types.runs import (
+    AnswerScore,
     AskSampling,
     BaselineTarget,
     EndpointTarget,
@@ -35,7 +36,6 @@ from tidemill.evals.types.runs import (
     RunCreate,
     RunMetrics,
     RunState,
-    Score,
     ScorerSpec,
 )
 from tidemill.evals.types.sets import (
@@ -62,7 +62,10 @@ from tidemill.evals.types.verdicts import (
     RuleKind,
 )
 
+Score = AnswerScore  # the name that scorers outside use since 0.1.0; goes one release after this one
+
 __all__ = [
+    "AnswerScore",
     "AskSampling",
     "BaselineTarget",
     "ChatMessage",
@@ -108,7 +111,6 @@ __all__ = [
     "RunNotFinished",
     "RunState",
     "RunsDiffer",
-    "Score",
     "ScorerInvalid",
     "ScorerSpec",
     "TargetInvalid",

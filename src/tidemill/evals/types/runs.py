@@ -100,7 +100,7 @@ class RunCreate(Body):
         return self
 
 
-class Score(Value):
+class AnswerScore(Value):
     """What one scorer says about one answer."""
 
     value: float = Field(ge=0, le=1)
@@ -120,7 +120,7 @@ class EvalResult(Value):
     repeat: int
     answer: str | None
     finish_reason: str | None = None
-    scores: dict[str, Score]
+    scores: dict[str, AnswerScore]
     error: ErrorBody | None = Field(default=None, description="Why there is no answer.")
     latency_ms: float | None = None
     prompt_tokens: int | None = None
