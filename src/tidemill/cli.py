@@ -158,8 +158,8 @@ _ANYWHERE = ("--json", "--wide")
 def _root_options_first(words: list[str]) -> list[str]:
     """The words with the root command's options in front, wherever they were typed before a `--`."""
     end = words.index("--") if "--" in words else len(words)
-    given = [option for option in _ANYWHERE if option in words[:end]]
-    return [*given, *(word for word in words[:end] if word not in _ANYWHERE), *words[end:]]
+    options = [option for option in _ANYWHERE if option in words[:end]]
+    return [*options, *(word for word in words[:end] if word not in _ANYWHERE), *words[end:]]
 
 
 def _spare_imports() -> None:

@@ -68,9 +68,9 @@ async def authenticate(scope: Scope, keys: Authenticator) -> Actor:
     token = bearer_token(scope["headers"])
     if scope.get(LOCAL_SCOPE) and token is None:
         return OWNER
-    known = keys.remembered(token) if token else None
-    if known is not None:
-        return known
+    actor = keys.remembered(token) if token else None
+    if actor is not None:
+        return actor
     return await asyncio.to_thread(keys.authenticate, token)
 
 

@@ -148,10 +148,10 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to this version. Safe to call by several processes at once."""
-        current, known = self.revision(), revisions()
-        if current == known[-1]:
+        current, chain = self.revision(), revisions()
+        if current == chain[-1]:
             return
-        if current is not None and current not in known:
+        if current is not None and current not in chain:
             raise SchemaTooNew(
                 f"The database is at revision {current}, which this version of Tidemill does not know.",
                 hint="Upgrade Tidemill, or point TIDEMILL_HOME or TIDEMILL_DATABASE_URL elsewhere.",

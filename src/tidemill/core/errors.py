@@ -230,9 +230,9 @@ def of_body(body: ErrorBody) -> TidemillError:
     return rebuild(status, body)
 
 
-def nearest(word: str, known: list[str], count: int = 3) -> list[str]:
-    """The known words most like `word`, for "did you mean"."""
-    return difflib.get_close_matches(word, known, n=count, cutoff=0.5)
+def nearest(word: str, candidates: list[str], count: int = 3) -> list[str]:
+    """Return the candidates most like `word`, for "did you mean"."""
+    return difflib.get_close_matches(word, candidates, n=count, cutoff=0.5)
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
@@ -248,9 +248,9 @@ _CHOSEN = frozenset({"literal_error", "enum", "int_parsing", "float_parsing", "b
 def fault(detail: Mapping[str, Any]) -> str:
     """Why a value does not fit, out of one of pydantic's errors, with the value seen unless it may be a secret."""
     message: str = detail["msg"].removeprefix("Value error, ")
-    seen = detail["input"]
+    value = detail["input"]
     if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:
-        return f"{seen!r} is no name. {NAME_RULE} The first is a letter or a digit"
-    if isinstance(seen, int | float) or (detail["type"] in _CHOSEN and isinstance(seen, str)):
-        return f"{message} (seen: {repr(seen)[:80]})"
+        return f"{value!r} is no name. {NAME_RULE} The first is a letter or a digit"
+    if isinstance(value, int | float) or (detail["type"] in _CHOSEN and isinstance(value, str)):
+        return f"{message} (seen: {repr(value)[:80]})"
     return message

@@ -105,14 +105,14 @@ class Http:
         content: Iterator[bytes] | None = None,
     ) -> httpx.Response:
         """One request; raises the server's error as the class it was."""
-        kept = {k: v for k, v in (params or {}).items() if v is not None}
+        query = {k: v for k, v in (params or {}).items() if v is not None}
         data: bytes | Iterator[bytes] | None = content
         headers = {}
         if body is not None:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
         with self._reachable():
-            reply = self.client.request(method, _quoted(path), params=kept, content=data, headers=headers)
+            reply = self.client.request(method, _quoted(path), params=query, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
         return reply

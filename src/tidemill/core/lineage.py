@@ -54,9 +54,9 @@ def record(ctx: Context, node: LineageNode, parents: Iterable[tuple[str, str]] =
     if conn.execute(sa.select(nodes.c.id).where(nodes.c.id == node.id)).first() is None:
         values = node.model_dump() | {"actor_id": node.actor_id or ctx.actor.id, "at": node.at or ctx.now}
         conn.execute(nodes.insert().values(**values))
-    known = {(e.parent_id, e.relation) for e in _edges(conn, edges.c.child_id, {node.id})}
+    existing_edges = {(e.parent_id, e.relation) for e in _edges(conn, edges.c.child_id, {node.id})}
     for parent_id, relation in dict.fromkeys(parents):
-        if (parent_id, relation) not in known:
+        if (parent_id, relation) not in existing_edges:
             conn.execute(edges.insert().values(child_id=node.id, parent_id=parent_id, relation=relation))
 
 
@@ -101,16 +101,16 @@ def walk(
     Stops after `depth` generations or `limit` nodes.
     """
     column = edges.c.child_id if direction == "up" else edges.c.parent_id
-    seen, frontier, collected = {root}, {root}, list[LineageEdge]()
+    visited, frontier, collected = {root}, {root}, list[LineageEdge]()
     for _ in range(depth):
-        if not frontier or len(seen) >= limit:
+        if not frontier or len(visited) >= limit:
             break
         step = _edges(conn, column, frontier)
         collected += step
         reached = {e.parent_id if direction == "up" else e.child_id for e in step}
-        frontier = reached - seen
-        seen |= frontier
-    rows = conn.execute(sa.select(nodes).where(nodes.c.id.in_(sorted(seen)))).all()
+        frontier = reached - visited
+        visited |= frontier
+    rows = conn.execute(sa.select(nodes).where(nodes.c.id.in_(sorted(visited)))).all()
     members = [LineageNode.model_validate(dict(row._mapping)) for row in rows]
     if root not in {n.id for n in members}:
         return None

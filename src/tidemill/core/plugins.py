@@ -14,7 +14,7 @@ class PluginMissing(NotFound):
 
 
 @cache
-def _found(group: str) -> dict[str, EntryPoint]:
+def _entry_points(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
@@ -23,15 +23,15 @@ class Plugins:
 
     def names(self, group: str) -> list[str]:
         """The names that installed packages offer in `group`."""
-        return sorted(_found(group))
+        return sorted(_entry_points(group))
 
     def load(self, group: str, name: str) -> Any:
         """The object behind `name` in `group`. Raises PluginMissing with the names that exist."""
-        point = _found(group).get(name)
+        point = _entry_points(group).get(name)
         if point is None:
-            known = ", ".join(self.names(group)) or "none"
+            installed = ", ".join(self.names(group)) or "none"
             raise PluginMissing(
                 f"There is no {group.removeprefix('tidemill.')} plugin called {name!r}.",
-                hint=f"Installed: {known}. Install the package that offers it.",
+                hint=f"Installed: {installed}. Install the package that offers it.",
             )
         return point.load()

@@ -34,22 +34,22 @@ def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: 
 
     The first column always stays. Others are left out from the right; columns that say how a thing stands go last.
     """
-    shown = list(range(len(headings)))
-    natural = [_natural_width(headings[n], [row[n] for row in rows]) for n in shown]
-    texts = {n for n in shown if any(_is_text(row[n]) for row in rows)}
+    columns = list(range(len(headings)))
+    natural = [_natural_width(headings[n], [row[n] for row in rows]) for n in columns]
+    texts = {n for n in columns if any(_is_text(row[n]) for row in rows)}
     minimum = [
-        min(natural[n], max(TEXT_MINIMUM, _longest_word(headings[n]))) if n in texts else natural[n] for n in shown
+        min(natural[n], max(TEXT_MINIMUM, _longest_word(headings[n]))) if n in texts else natural[n] for n in columns
     ]
-    while len(shown) > 1 and _total([minimum[n] for n in shown]) > width:
-        shown.remove(_least_important(headings, shown))
-    spare = width - _total([minimum[n] for n in shown])
+    while len(columns) > 1 and _total([minimum[n] for n in columns]) > width:
+        columns.remove(_least_important(headings, columns))
+    spare = width - _total([minimum[n] for n in columns])
     layouts = []
-    growing = sorted((n for n in shown if n in texts), key=lambda n: natural[n])
-    extra = dict.fromkeys(shown, 0)
-    for left, n in zip(range(len(growing), 0, -1), growing, strict=True):
-        extra[n] = max(min(natural[n] - minimum[n], spare // left), 0)
+    growing = sorted((n for n in columns if n in texts), key=lambda n: natural[n])
+    extra = dict.fromkeys(columns, 0)
+    for waiting, n in zip(range(len(growing), 0, -1), growing, strict=True):
+        extra[n] = max(min(natural[n] - minimum[n], spare // waiting), 0)
         spare -= extra[n]
-    for n in shown:
+    for n in columns:
         layouts.append(ColumnLayout(index=n, width=minimum[n] + extra[n]))
     return layouts
 
@@ -124,7 +124,7 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _least_important(headings: Sequence[str], shown: Sequence[int]) -> int:
-    rest = list(shown[1:])
+def _least_important(headings: Sequence[str], columns: Sequence[int]) -> int:
+    rest = list(columns[1:])
     plain = [n for n in rest if headings[n] not in _KEPT_LONGEST]
     return (plain or rest)[-1]

@@ -77,8 +77,8 @@ def open_vault(settings: Settings) -> Vault:
     SecretKeyInvalid.
     """
     path = settings.home / FILE
-    given = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
-    keys = _keys(given.replace(",", "\n"), "TIDEMILL_SECRET_KEY")
+    setting = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
+    keys = _keys(setting.replace(",", "\n"), "TIDEMILL_SECRET_KEY")
     if not keys and not path.exists():
         _make(path)
     if path.exists():

@@ -85,10 +85,10 @@ class Builder:
             raise self._nothing_left(cleaned)
         assignment = self._assign_splits(cleaned)
         steps = self._with_mapping(cleaned.steps)
-        gone = int((assignment.places == splitting.NOWHERE).sum())
+        unplaced = int((assignment.places == splitting.NOWHERE).sum())
         if self.plan.split.by == "time":
             count = len(assignment.places)
-            steps.append(StepReport(step="time_boundary", rows_in=count, rows_out=count - gone))
+            steps.append(StepReport(step="time_boundary", rows_in=count, rows_out=count - unplaced))
         writer = _VersionWriter(self.plan, self.schema, self.folder)
         self._note("writing")
         writer.write(cleaned, assignment)
@@ -254,23 +254,23 @@ class _VersionWriter:
             self._measure(batch, assignment.places[begin:end], begin, stride)
             for number, split in enumerate(self.splits):
                 self._take(columns, split, (assignment.places[begin:end] == number).tolist())
-                held = self.buffered[split]
-                if sum(map(len, held)) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
+                buffered = self.buffered[split]
+                if sum(map(len, buffered)) >= _GROUP_ROWS or sum(table.nbytes for table in buffered) >= _GROUP_BYTES:
                     self._flush(writers[split], split)
             begin = end
         for split, writer in writers.items():
             self._flush(writer, split)
             writer.close()
 
-    def _take(self, columns: dict[str, list[Any]], split: str, mask: list[bool]) -> None:
+    def _take(self, columns: dict[str, list[Any]], split: str, selected: list[bool]) -> None:
         import pyarrow as pa
 
-        count = sum(mask)
+        count = sum(selected)
         if count == 0:
             return
-        picked = pa.array(mask)
-        columns["split"] = [split] * len(mask)
-        arrays = [pa.array(columns[field.name], type=field.type).filter(picked) for field in self.arrow]
+        in_split = pa.array(selected)
+        columns["split"] = [split] * len(selected)
+        arrays = [pa.array(columns[field.name], type=field.type).filter(in_split) for field in self.arrow]
         table = pa.Table.from_arrays(arrays, schema=self.arrow)
         self.hashes[split].update("\n".join(table["id"].to_pylist() + table["cluster_id"].to_pylist()).encode())
         self.rows[split] += count
@@ -288,9 +288,9 @@ class _VersionWriter:
     def _measure(self, batch: RowBatch, places: I64, begin: int, stride: int) -> None:
         texts = self.schema.row_texts(batch)
         placed = (places != splitting.NOWHERE).tolist()
-        kept = [text for text, here in zip(texts, placed, strict=True) if here]
-        self.chars.append(np.fromiter(map(len, kept), dtype=np.int32, count=len(kept)))
-        self.bytes += sum(len(text.encode()) for text in kept)
+        placed_texts = [text for text, here in zip(texts, placed, strict=True) if here]
+        self.chars.append(np.fromiter(map(len, placed_texts), dtype=np.int32, count=len(placed_texts)))
+        self.bytes += sum(len(text.encode()) for text in placed_texts)
         for row in range(-begin % stride, len(texts), stride):
             if placed[row] and sum(self.languages.values()) < _LANGUAGE_SAMPLE:
                 self.languages[language_identifier().classify(texts[row][:600])[0]] += 1

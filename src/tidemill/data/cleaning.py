@@ -30,7 +30,7 @@ _LINES = re.compile(r" ?\n ?")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
 
-def shown(text: str) -> str:
+def excerpt(text: str) -> str:
     """A text as it may be shown in a report: masked, short, and storable."""
     safe = full_finder().mask(text[: 4 * _EXAMPLE_CHARS]).replace("\x00", "\ufffd")
     return safe if len(safe) <= _EXAMPLE_CHARS else safe[:_EXAMPLE_CHARS] + "…"
@@ -57,8 +57,8 @@ class StepCounter:
         """Keep an example while there is room."""
         if len(self.examples) < EXAMPLES:
             source = f"{self.sources[batch.files[row]]}:{batch.lines[row]}"
-            kept = None if after is None else shown(after)
-            self.examples.append(Example(source=source, before=shown(before), after=kept, reason=reason))
+            after_excerpt = None if after is None else excerpt(after)
+            self.examples.append(Example(source=source, before=excerpt(before), after=after_excerpt, reason=reason))
 
     def report(self) -> StepReport:
         """The counts as a value."""
@@ -136,12 +136,12 @@ class KeepLanguage:
         self.schema = schema
         self.counter = counter
         self.spec = spec
-        known = language_identifier().labels
+        languages = language_identifier().labels
         for code in spec.keep:
-            if code not in known:
+            if code not in languages:
                 raise RecipeInvalid(
                     f"The language {code!r} is not known.",
-                    hint=f"Use ISO 639-1 codes: {', '.join(sorted(known)[:200])}.",
+                    hint=f"Use ISO 639-1 codes: {', '.join(sorted(languages)[:200])}.",
                     param="recipe",
                 )
 
@@ -160,9 +160,9 @@ class KeepLanguage:
             mask.append(accepted)
             if not accepted:
                 self.counter.example(batch, row, text, None, f"{language} with probability {probability:.2f}")
-        kept = batch.keep(mask)
-        self.counter.passed(len(batch), len(kept))
-        return kept
+        remaining = batch.keep(mask)
+        self.counter.passed(len(batch), len(remaining))
+        return remaining
 
 
 @functools.cache
@@ -183,23 +183,23 @@ class KeepLength:
 
     def run(self, batch: RowBatch) -> RowBatch:
         """The rows of a fitting length."""
-        whole = self.schema.row_texts(batch, "row")
-        shortest = list(map(len, whole))
+        texts = self.schema.row_texts(batch, "row")
+        shortest = list(map(len, texts))
         for name in set(self.schema.required) & set(self.schema.texts) - {"messages"}:
             shortest = [min(low, len(text)) for low, text in zip(shortest, batch.columns[name], strict=True)]
-        upper = self.spec.max_chars if self.spec.max_chars is not None else max(map(len, whole), default=0)
-        mask = [low >= self.spec.min_chars and len(text) <= upper for low, text in zip(shortest, whole, strict=True)]
+        upper = self.spec.max_chars if self.spec.max_chars is not None else max(map(len, texts), default=0)
+        mask = [low >= self.spec.min_chars and len(text) <= upper for low, text in zip(shortest, texts, strict=True)]
         if not all(mask):
-            self._note(batch, whole, mask)
-        kept = batch.keep(mask)
-        self.counter.passed(len(batch), len(kept))
-        return kept
+            self._note(batch, texts, mask)
+        remaining = batch.keep(mask)
+        self.counter.passed(len(batch), len(remaining))
+        return remaining
 
-    def _note(self, batch: RowBatch, whole: list[str], mask: list[bool]) -> None:
+    def _note(self, batch: RowBatch, texts: list[str], mask: list[bool]) -> None:
         for row in (row for row, fits in enumerate(mask) if not fits):
-            long = self.spec.max_chars is not None and len(whole[row]) > self.spec.max_chars
+            long = self.spec.max_chars is not None and len(texts[row]) > self.spec.max_chars
             self.counter.figures["too_long" if long else "too_short"] += 1
-            self.counter.example(batch, row, whole[row], None, f"{len(whole[row])} characters")
+            self.counter.example(batch, row, texts[row], None, f"{len(texts[row])} characters")
 
 
 class HandlePii:
@@ -227,9 +227,9 @@ class HandlePii:
             kinds = ", ".join(sorted({find.kind for find in matches}))
             self.counter.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
         if self.spec.action == "drop":
-            kept = batch.keep([row not in touched for row in range(len(batch))])
-            self.counter.passed(len(batch), len(kept))
-            return kept
+            remaining = batch.keep([row not in touched for row in range(len(batch))])
+            self.counter.passed(len(batch), len(remaining))
+            return remaining
         self.counter.passed(len(batch), len(batch))
         if self.spec.action == "report":
             return batch

@@ -306,14 +306,14 @@ def set_(
 ) -> None:
     """Change the owner, licence and other catalogue fields."""
     term = terminal(ctx)
-    given = {
+    options = {
         "description": description,
         "owner": owner,
         "licence": licence,
         "purpose": purpose,
         "retention_days": retention_days,
     }
-    fields = {key: value for key, value in given.items() if value is not None}
+    fields = {key: value for key, value in options.items() if value is not None}
     if not fields:
         raise BadRequest("No field was given.", hint="Give --owner, --licence, --purpose, --retention-days, ...")
     term.show(Data(term.http).set_catalogue(name, **fields).catalogue)

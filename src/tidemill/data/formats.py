@@ -69,14 +69,14 @@ class ObjectChunk:
 
     def names(self) -> list[str]:
         """Keys in order of first sight; keys of nested objects as `outer.inner`."""
-        seen: dict[str, None] = {}
+        names: dict[str, None] = {}
         for record in self.objects:
             for key, value in record.items():
-                seen.setdefault(key)
+                names.setdefault(key)
                 if isinstance(value, dict):
                     for inner in value:
-                        seen.setdefault(f"{key}.{inner}")
-        return list(seen)
+                        names.setdefault(f"{key}.{inner}")
+        return list(names)
 
     def column(self, name: str) -> list[Any]:
         """One key of every object; a dotted name walks into nested objects."""
@@ -111,7 +111,7 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     decode = msgspec.json.Decoder().decode
     objects: list[dict[str, Any]] = []
     lines: list[int] = []
-    held = 0
+    chars = 0
     for number, line in enumerate(itertools.chain.from_iterable(line_blocks(file, name, spec.encoding)), 1):
         if not line.strip():
             continue
@@ -129,10 +129,10 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             )
         objects.append(record)
         lines.append(number)
-        held += len(line)
-        if len(objects) >= CHUNK_ROWS or held >= CHUNK_CHARS:
+        chars += len(line)
+        if len(objects) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
             yield ObjectChunk(objects, lines)
-            objects, lines, held = [], [], 0
+            objects, lines, chars = [], [], 0
     if objects:
         yield ObjectChunk(objects, lines)
 
@@ -167,7 +167,7 @@ def _read_csv(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     width = len(header)
     records: list[list[str]] = []
     lines: list[int] = []
-    held = 0
+    chars = 0
     begin = reader.line_num + 1
     for record in _csv_rows(reader, name):
         if len(record) != width:
@@ -181,11 +181,11 @@ def _read_csv(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
             )
         records.append(record)
         lines.append(begin)
-        held += sum(map(len, record))
+        chars += sum(map(len, record))
         begin = reader.line_num + 1
-        if len(records) >= CHUNK_ROWS or held >= CHUNK_CHARS:
+        if len(records) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
             yield _csv_chunk(header, records, lines)
-            records, lines, held = [], [], 0
+            records, lines, chars = [], [], 0
     if records:
         yield _csv_chunk(header, records, lines)
 
@@ -213,17 +213,17 @@ def _csv_rows(reader: Any, name: str) -> Iterator[list[str]]:
 
 def _header(record: list[str], name: str) -> list[str]:
     header = [cell.strip() for cell in record]
-    seen: set[str] = set()
+    names: set[str] = set()
     for place, cell in enumerate(header, 1):
         if not cell and len(header) > 1:
             header[place - 1] = f"column_{place}"
-        elif cell in seen:
+        elif cell in names:
             raise HeaderDuplicate(
                 f"The header of {name} has the column {cell!r} twice (again at place {place}).",
                 hint="Rename one of them.",
                 details={"column": cell},
             )
-        seen.add(cell)
+        names.add(cell)
     return header
 
 
@@ -265,8 +265,8 @@ def _parquet_rows(table: Any) -> int:
 def _read_lines(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     pattern, header = compile_pattern(spec.pattern)
     numbered = enumerate(itertools.chain.from_iterable(line_blocks(file, name, spec.encoding)), 1)
-    kept = ((number, line.rstrip("\r\n")) for number, line in numbered)
-    filled = ((number, line) for number, line in kept if line.strip())
+    stripped = ((number, line.rstrip("\r\n")) for number, line in numbered)
+    filled = ((number, line) for number, line in stripped if line.strip())
     while some := list(_some(filled)):
         columns: list[list[Any]] = [[] for _ in header]
         for number, line in some:
@@ -286,11 +286,11 @@ def _read_lines(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
 
 def _some(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """The next lines, up to either bound of a chunk."""
-    held = 0
+    chars = 0
     for number, line in itertools.islice(numbered, CHUNK_ROWS):
         yield number, line
-        held += len(line)
-        if held >= CHUNK_CHARS:
+        chars += len(line)
+        if chars >= CHUNK_CHARS:
             return
 
 

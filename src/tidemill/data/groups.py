@@ -15,7 +15,7 @@ PERMUTATIONS = 128
 SEED = 42
 _RECALL = 0.995
 _MANY, _PER_SET = 1024, 8
-_HELD_TOKENS = 2_000_000
+_MAX_CACHED_TOKENS = 2_000_000
 _SLACK = 0.12
 """A pair whose signatures agree this much less than the threshold is not compared in full (over 3 standard errors)."""
 
@@ -117,8 +117,8 @@ class MinHashIndex:
         for path in (*self._files, self._signatures):
             path.write_bytes(b"")
         self._text_of = text_of
-        self._known: dict[int, U64] = {}
-        self._held = 0
+        self._token_cache: dict[int, U64] = {}
+        self._cached_tokens = 0
 
     def add(self, texts: list[str]) -> None:
         """Add the next rows."""
@@ -156,15 +156,15 @@ class MinHashIndex:
 
     def _tokens(self, row: int) -> U64:
         """The tokens of one row, from a cache of bounded size."""
-        known = self._known.get(row)
-        if known is None:
-            known = shingle([self._text_of(row)], self.ngram).of(0)
-            if self._held > _HELD_TOKENS:
-                self._known.clear()
-                self._held = 0
-            self._known[row] = known
-            self._held += len(known)
-        return known
+        tokens = self._token_cache.get(row)
+        if tokens is None:
+            tokens = shingle([self._text_of(row)], self.ngram).of(0)
+            if self._cached_tokens > _MAX_CACHED_TOKENS:
+                self._token_cache.clear()
+                self._cached_tokens = 0
+            self._token_cache[row] = tokens
+            self._cached_tokens += len(tokens)
+        return tokens
 
     def pairs(self, sets: DisjointSet) -> Iterator[NearPair]:
         """Near-duplicate pairs that join two sets of `sets`; joins them. Of all that there are it misses 0.5%."""
@@ -174,10 +174,10 @@ class MinHashIndex:
     def _joining(self, rows: I64, signatures: Signatures, sets: DisjointSet) -> Iterator[NearPair]:
         if len(set(sets.roots_of(rows).tolist())) == 1:
             return
-        seen: list[int] = []
+        earlier: list[int] = []
         members: Counter[int] = Counter()
         for row in rows.tolist():
-            before = np.array(seen, dtype=np.int64)
+            before = np.array(earlier, dtype=np.int64)
             apart = before[sets.roots_of(before) != sets.root(row)]
             for other in self.likely(row, apart, signatures) if len(apart) else ():
                 if sets.root(other) == sets.root(row):
@@ -190,7 +190,7 @@ class MinHashIndex:
             own = sets.root(row)
             if members[own] < _PER_SET:
                 members[own] += 1
-                seen = [*seen[-_MANY:], row]
+                earlier = [*earlier[-_MANY:], row]
 
 
 def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:

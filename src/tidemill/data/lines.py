@@ -113,7 +113,7 @@ def _readings(data: bytes, context: bytes, skip: str) -> list[tuple[str, str]]:
 def line_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[list[str]]:
     """Lists of complete lines, each with its line end. Holds one block and one unfinished line at most."""
     parts: list[str] = []
-    held = 0
+    pending_chars = 0
     line = 1
     for block in text_blocks(file, name, encoding):
         end = block.rfind("\n") + 1
@@ -123,11 +123,11 @@ def line_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[
             _check_lengths(lines, name, line)
             yield [text + "\n" for text in lines]
             line += len(lines)
-            parts, held = [], 0
+            parts, pending_chars = [], 0
         if end < len(block):
             parts.append(block[end:])
-            held += len(block) - end
-        if held > MAX_RECORD_CHARS:
+            pending_chars += len(block) - end
+        if pending_chars > MAX_RECORD_CHARS:
             raise too_long(name, line)
     if parts:
         yield ["".join(parts)]

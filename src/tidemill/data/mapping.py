@@ -184,12 +184,12 @@ class Mapper:
         return labels
 
     def _unknown_label(self, label: str, place: "_Place", row: int) -> LabelUnknown:
-        known = sorted(self.labels or ())
-        guess = nearest(label, known, 1)
+        labels = sorted(self.labels or ())
+        guess = nearest(label, labels, 1)
         return LabelUnknown(
             f"{place.at(row)} has the label {label!r}, which is not in the declared set.",
             hint=(f"Did you mean {guess[0]!r}? " if guess else "")
-            + f"Declared: {', '.join(known[:20])}. Rename labels with `--label old=new`.",
+            + f"Declared: {', '.join(labels[:20])}. Rename labels with `--label old=new`.",
             details={"line": place.lines[row], "label": label},
         )
 
@@ -205,9 +205,9 @@ class Mapper:
         texts = {part: self._text(part, chunk, place, required=part != "system") for part in parts}
         rows = []
         for row in range(len(chunk.lines)):
-            said = [{"role": part, "content": texts[part][row]} for part in parts if texts[part][row] is not None]
-            whole = all(texts[part][row] is not None for part in parts if part != "system")
-            rows.append(said if whole and said else None)
+            messages = [{"role": part, "content": texts[part][row]} for part in parts if texts[part][row] is not None]
+            complete = all(texts[part][row] is not None for part in parts if part != "system")
+            rows.append(messages if complete and messages else None)
         return rows
 
 

@@ -59,10 +59,6 @@ _WORDS_LIKE = 3.0
 """Bits per character: passwords and keys lie above, most words and placeholders below."""
 
 
-def _whole(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
-    return start, end
-
-
 def _accept_email(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
     match = text[start:end]
     local = match.split("@", 1)[0]
@@ -196,16 +192,16 @@ class PiiFinder:
             return []
         # All patterns are ASCII, so they run on bytes; Latin-1 shows each byte as one character.
         view = data.decode("latin-1")
-        taken: list[Find] = []
+        finds: list[Find] = []
         for place in sorted(possible):
             kind = self.detectors[place].kind
             for start, end in self._spans(place, data, view):
-                if all(end <= other.start or start >= other.end for other in taken):
-                    taken.append(Find(kind, start, end))
-        taken.sort(key=lambda find: find.start)
+                if all(end <= other.start or start >= other.end for other in finds):
+                    finds.append(Find(kind, start, end))
+        finds.sort(key=lambda find: find.start)
         if len(data) == len(text):
-            return taken
-        return [Find(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in taken]
+            return finds
+        return [Find(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in finds]
 
     def _spans(self, place: int, data: bytes, view: str) -> Iterator[tuple[int, int]]:
         accept, pattern = self.detectors[place].accept, self.exact[place]

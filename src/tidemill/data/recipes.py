@@ -80,23 +80,23 @@ class RecipeRunner:
         rows = np.flatnonzero(keep)
         keys = texts_digest(spool, self.schema, keep, scope, self.checkpoint)
         first = first_of_equal(keys)
-        gone = first != np.arange(len(rows))
-        counter.passed(len(rows), int((~gone).sum()))
-        self._note_duplicates(spool, counter, rows, np.flatnonzero(gone), first)
-        kept = keep.copy()
-        kept[rows[gone]] = False
-        return kept
+        duplicate = first != np.arange(len(rows))
+        counter.passed(len(rows), int((~duplicate).sum()))
+        self._note_duplicates(spool, counter, rows, np.flatnonzero(duplicate), first)
+        remaining = keep.copy()
+        remaining[rows[duplicate]] = False
+        return remaining
 
-    def _note_duplicates(self, spool: Spool, counter: StepCounter, rows: I64, gone: I64, first: I64) -> None:
-        if self.schema.name == "classification" and len(gone):
+    def _note_duplicates(self, spool: Spool, counter: StepCounter, rows: I64, duplicates: I64, first: I64) -> None:
+        if self.schema.name == "classification" and len(duplicates):
             labels = label_numbers(spool)[0][rows]
-            counter.figures["other_label"] = int((labels[gone] != labels[first[gone]]).sum())
-        for place in gone[:5].tolist():
+            counter.figures["other_label"] = int((labels[duplicates] != labels[first[duplicates]]).sum())
+        for place in duplicates[:5].tolist():
             self._example(spool, counter, int(rows[place]), int(rows[first[place]]), "the same as")
 
     def _example(self, spool: Spool, counter: StepCounter, row: int, like: int, how: str) -> None:
-        dropped, kept = spool.row(row), spool.row(like)
-        where = f"{self.sources[kept.files[0]]}:{kept.lines[0]}"
+        dropped, original = spool.row(row), spool.row(like)
+        where = f"{self.sources[original.files[0]]}:{original.lines[0]}"
         counter.example(dropped, 0, self.schema.row_texts(dropped)[0], None, f"{how} {where}")
 
     def _near(self, spool: Spool, keep: Mask, step: NearStep, counter: StepCounter) -> Mask:
@@ -109,14 +109,14 @@ class RecipeRunner:
         for pair in index.pairs(sets):
             pairs.append(pair)
             self.checkpoint("near_duplicates")
-        gone = sets.roots() != np.arange(len(rows))
-        counter.passed(len(rows), int((~gone).sum()))
+        duplicate = sets.roots() != np.arange(len(rows))
+        counter.passed(len(rows), int((~duplicate).sum()))
         for pair in sorted(pairs, key=lambda pair: (pair.similarity, pair.row))[:5]:
             late, early = max(pair.row, pair.like), min(pair.row, pair.like)
             self._example(spool, counter, int(rows[late]), int(rows[early]), f"{pair.similarity:.2f} like")
-        kept = keep.copy()
-        kept[rows[gone]] = False
-        return kept
+        remaining = keep.copy()
+        remaining[rows[duplicate]] = False
+        return remaining
 
     def _index(self, index: MinHashIndex, spool: Spool, keep: Mask, scope: Scope) -> None:
         for batch in spool.batches(keep):
@@ -126,10 +126,10 @@ class RecipeRunner:
 
 def _leading(steps: list[Step]) -> list[Step]:
     """Take the row-wise steps from the front of the list."""
-    taken: list[Step] = []
+    rowwise: list[Step] = []
     while steps and not isinstance(steps[0], ExactStep | NearStep):
-        taken.append(steps.pop(0))
-    return taken
+        rowwise.append(steps.pop(0))
+    return rowwise
 
 
 def _digested(batches: Iterable[RowBatch], schema: Schema, into: list[U64]) -> Iterator[RowBatch]:
@@ -161,15 +161,15 @@ def minhash_index(spool: Spool, schema: Schema, rows: I64, folder: Path, step: N
 
 def label_numbers(spool: Spool) -> tuple[I64, list[str]]:
     """The label of every row as a number, and the labels in alphabetical order."""
-    seen: dict[str, int] = {}
+    number_of: dict[str, int] = {}
     parts = []
     for column in spool.column("label"):
         encoded = column.dictionary_encode()
-        numbers = [seen.setdefault(label, len(seen)) for label in encoded.dictionary.to_pylist()]
+        numbers = [number_of.setdefault(label, len(number_of)) for label in encoded.dictionary.to_pylist()]
         parts.append(np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()])
-    names = sorted(seen)
+    names = sorted(number_of)
     rank = np.empty(len(names), dtype=np.int64)
     for place, name in enumerate(names):
-        rank[seen[name]] = place
+        rank[number_of[name]] = place
     joined = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
     return rank[joined], names

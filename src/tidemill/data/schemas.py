@@ -76,15 +76,15 @@ class Schema:
 
     def with_cells(self, batch: RowBatch, cells: list[str]) -> RowBatch:
         """The batch with its texts replaced, in the order of `cells`."""
-        left = iter(cells)
+        replacements = iter(cells)
         columns = dict(batch.columns)
         if self.name == "chat":
             columns["messages"] = [
-                [{"role": message["role"], "content": next(left)} for message in row] for row in columns["messages"]
+                [{"role": turn["role"], "content": next(replacements)} for turn in row] for row in columns["messages"]
             ]
         else:
             for name in self.texts:
-                columns[name] = [None if text is None else next(left) for text in columns[name]]
+                columns[name] = [None if text is None else next(replacements) for text in columns[name]]
         return replace(batch, columns=columns)
 
     def cell_rows(self, batch: RowBatch) -> list[int]:

@@ -66,9 +66,9 @@ class Data:
         blobs = BlobStore(self._http)
         sources = []
         for label, file in files:
-            report = None if progress is None else lambda sent, total, label=label: progress(label, sent, total)
+            report = None if progress is None else lambda done, total, label=label: progress(label, done, total)
             sources.append(SourceRef(name=label, hash=blobs.put(file, progress=report).hash))
-        given: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "name": name,
             "sources": sources,
             "row_schema": row_schema,
@@ -78,7 +78,7 @@ class Data:
             "split": split,
             "catalogue": catalogue or {},
         }
-        return self._http.post("/api/datasets/imports", Import, ImportCreate.model_validate(given))
+        return self._http.post("/api/datasets/imports", Import, ImportCreate.model_validate(fields))
 
     def import_(
         self, path: str | Path, *, name: str, watch: Callable[[Job], None] | None = None, **options: Any

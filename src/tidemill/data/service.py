@@ -206,9 +206,9 @@ def get_version(ctx: Context, ref: str) -> DatasetVersion:
     else:
         name, sign, number = ref.partition("@")
         dataset = get_dataset(ctx, name)
-        known = not sign or number == "latest" or number.isdecimal()
+        readable = not sign or number == "latest" or number.isdecimal()
         version_number = int(number) if number.isdecimal() else dataset.latest
-        version = store.version_by_number(ctx.conn, name, version_number) if known else None
+        version = store.version_by_number(ctx.conn, name, version_number) if readable else None
     if version is None:
         raise DatasetVersionNotFound(
             f"There is no dataset version {ref!r}.",

@@ -109,13 +109,13 @@ def resolve_mapping(
 
 
 def _guess_schema(file: FileSample, mapping: MapSpec) -> RowSchema | None:
-    given = set(mapping.fields) - {"cluster", "time"}
-    if given & set(CHAT_PARTS):
+    mapped = set(mapping.fields) - {"cluster", "time"}
+    if mapped & set(CHAT_PARTS):
         return "chat"
     for schema, required in _ORDER:
-        if not given <= set(SCHEMAS[schema].fields):
+        if not mapped <= set(SCHEMAS[schema].fields):
             continue
-        if schema == "text" and "text" not in given and len(file.names) > 1:
+        if schema == "text" and "text" not in mapped and len(file.names) > 1:
             continue  # what would the other columns be for?
         fields = _complete(file, schema, mapping.fields)
         if all(name in fields for name in required):
@@ -123,19 +123,19 @@ def _guess_schema(file: FileSample, mapping: MapSpec) -> RowSchema | None:
     return None
 
 
-def _complete(file: FileSample, schema: RowSchema, given: dict[str, str]) -> dict[str, str]:
-    fields = dict(given)
+def _complete(file: FileSample, schema: RowSchema, declared: dict[str, str]) -> dict[str, str]:
+    fields = dict(declared)
     if schema == "chat" and set(CHAT_PARTS) & set(fields):
         return fields
-    taken = set(fields.values())
+    used = set(fields.values())
     for name in SCHEMAS[schema].fields:
         if name in fields:
             continue
-        by_lower = {column.lower(): column for column in file.names if column not in taken}
+        by_lower = {column.lower(): column for column in file.names if column not in used}
         match = next((by_lower[word] for word in _WORDS[name] if word in by_lower), None)
         if match is not None:
             fields[name] = match
-            taken.add(match)
+            used.add(match)
     if schema == "text" and "text" not in fields and len(file.names) == 1:
         fields["text"] = file.names[0]
     return fields

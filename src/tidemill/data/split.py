@@ -82,10 +82,10 @@ def _apportion(count: int, lack: npt.NDArray[np.float64], empty: npt.NDArray[np.
         if empty[place] and shares.sum() < count:
             shares[place] = 1
     rest = np.maximum(lack - shares, 0)
-    left = count - int(shares.sum())
-    if left <= 0:
+    remaining = count - int(shares.sum())
+    if remaining <= 0:
         return shares
-    exact = rest / rest.sum() * left if rest.sum() > 0 else np.full(len(lack), left / len(lack))
+    exact = rest / rest.sum() * remaining if rest.sum() > 0 else np.full(len(lack), remaining / len(lack))
     shares += np.floor(exact).astype(np.int64)
     for place in np.argsort(-(exact - np.floor(exact)), kind="stable")[: count - int(shares.sum())]:
         shares[place] += 1

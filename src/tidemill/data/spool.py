@@ -67,9 +67,9 @@ class Spool:
             if keep is None:
                 yield batch
                 continue
-            kept = batch.keep(keep[self.starts[number] : self.starts[number + 1]].tolist())
-            if len(kept):
-                yield kept
+            remaining = batch.keep(keep[self.starts[number] : self.starts[number + 1]].tolist())
+            if len(remaining):
+                yield remaining
 
     def row(self, place: int) -> RowBatch:
         """One row as a batch of one."""

@@ -22,11 +22,11 @@ def find_split(version: DatasetVersion, split: str | None) -> SplitInfo:
     for info in version.splits:
         if split is None or info.name == split:
             return info
-    known = [info.name for info in version.splits]
-    guess = nearest(split or "", known, 1)
+    names = [info.name for info in version.splits]
+    guess = nearest(split or "", names, 1)
     raise SplitNotFound(
         f"{version.ref} has no split {split!r}.",
-        hint=(f"Did you mean {guess[0]!r}? " if guess else "") + f"Splits: {', '.join(known)}.",
+        hint=(f"Did you mean {guess[0]!r}? " if guess else "") + f"Splits: {', '.join(names)}.",
         param="split",
     )
 
@@ -58,8 +58,8 @@ def page(blobs: Blobs, info: SplitInfo, offset: int, limit: int) -> Preview:
 def compare(blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> Diff:
     """What changed. Rows are matched by their id, which is their content; then by their input."""
     old, new = _places(blobs, before), _places(blobs, after)
-    gone, come = old.keys() - new.keys(), new.keys() - old.keys()
-    removed, added = _by_input(blobs, before, gone), _by_input(blobs, after, come)
+    missing, appeared = old.keys() - new.keys(), new.keys() - old.keys()
+    removed, added = _by_input(blobs, before, missing), _by_input(blobs, after, appeared)
     changed = [(removed[key], added[key]) for key in removed if key in added]
     both = old.keys() & new.keys()
     moved = sum(old[row] != new[row] for row in both)
@@ -67,8 +67,8 @@ def compare(blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> Diff
     return Diff(
         before=before.ref,
         after=after.ref,
-        added=len(come) - len(changed),
-        removed=len(gone) - len(changed),
+        added=len(appeared) - len(changed),
+        removed=len(missing) - len(changed),
         changed=len(changed),
         moved=moved,
         unchanged=len(both) - moved,
@@ -93,12 +93,12 @@ def _places(blobs: Blobs, version: DatasetVersion) -> dict[str, str]:
 def _by_input(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> dict[tuple[str, int], Row]:
     """The keys rows under their input and how many rows with this input stand before them."""
     rows: dict[tuple[str, int], Row] = {}
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     schema = SCHEMAS[version.row_schema]
     for row in _rows(blobs, version, keys) if keys else ():
         key = str([row[name] for name in schema.inputs]) if version.row_schema != "chat" else str(row["messages"][:-1])
-        rows[key, seen[key]] = row
-        seen[key] += 1
+        rows[key, counts[key]] = row
+        counts[key] += 1
     return rows
 
 

@@ -107,8 +107,8 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
 
     def watch(answered: int, failed: int, seconds: float) -> None:
         nonlocal checked
-        left = (len(fresh) - answered) * seconds / answered if answered else None
-        job.progress(before + answered, total, "asking", failed=failed, seconds_left=left)
+        seconds_left = (len(fresh) - answered) * seconds / answered if answered else None
+        job.progress(before + answered, total, "asking", failed=failed, seconds_left=seconds_left)
         if time.monotonic() - checked >= CHECK_SECONDS:
             checked = time.monotonic()
             job.check_cancelled()
@@ -124,11 +124,11 @@ def _from_cache(
     """Record the answers that earlier runs got to the same requests; return the requests that are left."""
     keys = [q.cache_key for q in requests if q.cache_key is not None]
     with job.kernel.write(job.actor) as ctx:
-        known = store.cached_answers(ctx.conn, keys)
-        hits = [q for q in requests if q.cache_key in known]
+        cached_answers = store.cached_answers(ctx.conn, keys)
+        hits = [q for q in requests if q.cache_key in cached_answers]
         results = []
         for question in hits:
-            cached = known[question.cache_key or ""]
+            cached = cached_answers[question.cache_key or ""]
             answer = ChatAnswer(
                 cached.answer,
                 finish_reason=cached.finish_reason,
@@ -138,7 +138,7 @@ def _from_cache(
             )
             results.append(score_answer(eval_run.id, question, answer, scorers, cached=True))
         store.insert_results(ctx.conn, results)
-    return [q for q in requests if q.cache_key not in known]
+    return [q for q in requests if q.cache_key not in cached_answers]
 
 
 def _predict(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:

@@ -76,8 +76,8 @@ def summarise(
 
 
 def _total(counts: Sequence[int | None]) -> int | None:
-    known = [c for c in counts if c is not None]
-    return sum(known) if known else None
+    reported = [c for c in counts if c is not None]
+    return sum(reported) if reported else None
 
 
 def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Sequence[EvalResult]) -> Metric:
@@ -143,6 +143,6 @@ def _labels(
 ) -> LabelReport | None:
     if not isinstance(scorer, LabelAccuracy):
         return None
-    expected = [scorer.wanted(items[r.item_id]) for r in answered]
+    expected = [scorer.expected_label(items[r.item_id]) for r in answered]
     labels = scorer.labels or sorted(set(expected))
     return label_report(expected, [r.scores[name].label for r in answered], labels)

@@ -56,11 +56,11 @@ def check_metric(baseline: EvalRun, candidate: EvalRun, metric: str) -> None:
     for run in (baseline, candidate):
         spec = next((s for s in run.spec.scorers if s.metric == metric), None)
         if spec is None:
-            known = [s.metric for s in run.spec.scorers] + sorted(MEASURED)
-            near = nearest(metric, known)
+            metrics = [s.metric for s in run.spec.scorers] + sorted(MEASURED)
+            near = nearest(metric, metrics)
             raise MetricUnknown(
                 f"The run {run.id} has no metric {metric!r}.",
-                hint=f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}.",
+                hint=f"Did you mean {near[0]}?" if near else f"It has {', '.join(metrics)}.",
                 param="metric",
             )
         specs.append(spec)

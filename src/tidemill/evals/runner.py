@@ -96,9 +96,11 @@ class RunExecutor:
         async with self.endpoint.session(self.concurrency) as session:
             workers = [asyncio.create_task(self._work(session, queue)) for _ in range(self.concurrency)]
             try:
-                left: set[asyncio.Task[None]] = set(workers)
-                while left:
-                    done, left = await asyncio.wait(left, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+                pending: set[asyncio.Task[None]] = set(workers)
+                while pending:
+                    done, pending = await asyncio.wait(
+                        pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                    )
                     await self._flush()
                     for task in done:
                         task.result()

@@ -150,18 +150,18 @@ class LabelAccuracy(Body):
         label = self.read(answer)
         if label is None:
             return AnswerScore(value=0, invalid=True)
-        return AnswerScore(value=1.0 if label == self.wanted(item) else 0.0, label=label)
+        return AnswerScore(value=1.0 if label == self.expected_label(item) else 0.0, label=label)
 
-    def wanted(self, item: EvalItem) -> str:
+    def expected_label(self, item: EvalItem) -> str:
         """Return the label that the item expects."""
         value = item.expected.get(self.json_field) if isinstance(item.expected, dict) and self.json_field else None
         text = text_of(item.expected) if value is None else text_of(value)
-        return self._known(self._field(text) or text) or text
+        return self._match_label(self._field(text) or text) or text
 
     def read(self, answer: str) -> str | None:
         """The label in an answer; None when there is none."""
         label = self._field(answer) if self.json_field else answer
-        return self._known(label) if label is not None else None
+        return self._match_label(label) if label is not None else None
 
     def _field(self, text: str) -> str | None:
         if self.json_field is None:
@@ -173,7 +173,7 @@ class LabelAccuracy(Body):
         label = value.get(self.json_field) if isinstance(value, dict) else None
         return label if isinstance(label, str) else None
 
-    def _known(self, text: str) -> str | None:
+    def _match_label(self, text: str) -> str | None:
         stripped = text.strip()
         if self.labels is None:
             return stripped or None
@@ -221,9 +221,9 @@ def check_expected(metric: str, scorer: Scorer, items: list[EvalItem]) -> None:
         )
     if isinstance(scorer, LabelAccuracy) and scorer.labels is not None:
         for item in items:
-            if scorer.wanted(item) not in scorer.labels:
+            if scorer.expected_label(item) not in scorer.labels:
                 raise ScorerInvalid(
-                    f"Item {item.id} expects {scorer.wanted(item)!r}, which is not in the label set.",
+                    f"Item {item.id} expects {scorer.expected_label(item)!r}, which is not in the label set.",
                     hint=f"The set is {', '.join(scorer.labels)}.",
                     param="scorers",
                 )

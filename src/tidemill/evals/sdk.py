@@ -123,6 +123,6 @@ class Evals:
         params = {"run_id": run_id, "cursor": cursor, "limit": limit}
         return self._http.get("/api/evals/comparisons", Page[Comparison], params)
 
-    def plan(self, eval_set: str, **known: Any) -> EvalPlan:
-        """What a set can see, before a run. `known` are the fields of EvalPlanRequest."""
-        return self._http.post("/api/evals/plan", EvalPlan, EvalPlanRequest(eval_set=eval_set, **known))
+    def plan(self, eval_set: str, **assumptions: Any) -> EvalPlan:
+        """What a set can see, before a run. `assumptions` are the fields of EvalPlanRequest."""
+        return self._http.post("/api/evals/plan", EvalPlan, EvalPlanRequest(eval_set=eval_set, **assumptions))

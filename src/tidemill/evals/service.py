@@ -86,9 +86,9 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = No
     gathered = gathered or gather(ctx.kernel, body)
     version, eval_items, digest = gathered.version, gathered.items, gathered.hash
     store.lock(ctx.conn, f"eval set {body.name}")
-    known = store.set_by_content(ctx.conn, body.name, digest)
-    if known is not None:
-        return known
+    existing = store.set_by_content(ctx.conn, body.name, digest)
+    if existing is not None:
+        return existing
     newest = store.set_by_number(ctx.conn, body.name, None)
     sizes = np.unique([item.cluster_id for item in eval_items], return_counts=True)[1]
     value = EvalSet(
@@ -148,9 +148,9 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     """Start a run as a durable job. With a known `key` it returns the run of that key."""
     if body.key is not None:
         store.lock(ctx.conn, f"eval run {body.key}")
-    known = store.run_by_key(ctx.conn, body.key) if body.key is not None else None
-    if known is not None:
-        return _with_releases(ctx, [known])[0]
+    existing = store.run_by_key(ctx.conn, body.key) if body.key is not None else None
+    if existing is not None:
+        return _with_releases(ctx, [existing])[0]
     eval_set = get_set(ctx, body.eval_set)
     eval_items = items.load(ctx.kernel.blobs, eval_set.content_hash)
     for spec in body.scorers:
@@ -252,9 +252,9 @@ def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
     """
     with kernel.read(SYSTEM) as ctx:
         baseline, candidate = _comparable(ctx, spec)
-        known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
-        if known is not None:
-            return known
+        existing = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
+        if existing is not None:
+            return existing
         material = _comparison_input(ctx, spec, baseline, candidate)
     return comparison.judge(material, SYSTEM.name)
 
@@ -266,9 +266,9 @@ def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = Non
     RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
     """
     baseline, candidate = _comparable(ctx, spec)
-    known = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
-    if known is not None:
-        return known
+    existing = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
+    if existing is not None:
+        return existing
     if drafted is None or drafted.spec != spec:
         drafted = comparison.judge(_comparison_input(ctx, spec, baseline, candidate), ctx.actor.name)
     value = drafted.model_copy(update={"created_at": ctx.now, "created_by": ctx.actor.name})

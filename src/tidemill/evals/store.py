@@ -205,14 +205,14 @@ def insert_results(conn: sa.Connection, new: Iterable[EvalResult]) -> None:
     rows = [r.model_dump(mode="json", exclude={"at"}) | {"at": r.at} for r in new]
     if not rows:
         return
-    known = set(
+    existing = set(
         conn.execute(
             sa.select(results.c.seq).where(
                 results.c.run_id == rows[0]["run_id"], results.c.seq.in_([r["seq"] for r in rows])
             )
         ).scalars()
     )
-    fresh = [r for r in rows if r["seq"] not in known]
+    fresh = [r for r in rows if r["seq"] not in existing]
     if fresh:
         conn.execute(results.insert(), fresh)
 
@@ -247,7 +247,7 @@ def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, CachedAnsw
 
 def keep_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetime) -> None:
     """Keep answers under their keys; the first one stays."""
-    known = cached_answers(conn, list(by_key))
+    existing = cached_answers(conn, list(by_key))
     rows = [
         {
             "key": key,
@@ -259,7 +259,7 @@ def keep_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetim
             "at": at,
         }
         for key, result in by_key.items()
-        if key not in known
+        if key not in existing
     ]
     if rows:
         conn.execute(answers.insert(), rows)

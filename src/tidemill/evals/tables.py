@@ -125,17 +125,18 @@ def _labels(report: LabelReport) -> Table:
     return table
 
 
-def comparison(found: Comparison) -> Iterator[RenderableType]:
+def comparison(verdict: Comparison) -> Iterator[RenderableType]:
     """A verdict with its evidence."""
-    yield Text.assemble("Verdict: ", _word(found.outcome), f"   {found.id}")
+    yield Text.assemble("Verdict: ", _word(verdict.outcome), f"   {verdict.id}")
     table = _plain("metric", "baseline → candidate", "delta", "95% interval", "p", "verdict")
-    for verdict in (found.primary, *found.guardrails):
-        table.add_row(*_verdict_cells(verdict))
+    metrics = (verdict.primary, *verdict.guardrails)
+    for metric in metrics:
+        table.add_row(*_verdict_cells(metric))
     yield table
-    for verdict in (found.primary, *found.guardrails):
-        yield Text(verdict.summary)
-    yield _evidence(found)
-    for warning in found.warnings:
+    for metric in metrics:
+        yield Text(metric.summary)
+    yield _evidence(verdict)
+    for warning in verdict.warnings:
         yield Text(f"Note: {warning}", style="yellow")
 
 
@@ -152,14 +153,15 @@ def _verdict_cells(verdict: MetricVerdict) -> list[str | Text]:
 
 
 def _evidence(verdict: Comparison) -> Text:
-    seen = verdict.primary.difference
+    difference = verdict.primary.difference
     parts = [
-        f"{seen.wins} won, {seen.losses} lost, {seen.ties} tied",
-        f"{seen.n_clusters} clusters, design effect {seen.design_effect:.2f}, worth {seen.n_eff:.0f} independent pairs",
-        f"test {seen.test.replace('_', ' ')}, Wilcoxon p {seen.wilcoxon_p:.3g}",
+        f"{difference.wins} won, {difference.losses} lost, {difference.ties} tied",
+        f"{difference.n_clusters} clusters, design effect {difference.design_effect:.2f}, "
+        f"worth {difference.n_eff:.0f} independent pairs",
+        f"test {difference.test.replace('_', ' ')}, Wilcoxon p {difference.wilcoxon_p:.3g}",
     ]
-    if seen.effect_size is not None:
-        parts.append(f"effect size {seen.effect_size:+.2f} sd")
+    if difference.effect_size is not None:
+        parts.append(f"effect size {difference.effect_size:+.2f} sd")
     if verdict.minimum_detectable_effect is not None:
         parts.append(f"smallest detectable difference {verdict.minimum_detectable_effect:.3g}")
     return Text("\n".join(parts), style="dim")

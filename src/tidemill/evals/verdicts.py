@@ -147,23 +147,23 @@ def _summary(
     rule: MetricRule, difference: Difference, gain: _Gain, outcome: Outcome, alpha: float, more: int | None
 ) -> str:
     threshold, ceiling = thresholds(rule)
-    seen = (
+    change = (
         f"{rule.metric}: {difference.baseline_mean:.4g} -> {difference.candidate_mean:.4g} "
         f"({difference.delta:+.4g}, {difference.confidence:.0%} interval {difference.low:+.4g} to "
         f"{difference.high:+.4g}, {difference.n_pairs} pairs in {difference.n_clusters} clusters)."
     )
     sure = f"with confidence {1 - alpha:.0%}"
     if outcome == "pass" and gain.lower >= 0:
-        return f"{seen} It improves by more than {gain.lower:.4g} {sure}."
+        return f"{change} It improves by more than {gain.lower:.4g} {sure}."
     if outcome == "pass":
-        return f"{seen} It is worse by less than {-gain.lower:.4g} {sure}, and {-threshold:.4g} is allowed."
+        return f"{change} It is worse by less than {-gain.lower:.4g} {sure}, and {-threshold:.4g} is allowed."
     if outcome == "fail" and rule.kind == "improvement":
-        return f"{seen} An improvement by {ceiling:.4g} is ruled out {sure}."
+        return f"{change} An improvement by {ceiling:.4g} is ruled out {sure}."
     if outcome == "fail":
-        return f"{seen} It is worse {sure}, and a loss of {-threshold:.4g} is not ruled out."
+        return f"{change} It is worse {sure}, and a loss of {-threshold:.4g} is not ruled out."
     if more is not None:
-        return f"{seen} Not settled: about {more} more items like these would settle it."
-    return f"{seen} Not settled: with a margin of 0, no number of items can show that nothing was lost."
+        return f"{change} Not settled: about {more} more items like these would settle it."
+    return f"{change} Not settled: with a margin of 0, no number of items can show that nothing was lost."
 
 
 def overall(verdicts: list[MetricVerdict]) -> Outcome:

@@ -81,8 +81,8 @@ class ChatCompletionHandler:
         error = answering.exception()
         if error is None:
             return
-        known = error if isinstance(error, TidemillError) else Failed("Something went wrong inside the server.")
-        await self._record(request, "error", 200 if self._response.started else known.status, known)
+        failure = error if isinstance(error, TidemillError) else Failed("Something went wrong inside the server.")
+        await self._record(request, "error", 200 if self._response.started else failure.status, failure)
         raise error
 
     async def _answer(self, request: ChatRequest) -> None:

@@ -83,10 +83,10 @@ def list_calls(
 
 
 def _check_environment(ctx: Context, name: str) -> None:
-    known = ctx.kernel.get(EnvironmentNames).names(ctx)
-    if name not in known:
+    environments = ctx.kernel.get(EnvironmentNames).names(ctx)
+    if name not in environments:
         raise UnknownEnvironment(
-            f"There is no environment {name!r}.", hint=f"There are {', '.join(known)}.", param="environment"
+            f"There is no environment {name!r}.", hint=f"There are {', '.join(environments)}.", param="environment"
         )
 
 

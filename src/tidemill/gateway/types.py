@@ -42,12 +42,12 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
-def unknown_model(name: str, known: list[str]) -> UnknownModel:
-    """Return the error for an unknown model name, with the known names most like it."""
-    near = nearest(name, known)
+def unknown_model(name: str, names: list[str]) -> UnknownModel:
+    """Return the error for an unknown model name, with the `names` most like it."""
+    near = nearest(name, names)
     if near:
         hint = f"Did you mean {', '.join(near)}?"
-    elif known:
+    elif names:
         hint = "`tidemill deployments list` shows what is served; `GET /v1/models` lists all that can be asked for."
     else:
         hint = "Nothing can be asked for yet. Serve a release: tidemill deploy RELEASE --env dev"

@@ -160,10 +160,10 @@ def logs(
     if term.as_json:
         term.show(jobs.logs(job, offset=offset, limit=5000))
         return
-    seen = [print_new(offset)]
+    offsets = [print_new(offset)]
     if follow_:
-        jobs.wait(job, check=False, watch=lambda _: seen.append(print_new(seen[-1])))
-        print_new(seen[-1])
+        jobs.wait(job, check=False, watch=lambda _: offsets.append(print_new(offsets[-1])))
+        print_new(offsets[-1])
 
 
 @app.command()

@@ -150,20 +150,20 @@ class LocalCompute:
 
     def status(self, job_id: str) -> ComputeStatus:
         """How it stands. Raises ComputeMissing."""
-        folder = self._known(job_id)
+        folder = self._existing_folder(job_id)
         process = _read(folder / wrapper.PROCESS)
         if process is None:
             return ComputeStatus(job_id=job_id, state="queued")
         alive = wrapper.process_stamp(process["pid"]) == process["stamp"]
         ended = _read(folder / wrapper.EXIT)
-        asked = _read(folder / wrapper.CANCEL)
+        cancellation = _read(folder / wrapper.CANCEL)
         state: ComputeState = "running"
         if ended is not None:
-            stopped = asked is not None and asked["at"] <= ended["at"]
+            stopped = cancellation is not None and cancellation["at"] <= ended["at"]
             state = "cancelled" if stopped else "succeeded" if ended["code"] == 0 else "failed"
         elif not alive:
             _kill_leaderless(process["pid"])
-            state = "cancelled" if asked else "lost"
+            state = "cancelled" if cancellation else "lost"
         return ComputeStatus(
             job_id=job_id,
             state=state,
@@ -175,19 +175,19 @@ class LocalCompute:
 
     def logs(self, job_id: str, offset: int = 0, limit: int = 2**20) -> LogChunk:
         """At most `limit` bytes of its output from byte `offset` on; never half a UTF-8 character."""
-        log = self._known(job_id) / wrapper.LOG
+        log = self._existing_folder(job_id) / wrapper.LOG
         try:
             with log.open("rb") as file:
                 file.seek(max(offset, 0))
                 raw = file.read(max(limit, 4))
         except FileNotFoundError:
             return LogChunk(text="", next_offset=offset)
-        kept = _whole_characters(raw)
-        return LogChunk(text=kept.decode("utf-8", "replace"), next_offset=max(offset, 0) + len(kept))
+        complete = _whole_characters(raw)
+        return LogChunk(text=complete.decode("utf-8", "replace"), next_offset=max(offset, 0) + len(complete))
 
     def cancel(self, job_id: str, grace: float = 10.0) -> ComputeStatus:
         """End it and all it started: SIGTERM, `grace` seconds, SIGKILL. What has ended stays as it is."""
-        folder = self._known(job_id)
+        folder = self._existing_folder(job_id)
         status = self.status(job_id)
         if status.ended:
             return status
@@ -223,7 +223,7 @@ class LocalCompute:
             )
         return self.root / job_id
 
-    def _known(self, job_id: str) -> Path:
+    def _existing_folder(self, job_id: str) -> Path:
         folder = self._folder(job_id)
         if not (folder / wrapper.SPEC).exists():
             raise ComputeMissing(f"Nothing was submitted as {job_id!r}.", hint="Submit it first.")

@@ -132,10 +132,10 @@ class JobContext:
         if self._running.stopping.is_set():
             raise JobSuspended("this process stops")
         with self.kernel.db.read() as conn:
-            held = store.held(conn, self.id)
-        if held is None or held.executor != self._running.executor or held.state != "running":
+            ownership = store.get_ownership(conn, self.id)
+        if ownership is None or ownership.executor != self._running.executor or ownership.state != "running":
             raise JobSuspended("another process has the job")
-        if held.cancel_requested:
+        if ownership.cancel_requested:
             raise JobCancelled(self.id)
 
     def sleep(self, seconds: float) -> None:
@@ -170,9 +170,9 @@ class JobContext:
                 while True:
                     self._running.wake_event.clear()
                     with self.write() as ctx:
-                        taken = store.take_signal(ctx.conn, self.id, topic, step)
-                    if taken is not None:
-                        return taken[0]
+                        signal = store.take_signal(ctx.conn, self.id, topic, step)
+                    if signal is not None:
+                        return signal[0]
                     rest = 30.0 if until is None else until - time.time()
                     if rest <= 0:
                         return None

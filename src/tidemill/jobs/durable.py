@@ -152,11 +152,11 @@ class DbosLog:
 
     def begin(self, job_id: str) -> None:
         """Run a job: from its start, from where a dead process left it, or again from its failed step."""
-        known = self._dbos.DBOS.get_workflow_status(job_id)
-        if known is None:
+        status = self._dbos.DBOS.get_workflow_status(job_id)
+        if status is None:
             with self._dbos.SetWorkflowID(job_id):
                 self._dbos.DBOS.start_workflow(self._workflow, job_id)
-        elif known.status in ("PENDING", "ENQUEUED", "DELAYED"):
+        elif status.status in ("PENDING", "ENQUEUED", "DELAYED"):
             self._dbos.DBOS.resume_workflow(job_id, queue_name=self.queue)
         else:
             first = self._first_failed(job_id)

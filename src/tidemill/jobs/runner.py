@@ -105,13 +105,13 @@ class Runner:
             time.sleep(0.01)
         for thread in self._threads:
             thread.join(timeout=grace + 5.0)
-        left = set(self.active)
+        unfinished = set(self.active)
         with self.kernel.db.begin() as conn:
-            if not left:
+            if not unfinished:
                 store.leave(conn, self.worker.id)
                 store.remove_worker(conn, self.worker.id)
         self.log.stop()
-        return not left
+        return not unfinished
 
     # ------------------------------------------------------------------ dispatch
 
@@ -178,10 +178,10 @@ class Runner:
         if not active:
             return
         with self.kernel.db.read() as conn:
-            asked = {job_id for job_id, cancel in store.running(conn, self.worker.id).items() if cancel}
-            asked |= store.signalled(conn, [running.claim.id for running in active])
+            to_wake = {job_id for job_id, cancel in store.running(conn, self.worker.id).items() if cancel}
+            to_wake |= store.signalled(conn, [running.claim.id for running in active])
         for running in active:
-            if running.claim.id in asked:
+            if running.claim.id in to_wake:
                 running.wake_event.set()
 
     def _take(self, heavy: bool) -> None:
@@ -207,10 +207,10 @@ class Runner:
         try:
             self.log.begin(claim.id)
         except BaseException:
-            self._gone(claim.id)  # the search for orphans puts it back into the queue
+            self._remove_active(claim.id)  # the search for orphans puts it back into the queue
             raise
 
-    def _gone(self, job_id: str) -> None:
+    def _remove_active(self, job_id: str) -> None:
         with self._lock:
             running = self.active.pop(job_id, None)
         if running is not None:
@@ -228,7 +228,7 @@ class Runner:
             state, result, error = self._outcome(running)
             self._finish(running, state, result, error)
         finally:
-            self._gone(job_id)
+            self._remove_active(job_id)
 
     def _outcome(self, running: Running) -> tuple[JobState, Any, ErrorBody | None]:
         claim = running.claim

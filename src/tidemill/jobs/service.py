@@ -72,10 +72,10 @@ class JobQueue:
         and JobKeyReused when the arguments differ.
         """
         if kind not in self.kinds:
-            known = nearest(kind, sorted(self.kinds))
+            suggestions = nearest(kind, sorted(self.kinds))
             raise JobKindUnknown(
                 f"There is no job of the kind {kind!r}.",
-                hint=f"Did you mean {' or '.join(known)}?" if known else None,
+                hint=f"Did you mean {' or '.join(suggestions)}?" if suggestions else None,
                 param="kind",
             )
         job = Job(

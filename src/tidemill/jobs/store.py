@@ -78,7 +78,7 @@ workers = sa.Table(
 _HIDDEN = ("actor", "starts", "executor", "children")
 
 
-class Held(Value):
+class Ownership(Value):
     """What the process that runs a job must know of its row."""
 
     executor: str | None
@@ -121,8 +121,8 @@ class Note(Value):
 def _job(row: sa.Row[Any]) -> Job:
     values = row_values(row)
     actor = values["actor"]
-    kept = {name: value for name, value in values.items() if name not in _HIDDEN}
-    return Job.model_validate(kept | {"actor_id": actor["id"], "actor_name": actor["name"]})
+    public = {name: value for name, value in values.items() if name not in _HIDDEN}
+    return Job.model_validate(public | {"actor_id": actor["id"], "actor_name": actor["name"]})
 
 
 def insert(conn: sa.Connection, job: Job, actor: Actor) -> bool:
@@ -187,11 +187,11 @@ def update(conn: sa.Connection, job_id: str, *, executor: str | None = None, **v
     return conn.execute(statement.values(**values)).rowcount == 1
 
 
-def held(conn: sa.Connection, job_id: str) -> Held | None:
+def get_ownership(conn: sa.Connection, job_id: str) -> Ownership | None:
     """Who runs the job, and whether it is asked to end."""
     columns = (jobs.c.executor, jobs.c.state, jobs.c.cancel_requested)
     row = conn.execute(sa.select(*columns).where(jobs.c.id == job_id)).first()
-    return Held.model_validate(row._asdict()) if row else None
+    return Ownership.model_validate(row._asdict()) if row else None
 
 
 def queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
@@ -223,8 +223,8 @@ def claim(conn: sa.Connection, kinds: Sequence[str], executor: str, limit: int, 
         )
     )
     columns = [jobs.c[name] for name in Claim.model_fields]
-    taken = conn.execute(sa.select(*columns).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
-    return [Claim.model_validate(row_values(row)) for row in taken]
+    rows = conn.execute(sa.select(*columns).where(jobs.c.id.in_(ids)).order_by(jobs.c.id))
+    return [Claim.model_validate(row_values(row)) for row in rows]
 
 
 def release(conn: sa.Connection, executor: str, job_ids: Iterable[str] | None = None) -> list[str]:

@@ -66,8 +66,8 @@ def create(
     if file is not None:
         text, messages = _template(_read(file))
     elif system is not None or user is not None:
-        given = (("system", system), ("user", user))
-        messages = [{"role": role, "content": content} for role, content in given if content is not None]
+        texts = (("system", system), ("user", user))
+        messages = [{"role": role, "content": content} for role, content in texts if content is not None]
     if messages is None and text is None:
         raise BadRequest("No template was given.", hint="Use --system and --user, --text, or --file.")
     version = Prompts(term.http).create(
@@ -186,12 +186,12 @@ def diff(
 ) -> None:
     """How one version differs from another."""
     term = terminal(ctx)
-    found = Prompts(term.http).diff(name, before, after)
+    difference = Prompts(term.http).diff(name, before, after)
     if term.as_json:
-        term.show(found)
+        term.show(difference)
         return
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in found.lines or ["The templates are the same."]:
+    for line in difference.lines or ["The templates are the same."]:
         term.out.print(line, style=colours.get(line[:1], ""), markup=False, highlight=False)
-    if found.parameters_before != found.parameters_after:
-        term.print(f"parameters: {found.parameters_before} -> {found.parameters_after}")
+    if difference.parameters_before != difference.parameters_after:
+        term.print(f"parameters: {difference.parameters_before} -> {difference.parameters_after}")

@@ -90,9 +90,9 @@ def get(ctx: Context, ref: str) -> PromptVersion:
 
 def list_prompts(ctx: Context, *, cursor: str | None, limit: int) -> Page[Prompt]:
     """Every prompt with its newest version, by name."""
-    found = store.latest_of_all(ctx.conn, after=cursor, limit=limit + 1)
-    items = [Prompt(name=v.name, versions=v.number, latest=v) for v in found[:limit]]
-    return Page(items=items, next_cursor=items[-1].name if len(found) > limit else None)
+    versions = store.latest_of_all(ctx.conn, after=cursor, limit=limit + 1)
+    items = [Prompt(name=v.name, versions=v.number, latest=v) for v in versions[:limit]]
+    return Page(items=items, next_cursor=items[-1].name if len(versions) > limit else None)
 
 
 def history(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[PromptVersion]:

@@ -15,7 +15,7 @@ def variables(texts: Iterable[str]) -> list[str]:
 
     Raises PromptInvalid for double braces around something that is not a name, which is nearly always a typing error.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for text in texts:
         for inside in _BRACES.findall(text):
             if not _VARIABLE.fullmatch("{{" + inside + "}}"):
@@ -23,8 +23,8 @@ def variables(texts: Iterable[str]) -> list[str]:
                     f"{{{{{inside}}}}} is not a variable: a name has letters, digits and underscores.",
                     hint="Write {{question}}, for example.",
                 )
-            found[inside.strip()] = None
-    return list(found)
+            names[inside.strip()] = None
+    return list(names)
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

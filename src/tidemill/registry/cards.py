@@ -26,9 +26,12 @@ def draft(
     facts: ModelFacts,
     licence: str | None,
     parents: list[tuple[str, Relation]],
-    given: Card | None,
+    declared: Card | None,
 ) -> Card:
-    """A card from what is known; what is `given` wins. `parents` are (reference, relation) of model versions."""
+    """Return a card made of the facts; what `declared` says wins.
+
+    `parents` are the references of model versions with their relation.
+    """
     metadata: dict[str, Any] = {
         "model_name": name,
         "library_name": _LIBRARIES[form],
@@ -44,8 +47,8 @@ def draft(
     elif facts.base_model:
         metadata["base_model"] = [facts.base_model]
         metadata["base_model_relation"] = "adapter"
-    metadata |= given.metadata if given is not None else {}
-    text = given.text if given is not None and given.text else f"# {name}\n"
+    metadata |= declared.metadata if declared is not None else {}
+    text = declared.text if declared is not None and declared.text else f"# {name}\n"
     return Card(text=text, metadata=metadata)
 
 

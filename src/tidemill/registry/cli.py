@@ -71,10 +71,10 @@ def _uploading(term: Terminal) -> Iterator[sdk.Progress]:
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=term.err, disable=term.as_json, transient=True) as bars:
 
-        def report(label: str, sent: int, total: int) -> None:
+        def report(label: str, sent_bytes: int, total: int) -> None:
             if label not in tasks:
                 tasks[label] = bars.add_task(label, total=total)
-            bars.update(tasks[label], completed=sent)
+            bars.update(tasks[label], completed=sent_bytes)
 
         yield report
 
@@ -86,9 +86,9 @@ def _parents(values: list[str]) -> list[ParentRef]:
         try:
             parents.append(ParentRef.model_validate({"version": version, "relation": relation}))
         except ValidationError as error:
-            seen = f"the relation {relation!r} is not known" if sign else "it has no `:relation`"
+            reason = f"the relation {relation!r} is not known" if sign else "it has no `:relation`"
             raise BadRequest(
-                f"--parent {value!r} cannot be read: {seen}.", hint="Write --parent smollm2@1:quantised_from."
+                f"--parent {value!r} cannot be read: {reason}.", hint="Write --parent smollm2@1:quantised_from."
             ) from error
     return parents
 
@@ -130,10 +130,10 @@ def add(
 
 
 def _kind(value: str | None) -> Kind | None:
-    known: dict[str, Kind] = {k: k for k in ("base", "adapter", "tuned", "merged", "quantised")}
-    if value is not None and value not in known:
-        raise BadRequest(f"There is no kind {value!r}.", hint=f"Known: {', '.join(known)}.")
-    return known[value] if value is not None else None
+    kinds: dict[str, Kind] = {k: k for k in ("base", "adapter", "tuned", "merged", "quantised")}
+    if value is not None and value not in kinds:
+        raise BadRequest(f"There is no kind {value!r}.", hint=f"Known: {', '.join(kinds)}.")
+    return kinds[value] if value is not None else None
 
 
 def _show(term: Terminal, version: ModelVersion) -> None:

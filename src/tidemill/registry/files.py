@@ -38,9 +38,9 @@ def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
     for file in files:
         blob = kernel.blobs.find(file.hash)
         if blob is None or blob.size != file.size:
-            seen = "does not have it" if blob is None else f"has {blob.size} bytes, not {file.size}"
+            state = "does not have it" if blob is None else f"has {blob.size} bytes, not {file.size}"
             raise ModelFilesMissing(
-                f"{file.path} is named as {file.hash}, but the blob store {seen}.",
+                f"{file.path} is named as {file.hash}, but the blob store {state}.",
                 hint="Upload the file first: `client.blobs.put(path)` or `tidemill models add PATH`.",
                 param="files",
             )

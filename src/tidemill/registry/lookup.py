@@ -51,8 +51,8 @@ def version_of(ctx: Context, model: Model, which: str) -> ModelVersion:
     if version is None:
         what = f"version or alias {which!r}" if which else "version"
         aliases = [c.alias for c in store.current_aliases(ctx.conn, model.id)]
-        known = f" Aliases: {', '.join(aliases)}." if aliases else ""
+        alias_hint = f" Aliases: {', '.join(aliases)}." if aliases else ""
         raise ModelNotFound(
-            f"{model.name} has no {what}.", hint=f"`tidemill models versions {model.name}` lists them.{known}"
+            f"{model.name} has no {what}.", hint=f"`tidemill models versions {model.name}` lists them.{alias_hint}"
         )
     return version

@@ -56,7 +56,7 @@ class Models:
         CorruptModelFile, UnknownModelFormat, ModelFilesMissing, VersionDiffers.
         """
         paths = folder_files(Path(path))
-        seen = inspect(paths)
+        inspection = inspect(paths)
         blobs = BlobStore(self._http)
         files = []
         for label, file in sorted(paths.items()):
@@ -64,7 +64,7 @@ class Models:
             files.append(ModelFile(path=label, hash=blob.hash, size=blob.size))
         body = VersionCreate(
             model=name,
-            kind=kind or ("adapter" if seen.adapter else "base"),
+            kind=kind or ("adapter" if inspection.adapter else "base"),
             files=files,
             parents=parents or [],
             licence=licence,
@@ -77,18 +77,18 @@ class Models:
         self, packaged: str = "smollm2", *, name: str | None = None, progress: Progress | None = None
     ) -> ModelVersion:
         """Register a base model that an installed Python package carries. Raises PackagedModelMissing."""
-        known = PACKAGED.get(packaged)
-        if known is None:
+        package = PACKAGED.get(packaged)
+        if package is None:
             raise PackagedModelMissing(
                 f"There is no packaged model {packaged!r}.", hint=f"Known: {', '.join(sorted(PACKAGED))}."
             )
         return self.add(
-            locate(known),
-            name=name or known.name,
+            locate(package),
+            name=name or package.name,
             kind="base",
-            licence=known.licence,
-            card=known.card,
-            description=known.description,
+            licence=package.licence,
+            card=package.card,
+            description=package.description,
             progress=progress,
         )
 
@@ -154,4 +154,4 @@ class Models:
 def _reporter(label: str, progress: Progress | None) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
-    return lambda sent, total: progress(label, sent, total)
+    return lambda sent_bytes, total: progress(label, sent_bytes, total)

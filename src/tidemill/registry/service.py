@@ -100,7 +100,7 @@ def add_version(ctx: Context, body: VersionCreate, inspection: Inspection | None
             facts=inspection.facts,
             licence=licence,
             parents=bases,
-            given=body.card,
+            declared=body.card,
         ),
         servable=imported,
         created_at=ctx.now,
@@ -205,9 +205,9 @@ def _parents(ctx: Context, refs: list[ParentRef]) -> tuple[list[Parent], list[tu
 def _model_for(ctx: Context, body: VersionCreate) -> Model:
     if body.model.startswith("mv_"):
         raise InvalidModelReference("A model's name cannot begin with mv_, as ids do.", param="model")
-    found = store.model_by_name(ctx.conn, body.model)
-    if found is not None:
-        return found
+    existing = store.model_by_name(ctx.conn, body.model)
+    if existing is not None:
+        return existing
     model = Model(
         id=new_id("mdl"),
         name=body.model,

@@ -32,25 +32,25 @@ def prediction_matrix(vectors: NDArray[np.float32], units: NDArray[np.int64], se
     for _ in range(REPEATS):
         fold = rng.permutation(np.arange(groups) % folds)[index]
         for number in range(folds):
-            held = fold == number
-            total[np.ix_(held, ~held)] += _held_out(vectors[held], vectors[~held])
+            held_out = fold == number
+            total[np.ix_(held_out, ~held_out)] += _held_out(vectors[held_out], vectors[~held_out])
     total /= REPEATS
     return total
 
 
-def _held_out(held: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return predictions for `held` rows as weights on the labels of `known` ones: ridge without its intercept.
+def _held_out(held_out: NDArray[np.float32], training: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return predictions for held-out rows as weights on the labels of `training` rows: ridge without intercept.
 
-    The intercept would be the share of the window among the known rows, which is high just where it is low among the
+    The intercept would be the share of the window among the training rows, which is high just where it is low among the
     held-out ones, and so would pull the area below one half.
     """
-    middle = known.mean(axis=0)
-    x = known - middle
+    middle = training.mean(axis=0)
+    x = training - middle
     scatter = x.T @ x
     size = x.shape[1]
     scatter[np.diag_indices(size)] += SHRINKAGE * np.trace(scatter) / size + 1e-6
-    weights = np.linalg.solve(scatter, (held - middle).T).T @ x.T
-    # Centring the labels of the known rows is a matrix too: subtract from each row of weights its mean.
+    weights = np.linalg.solve(scatter, (held_out - middle).T).T @ x.T
+    # Centring the labels of the training rows is a matrix too: subtract from each row of weights its mean.
     centred: NDArray[np.float32] = weights - weights.mean(axis=1, keepdims=True)
     return centred
 

@@ -66,9 +66,9 @@ def reweighted_mean(scores: Floats, weights: Floats, units: NDArray[np.int64], s
     parts = [np.bincount(index, weights=w, minlength=count) for w in (np.ones(len(scores)), scores, weights)]
     weighted = np.bincount(index, weights=weights * scores, minlength=count)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
-    before = (drawn @ parts[1]) / np.maximum(drawn @ parts[0], 1e-12)
-    after = (drawn @ weighted) / np.maximum(drawn @ parts[2], 1e-12)
+    counts = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
+    before = (counts @ parts[1]) / np.maximum(counts @ parts[0], 1e-12)
+    after = (counts @ weighted) / np.maximum(counts @ parts[2], 1e-12)
     low, high = np.quantile(after - before, [0.025, 0.975])
     return ReweightedMean(
         rows=len(scores),

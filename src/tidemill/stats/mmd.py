@@ -59,10 +59,10 @@ def mmd_squared(kernel: KernelMatrix, labellings: Labellings) -> Floats:
     """Return the unbiased estimate of MMD squared for each labelling. Below zero is as good as zero."""
     inside = labellings.sum(axis=1, dtype=np.float64)
     outside = labellings.shape[1] - inside
-    seen = labellings @ kernel
+    sums = labellings @ kernel
     total = float(kernel.sum(dtype=np.float64))
-    within = (seen * labellings).sum(axis=1, dtype=np.float64)
-    across = seen.sum(axis=1, dtype=np.float64) - within
+    within = (sums * labellings).sum(axis=1, dtype=np.float64)
+    across = sums.sum(axis=1, dtype=np.float64) - within
     beyond = total - within - 2 * across
     enough = (inside > 1) & (outside > 1)
     m, n = np.where(enough, inside, 2), np.where(enough, outside, 2)

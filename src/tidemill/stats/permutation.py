@@ -25,9 +25,9 @@ def draw_labellings(window: NDArray[np.bool_], units: NDArray[np.int64], times: 
     sizes = np.bincount(index).astype(np.float32)
     rng = np.random.default_rng(seed)
     order = np.argsort(rng.random((times, len(sizes)), dtype=np.float32), axis=1)
-    drawn = sizes[order]
+    drawn_sizes = sizes[order]
     # A unit is in when its middle lies before the window's number of rows.
-    inside = np.cumsum(drawn, axis=1) - drawn / 2 < float(window.sum())
+    inside = np.cumsum(drawn_sizes, axis=1) - drawn_sizes / 2 < float(window.sum())
     chosen = np.empty(inside.shape, dtype=np.float32)
     np.put_along_axis(chosen, order, inside.astype(np.float32), axis=1)
     return np.concatenate([window.astype(np.float32)[None], chosen[:, index]])

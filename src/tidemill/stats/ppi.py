@@ -74,9 +74,9 @@ def corrected_share(total: int, passed: int, pairs: PairedSums, confidence: floa
     others = (passed - pairs.model) / rest if rest > 0 else model
     estimate = people + weight * (others - model)
     model_spread = n / (n - 1) * model * (1 - model)
-    left = max(0.0, spread - 2 * weight * joint + weight**2 * model_spread)
+    residual = max(0.0, spread - 2 * weight * joint + weight**2 * model_spread)
     disagreement = (pairs.disagreements + 1) / (n + 2)
-    variance = max(left, disagreement * (1 - disagreement)) / n + (weight**2 * noise / rest if rest > 0 else 0.0)
+    variance = max(residual, disagreement * (1 - disagreement)) / n + (weight**2 * noise / rest if rest > 0 else 0.0)
     half = float(special.ndtri(0.5 + confidence / 2)) * sqrt(variance)
     return PpiShare(
         labelled=n,

@@ -41,9 +41,9 @@ def write(path: Path, model: Any, encoder: ChatEncoder, proof: Path, device: Dev
     rows = [json.loads(line) for line in proof.read_text(encoding="utf-8").splitlines()]
     prompts = [encoder.prompt_ids(row["messages"][:-1]) for row in rows]
     stop = set(encoder.ids(encoder.eos))
-    said = training_model.greedy(model, prompts, device, max_tokens=max_tokens, stop=stop)
+    answers = training_model.greedy(model, prompts, device, max_tokens=max_tokens, stop=stop)
     with replacing(path) as file:
-        for row, prompt, answer in zip(rows, prompts, said, strict=True):
+        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
             line = {"id": row["id"], "prompt_ids": prompt, "answer": encoder.text(answer)}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 

@@ -286,8 +286,8 @@ class ArtifactBuilder:
         before = service.get(ctx, self.run.id).parity
         names = {hop.name for hop in report.hops}
         earlier_hops = [hop for hop in before.hops if hop.name not in names] if before is not None else []
-        whole = parity.report([*report.hops, *earlier_hops], self.run.spec.proof)
-        store.update(ctx.conn, self.run.id, parity=whole.model_dump(mode="json"))
+        full_report = parity.report([*report.hops, *earlier_hops], self.run.spec.proof)
+        store.update(ctx.conn, self.run.id, parity=full_report.model_dump(mode="json"))
 
 
 def _evidence(hops: list[Hop], form: str, against: str) -> ParityEvidence:

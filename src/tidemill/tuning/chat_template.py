@@ -96,13 +96,13 @@ class ChatEncoder:
             if message["role"] != "assistant" or index < start:
                 continue
             prompt = self.render(messages[:index], ask=True)
-            whole = self.render(messages[: index + 1], ask=False)
-            if not (prompt.startswith(done) and whole.startswith(prompt)):
+            through_answer = self.render(messages[: index + 1], ask=False)
+            if not (prompt.startswith(done) and through_answer.startswith(prompt)):
                 raise ChatTemplateUnfit(
                     "The chat template changes earlier turns when a later one is added.",
                     hint="Use its training form, or data sets with one answer a row.",
                 )
-            answer = whole[len(prompt) :]
+            answer = through_answer[len(prompt) :]
             if self.eos and answer.rstrip().endswith(self.eos):
                 answer = answer.rstrip()  # serving stops at the end token: what follows is never generated
             before, after = self.ids(prompt[len(done) :]), self.ids(answer)

@@ -16,10 +16,10 @@ NEEDED = {
 
 def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:
     """Refuse a data set that cannot be tuned on, naming what it has and what is needed."""
-    known = "; ".join(f"{name} ({', '.join(needed)})" for name, needed in NEEDED.items())
+    schemas = "; ".join(f"{name} ({', '.join(needed)})" for name, needed in NEEDED.items())
     if schema not in NEEDED:
         raise DatasetSchemaUnfit(
-            f"{dataset} has the schema {schema!r}; tuning needs one of: {known}.",
+            f"{dataset} has the schema {schema!r}; tuning needs one of: {schemas}.",
             hint="Import the data again with a mapping to one of these schemas: `tidemill data import --schema …`.",
             param="dataset",
         )
@@ -28,7 +28,7 @@ def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:
     if missing:
         raise DatasetSchemaUnfit(
             f"{dataset} lacks the column {missing[0]!r} of the schema {schema!r}; it has {', '.join(have)}.",
-            hint=f"Tuning needs one of: {known}.",
+            hint=f"Tuning needs one of: {schemas}.",
             param="dataset",
         )
 

@@ -31,8 +31,8 @@ def by_chat(url: str, chats: Sequence[list[Message]], *, max_tokens: int, parall
         text = _post(http, "/apply-template", {"messages": messages})["prompt"]
         ids = _post(http, "/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
         body = {"messages": messages, "max_tokens": max_tokens, "temperature": 0.0, "top_k": 1}
-        said = _post(http, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
-        return ProofAnswer(ids, str(said or ""))
+        answer = _post(http, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
+        return ProofAnswer(ids, str(answer or ""))
 
     return _all(url, ask, chats, parallel)
 

@@ -166,14 +166,14 @@ class LocalBlobs:
 
     def verify(self, digest: str) -> Blob:
         """Read the whole content again and compare. Raises BlobCorrupt or BlobMissing."""
-        size, seen = 0, hashlib.sha256()
+        size, digester = 0, hashlib.sha256()
         with self.open(digest) as file:
             for chunk in _chunks(file):
-                seen.update(chunk)
+                digester.update(chunk)
                 size += len(chunk)
-        if f"sha256:{seen.hexdigest()}" != digest:
+        if f"sha256:{digester.hexdigest()}" != digest:
             raise BlobCorrupt(
-                f"The blob {digest} now hashes to sha256:{seen.hexdigest()}: the file was damaged.",
+                f"The blob {digest} now hashes to sha256:{digester.hexdigest()}: the file was damaged.",
                 hint="Delete it and upload the content again, or restore it from a backup.",
             )
         return Blob(hash=digest, size=size)

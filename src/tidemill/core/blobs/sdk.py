@@ -37,12 +37,12 @@ class BlobStore:
             ) from error
 
         def chunks() -> Iterator[bytes]:
-            sent = 0
+            sent_bytes = 0
             while chunk := source.read(CHUNK):
                 yield chunk
-                sent += len(chunk)
+                sent_bytes += len(chunk)
                 if progress is not None:
-                    progress(sent, total)
+                    progress(sent_bytes, total)
 
         with source:
             return self._http.upload("/api/blobs", Blob, chunks())

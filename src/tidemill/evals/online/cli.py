@@ -81,9 +81,9 @@ def create(
 ) -> None:
     """Score a share of live traffic from now on."""
     term = terminal(ctx)
-    shared = {"release_id": release, "environment": environment, "model": model}
-    wanted = {key: value for key, value in shared.items() if value is not None}
-    options: dict[str, Any] = {"share": share, "filter": wanted, "per_day": per_day, "note": note}
+    conditions = {"release_id": release, "environment": environment, "model": model}
+    span_filter = {key: value for key, value in conditions.items() if value is not None}
+    options: dict[str, Any] = {"share": share, "filter": span_filter, "per_day": per_day, "note": note}
     options |= {"expected": expected, "from_start": from_start, "usd_per_day": usd_per_day}
     term.show(Online(term.http).create(name, scorer_spec(scorer), **options), _WHOLE)
 
@@ -128,8 +128,8 @@ def change(
 ) -> None:
     """Change the share, the budget or the note."""
     term = terminal(ctx)
-    given = {"share": share, "per_day": per_day, "usd_per_day": usd_per_day, "note": note}
-    changes = {key: value for key, value in given.items() if value is not None}
+    options = {"share": share, "per_day": per_day, "usd_per_day": usd_per_day, "note": note}
+    changes = {key: value for key, value in options.items() if value is not None}
     term.show(Online(term.http).change(name, **changes), _WHOLE)
 
 

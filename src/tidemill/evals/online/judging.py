@@ -43,7 +43,7 @@ class JudgedPage:
 
     judged: list[JudgedSpan]
     counts: OnlineCounts
-    seen: int
+    examined: int
     """Spans that were dealt with: the rest waits for the next day."""
 
     @property
@@ -58,7 +58,7 @@ def in_share(trace_id: str, share: float) -> bool:
 
 
 def judge(
-    evaluator: OnlineEvaluator, scorer: Scorer, spans: Sequence[tuple[SpanDetail, JsonValue]], left: DailyBudget
+    evaluator: OnlineEvaluator, scorer: Scorer, spans: Sequence[tuple[SpanDetail, JsonValue]], budget: DailyBudget
 ) -> JudgedPage:
     """Judge what is in the share, within what the day has left. `spans` come with the expected answer, or None.
 
@@ -66,15 +66,15 @@ def judge(
     judgement costs is known afterwards, so the last one may go beyond the limit.
     """
     judged: list[JudgedSpan] = []
-    seen = sampled = unanswered = over = 0
+    examined = sampled = unanswered = over = 0
     spent = 0.0
     for span, expected in spans:
         fits = in_share(span.trace_id, evaluator.spec.share)
         answered = fits and bool(_answer(span))
-        room = len(judged) < left.judgements
-        if answered and room and left.usd is not None and spent >= left.usd:
+        room = len(judged) < budget.judgements
+        if answered and room and budget.usd is not None and spent >= budget.usd:
             break
-        seen += 1
+        examined += 1
         sampled += fits
         unanswered += fits and not answered
         over += answered and not room
@@ -82,14 +82,14 @@ def judge(
             judged.append(_judge(evaluator, scorer, span, expected))
             spent += judged[-1].cost
     counts = OnlineCounts(
-        seen=seen,
+        seen=examined,
         sampled=sampled,
         scored=sum(one.verdict is not None for one in judged),
         over_budget=over,
         unanswered=unanswered,
         failed=sum(one.error is not None for one in judged),
     )
-    return JudgedPage(judged, counts, seen)
+    return JudgedPage(judged, counts, examined)
 
 
 def _answer(span: SpanDetail) -> str:

@@ -122,8 +122,8 @@ def _values(evaluator: OnlineEvaluator) -> dict[str, Any]:
 def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[OnlineEvaluator]:
     rows = [row_values(row) for row in conn.execute(query)]
     ids = [row["id"] for row in rows]
-    counted = sa.select(corrections.c.evaluator_id, sa.func.count()).where(corrections.c.evaluator_id.in_(ids))
-    queued = {row[0]: row[1] for row in conn.execute(counted.group_by(corrections.c.evaluator_id))}
+    counts = sa.select(corrections.c.evaluator_id, sa.func.count()).where(corrections.c.evaluator_id.in_(ids))
+    queued = {row[0]: row[1] for row in conn.execute(counts.group_by(corrections.c.evaluator_id))}
     return [
         OnlineEvaluator.model_validate(
             {k: v for k, v in row.items() if k != "position"} | {"waiting": queued.get(row["id"], 0)}

@@ -99,8 +99,10 @@ class OnlineEvaluation:
     def _page(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:
             written = store.position(ctx.conn, evaluator.id)
-            known = self._ahead.get(evaluator.id)
-            begin, marked = (known[1], known[2]) if known and known[0] == written else (written, time.monotonic())
+            progress = self._ahead.get(evaluator.id)
+            if progress is None or progress[0] != written:
+                progress = (written, written, time.monotonic())
+            _, begin, marked = progress
             where = evaluator.spec.filter
             span_filter = where if where.kind is not None else where.model_copy(update={"kind": "llm", "calls": True})
             page = traces.tail(ctx, after=begin or None, limit=PAGE, where=span_filter)
@@ -108,10 +110,10 @@ class OnlineEvaluation:
             self._ahead[evaluator.id] = (written, page.position, marked)
             return page.more
         pairs = [(span, None) for span in page.spans]
-        left = service.budget_left(evaluator, utc_now().date().isoformat())
-        page_result = judge(evaluator, self._scorer(evaluator), pairs, left)
-        stopped = page_result.seen < len(pairs)
-        after = self._position_behind(begin, page_result.seen, span_filter) if stopped else page.position
+        budget = service.budget_left(evaluator, utc_now().date().isoformat())
+        page_result = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        stopped = page_result.examined < len(pairs)
+        after = self._position_behind(begin, page_result.examined, span_filter) if stopped else page.position
         with self._kernel.write(SYSTEM) as ctx:
             stored = service.keep_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
@@ -135,10 +137,10 @@ class OnlineEvaluation:
                     places.append(place)
         if not queue:
             return False
-        left = service.budget_left(evaluator, utc_now().date().isoformat())
-        page_result = judge(evaluator, self._scorer(evaluator), pairs, left)
-        stopped = page_result.seen < len(pairs)
-        done = queue[: places[page_result.seen]] if stopped else queue
+        budget = service.budget_left(evaluator, utc_now().date().isoformat())
+        page_result = judge(evaluator, self._scorer(evaluator), pairs, budget)
+        stopped = page_result.examined < len(pairs)
+        done = queue[: places[page_result.examined]] if stopped else queue
         with self._kernel.write(SYSTEM) as ctx:
             service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], page_result, stopped=stopped)
         return len(queue) == PAGE and not stopped

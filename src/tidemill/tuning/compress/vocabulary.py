@@ -135,8 +135,8 @@ def vocabulary_fields(tokenizer: dict[str, Any], settings: dict[str, Any], size:
 
 def _pre_name(tokenizer: dict[str, Any]) -> str:
     rule = json.dumps(tokenizer.get("pre_tokenizer"), sort_keys=True)
-    for name, known in PRE_TOKENIZERS.items():
-        if json.dumps(known, sort_keys=True) == rule:
+    for name, declared in PRE_TOKENIZERS.items():
+        if json.dumps(declared, sort_keys=True) == rule:
             return name
     raise UnsupportedModel(
         f"The tokenizer cuts text by a rule that is not known here: {rule[:120]}.",
