@@ -229,7 +229,6 @@ class _VersionWriter:
         self.arrow = pa.schema([*strings, *schema.arrow, *timed])
         self.buffered: dict[str, list[Any]] = {split: [] for split in self.splits}
         self.hashes = {split: hashlib.sha256() for split in self.splits}
-        self.seen: dict[str, int] = {}
         self.chars: list[I64] = []
         self.bytes = 0
         self.clusters = 0

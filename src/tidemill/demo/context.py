@@ -1,4 +1,4 @@
-"""What the chapters of the demo share: people, connections, the screen, and what has come about so far."""
+"""What the chapters of the demo share: people, connections, the console, and the results so far."""
 
 import time
 from collections.abc import Iterator
@@ -125,20 +125,20 @@ class DemoContext:
 
     @property
     def home(self) -> Path:
-        """The folder that everything is kept in."""
+        """The home folder of the demo's server."""
         return Settings().home
 
     def say(self, text: str, style: str = "") -> None:
-        """One line for the reader."""
+        """Print one line of text."""
         self.show(Text(text, style=style))
 
-    def show(self, thing: RenderableType) -> None:
-        """Anything that can be drawn."""
+    def show(self, renderable: RenderableType) -> None:
+        """Print a renderable, indented; nothing in a muted chapter."""
         if not self.muted:
-            self.out.print(Padding(thing, (0, 0, 0, 4)))
+            self.out.print(Padding(renderable, (0, 0, 0, 4)))
 
     def rows(self, headings: list[str], rows: list[list[Any]]) -> None:
-        """A small table for the reader."""
+        """Print a table."""
         table = Table(*headings, box=None, pad_edge=False, header_style="bold", padding=(0, 2))
         for row in rows:
             table.add_row(*(str(value) for value in row))
@@ -146,7 +146,7 @@ class DemoContext:
 
     @contextmanager
     def chapter(self, number: int, title: str, *, muted: bool = False) -> Iterator[None]:
-        """A heading, and how long what follows took. A muted chapter says only that it is gone through."""
+        """Print the heading, run the block, and print how long it took. A muted chapter prints its heading only."""
         self.muted = muted
         if not muted:
             self.out.print()
@@ -157,7 +157,7 @@ class DemoContext:
         self.say(f"({duration(self.times[title])})", style="dim")
 
     def wait(self, job_id: str | None, label: str) -> Job | None:
-        """Show a job until it has ended; take it up again when it failed or was cancelled before."""
+        """Show a job until it has ended; retry it first when it failed or was cancelled before."""
         if job_id is None:
             return None
         job = self.owner.jobs.get(job_id)

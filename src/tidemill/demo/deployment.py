@@ -21,17 +21,19 @@ def approval(demo: DemoContext) -> None:
     """Ask for prod; somebody else looks at the gate's verdict and approves."""
     release = demo.results["tuned_release"]
     clearance = demo.dana.releases.clearance(release.ref, "prod")
-    asked = clearance.approval
-    if not clearance.allowed and (asked is None or asked.state != "pending"):
+    request = clearance.approval
+    if not clearance.allowed and (request is None or request.state != "pending"):
         demo.say(f"Before: prod says {'; '.join(clearance.reasons)}")
-        asked = demo.dana.releases.request(release.ref, environment="prod", note="passes its gate")
+        request = demo.dana.releases.request(release.ref, environment="prod", note="passes its gate")
         demo.say(f"{PEOPLE['dana'][0]} asks that {release.ref} may go to prod.")
-    if asked is not None and asked.state == "pending":
-        asked = demo.amir.releases.approve(asked.id, reason="better than the base by far, and the proof holds")
-    if asked is None:
+    if request is not None and request.state == "pending":
+        request = demo.amir.releases.approve(request.id, reason="better than the base by far, and the proof holds")
+    if request is None:
         return
-    demo.results["approval"] = asked
-    demo.say(f"{asked.decided_by_name} saw the verdict '{asked.verdict}' and {asked.state} it: '{asked.reason}'")
+    demo.results["approval"] = request
+    demo.say(
+        f"{request.decided_by_name} saw the verdict '{request.verdict}' and {request.state} it: '{request.reason}'"
+    )
 
 
 def production(demo: DemoContext) -> None:
@@ -42,8 +44,10 @@ def production(demo: DemoContext) -> None:
 
 def _deploy(demo: DemoContext, environment: str) -> Deployment:
     release = demo.results["tuned_release"]
-    known = demo.dana.deployments.list(environment=environment, name=RELEASE, limit=100).items
-    deployment = next((d for d in known if d.release_id == release.id and d.state not in ("failed", "stopped")), None)
+    deployments = demo.dana.deployments.list(environment=environment, name=RELEASE, limit=100).items
+    deployment = next(
+        (d for d in deployments if d.release_id == release.id and d.state not in ("failed", "stopped")), None
+    )
     if deployment is None:
         deployment = demo.dana.deployments.deploy(release.ref, environment)
     # When the demo goes on, a later release may have taken its place.

@@ -12,7 +12,7 @@ from tidemill.data.types import DatasetVersion
 from tidemill.demo.context import DemoContext
 from tidemill.demo.evaluation import LABELS, METRIC, RELEASE, SAMPLING, scorers
 from tidemill.demo.informal import shifted
-from tidemill.demo.traffic import SCORE, Crowd, Heard, share_right
+from tidemill.demo.traffic import SCORE, JudgedAnswer, SimulatedUsers, accuracy
 from tidemill.demo.tuning import DATASET, PROMPT
 from tidemill.drift.types import DriftReport
 from tidemill.triggers.types import Firing
@@ -24,24 +24,24 @@ CORE = "trec-core"
 TEXTED = "texted"
 FLOOR = 0.9
 """Nine of ten answers should be right, say the users."""
-PATIENCE_S = 120.0
+FIRING_TIMEOUT_S = 120.0
 
 
-def quiet(demo: DemoContext) -> None:
+def usual_traffic(demo: DemoContext) -> None:
     """Held-out questions come in as they always did, and users say what was right."""
     rows = _rows(demo, "validation")[: demo.size.quiet]
-    heard = _listen(demo, "quiet", rows, "questions as usual")
-    demo.results["quiet_share"] = share_right(heard)
+    answers = _run_traffic(demo, "quiet", rows, "questions as usual")
+    demo.results["quiet_share"] = accuracy(answers)
 
 
 def declare_loop(demo: DemoContext) -> None:
     """Write the whole loop down, look at what it would change, and apply it."""
-    _core(demo)
-    _expert(demo)
+    _import_core(demo)
+    _import_expert(demo)
     folder = Path(demo.home) / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     document = folder / "tidemill.yaml"
-    document.write_text(yaml.safe_dump(_loop(demo), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    document.write_text(yaml.safe_dump(_document(demo), sort_keys=False, allow_unicode=True), encoding="utf-8")
     plan = demo.owner.pipelines.plan(document)
     demo.say(f"{document.relative_to(Path(demo.home).parent)} would change {len(plan.changes)} things:")
     for change in plan.changes[:8]:
@@ -49,28 +49,28 @@ def declare_loop(demo: DemoContext) -> None:
     applied = demo.owner.pipelines.apply(document)
     demo.say(f"{applied.pipeline.ref} is applied. Nothing runs: no condition of its trigger is met.")
     if not _firings(demo):
-        _tell(demo, demo.owner.drift.check(MONITOR))
+        _print_report(demo, demo.owner.drift.check(MONITOR))
 
 
-def shift(demo: DemoContext) -> None:
+def shifted_traffic(demo: DemoContext) -> None:
     """A new crowd asks: texted on telephones, and more about numbers and people."""
     used = demo.size.quiet or 0
     rows = shifted(_rows(demo, "validation")[used:], demo.size.shifted, seed=11)
     for row in rows[:3]:
         demo.say(f"'{row['text']}'", style="dim")
-    heard = _listen(demo, "shift", rows, "the new crowd")
-    demo.results["shift_share"] = share_right(heard)
+    answers = _run_traffic(demo, "shift", rows, "the new crowd")
+    demo.results["shift_share"] = accuracy(answers)
 
 
 def drift(demo: DemoContext) -> None:
     """The monitor sees the drift and the KPI sees the damage: both conditions are met, and the pipeline starts."""
     firing = next(iter(_firings(demo)), None)
     if firing is None:
-        _tell(demo, demo.owner.drift.check(MONITOR))
+        _print_report(demo, demo.owner.drift.check(MONITOR))
         kpi = demo.owner.monitors.check(KPI).kpi
         if kpi is not None:
             demo.say(f"{KPI}: {kpi.verdict}. {kpi.why}")
-        firing = _fired(demo)
+        firing = _wait_for_firing(demo)
     else:
         reports = demo.owner.drift.reports(MONITOR).items
         demo.results["drift_report"] = next((r for r in reversed(reports) if r.verdict == "drift"), None)
@@ -79,8 +79,8 @@ def drift(demo: DemoContext) -> None:
         demo.say(f"- {reason}")
 
 
-def _fired(demo: DemoContext) -> Firing:
-    deadline = time.monotonic() + PATIENCE_S
+def _wait_for_firing(demo: DemoContext) -> Firing:
+    deadline = time.monotonic() + FIRING_TIMEOUT_S
     while time.monotonic() < deadline:
         firings = _firings(demo)
         if firings:
@@ -90,7 +90,7 @@ def _fired(demo: DemoContext) -> Firing:
     conditions = {"data condition": status.data_condition, "quality condition": status.quality_condition}
     stands = "; ".join(f"{name} {'met' if one.met else 'not met'}" for name, one in conditions.items())
     raise Failed(
-        f"The trigger {TRIGGER} did not fire in {PATIENCE_S:g} s: {stands}.",
+        f"The trigger {TRIGGER} did not fire in {FIRING_TIMEOUT_S:g} s: {stands}.",
         hint=f"tidemill triggers show {TRIGGER} says what holds it back.",
     )
 
@@ -99,7 +99,7 @@ def _firings(demo: DemoContext) -> list[Firing]:
     return demo.owner.triggers.firings(TRIGGER).items
 
 
-def _tell(demo: DemoContext, report: DriftReport) -> None:
+def _print_report(demo: DemoContext, report: DriftReport) -> None:
     style = "bold yellow" if report.verdict == "drift" else "green"
     demo.say(f"{MONITOR}: {report.verdict.replace('_', ' ')}", style=style)
     demo.say(report.summary)
@@ -119,15 +119,15 @@ def _tell(demo: DemoContext, report: DriftReport) -> None:
     demo.results["drift_report"] = report
 
 
-def _listen(demo: DemoContext, batch: str, rows: list[dict[str, Any]], label: str) -> list[Heard]:
-    crowd = Crowd(demo, batch, rows)
+def _run_traffic(demo: DemoContext, batch: str, rows: list[dict[str, Any]], label: str) -> list[JudgedAnswer]:
+    users = SimulatedUsers(demo, batch, rows)
     try:
-        heard = crowd.ask(label)
+        answers = users.ask(label)
     finally:
-        crowd.close()
-    failed = f", {crowd.failed} calls failed" if crowd.failed else ""
-    demo.say(f"{len(heard)} {label}: {share_right(heard):.1%} answered right, say their users{failed}.")
-    return heard
+        users.close()
+    failed = f", {users.failed} calls failed" if users.failed else ""
+    demo.say(f"{len(answers)} {label}: {accuracy(answers):.1%} answered right, say their users{failed}.")
+    return answers
 
 
 def _rows(demo: DemoContext, split: str) -> list[dict[str, Any]]:
@@ -135,18 +135,18 @@ def _rows(demo: DemoContext, split: str) -> list[dict[str, Any]]:
     return list(demo.owner.data.rows(f"{dataset.dataset}@{dataset.version}", split=split))
 
 
-def _core(demo: DemoContext) -> None:
+def _import_core(demo: DemoContext) -> None:
     """A part of the first questions, kept in the mix so that retraining forgets nothing."""
     rows = _rows(demo, "train")[: demo.size.core]
     split = {"ratios": {"train": 0.85, "validation": 0.15}, "seed": 7, "allow_empty_classes": True}
-    _labelled(demo, CORE, rows, f"A part of {DATASET}, against forgetting.", split)
+    _import_labelled(demo, CORE, rows, f"A part of {DATASET}, against forgetting.", split)
 
 
-def _expert(demo: DemoContext) -> None:
+def _import_expert(demo: DemoContext) -> None:
     """What a domain expert wrote and labelled before the new channel opened; nothing is trained on it."""
     rows = shifted(_rows(demo, "test"), demo.size.sample, seed=5, share=1.0)
     split = {"ratios": {"test": 1.0}, "allow_empty_classes": True}
-    version = _labelled(demo, TEXTED, rows, "Texted questions, labelled by an expert.", split)
+    version = _import_labelled(demo, TEXTED, rows, "Texted questions, labelled by an expert.", split)
     count = sum(s.rows for s in version.splits)
     demo.say(
         f"A channel for telephones opens soon: an expert has labelled {count} texted questions ({version.ref}), to"
@@ -154,7 +154,7 @@ def _expert(demo: DemoContext) -> None:
     )
 
 
-def _labelled(
+def _import_labelled(
     demo: DemoContext, name: str, rows: list[dict[str, Any]], description: str, split: dict[str, Any]
 ) -> DatasetVersion:
     folder = Path(demo.home) / "demo"
@@ -172,7 +172,7 @@ def _labelled(
     )
 
 
-def _rule(answers: int) -> dict[str, Any]:
+def _analysis_step(answers: int) -> dict[str, Any]:
     return {
         "analysis": {
             "scores": [{"name": SCORE, "margin": 0.1}],
@@ -183,7 +183,7 @@ def _rule(answers: int) -> dict[str, Any]:
     }
 
 
-def _loop(demo: DemoContext) -> dict[str, Any]:
+def _document(demo: DemoContext) -> dict[str, Any]:
     tuned = demo.results["tuning"]
     return {
         "version": 1,
@@ -202,17 +202,17 @@ def _loop(demo: DemoContext) -> dict[str, Any]:
             "proof": demo.size.reproof,
         },
         "release": {"name": RELEASE, "sampling": SAMPLING, "note": "learnt from what users corrected"},
-        **_judged(demo),
-        **_shipped(),
-        **_watched(demo),
+        **_eval_sections(demo),
+        **_environment_sections(),
+        **_monitor_sections(demo),
     }
 
 
-def _judged(demo: DemoContext) -> dict[str, Any]:
+def _eval_sections(demo: DemoContext) -> dict[str, Any]:
     dataset = demo.results["dataset"]
     old, new = demo.results["eval_set"].name, f"{TEXTED}-test"
     first = {"dataset": f"{dataset.dataset}@{dataset.version}", "split": "test", "limit": demo.size.questions}
-    kept = {"kind": "non_inferiority", "margin": demo.size.margin}
+    non_inferiority = {"kind": "non_inferiority", "margin": demo.size.margin}
     return {
         "evals": [
             {"name": old, **first, "scorers": scorers()},
@@ -220,17 +220,17 @@ def _judged(demo: DemoContext) -> dict[str, Any]:
         ],
         "gates": [
             {"name": "better-on-texted", "eval": new, "metric": METRIC, "minimum_effect": demo.size.gain},
-            {"name": "forgets-nothing", "eval": old, "metric": METRIC, **kept},
+            {"name": "forgets-nothing", "eval": old, "metric": METRIC, **non_inferiority},
         ],
     }
 
 
-def _shipped() -> dict[str, Any]:
-    steps = [{"weight": 10}, _rule(20), {"weight": 50}, _rule(60), {"weight": 100}]
+def _environment_sections() -> dict[str, Any]:
+    steps = [{"weight": 10}, _analysis_step(20), {"weight": 50}, _analysis_step(60), {"weight": 100}]
     return {"environments": ["dev", "qa", {"name": "prod", "approval": True, "rollout": {"steps": steps}}]}
 
 
-def _watched(demo: DemoContext) -> dict[str, Any]:
+def _monitor_sections(demo: DemoContext) -> dict[str, Any]:
     dataset = demo.results["dataset"]
     return {
         "monitors": [

@@ -22,14 +22,14 @@ CHAPTERS = (
     ("Deploy to prod", deployment.production),
     ("Ask, with the openai package", deployment.ask),
     ("Where the answer came from", deployment.origin),
-    ("Users ask, and say what was right", monitoring.quiet),
+    ("Users ask, and say what was right", monitoring.usual_traffic),
     ("The loop, declared in tidemill.yaml", monitoring.declare_loop),
-    ("The mix shifts", monitoring.shift),
+    ("The mix shifts", monitoring.shifted_traffic),
     ("Drift, and a trigger with its two conditions", monitoring.drift),
     ("The loop runs: retrain, prove, judge", retraining.retrain),
     ("Approval, seen by a person", retraining.approve),
     ("A canary: 10%, 50%, everybody", retraining.canary),
-    ("A broken release, by force", retraining.broken),
+    ("A broken release, by force", retraining.broken_release),
     ("Summary", summary.print_summary),
 )
 

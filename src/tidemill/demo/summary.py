@@ -16,8 +16,8 @@ from tidemill.releases.types import GateResult
 
 def print_summary(demo: DemoContext) -> None:
     """The story in figures, and what to type next."""
-    _first_mile(demo)
-    _way_back(demo)
+    _print_first_release(demo)
+    _print_retraining(demo)
     demo.out.print()
     demo.say("What to type next:", style="bold")
     release = demo.results["tuned_release"]
@@ -33,7 +33,7 @@ def print_summary(demo: DemoContext) -> None:
         demo.say(f"{_program()} {words}", style="cyan")
 
 
-def _first_mile(demo: DemoContext) -> None:
+def _print_first_release(demo: DemoContext) -> None:
     verdict, release = demo.results["verdict"], demo.results["tuned_release"]
     demo.rows(
         ["", "accuracy"],
@@ -57,7 +57,7 @@ def _difference(verdict: GateResult) -> str:
     )
 
 
-def _way_back(demo: DemoContext) -> None:
+def _print_retraining(demo: DemoContext) -> None:
     facts = demo.results
     run = facts["run"]
     rows: list[list[Any]] = [

@@ -15,7 +15,7 @@ from tidemill.demo.context import DemoContext
 from tidemill.demo.evaluation import RELEASE
 
 MODEL = f"prod/{RELEASE}"
-AT_ONCE = 6
+CONCURRENCY = 6
 USERS = 60
 GROUP = 12
 """Questions that are asked, and then judged, together: an analysis that goes on meanwhile sees both."""
@@ -23,8 +23,8 @@ SCORE = "feedback"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a user got, and whether it was right."""
+class JudgedAnswer:
+    """An answer that a user got, and whether it was right."""
 
     response_id: str
     right: bool
@@ -32,7 +32,7 @@ class Heard:
     text: str
 
 
-class Crowd:
+class SimulatedUsers:
     """Users who ask one batch of questions. A batch that was begun before goes on after its last judged question."""
 
     def __init__(self, demo: DemoContext, batch: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -48,47 +48,47 @@ class Crowd:
         """The conversation of question `number`."""
         return f"{self.batch}-{number}"
 
-    def known(self) -> dict[str, Heard]:
-        """What was asked and judged before, by session."""
-        answers: dict[str, Heard] = {}
+    def list_answered(self) -> dict[str, JudgedAnswer]:
+        """Return the answers judged in an earlier run of the demo, by session."""
+        answers: dict[str, JudgedAnswer] = {}
         texts = {self.session(n): row for n, row in enumerate(self.rows)}
         for score in self.demo.owner.scores.list(name=SCORE, environment="prod", limit=500):
             if score.session in texts and score.response_id is not None:
                 row = texts[score.session]
-                answers[score.session] = Heard(score.response_id, score.value == 1, row["label"], row["text"])
+                answers[score.session] = JudgedAnswer(score.response_id, score.value == 1, row["label"], row["text"])
         return answers
 
-    def ask(self, label: str) -> list[Heard]:
-        """Ask everything that was not asked before; shows how far it is."""
-        known = self.known()
-        heard = list(known.values())
-        left = [n for n in range(len(self.rows)) if self.session(n) not in known]
-        with self._bar(label, len(self.rows), len(heard)) as step:
-            for start in range(0, len(left), GROUP):
-                heard += self.group(left[start : start + GROUP])
-                step(len(heard) + self.failed)
-        return heard
+    def ask(self, label: str) -> list[JudgedAnswer]:
+        """Ask what was not asked before, with a progress bar; return all answers."""
+        answered = self.list_answered()
+        answers = list(answered.values())
+        remaining = [n for n in range(len(self.rows)) if self.session(n) not in answered]
+        with self._bar(label, len(self.rows), len(answers)) as step:
+            for start in range(0, len(remaining), GROUP):
+                answers += self.ask_group(remaining[start : start + GROUP])
+                step(len(answers) + self.failed)
+        return answers
 
-    def group(self, numbers: Sequence[int]) -> list[Heard]:
-        """Ask some questions at once, then send what their users say."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            heard = [h for h in pool.map(self._one, numbers) if h is not None]
-        self.failed += len(numbers) - len(heard)
-        if heard:
-            said = [
+    def ask_group(self, numbers: Sequence[int]) -> list[JudgedAnswer]:
+        """Ask some questions at once, send their users' feedback, and return the answers."""
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            answers = [h for h in pool.map(self._ask_one, numbers) if h is not None]
+        self.failed += len(numbers) - len(answers)
+        if answers:
+            judgements = [
                 {
                     "response_id": h.response_id,
                     "thumbs": "up" if h.right else "down",
                     "correction": json.dumps({"type": h.label}),
                     "user": self._user(h.text),
                 }
-                for h in heard
+                for h in answers
             ]
-            reply = self.demo.owner.scores.feedback_bulk(said)
+            reply = self.demo.owner.scores.feedback_bulk(judgements)
             for item in reply.items:
                 if item.error is not None:
                     raise TidemillError(f"Feedback was refused: {item.error.message}")
-        return heard
+        return answers
 
     def close(self) -> None:
         """Close the connection to the gateway."""
@@ -97,7 +97,7 @@ class Crowd:
     def _user(self, text: str) -> str:
         return f"{self.batch.split('-')[0]}-user-{sum(text.encode()) % USERS}"
 
-    def _one(self, number: int) -> Heard | None:
+    def _ask_one(self, number: int) -> JudgedAnswer | None:
         row = self.rows[number]
         try:
             reply = self._openai.chat.completions.create(
@@ -108,7 +108,9 @@ class Crowd:
             )
         except OpenAIError:
             return None
-        return Heard(reply.id, _said(reply.choices[0].message.content) == row["label"], row["label"], row["text"])
+        return JudgedAnswer(
+            reply.id, _parse_label(reply.choices[0].message.content) == row["label"], row["label"], row["text"]
+        )
 
     @contextmanager
     def _bar(self, label: str, total: int, done: int) -> Iterator[Any]:
@@ -118,7 +120,7 @@ class Crowd:
             yield lambda completed: progress.update(task, completed=completed)
 
 
-def _said(answer: str | None) -> str | None:
+def _parse_label(answer: str | None) -> str | None:
     try:
         parsed = json.loads(answer or "")
     except ValueError:
@@ -126,6 +128,6 @@ def _said(answer: str | None) -> str | None:
     return parsed.get("type") if isinstance(parsed, dict) else None
 
 
-def share_right(heard: Sequence[Heard]) -> float:
-    """Share of right answers."""
-    return sum(h.right for h in heard) / max(len(heard), 1)
+def accuracy(answers: Sequence[JudgedAnswer]) -> float:
+    """Return the share of right answers; 0 without any."""
+    return sum(h.right for h in answers) / max(len(answers), 1)

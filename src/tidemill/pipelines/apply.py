@@ -25,12 +25,12 @@ from tidemill.triggers import service as triggers
 def plan(ctx: Context, body: PipelineApply) -> Plan:
     """What applying a document would change, and what the next run would do. Raises PipelineInvalid."""
     _check(ctx, body.spec)
-    known = _standing(ctx, body.spec.name)
+    current = _find_active(ctx, body.spec.name)
     return Plan(
         name=body.spec.name,
-        new=known is None,
-        changes=planner.changes(known.spec if known is not None else None, body.spec),
-        steps=planner.forecast(ctx, body.spec, known),
+        new=current is None,
+        changes=planner.changes(current.spec if current is not None else None, body.spec),
+        steps=planner.forecast(ctx, body.spec, current),
     )
 
 
@@ -41,10 +41,10 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
     _check_sources(spec)
     store.advisory_lock(ctx.conn, f"pipeline {spec.name}")
     last = store.pipeline_by(ctx.conn, spec.name)
-    known = last if last is not None and last.removed_at is None else None
+    current = last if last is not None and last.removed_at is None else None
     digest = spec_hash(spec)
-    if known is not None and known.hash == digest:
-        return Applied(pipeline=known, changes=[])
+    if current is not None and current.hash == digest:
+        return Applied(pipeline=current, changes=[])
     pipeline = Pipeline(
         id=last.id if last is not None else new_id("pl"),
         name=spec.name,
@@ -55,9 +55,9 @@ def apply(ctx: Context, body: PipelineApply) -> Applied:
         applied_by=ctx.actor.name,
     )
     store.insert_version(ctx.conn, pipeline)
-    changed = planner.changes(known.spec if known is not None else None, spec)
-    if known is not None:
-        watches.remove_gone(ctx, known.spec, spec, _others(ctx, spec.name))
+    changed = planner.changes(current.spec if current is not None else None, spec)
+    if current is not None:
+        watches.remove_undeclared(ctx, current.spec, spec, _others(ctx, spec.name))
     _, later = watches.put_all(ctx, spec)
     facts = {"pipeline": pipeline.ref, "hash": digest, "changes": [c.path for c in changed]}
     events.emit(ctx, "pipeline.applied", pipeline.id, facts)
@@ -70,23 +70,24 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
     Raises PipelineNotFound, and PipelineBusy while a run is on its way, unless `cancel` ends that too.
     """
     store.advisory_lock(ctx.conn, f"pipeline {name}")
-    known = get(ctx, name)
-    active = store.active_run(ctx.conn, known.id)
+    pipeline = get(ctx, name)
+    active = store.active_run(ctx.conn, pipeline.id)
     if active is not None and not body.cancel:
         raise PipelineBusy(
             f"{active.ref} is on its way ({active.state}).",
             hint=f"Wait for it, or end it too: tidemill pipelines remove {name} --cancel",
             details={"run": active.id},
         )
-    gone = known.model_copy(update={"removed_at": ctx.now, "removed_by": ctx.actor.name})
-    store.remove(ctx.conn, gone)
-    retired = watches.remove_gone(ctx, known.spec, None, _others(ctx, name))
+    removed = pipeline.model_copy(update={"removed_at": ctx.now, "removed_by": ctx.actor.name})
+    store.remove(ctx.conn, removed)
+    retired = watches.remove_undeclared(ctx, pipeline.spec, None, _others(ctx, name))
     if active is not None:
         ctx.kernel.get(JobQueue).cancel(ctx, active.job_id)
     named = [t.name for t in triggers.list_triggers(ctx).items if t.pipeline == name]
     cancelled = active.ref if active is not None else None
-    events.emit(ctx, "pipeline.removed", known.id, {"pipeline": known.ref, "retired": retired, "cancelled": cancelled})
-    return PipelineRemoved(pipeline=gone, cancelled=cancelled, retired=retired, named_by=named)
+    facts = {"pipeline": pipeline.ref, "retired": retired, "cancelled": cancelled}
+    events.emit(ctx, "pipeline.removed", pipeline.id, facts)
+    return PipelineRemoved(pipeline=removed, cancelled=cancelled, retired=retired, named_by=named)
 
 
 def _others(ctx: Context, name: str) -> list[PipelineSpec]:
@@ -100,7 +101,7 @@ def names(ctx: Context) -> list[str]:
     return store.names(ctx.conn)
 
 
-def _standing(ctx: Context, name: str) -> Pipeline | None:
+def _find_active(ctx: Context, name: str) -> Pipeline | None:
     pipeline = store.pipeline_by(ctx.conn, name)
     return pipeline if pipeline is not None and pipeline.removed_at is None else None
 
@@ -132,7 +133,7 @@ def get(ctx: Context, ref: str) -> Pipeline:
 
     Raises PipelineNotFound.
     """
-    pipeline = seen(ctx, ref)
+    pipeline = get_any(ctx, ref)
     if pipeline.removed_at is not None and "@" not in ref:
         raise PipelineNotFound(
             f"{pipeline.removed_by} removed the pipeline {ref} at {pipeline.removed_at:%Y-%m-%d %H:%M} UTC.",
@@ -141,7 +142,7 @@ def get(ctx: Context, ref: str) -> Pipeline:
     return pipeline
 
 
-def seen(ctx: Context, ref: str) -> Pipeline:
+def get_any(ctx: Context, ref: str) -> Pipeline:
     """A pipeline whether it was removed or not. Raises PipelineNotFound."""
     name, _, number = ref.partition("@")
     pipeline = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)

@@ -148,15 +148,15 @@ def run(
     follow_run(term, started.id, through=wait)
 
 
-def _name(term: Terminal, given: str | None) -> str:
-    if given is not None:
-        return given
+def _name(term: Terminal, name: str | None) -> str:
+    if name is not None:
+        return name
     if Path(parse.FILE).exists():
         return parse.read(Path(parse.FILE))[0].name
-    known = Pipelines(term.http).list(limit=2).items
-    if len(known) == 1:
-        return known[0].name
-    if not known:
+    pipelines = Pipelines(term.http).list(limit=2).items
+    if len(pipelines) == 1:
+        return pipelines[0].name
+    if not pipelines:
         raise PipelineFileMissing(
             f"There is no file {parse.FILE}, and no pipeline was applied.",
             hint="Write it (examples/tidemill.yaml shows a whole one), then: tidemill apply",
@@ -184,13 +184,13 @@ class _Lines:
     """A run as plain lines for a log: one when a step changes its state."""
 
     def __init__(self, term: Terminal) -> None:
-        self.term, self.seen = term, dict[str, str]()
+        self.term, self.states = term, dict[str, str]()
 
     def watch(self, run: RunDetail) -> None:
         """Say what has changed."""
         for step in run.steps:
-            if step.state != "pending" and self.seen.get(step.name) != step.state:
-                self.seen[step.name] = step.state
+            if step.state != "pending" and self.states.get(step.name) != step.state:
+                self.states[step.name] = step.state
                 self.term.err.print(f"{run.ref} {step.name}: {step.state} {step_detail(step)}".rstrip(), markup=False)
 
 

@@ -24,7 +24,7 @@ from tidemill.triggers.types import FiringNotFound, FiringSettle
 
 RUN_JOB = "pipelines.run"
 
-_UNHAPPY: dict[str, RunState] = {
+_STATE_OF_ERROR: dict[str, RunState] = {
     "gate_refused": "refused",
     "approval_rejected": "rejected",
     "rolled_back": "rolled_back",
@@ -47,7 +47,7 @@ def run_pipeline(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
         if step is None:
             break
         job.progress(sum(s.done for s in steps), len(steps), step.name)
-        _do(StepContext(spec, step.name, _given(steps), run.pipeline_id, job, run, step))
+        _run_step(StepContext(spec, step.name, _step_outputs(steps), run.pipeline_id, job, run, step))
     return {"run_id": run_id, "changed": _changed(steps)}
 
 
@@ -59,7 +59,7 @@ def _read(ctx: Context, run_id: str) -> tuple[Run, PipelineSpec, list[RunStep]]:
     return run, applied.spec, store.steps_of(ctx.conn, run_id)
 
 
-def _given(steps: list[RunStep]) -> dict[str, dict[str, Any]]:
+def _step_outputs(steps: list[RunStep]) -> dict[str, dict[str, Any]]:
     return {s.name: s.outputs for s in steps if s.done}
 
 
@@ -67,7 +67,7 @@ def _changed(steps: list[RunStep]) -> bool:
     return any(s.state == "succeeded" for s in steps)
 
 
-def _do(context: StepContext) -> None:
+def _run_step(context: StepContext) -> None:
     """One step: taken from an earlier run that has read the same, or done."""
     step = context.row
     kind = KINDS.get(step.kind)
@@ -129,16 +129,16 @@ def ended(ctx: Context, job: Job) -> None:
     if job.state == "cancelled":
         state = "cancelled"
     elif job.error is not None:
-        state = _UNHAPPY.get(str(job.error.code), "failed")
+        state = _STATE_OF_ERROR.get(str(job.error.code), "failed")
     open_step = next((s for s in steps if s.state not in STEP_DONE), None)
-    called_off = _call_off(ctx, run, open_step) if state == "cancelled" and open_step is not None else None
+    cancelled_text = _cancel_open_step(ctx, run, open_step) if state == "cancelled" and open_step is not None else None
     if open_step is not None and state != "succeeded":
         _end_step(ctx, open_step, job, "cancelled" if state == "cancelled" else "failed")
     store.update_run(
         ctx.conn,
         run.id,
         state=state,
-        summary=" ".join(text for text in (summary(state, steps, job), called_off) if text),
+        summary=" ".join(text for text in (summary(state, steps, job), cancelled_text) if text),
         changed=_changed(steps),
         error=job.error.model_dump(mode="json") if job.error is not None else None,
         finished_at=utc_now(),
@@ -148,7 +148,7 @@ def ended(ctx: Context, job: Job) -> None:
     events.emit(ctx, f"pipeline_run.{state}", run.id, facts)
 
 
-def _call_off(ctx: Context, run: Run, step: RunStep) -> str | None:
+def _cancel_open_step(ctx: Context, run: Run, step: RunStep) -> str | None:
     """End what the open step has brought to people, when its run is cancelled; says so."""
     try:
         with ctx.conn.begin_nested():
@@ -194,9 +194,9 @@ def summary(state: RunState, steps: list[RunStep], job: Job) -> str:
     done = sum(s.state == "succeeded" for s in steps)
     if done == 0:
         return f"Nothing has changed: none of the {len(steps)} steps had anything to do."
-    kept = sum(s.state in ("cached", "unchanged") for s in steps)
+    reused = sum(s.state in ("cached", "unchanged") for s in steps)
     skipped = sum(s.state == "skipped" for s in steps)
-    parts = [f"{done} steps done", f"{kept} as before" if kept else "", f"{skipped} skipped" if skipped else ""]
+    parts = [f"{done} steps done", f"{reused} as before" if reused else "", f"{skipped} skipped" if skipped else ""]
     return ", ".join(p for p in parts if p) + "."
 
 

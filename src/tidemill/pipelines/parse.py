@@ -17,7 +17,7 @@ from tidemill.pipelines.types import (
     PipelineUnreadable,
     SourceFile,
 )
-from tidemill.pipelines.yaml_locations import Located, Path, closest, locate
+from tidemill.pipelines.yaml_locations import Located, Path, locate, suggest
 
 FILE = "tidemill.yaml"
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz")
@@ -50,19 +50,19 @@ def fault(document: Located, error: ValidationError) -> PipelineInvalid:
     details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(document, e)))
     first = details[0]
     loc: Path = tuple(first["loc"])
-    path = document.known(loc)
+    path = document.existing_path(loc)
     more = f" ({len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         word = str(loc[-1])
-        hint = closest(word, _words(document, path[:-1]))
+        hint = suggest(word, _words(document, path[:-1]))
         text = f"{document.at(path, key=True)}: the word {word!r} means nothing here{more}."
         return PipelineInvalid(text, hint=hint, param=_dotted(path))
-    text, hint = _told(first)
+    text, hint = _describe(first)
     return PipelineInvalid(f"{document.at(path)}: {_dotted(path)}: {text}{more}.", hint=hint, param=_dotted(path))
 
 
 def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
-    place = document.place(document.known(tuple(error["loc"])))
+    place = document.place(document.existing_path(tuple(error["loc"])))
     return place.line, place.column
 
 
@@ -70,20 +70,20 @@ def _dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _told(error: ErrorDetails) -> tuple[str, str | None]:
-    seen, context = error.get("input"), error.get("ctx") or {}
+def _describe(error: ErrorDetails) -> tuple[str, str | None]:
+    value, context = error.get("input"), error.get("ctx") or {}
     if error["type"] == "missing":
         return f"{str(error['loc'][-1])!r} is missing", None
     if error["type"] == "literal_error":
-        known = [w.strip().strip("'") for w in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
-        return f"{seen!r} is not possible here", closest(str(seen), known)
+        choices = [w.strip().strip("'") for w in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
+        return f"{value!r} is not possible here", suggest(str(value), choices)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        known = [w.strip().strip("'") for w in str(context.get("expected_tags", "")).split(",")]
+        choices = [w.strip().strip("'") for w in str(context.get("expected_tags", "")).split(",")]
         tag = str(context.get("tag", ""))
-        return (f"{tag!r} is not possible here" if tag else "which one is not said"), closest(tag, known)
+        return (f"{tag!r} is not possible here" if tag else "which one is not said"), suggest(tag, choices)
     message = error["msg"].removeprefix("Value error, ")
-    shown = f" (it is {seen!r})" if isinstance(seen, str | int | float | bool) else ""
-    return message[:1].lower() + message[1:] + shown, None
+    suffix = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+    return message[:1].lower() + message[1:] + suffix, None
 
 
 def _words(document: Located, path: Path) -> list[str]:
@@ -136,13 +136,13 @@ def _flat(kind: Any) -> list[Any]:
     return [kind]
 
 
-def shown(document: Located, error: TidemillError) -> TidemillError:
+def with_location(document: Located, error: TidemillError) -> TidemillError:
     """What the server refused, with the line of the document that it is about."""
     if error.param is None or not isinstance(error, PipelineInvalid):
         return error
     path: Path = tuple(int(p) if p.isdigit() else p for p in error.param.split("."))
     return PipelineInvalid(
-        f"{document.at(document.known(path))}: {error.message}",
+        f"{document.at(document.existing_path(path))}: {error.message}",
         hint=error.hint,
         param=error.param,
         details=error.details,

@@ -53,20 +53,20 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
 
 def forecast(ctx: Context, spec: PipelineSpec, pipeline: Pipeline | None) -> list[StepForecast]:
     """What each step of the next run would do, as far as it can be known now."""
-    given: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, dict[str, Any]] = {}
     forecasts: dict[str, StepForecast] = {}
     for name in step_registry.names(spec):
-        inputs = StepInputs(spec, name, given, pipeline.id if pipeline is not None else None)
-        forecasts[name] = _step(ctx, inputs, given, forecasts)
+        inputs = StepInputs(spec, name, outputs, pipeline.id if pipeline is not None else None)
+        forecasts[name] = _step(ctx, inputs, outputs, forecasts)
     return list(forecasts.values())
 
 
 def _step(
-    ctx: Context, inputs: StepInputs, given: dict[str, dict[str, Any]], forecasts: dict[str, StepForecast]
+    ctx: Context, inputs: StepInputs, outputs: dict[str, dict[str, Any]], forecasts: dict[str, StepForecast]
 ) -> StepForecast:
     kind = step_registry.kind_of(inputs.name)
     if kind in step_registry.UNCACHEABLE:
-        return StepForecast(name=inputs.name, kind=kind, action="ask", why=_ASKED[kind])
+        return StepForecast(name=inputs.name, kind=kind, action="ask", why=_ASK_REASONS[kind])
     try:
         key = key_of(kind, step_registry.KINDS[kind].inputs(ctx, inputs))
     except NothingMeasured as missing:
@@ -80,11 +80,11 @@ def _step(
     if cached is None:
         return StepForecast(name=inputs.name, kind=kind, action="run", why="has not been done with what it reads now")
     earlier, ref = cached
-    given[inputs.name] = earlier.outputs
+    outputs[inputs.name] = earlier.outputs
     return StepForecast(name=inputs.name, kind=kind, action="cached", why=f"done in {ref}: {earlier.note}")
 
 
-_ASKED = {
+_ASK_REASONS = {
     "approve": "a person is asked, unless it is there already",
     "deploy": "unless it is served there already",
     "rollout": "unless it is served there already",

@@ -14,7 +14,7 @@ from tidemill.registry import service as registry
 from tidemill.releases import service as releases
 
 Path = tuple[str | int, ...]
-LOOSE = ("base_model", "naive_bayes")
+BASELINE_KINDS = ("base_model", "naive_bayes")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Fault:
         return PipelineInvalid(f"{self.where}: {self.message}", hint=self.hint, param=self.where)
 
 
-def unknown(path: Path, what: str, word: str, known: list[str]) -> Fault:
+def unknown_name(path: Path, what: str, word: str, names: list[str]) -> Fault:
     """A fault that names the nearest right word."""
-    near = nearest(word, known, count=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"There is {', '.join(known)}." if known else None
+    near = nearest(word, names, count=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There is {', '.join(names)}." if names else None
     return Fault(path, f"there is no {what} {word!r}", hint)
 
 
@@ -47,13 +47,13 @@ def unknown(path: Path, what: str, word: str, known: list[str]) -> Fault:
 
 def inner_faults(spec: PipelineSpec) -> Iterator[Fault]:
     """References to other sections of the same document."""
-    yield from _needs(spec)
-    yield from _twice(spec)
+    yield from _missing_sections(spec)
+    yield from _duplicates(spec)
     yield from _splits(spec)
     yield from _gates(spec)
 
 
-def _needs(spec: PipelineSpec) -> Iterator[Fault]:
+def _missing_sections(spec: PipelineSpec) -> Iterator[Fault]:
     if spec.tuning is not None and spec.data is None:
         yield Fault(("tuning",), "tuning needs rows", "Add a section `data`.")
     if (spec.tuning is not None or spec.release is not None) and spec.model is None:
@@ -79,44 +79,44 @@ def _rows_needed(spec: PipelineSpec) -> Iterator[Fault]:
         yield Fault(("data", "feedback"), "whose traces is not said", "Add `release: NAME`.")
 
 
-def _twice(spec: PipelineSpec) -> Iterator[Fault]:
+def _duplicates(spec: PipelineSpec) -> Iterator[Fault]:
     for section in ("evals", "gates", "environments"):
-        seen: set[str] = set()
+        names: set[str] = set()
         for i, item in enumerate(getattr(spec, section)):
-            if item.name in seen:
+            if item.name in names:
                 yield Fault((section, i, "name"), f"{item.name!r} is there twice", "Give one of them another name.")
-            seen.add(item.name)
+            names.add(item.name)
 
 
 def _splits(spec: PipelineSpec) -> Iterator[Fault]:
     if spec.data is None or spec.data.split is None:
         return
-    known = list(spec.data.split.ratios)
+    split_names = list(spec.data.split.ratios)
     if spec.tuning is not None:
         for field in ("train_split", "eval_split"):
             word = getattr(spec.tuning, field)
-            if word not in known:
-                yield unknown(("tuning", field), "split", word, known)
+            if word not in split_names:
+                yield unknown_name(("tuning", field), "split", word, split_names)
     for i, section in enumerate(spec.evals):
-        if section.dataset is None and section.split not in known:
-            yield unknown(("evals", i, "split"), "split", section.split, known)
-        if section.naive_bayes is not None and section.naive_bayes not in known:
-            yield unknown(("evals", i, "naive_bayes"), "split", section.naive_bayes, known)
+        if section.dataset is None and section.split not in split_names:
+            yield unknown_name(("evals", i, "split"), "split", section.split, split_names)
+        if section.naive_bayes is not None and section.naive_bayes not in split_names:
+            yield unknown_name(("evals", i, "naive_bayes"), "split", section.naive_bayes, split_names)
 
 
 def _gates(spec: PipelineSpec) -> Iterator[Fault]:
-    known = {e.name: e for e in spec.evals}
+    sections = {e.name: e for e in spec.evals}
     for i, gate in enumerate(spec.gates):
-        section = known.get(gate.eval)
+        section = sections.get(gate.eval)
         if section is None:
-            yield unknown(("gates", i, "eval"), "eval set in `evals` called", gate.eval, list(known))
+            yield unknown_name(("gates", i, "eval"), "eval set in `evals` called", gate.eval, list(sections))
             continue
         metrics = [s.metric for s in section.scorers]
-        asked: list[tuple[Path, str]] = [(("gates", i, "metric"), gate.metric)]
-        asked += [(("gates", i, "guardrails", j, "metric"), g.metric) for j, g in enumerate(gate.guardrails)]
-        for path, word in asked:
+        references: list[tuple[Path, str]] = [(("gates", i, "metric"), gate.metric)]
+        references += [(("gates", i, "guardrails", j, "metric"), g.metric) for j, g in enumerate(gate.guardrails)]
+        for path, word in references:
             if word not in (*metrics, "latency_ms"):
-                yield unknown(path, f"metric in {section.name!r} called", word, metrics)
+                yield unknown_name(path, f"metric in {section.name!r} called", word, metrics)
 
 
 # ---------------------------------------------------------------------- on the server
@@ -126,44 +126,44 @@ def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     """References to what the server must have."""
     yield from _environments(ctx, spec)
     yield from _triggers(ctx, spec)
-    known = ctx.kernel.plugins.names("tidemill.scorers")
+    scorers = ctx.kernel.plugins.names("tidemill.scorers")
     for i, section in enumerate(spec.evals):
         for j, scorer in enumerate(section.scorers):
-            if scorer.scorer not in known:
-                yield unknown(("evals", i, "scorers", j, "scorer"), "scorer", scorer.scorer, known)
-    yield from _things(ctx, spec)
+            if scorer.scorer not in scorers:
+                yield unknown_name(("evals", i, "scorers", j, "scorer"), "scorer", scorer.scorer, scorers)
+    yield from _server_objects(ctx, spec)
 
 
 def _environments(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    known = [e.name for e in deployments.list_environments(ctx).items]
+    names = [e.name for e in deployments.list_environments(ctx).items]
     for i, environment in enumerate(spec.environments):
-        if environment.name not in known:
-            yield unknown(("environments", i), "environment", environment.name, known)
+        if environment.name not in names:
+            yield unknown_name(("environments", i), "environment", environment.name, names)
     for i, gate in enumerate(spec.gates):
-        if gate.against not in known:
-            yield unknown(("gates", i, "against"), "environment", gate.against, known)
+        if gate.against not in names:
+            yield unknown_name(("gates", i, "against"), "environment", gate.against, names)
 
 
 def _triggers(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    known = [*store.names(ctx.conn), spec.name]
+    names = [*store.names(ctx.conn), spec.name]
     for i, trigger in enumerate(spec.triggers):
-        if trigger.pipeline and trigger.pipeline not in known:
-            yield unknown(("triggers", i, "pipeline"), "pipeline", trigger.pipeline, known)
+        if trigger.pipeline and trigger.pipeline not in names:
+            yield unknown_name(("triggers", i, "pipeline"), "pipeline", trigger.pipeline, names)
 
 
-def _things(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    asked: list[tuple[Path, str | None, Callable[[Context, str], object]]] = [
+def _server_objects(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
+    references: list[tuple[Path, str | None, Callable[[Context, str], object]]] = [
         (("model",), spec.model, registry.get_version),
         (("prompt",), spec.prompt if isinstance(spec.prompt, str) else None, prompts.get),
     ]
     if spec.data is not None and not spec.data.sources:
-        asked.append((("data", "dataset"), spec.data.dataset, data.get_version))
+        references.append((("data", "dataset"), spec.data.dataset, data.get_version))
     for i, section in enumerate(spec.evals):
-        asked.append((("evals", i, "dataset"), section.dataset, data.get_version))
+        references.append((("evals", i, "dataset"), section.dataset, data.get_version))
     for i, gate in enumerate(spec.gates):
-        release = gate.otherwise if gate.otherwise not in LOOSE else None
-        asked.append((("gates", i, "otherwise"), release, releases.get_release))
-    for path, ref, look in asked:
+        release = gate.otherwise if gate.otherwise not in BASELINE_KINDS else None
+        references.append((("gates", i, "otherwise"), release, releases.get_release))
+    for path, ref, look in references:
         if ref is None:
             continue
         try:

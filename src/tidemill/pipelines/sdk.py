@@ -68,11 +68,11 @@ class Pipelines:
         try:
             return self._http.post(path, kind, PipelineApply(spec=self._with_files(spec, beside, upload=upload)))
         except TidemillError as error:
-            raise self._shown(located, error) from error
+            raise self._with_location(located, error) from error
 
     @staticmethod
-    def _shown(located: Located | None, error: TidemillError) -> TidemillError:
-        return parse.shown(located, error) if located is not None else error
+    def _with_location(located: Located | None, error: TidemillError) -> TidemillError:
+        return parse.with_location(located, error) if located is not None else error
 
     def _with_files(self, spec: PipelineSpec, folder: Path, *, upload: bool) -> PipelineSpec:
         if spec.data is None or all(s.hash is not None for s in spec.data.sources):

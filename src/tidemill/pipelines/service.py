@@ -11,7 +11,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import step_registry, store
-from tidemill.pipelines.apply import apply, get, list_pipelines, names, plan, remove, seen, spec_hash
+from tidemill.pipelines.apply import apply, get, get_any, list_pipelines, names, plan, remove, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
 from tidemill.pipelines.steps.deploy import APPROVAL_TOPIC
 from tidemill.pipelines.types import (
@@ -128,7 +128,7 @@ def _run(ctx: Context, ref: str) -> Run:
     elif number:
         run = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
     else:
-        run = store.newest_run(ctx.conn, seen(ctx, name).id)
+        run = store.newest_run(ctx.conn, get_any(ctx, name).id)
     if run is None:
         raise RunNotFound(f"There is no run {ref!r}.", hint="`tidemill runs list` shows all; write name#3 or an id.")
     return run
@@ -143,7 +143,7 @@ def list_runs(
 ) -> Page[Run]:
     """Return a page of runs, newest first."""
     if pipeline is not None:
-        seen(ctx, pipeline)
+        get_any(ctx, pipeline)
     runs = store.list_runs(ctx.conn, pipeline=pipeline, state=state, before=cursor, limit=limit + 1)
     return page(runs, limit)
 
@@ -185,9 +185,9 @@ def _step(ctx: Context, run: Run, name: str) -> RunStep:
     step = next((s for s in steps if s.name == name), None)
     if step is None:
         near = nearest(name, [s.name for s in steps])
-        known = ", ".join(s.name for s in steps)
+        names = ", ".join(s.name for s in steps)
         raise StepNotFound(
-            f"{run.ref} has no step {name!r}.", hint=f"Did you mean {near[0]}?" if near else f"It has {known}."
+            f"{run.ref} has no step {name!r}.", hint=f"Did you mean {near[0]}?" if near else f"It has {names}."
         )
     return step
 
@@ -210,9 +210,9 @@ def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
     first = _step(ctx, run, body.step) if body.step is not None else None
     for step in store.steps_of(ctx.conn, run.id):
         if first is not None and step.position >= first.position:
-            _begin_anew(ctx, step)
+            _reset_step(ctx, step)
         elif step.state in ("failed", "cancelled"):
-            _take_up(ctx, step)
+            _resume_step(ctx, step)
     store.update_run(ctx.conn, run.id, state="queued", summary="", error=None, verdict=None, finished_at=None)
     events.emit(ctx, "pipeline_run.retried", run.id, {"run": run.ref, "step": body.step})
     return get_run(ctx, run.id)
@@ -229,13 +229,13 @@ _CLEARED: dict[str, Any] = {
 }
 
 
-def _begin_anew(ctx: Context, step: RunStep) -> None:
+def _reset_step(ctx: Context, step: RunStep) -> None:
     store.update_step(
         ctx.conn, step.id, **_CLEARED, job_id=None, key=None, outputs={}, started_at=None, attempt=step.attempt + 1
     )
 
 
-def _take_up(ctx: Context, step: RunStep) -> None:
+def _resume_step(ctx: Context, step: RunStep) -> None:
     """A failed step goes on with its own job where that one failed; without one it is done again."""
     store.update_step(ctx.conn, step.id, **_CLEARED, attempt=step.attempt + 1)
     if step.job_id is None:
@@ -255,10 +255,10 @@ def _take_up(ctx: Context, step: RunStep) -> None:
 def approval_decided(ctx: Context, event: Event) -> None:
     """An approval was given or refused: the runs that wait for a person look again."""
     for run in store.waiting_runs(ctx.conn):
-        _nudge(ctx, run)
+        _signal_approval(ctx, run)
 
 
-def _nudge(ctx: Context, run: Run) -> None:
+def _signal_approval(ctx: Context, run: Run) -> None:
     try:
         ctx.kernel.get(JobQueue).signal(ctx, run.job_id, APPROVAL_TOPIC)
     except TidemillError as error:  # it ended in this very moment: then it needs no nudge

@@ -39,7 +39,7 @@ KINDS: dict[str, StepKind] = {
     "tune": StepKind(build.tune_inputs, build.run_tune, _resume_tuning),
     "parity": StepKind(build.parity_inputs, build.run_parity),
     "release": StepKind(build.release_inputs, build.run_release),
-    "naive-bayes": StepKind(evaluate.bayes_inputs, evaluate.run_bayes),
+    "naive-bayes": StepKind(evaluate.naive_bayes_inputs, evaluate.run_naive_bayes),
     "evaluate": StepKind(evaluate.candidate_inputs, evaluate.run_candidate),
     "baseline": StepKind(evaluate.baseline_inputs, evaluate.run_baseline),
     "judge": StepKind(evaluate.judge_inputs, evaluate.run_judge),

@@ -137,8 +137,8 @@ def names(conn: sa.Connection) -> list[str]:
 
 def remove(conn: sa.Connection, pipeline: Pipeline) -> None:
     """Note who removed a pipeline and when."""
-    gone = {"removed_at": pipeline.removed_at, "removed_by": pipeline.removed_by}
-    conn.execute(pipelines.update().where(pipelines.c.id == pipeline.id).values(**gone))
+    values = {"removed_at": pipeline.removed_at, "removed_by": pipeline.removed_by}
+    conn.execute(pipelines.update().where(pipelines.c.id == pipeline.id).values(**values))
 
 
 def insert_version(conn: sa.Connection, value: Pipeline) -> None:

@@ -48,11 +48,11 @@ def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
 
 def _put_monitor(ctx: Context, section: DriftMonitorCreate) -> bool:
     try:
-        known = drift.get_monitor(ctx, section.name)
+        monitor = drift.get_monitor(ctx, section.name)
     except NotFound:
         drift.create_monitor(ctx, section)
         return True
-    same = DriftMonitorCreate.model_validate(known.model_dump(include=set(DriftMonitorCreate.model_fields)))
+    same = DriftMonitorCreate.model_validate(monitor.model_dump(include=set(DriftMonitorCreate.model_fields)))
     if same == section:
         return False
     drift.change_monitor(ctx, section)
@@ -60,31 +60,31 @@ def _put_monitor(ctx: Context, section: DriftMonitorCreate) -> bool:
 
 
 def _put_slo(ctx: Context, section: SloSection) -> bool:
-    before = _seen(lambda: slos.get(ctx, section.name))
+    before = _find(lambda: slos.get(ctx, section.name))
     body = SloPut.model_validate(section.model_dump(exclude={"name"}))
     return slos.put(ctx, section.name, body) != before
 
 
 def _put_kpi(ctx: Context, section: KpiSection) -> bool:
-    before = _seen(lambda: kpis.get(ctx, section.name))
+    before = _find(lambda: kpis.get(ctx, section.name))
     body = KpiPut.model_validate(section.model_dump(exclude={"name"}))
     return kpis.put(ctx, section.name, body) != before
 
 
 def _put_trigger(ctx: Context, section: TriggerSection, pipeline: str) -> bool:
-    before = _seen(lambda: triggers.get(ctx, section.name))
-    given = section.model_dump(exclude={"name"}) | {"pipeline": section.pipeline or pipeline}
-    return triggers.put(ctx, section.name, TriggerPut.model_validate(given)) != before
+    before = _find(lambda: triggers.get(ctx, section.name))
+    fields = section.model_dump(exclude={"name"}) | {"pipeline": section.pipeline or pipeline}
+    return triggers.put(ctx, section.name, TriggerPut.model_validate(fields)) != before
 
 
-def _seen(look: Callable[[], object]) -> object:
+def _find(look: Callable[[], object]) -> object:
     try:
         return look()
     except NotFound:
         return None
 
 
-def remove_gone(
+def remove_undeclared(
     ctx: Context, before: PipelineSpec, after: PipelineSpec | None, others: Sequence[PipelineSpec]
 ) -> list[str]:
     """Watch no longer what an earlier document declared and this one does not; triggers go first.
@@ -97,17 +97,17 @@ def remove_gone(
         "slos": slos.remove,
         "monitors": drift.remove_monitor,
     }
-    gone = []
+    removed = []
     for section, remove in removers.items():
         declaring = [*others, after] if after is not None else others
-        kept = {item.name for spec in declaring for item in getattr(spec, section)}
+        declared = {item.name for spec in declaring for item in getattr(spec, section)}
         for item in getattr(before, section):
-            if item.name not in kept and _removed(ctx, remove, item.name):
-                gone.append(f"{section}.{item.name}")
-    return gone
+            if item.name not in declared and _remove_one(ctx, remove, item.name):
+                removed.append(f"{section}.{item.name}")
+    return removed
 
 
-def _removed(ctx: Context, remove: Callable[[Context, str], object], name: str) -> bool:
+def _remove_one(ctx: Context, remove: Callable[[Context, str], object], name: str) -> bool:
     try:
         remove(ctx, name)
     except NotFound:

@@ -41,7 +41,7 @@ class Located:
             path = path[:-1]
         return Place(1, 1)
 
-    def known(self, loc: Path) -> Path:
+    def existing_path(self, loc: Path) -> Path:
         """The part of a validation error's location that stands in the document: names of types are left out."""
         here: list[str | int] = []
         for part in loc:
@@ -55,19 +55,20 @@ class Located:
         return f"{self.file}:{place.line}:{place.column}"
 
 
-class _Walk:
+class _NodeReader:
     """Turns YAML nodes into plain values and notes where they stand."""
 
     def __init__(self, located: Located) -> None:
-        self.found = located
+        self.located = located
         self.count = 0
         self.loader = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.count += 1
         if self.count > MOST_NODES:
-            raise PipelineUnreadable(f"{self.found.file} has more than {MOST_NODES} words.", hint="Check its aliases.")
-        self.found.values[path] = _place(node)
+            text = f"{self.located.file} has more than {MOST_NODES} words."
+            raise PipelineUnreadable(text, hint="Check its aliases.")
+        self.located.values[path] = _place(node)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -82,12 +83,12 @@ class _Walk:
             if name in out:
                 place = _place(key)
                 raise PipelineInvalid(
-                    f"{self.found.file}:{place.line}:{place.column}: {name!r} is there twice,"
-                    f" the first time in line {self.found.keys[here].line}.",
+                    f"{self.located.file}:{place.line}:{place.column}: {name!r} is there twice,"
+                    f" the first time in line {self.located.keys[here].line}.",
                     hint="Keep one of them.",
                     param=name,
                 )
-            self.found.keys[here] = _place(key)
+            self.located.keys[here] = _place(key)
             out[name] = self.value(child, here)
         return out
 
@@ -97,7 +98,7 @@ class _Walk:
         except (yaml.YAMLError, ValueError) as error:
             place = _place(node)
             raise PipelineUnreadable(
-                f"{self.found.file}:{place.line}:{place.column}: {node.value!r} cannot be read.",
+                f"{self.located.file}:{place.line}:{place.column}: {node.value!r} cannot be read.",
                 hint="Put it in quotes.",
             ) from error
         if isinstance(value, str) and getattr(node, "style", None) is None:
@@ -128,7 +129,7 @@ def locate(text: str, file: str) -> Located:
     if not isinstance(node, yaml.MappingNode):
         raise PipelineUnreadable(f"{file}:1:1: this is not a mapping.", hint="Begin with `name: my-loop`.")
     located = Located(file=file, value=None)
-    located.value = _Walk(located).value(node, ())
+    located.value = _NodeReader(located).value(node, ())
     return located
 
 
@@ -141,9 +142,9 @@ def _unreadable(error: yaml.YAMLError, file: str) -> PipelineUnreadable:
     return PipelineUnreadable(f"{file}{where}: {' '.join(str(problem).split())}.", hint=hint)
 
 
-def closest(word: str, known: list[str]) -> str | None:
-    """ "Did you mean …?", or what there is."""
-    near = nearest(word, known, count=1)
+def suggest(word: str, words: list[str]) -> str | None:
+    """Return a hint: the word most like `word`, else all of `words`; None when there are none."""
+    near = nearest(word, words, count=1)
     if near:
         return f"Did you mean {near[0]!r}?"
-    return f"Known here: {', '.join(known)}." if known else None
+    return f"Known here: {', '.join(words)}." if words else None

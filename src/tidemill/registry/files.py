@@ -60,7 +60,7 @@ def materialise(kernel: Kernel, version: ModelVersion) -> Path:
     once: the folder appears whole or not at all.
     """
     folder = folder_of(kernel, version.id)
-    if _whole(folder, version.files):
+    if _is_complete(folder, version.files):
         return folder
     sources = local_files(kernel, version.files)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def remove(kernel: Kernel, version_id: str) -> None:
     shutil.rmtree(folder_of(kernel, version_id), ignore_errors=True)
 
 
-def _whole(folder: Path, files: list[ModelFile]) -> bool:
+def _is_complete(folder: Path, files: list[ModelFile]) -> bool:
     try:
         return folder.is_dir() and all((folder / f.path).stat().st_size == f.size for f in files)
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def _publish(building: Path, folder: Path, files: list[ModelFile]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        if _whole(folder, files):  # another process was faster
+        if _is_complete(folder, files):  # another process was faster
             return
         # Something took files out of it. The damaged folder goes aside in one step, then ours takes its place.
         aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))

@@ -156,14 +156,14 @@ class _StepLogReader:
 
     def __init__(self, job: JobContext, run: TuningRun, folder: Path) -> None:
         self.job, self.run, self.folder = job, run, folder
-        self.seen, self.total = 0, 0
+        self.last_step, self.total = 0, 0
 
     def update(self, text: str) -> None:
         """Take the trainer's output as it comes, and write the records that are new."""
         for line in text.splitlines():
             if line.startswith("step "):
                 self.total = int(line.split()[1].split("/")[1])
-        records = step_log.read(self.folder / "progress.jsonl", after=self.seen)
+        records = step_log.read(self.folder / "progress.jsonl", after=self.last_step)
         if not records:
             return
         with self.job.write() as ctx:
@@ -171,7 +171,7 @@ class _StepLogReader:
             if self.total:
                 store.update(ctx.conn, self.run.id, total_steps=self.total)
         last = records[-1]
-        self.seen = last.step
+        self.last_step = last.step
         figures = {"loss": last.loss, "tokens_per_s": last.tokens_per_s, "eta_s": last.eta_s}
         evaluated = next((r for r in reversed(records) if r.eval_loss is not None), None)
         if evaluated is not None:

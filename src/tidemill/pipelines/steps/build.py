@@ -40,12 +40,12 @@ def run_prompt(context: StepContext) -> StepResult:
         if not isinstance(section, PromptSection):
             version = prompts.get(ctx, str(section))
         else:
-            version = _saved(ctx, section, context.run_ref)
+            version = _save_prompt(ctx, section, context.run_ref)
     ref = f"{version.name}@{version.number}"
     return StepResult({"version_id": version.id, "ref": ref}, ref)
 
 
-def _saved(ctx: Context, section: PromptSection, run: str) -> PromptVersion:
+def _save_prompt(ctx: Context, section: PromptSection, run: str) -> PromptVersion:
     body = PromptCreate(name=section.name, messages=_messages(section), note=f"by {run}", labels=section.labels)
     try:
         return prompts.create(ctx, body)
@@ -82,12 +82,12 @@ def run_tune(context: StepContext) -> StepResult:
     assert section is not None
 
     def submit(ctx: Context) -> str:
-        given: dict[str, Any] = section.model_dump(exclude={"serve"}) | {
+        fields: dict[str, Any] = section.model_dump(exclude={"serve"}) | {
             "model": context.outputs_of("base")["version_id"],
             "dataset": context.training_data["version_id"],
             "prompt": context.prompt_id,
         }
-        return tuning.submit(ctx, TuneSubmit.model_validate(given)).job_id
+        return tuning.submit(ctx, TuneSubmit.model_validate(fields)).job_id
 
     job = context.run_child_job(submit)
     assert job is not None
@@ -98,10 +98,10 @@ def run_tune(context: StepContext) -> StepResult:
     if output is None:
         raise StepFailed(f"The tuning run {run.id} has made no {served}.", hint=f"tidemill tune show {run.id}")
     outputs = {"run_id": run.id, "version_id": output.version_id, "ref": output.ref}
-    return StepResult(outputs, f"{output.ref}{_trained(run)}")
+    return StepResult(outputs, f"{output.ref}{_training_note(run)}")
 
 
-def _trained(run: TuningRun) -> str:
+def _training_note(run: TuningRun) -> str:
     done = run.summary
     return f": {done.steps} steps on {done.rows:,} rows in {done.seconds:.0f} s" if done is not None else ""
 

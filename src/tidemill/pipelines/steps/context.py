@@ -152,16 +152,16 @@ class StepContext(StepInputs):
         raise StepFailed(f"{job.kind} {job.id} was {job.state}.", hint=f"tidemill runs retry {self.run_ref}")
 
     def _progress_watcher(self) -> Callable[[Job], None]:
-        due, last = 0.0, ""
+        next_report, last = 0.0, ""
 
-        def tell(job: Job) -> None:
-            nonlocal due, last
+        def report(job: Job) -> None:
+            nonlocal next_report, last
             text = _progress(job)
-            if text != last and time.monotonic() >= due:
-                due, last = time.monotonic() + NOTE_SECONDS, text
+            if text != last and time.monotonic() >= next_report:
+                next_report, last = time.monotonic() + NOTE_SECONDS, text
                 self.report_progress(text)
 
-        return tell
+        return report
 
     def report_progress(self, text: str) -> None:
         """Say how far the step has come."""

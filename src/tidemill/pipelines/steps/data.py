@@ -14,9 +14,9 @@ def _section(inputs: StepInputs) -> DataSection:
     return inputs.spec.data
 
 
-def import_of(section: DataSection) -> ImportCreate:
+def import_body(section: DataSection) -> ImportCreate:
     """The import that the section declares."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": section.dataset,
         "sources": [SourceRef(name=s.path, hash=s.hash or "") for s in section.sources],
         "row_schema": section.row_schema,
@@ -26,7 +26,7 @@ def import_of(section: DataSection) -> ImportCreate:
         "split": section.split,
         "catalogue": section.catalogue,
     }
-    return ImportCreate.model_validate(given)
+    return ImportCreate.model_validate(fields)
 
 
 def version_outputs(version: DatasetVersion) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def run_data(context: StepContext) -> StepResult:
     """Import the declared files."""
     section = _section(context)
     version_ids: list[str] = []
-    body = import_of(section) if section.sources else None
-    looked = data.inspect_sources(context.kernel, body) if body is not None and context.row.job_id is None else None
+    body = import_body(section) if section.sources else None
+    inspection = data.inspect_sources(context.kernel, body) if body is not None and context.row.job_id is None else None
 
     def submit(ctx: Context) -> str | None:
         assert body is not None
-        started = data.import_(ctx, body, looked)
+        started = data.import_(ctx, body, inspection)
         if started.version is not None:
             version_ids.append(started.version.id)
         return started.job.id if started.job is not None else None

@@ -27,27 +27,27 @@ def run_approve(context: StepContext) -> StepResult:
     """Ask for approval and wait for it, for days if need be. Raises ApprovalRejected."""
     release = context.outputs_of("release")
     with context.job_context.write() as ctx:
-        served = _served(ctx, context)
-        known = releases.clearance(ctx, release["release_id"], context.subject).approval
+        served = _find_served(ctx, context)
+        approval = releases.clearance(ctx, release["release_id"], context.subject).approval
     if served is not None:
         return StepResult({}, f"{context.subject} serves {served.release} already", unchanged=True)
-    if known is not None and known.state == "approved":
-        return StepResult({"approval_id": known.id}, _decided(known), unchanged=context.starts_now)
+    if approval is not None and approval.state == "approved":
+        return StepResult({"approval_id": approval.id}, _decision_text(approval), unchanged=context.starts_now)
     with context.job_context.write() as ctx:
-        asked = _asked(ctx, context)
-    context.set_waiting(f"{asked.id} waits for a person to let {asked.release} go to {asked.environment}")
-    decided = context.job_context.wait_until(APPROVAL_TOPIC, lambda: _look(context, asked.id))
+        pending = _request_approval(ctx, context)
+    context.set_waiting(f"{pending.id} waits for a person to let {pending.release} go to {pending.environment}")
+    decided = context.job_context.wait_until(APPROVAL_TOPIC, lambda: _find_decision(context, pending.id))
     if decided.state != "approved":
         raise ApprovalRejected(
-            _decided(decided),
+            _decision_text(decided),
             hint=f"Ask again: tidemill runs retry {context.run_ref}",
             details={"approval": decided.id, "state": decided.state},
         )
     context.set_running(None)
-    return StepResult({"approval_id": decided.id}, _decided(decided))
+    return StepResult({"approval_id": decided.id}, _decision_text(decided))
 
 
-def _asked(ctx: Context, context: StepContext) -> Approval:
+def _request_approval(ctx: Context, context: StepContext) -> Approval:
     section = context.environment.approval or ApprovalSection()
     body = ApprovalRequest(
         release=context.outputs_of("release")["release_id"],
@@ -61,19 +61,19 @@ def _asked(ctx: Context, context: StepContext) -> Approval:
         return releases.get_approval(ctx, str((pending.details or {})["approval"]))
 
 
-def _look(context: StepContext, approval_id: str) -> Approval | None:
+def _find_decision(context: StepContext, approval_id: str) -> Approval | None:
     with context.kernel.read(context.job_context.actor) as ctx:
         approval = releases.get_approval(ctx, approval_id)
     return approval if approval.state != "pending" else None
 
 
-def _decided(approval: Approval) -> str:
+def _decision_text(approval: Approval) -> str:
     if approval.state == "expired":
         return f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC"
     return f"{approval.decided_by_name} {approval.state} it: {approval.reason}"
 
 
-def _served(ctx: Context, context: StepContext) -> Deployment | None:
+def _find_served(ctx: Context, context: StepContext) -> Deployment | None:
     release_id = context.outputs_of("release")["release_id"]
     live = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
     return next((d for d in live if d.release_id == release_id and d.state == "live"), None)
@@ -83,14 +83,14 @@ def run_deploy(context: StepContext) -> StepResult:
     """Serve the release in the environment and wait until it answers."""
     section = context.environment
     with context.job_context.write() as ctx:
-        served = _served(ctx, context)
+        served = _find_served(ctx, context)
         if served is not None and served.replicas == section.replicas:
             note = f"{context.subject} serves {served.release} already"
             return StepResult(
                 {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
             )
         before = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
-        ordered = deployments.deploy(
+        deployment = deployments.deploy(
             ctx,
             DeploymentCreate(
                 release=context.outputs_of("release")["release_id"],
@@ -99,16 +99,16 @@ def run_deploy(context: StepContext) -> StepResult:
                 note=section.note or f"by {context.run_ref}",
             ),
         )
-        if ordered.state == "starting" and all(d.id != ordered.id for d in before):
-            store.update_step(ctx.conn, context.row.id, outputs={"ordered_id": ordered.id})
-    context.report_progress(f"{ordered.release} starts in {context.subject}")
+        if deployment.state == "starting" and all(d.id != deployment.id for d in before):
+            store.update_step(ctx.conn, context.row.id, outputs={"ordered_id": deployment.id})
+    context.report_progress(f"{deployment.release} starts in {context.subject}")
 
     def look() -> Deployment | None:
         with context.kernel.read(context.job_context.actor) as ctx:
-            current = deployments.get(ctx, ordered.id)
+            current = deployments.get(ctx, deployment.id)
         return current if current.state != "starting" else None
 
-    done = context.job_context.wait_until(ordered.id, look, poll=DEPLOY_POLL_SECONDS)
+    done = context.job_context.wait_until(deployment.id, look, poll=DEPLOY_POLL_SECONDS)
     if done.state != "live":
         raise StepFailed(
             f"{done.release} is {done.state} in {done.environment}: {done.error or 'called off'}",
@@ -123,16 +123,17 @@ def run_rollout(context: StepContext) -> StepResult:
     """Move the environment to the release step by step, as the analysis of live answers allows. Raises RolledBack."""
     release = context.outputs_of("release")
     with context.job_context.write() as ctx:
-        served = _served(ctx, context)
+        served = _find_served(ctx, context)
         if served is not None:
             note = f"{context.subject} serves {served.release} already"
             return StepResult(
                 {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
             )
-        known = rollouts.get_open(ctx, context.subject, str(release["ref"]).partition("@")[0])
-        mine = known is not None and known.release_id == release["release_id"]
-        begun = known if known is not None and mine else _begun(ctx, context)
-    done = context.job_context.wait_until(begun.id, _Rollout(context, begun.id).look, poll=ROLLOUT_POLL_SECONDS)
+        open_rollout = rollouts.get_open(ctx, context.subject, str(release["ref"]).partition("@")[0])
+        mine = open_rollout is not None and open_rollout.release_id == release["release_id"]
+        rollout = open_rollout if open_rollout is not None and mine else _start_rollout(ctx, context)
+    watcher = _RolloutWatcher(context, rollout.id)
+    done = context.job_context.wait_until(rollout.id, watcher.poll, poll=ROLLOUT_POLL_SECONDS)
     if done.state not in ("promoted", "finished"):
         raise RolledBack(
             f"{done.release} is {done.state} in {done.environment}: {done.reason}",
@@ -143,7 +144,7 @@ def run_rollout(context: StepContext) -> StepResult:
     return StepResult({"rollout_id": done.id, "deployment_id": done.deployment_id, "release": done.release}, note)
 
 
-def _begun(ctx: Context, context: StepContext) -> Rollout:
+def _start_rollout(ctx: Context, context: StepContext) -> Rollout:
     section = context.environment
     assert section.rollout is not None
     body = RolloutCreate(
@@ -155,10 +156,10 @@ def _begun(ctx: Context, context: StepContext) -> Rollout:
         replicas=section.replicas,
         note=section.note or f"by {context.run_ref}",
     )
-    begun = rollouts.start(ctx, body)
+    rollout = rollouts.start(ctx, body)
     # On record at once: should the run be cancelled, it ends what it began, and nothing that somebody else did.
-    store.update_step(ctx.conn, context.row.id, outputs={"rollout_id": begun.id})
-    return begun
+    store.update_step(ctx.conn, context.row.id, outputs={"rollout_id": rollout.id})
+    return rollout
 
 
 def cancel_step(ctx: Context, step: RunStep, note: str) -> str | None:
@@ -185,14 +186,14 @@ def cancel_step(ctx: Context, step: RunStep, note: str) -> str | None:
     return None
 
 
-class _Rollout:
-    """Looks at a rollout and says how it stands when that has changed."""
+class _RolloutWatcher:
+    """Polls a rollout and reports its state on the step whenever that has changed."""
 
     def __init__(self, context: StepContext, rollout_id: str) -> None:
         self.context, self.rollout_id, self.last_text = context, rollout_id, ""
 
-    def look(self) -> Rollout | None:
-        """The rollout once it has ended."""
+    def poll(self) -> Rollout | None:
+        """Return the rollout once it has ended, else None."""
         with self.context.kernel.read(self.context.job_context.actor) as ctx:
             current = rollouts.get(ctx, self.rollout_id)
         if current.ended_at is not None or current.state in ("promoted", "finished"):

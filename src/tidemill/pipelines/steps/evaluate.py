@@ -25,7 +25,7 @@ BASE_MODEL, NAIVE_BAYES = "base_model", "naive_bayes"
 # ---------------------------------------------------------------------- declared before anything is measured
 
 
-def _set(inputs: StepInputs) -> EvalSetCreate:
+def _eval_set_body(inputs: StepInputs) -> EvalSetCreate:
     section = inputs.eval
     dataset = section.dataset or inputs.outputs_of("data")["version_id"]
     return EvalSetCreate(
@@ -35,12 +35,12 @@ def _set(inputs: StepInputs) -> EvalSetCreate:
 
 def set_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """Which rows, and how they become items."""
-    return _set(inputs).model_dump(mode="json")
+    return _eval_set_body(inputs).model_dump(mode="json")
 
 
 def run_set(context: StepContext) -> StepResult:
     """Make the eval set; the same rows are the set that is there."""
-    body = _set(context)
+    body = _eval_set_body(context)
     gathered = evals.gather(context.kernel, body)  # before the transaction: others must write meanwhile
     with context.job_context.write() as ctx:
         eval_set = evals.create_set(ctx, body, gathered)
@@ -50,24 +50,24 @@ def run_set(context: StepContext) -> StepResult:
     )
 
 
-def _gate(inputs: StepInputs) -> GateCreate:
+def _gate_body(inputs: StepInputs) -> GateCreate:
     section = inputs.gate
-    given: dict[str, Any] = section.model_dump(exclude={"eval", "against", "otherwise"}) | {
+    fields: dict[str, Any] = section.model_dump(exclude={"eval", "against", "otherwise"}) | {
         "eval_set": inputs.outputs_of(f"eval-set/{section.eval}")["set_id"],
         "new_version": True,
     }
-    return GateCreate.model_validate(given)
+    return GateCreate.model_validate(fields)
 
 
 def gate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """The terms of the gate decide its identity."""
-    return _gate(inputs).model_dump(mode="json")
+    return _gate_body(inputs).model_dump(mode="json")
 
 
 def run_gate(context: StepContext) -> StepResult:
     """Declare the gate, or return the one of the same terms."""
     with context.job_context.write() as ctx:
-        gate = releases.declare_gate(ctx, _gate(context))
+        gate = releases.declare_gate(ctx, _gate_body(context))
     outputs = {"gate_id": gate.id, "ref": gate.ref, "declared_at": gate.declared_at.isoformat()}
     return StepResult(outputs, f"{gate.ref} declared {gate.declared_at:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -75,7 +75,7 @@ def run_gate(context: StepContext) -> StepResult:
 # ---------------------------------------------------------------------- measured
 
 
-def _body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name: str) -> RunCreate:
+def _run_body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name: str) -> RunCreate:
     return RunCreate(
         eval_set=inputs.outputs_of(f"eval-set/{section.name}")["set_id"],
         target=target,
@@ -87,18 +87,18 @@ def _body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name: st
     )
 
 
-def _reads(inputs: StepInputs, section: EvalSection, target: EvalTarget) -> CacheInputs:
+def _cache_inputs(inputs: StepInputs, section: EvalSection, target: EvalTarget) -> CacheInputs:
     """What is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
-    body = _body(inputs, section, target, "")
+    body = _run_body(inputs, section, target, "")
     gates = [inputs.outputs_of(f"gate/{g.name}") for g in inputs.spec.gates if g.eval == section.name]
     return body.model_dump(mode="json", exclude={"name", "key", "concurrency"}) | {
         "gates": [[g["gate_id"], g["declared_at"]] for g in gates]
     }
 
 
-def _measure(context: StepContext, section: EvalSection, target: EvalTarget, who: str) -> StepResult:
+def _run_eval(context: StepContext, section: EvalSection, target: EvalTarget, who: str) -> StepResult:
     def submit(ctx: Context) -> str:
-        run = evals.create_run(ctx, _body(context, section, target, f"{context.run_ref}: {who}"))
+        run = evals.create_run(ctx, _run_body(context, section, target, f"{context.run_ref}: {who}"))
         assert run.job_id is not None
         return run.job_id
 
@@ -127,44 +127,44 @@ def _candidate(inputs: StepInputs) -> ReleaseTarget:
 
 def candidate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """The eval set and the candidate."""
-    return _reads(inputs, inputs.eval, _candidate(inputs))
+    return _cache_inputs(inputs, inputs.eval, _candidate(inputs))
 
 
 def run_candidate(context: StepContext) -> StepResult:
     """Ask the candidate every item."""
-    return _measure(context, context.eval, _candidate(context), context.outputs_of("release")["ref"])
+    return _run_eval(context, context.eval, _candidate(context), context.outputs_of("release")["ref"])
 
 
-def _bayes(inputs: StepInputs, section: EvalSection) -> BaselineTarget:
+def _naive_bayes(inputs: StepInputs, section: EvalSection) -> BaselineTarget:
     split = section.naive_bayes or (inputs.spec.tuning.train_split if inputs.spec.tuning is not None else "train")
     return BaselineTarget(dataset=inputs.outputs_of("data")["version_id"], split=split)
 
 
-def bayes_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
+def naive_bayes_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """The eval set and the rows that Naive Bayes learns from."""
-    return _reads(inputs, inputs.eval, _bayes(inputs, inputs.eval))
+    return _cache_inputs(inputs, inputs.eval, _naive_bayes(inputs, inputs.eval))
 
 
-def run_bayes(context: StepContext) -> StepResult:
+def run_naive_bayes(context: StepContext) -> StepResult:
     """Let Naive Bayes answer every item."""
-    return _measure(context, context.eval, _bayes(context, context.eval), "Naive Bayes")
+    return _run_eval(context, context.eval, _naive_bayes(context, context.eval), "Naive Bayes")
 
 
 # ---------------------------------------------------------------------- against what is there
 
 
-def serving(ctx: Context, environment: str, name: str) -> Release | None:
+def served_release(ctx: Context, environment: str, name: str) -> Release | None:
     """What an environment serves under this release name now."""
     live_deployments = deployments.list_deployments(ctx, environment=environment, name=name, active_only=True).items
     live = next((d for d in live_deployments if d.state == "live"), None)
     return releases.get_release(ctx, live.release_id) if live is not None else None
 
 
-def _against(ctx: Context, inputs: StepInputs) -> Release | str:
+def _find_baseline(ctx: Context, inputs: StepInputs) -> Release | str:
     """What the candidate is compared with: what is served, or what the gate declares for the beginning."""
     gate = inputs.gate
     assert inputs.spec.release is not None
-    served = serving(ctx, gate.against, inputs.spec.release.name)
+    served = served_release(ctx, gate.against, inputs.spec.release.name)
     if served is not None or gate.otherwise in (BASE_MODEL, NAIVE_BAYES):
         return served or gate.otherwise
     return releases.get_release(ctx, gate.otherwise)
@@ -183,45 +183,45 @@ def _base_release(ctx: Context, inputs: StepInputs) -> Release:
     return releases.create_release(ctx, body)
 
 
-def _eval_of(inputs: StepInputs, gate: GateSection) -> EvalSection:
+def _eval_section(inputs: StepInputs, gate: GateSection) -> EvalSection:
     return next(e for e in inputs.spec.evals if e.name == gate.eval)
 
 
-def _same(inputs: StepInputs, against: Release | str) -> bool:
+def _is_candidate(inputs: StepInputs, against: Release | str) -> bool:
     return isinstance(against, Release) and against.id == inputs.outputs_of("release")["release_id"]
 
 
 def baseline_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
     """The eval set, and what the candidate is compared with."""
-    against = _against(ctx, inputs)
-    if _same(inputs, against):
+    against = _find_baseline(ctx, inputs)
+    if _is_candidate(inputs, against):
         return None
-    section = _eval_of(inputs, inputs.gate)
+    section = _eval_section(inputs, inputs.gate)
     if isinstance(against, Release):
-        return _reads(inputs, section, ReleaseTarget(release=against.id))
+        return _cache_inputs(inputs, section, ReleaseTarget(release=against.id))
     if against == NAIVE_BAYES:
-        return _reads(inputs, section, _bayes(inputs, section))
+        return _cache_inputs(inputs, section, _naive_bayes(inputs, section))
     release = inputs.spec.release
     assert release is not None
-    asked = _reads(inputs, section, ReleaseTarget(release="rel_0")) or {}
+    cache_inputs = _cache_inputs(inputs, section, ReleaseTarget(release="rel_0")) or {}
     parts = [inputs.outputs_of("base")["version_id"], inputs.prompt_id, release.sampling.model_dump(mode="json")]
-    return asked | {"target": ["base model", *parts]}
+    return cache_inputs | {"target": ["base model", *parts]}
 
 
 def run_baseline(context: StepContext) -> StepResult:
     """Ask what the candidate is compared with."""
     with context.job_context.write() as ctx:
-        against = _against(ctx, context)
+        against = _find_baseline(ctx, context)
         if against == BASE_MODEL:
             against = _base_release(ctx, context)
-    if _same(context, against):
+    if _is_candidate(context, against):
         ref = context.outputs_of("release")["ref"]
         return StepResult({"same": True, "ref": ref}, f"{context.gate.against} serves {ref} already", unchanged=True)
-    section = _eval_of(context, context.gate)
+    section = _eval_section(context, context.gate)
     if isinstance(against, Release):
-        result = _measure(context, section, ReleaseTarget(release=against.id), against.ref)
+        result = _run_eval(context, section, ReleaseTarget(release=against.id), against.ref)
         return StepResult(result.outputs | {"ref": against.ref}, result.note)
-    result = _measure(context, section, _bayes(context, section), "Naive Bayes")
+    result = _run_eval(context, section, _naive_bayes(context, section), "Naive Bayes")
     return StepResult(result.outputs | {"ref": "Naive Bayes"}, result.note)
 
 
@@ -252,7 +252,7 @@ def run_judge(context: StepContext) -> StepResult:
     drafted = releases.draft_verdict(context.kernel, body)
     with context.job_context.write() as ctx:
         result = releases.evaluate_gate(ctx, body, drafted)
-        _keep_verdict(ctx, context, result)
+        _record_verdict(ctx, context, result)
     if result.verdict != "pass":
         raise GateRefused(
             f"{result.gate} says {result.verdict} of {context.outputs_of('release')['ref']} against {baseline['ref']}:"
@@ -263,7 +263,7 @@ def run_judge(context: StepContext) -> StepResult:
     return StepResult({"verdict": "pass", "result_id": result.id}, f"{result.summary} Against {baseline['ref']}.")
 
 
-def _keep_verdict(ctx: Context, context: StepContext, result: GateResult) -> None:
+def _record_verdict(ctx: Context, context: StepContext, result: GateResult) -> None:
     order = ("fail", "inconclusive", "pass")
     run = store.run_by_id(ctx.conn, context.row.run_id)
     if run is None:

@@ -34,7 +34,7 @@ from tidemill.pipelines.steps.data import version_note, version_outputs
 from tidemill.pipelines.types import DataSection, FeedbackSource, NothingMeasured
 from tidemill.releases import service as releases
 
-MOST = 10_000
+MAX_SCORES = 10_000
 """Judged answers that one run looks at, the newest."""
 
 FIELDS: dict[RowSchema, tuple[str, ...]] = {
@@ -64,20 +64,20 @@ def run_feedback(context: StepContext) -> StepResult:
     """Collect the judged answers of the last days into a dataset; nothing when too few are new."""
     section, source = _sections(context)
     if context.row.job_id is not None:  # taken up again after a crash
-        return _collected(context, context.row.outputs)
+        return _finish_collection(context, context.row.outputs)
     with context.kernel.read(context.job_context.actor) as ctx:
         before = store.last_outputs(ctx.conn, str(context.pipeline_id), "feedback")
         version = data.get_version(ctx, context.outputs_of("data")["version_id"])
-        judged = _judged(ctx, context, source)
+        scores = _list_scores(ctx, context, source)
     mark = str(before["mark"]) if before is not None else ""
-    new = sum(score.id > mark for score in judged)
+    new = sum(score.id > mark for score in scores)
     if new < source.minimum:
         note = f"{new} answers were judged since the last run; {source.minimum} are asked for"
         return StepResult(before or {"version_id": None, "mark": ""}, note, unchanged=True)
     body = ToDataset(
         dataset=_name(section.dataset, "feedback"),
         row_schema=version.row_schema,
-        traces=list(dict.fromkeys(score.trace_id for score in judged))[-MOST:],
+        traces=list(dict.fromkeys(score.trace_id for score in scores))[-MAX_SCORES:],
         only="liked" if source.accept is not None else "corrected",
         feedback=source.score,
         liked_from=source.accept if source.accept is not None else 1.0,
@@ -86,7 +86,7 @@ def run_feedback(context: StepContext) -> StepResult:
         append=False,
     )
     collection = _collect(context, body)
-    mark = max(score.id for score in judged)
+    mark = max(score.id for score in scores)
     if collection is None:
         return StepResult({"version_id": None, "mark": mark, "new": new}, f"{new} new judgements, and no row in them")
     quarantined = sum(collection.quarantined.values())
@@ -100,11 +100,11 @@ def run_feedback(context: StepContext) -> StepResult:
     with context.job_context.write() as ctx:
         store.update_step(ctx.conn, context.row.id, outputs=outputs)
     if collection.job_id is not None:
-        return _collected(context, outputs, collection.job_id)
+        return _finish_collection(context, outputs, collection.job_id)
     return StepResult(outputs | {"version_id": collection.version_id}, _note(outputs))
 
 
-def _judged(ctx: Context, context: StepContext, source: FeedbackSource) -> list[Score]:
+def _list_scores(ctx: Context, context: StepContext, source: FeedbackSource) -> list[Score]:
     """What people said about this release's answers in the environment, oldest first."""
     name = source.release or (context.spec.release.name if context.spec.release is not None else None)
     ids = {r.id for r in releases.list_releases(ctx, name=name, cursor=None, limit=500).items}
@@ -114,7 +114,7 @@ def _judged(ctx: Context, context: StepContext, source: FeedbackSource) -> list[
         environment=source.environment,
         since=ctx.now - timedelta(days=source.days),
         source="person",
-        limit=10 * MOST,
+        limit=10 * MAX_SCORES,
     )
     return [score for score in page if score.release_id in ids]
 
@@ -124,16 +124,16 @@ def _collect(context: StepContext, body: ToDataset) -> Collection | None:
     try:
         return collections.to_dataset(context.kernel, context.job_context.actor, body)
     except AnswersUnknown as error:
-        gone = set((error.details or {}).get("unknown", []))
-        left = [trace for trace in body.traces or [] if trace not in gone]
-        if not gone or not left:
+        unknown = set((error.details or {}).get("unknown", []))
+        remaining = [trace for trace in body.traces or [] if trace not in unknown]
+        if not unknown or not remaining:
             return None
-        return _collect(context, body.model_copy(update={"traces": left}))
+        return _collect(context, body.model_copy(update={"traces": remaining}))
     except NothingToCollect:
         return None
 
 
-def _collected(context: StepContext, outputs: dict[str, Any], job_id: str | None = None) -> StepResult:
+def _finish_collection(context: StepContext, outputs: dict[str, Any], job_id: str | None = None) -> StepResult:
     job = context.run_child_job(lambda ctx: job_id)
     assert job is not None
     result = job.result if isinstance(job.result, dict) else {}
@@ -176,30 +176,30 @@ def run_join(context: StepContext) -> StepResult:
         return StepResult(version_outputs(declared) | {"taught": 0}, note)
     body, counts = None, dict[str, int]()
     if context.row.job_id is None:
-        kept, counts = _kept(context, source, declared, collected)
+        rows, counts = _select_rows(context, source, declared, collected)
         with context.job_context.write() as ctx:
             store.update_step(ctx.conn, context.row.id, outputs=counts)
-        if not kept:
-            return StepResult(version_outputs(declared) | counts, f"{declared.ref} as it is: {_left_out(counts)}")
-        body = _join(context, declared, kept)
+        if not rows:
+            return StepResult(version_outputs(declared) | counts, f"{declared.ref} as it is: {_rejection_note(counts)}")
+        body = _join_body(context, declared, rows)
     counts = counts or {k: v for k, v in context.row.outputs.items() if isinstance(v, int)}
-    version_id = _imported(context, body)
+    version_id = _import_rows(context, body)
     with context.job_context.write() as ctx:
         version = data.get_version(ctx, version_id)
         node = lineage.find(ctx.conn, "dataset_version", version.id)
         assert node is not None
         lineage.record(ctx, node, [(declared.id, "joined_from"), (collected.id, "joined_from")])
-    note = f"{version_note(version)}; {counts.get('taught', 0)} rows taught by production, {_left_out(counts)}"
+    note = f"{version_note(version)}; {counts.get('taught', 0)} rows taught by production, {_rejection_note(counts)}"
     return StepResult(version_outputs(version) | counts, note)
 
 
-def _imported(context: StepContext, body: ImportCreate | None) -> str:
+def _import_rows(context: StepContext, body: ImportCreate | None) -> str:
     version_ids: list[str] = []
-    seen = data.inspect_sources(context.kernel, body) if body is not None else None
+    inspection = data.inspect_sources(context.kernel, body) if body is not None else None
 
     def submit(ctx: Context) -> str | None:
         assert body is not None
-        started = data.import_(ctx, body, seen)
+        started = data.import_(ctx, body, inspection)
         if started.version is not None:
             version_ids.append(started.version.id)
         return started.job.id if started.job is not None else None
@@ -212,27 +212,27 @@ def _imported(context: StepContext, body: ImportCreate | None) -> str:
     return version_ids[-1]
 
 
-def _kept(
+def _select_rows(
     context: StepContext, source: FeedbackSource, declared: DatasetVersion, collected: DatasetVersion
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The feedback's rows that may be trained on, and how many were left out for which reason."""
     rows = _rows(context.kernel, collected)
-    asked = [text_of(declared.row_schema, row) for row in rows]
-    leak = data.leaking(context.kernel, asked, _measured(context)) if rows else []
+    texts = [text_of(declared.row_schema, row) for row in rows]
+    leak = data.leaking(context.kernel, texts, _eval_texts(context)) if rows else []
     labels, fields = set(declared.statistics.labels), FIELDS[declared.row_schema]
-    kept, leaks, long, strange = list[tuple[str, dict[str, Any]]](), 0, 0, 0
-    for row, text, leaking in zip(rows, asked, leak, strict=True):
+    candidates, leaks, long, strange = list[tuple[str, dict[str, Any]]](), 0, 0, 0
+    for row, text, leaking in zip(rows, texts, leak, strict=True):
         leaks += leaking
         too_long = not leaking and sum(len(str(row[field])) for field in fields) > source.max_chars
         long += too_long
         unknown = not leaking and not too_long and bool(labels) and row.get("label") not in labels
         strange += unknown
         if not (leaking or too_long or unknown):
-            kept.append((hashlib.sha256(text.encode()).hexdigest(), row))
+            candidates.append((hashlib.sha256(text.encode()).hexdigest(), row))
     trained = sum(s.rows for s in declared.splits if s.name in _splits(context))
-    most = int(trained * source.share / (1 - source.share)) if source.share < 1 else len(kept)
-    chosen = [row for _, row in sorted(kept, key=lambda pair: pair[0])][:most]
-    counts = {"leaking": leaks, "too_long": long, "label_unknown": strange, "over_share": len(kept) - len(chosen)}
+    limit = int(trained * source.share / (1 - source.share)) if source.share < 1 else len(candidates)
+    chosen = [row for _, row in sorted(candidates, key=lambda pair: pair[0])][:limit]
+    counts = {"leaking": leaks, "too_long": long, "label_unknown": strange, "over_share": len(candidates) - len(chosen)}
     return chosen, {"taught": len(chosen)} | counts
 
 
@@ -246,19 +246,19 @@ def _rows(kernel: Kernel, version: DatasetVersion) -> list[dict[str, Any]]:
 def text_of(schema: RowSchema, row: dict[str, Any]) -> str:
     """What a row asks."""
     if schema == "chat":
-        asked = [m["content"] for m in row["messages"] if m["role"] == "user"]
-        return str(asked[-1]) if asked else ""
+        questions = [m["content"] for m in row["messages"] if m["role"] == "user"]
+        return str(questions[-1]) if questions else ""
     return str(row["prompt" if schema == "completion" else "input" if schema == "eval" else "text"])
 
 
-def _measured(context: StepContext) -> Sequence[str]:
+def _eval_texts(context: StepContext) -> Sequence[str]:
     """What the document's eval sets ask."""
-    asked: list[str] = []
+    texts: list[str] = []
     with context.kernel.read(context.job_context.actor) as ctx:
         for section in context.spec.evals:
             items = evals.list_items(ctx, context.outputs_of(f"eval-set/{section.name}")["set_id"], limit=10**9).items
-            asked += [next((m.content for m in reversed(i.messages) if m.role == "user"), "") for i in items]
-    return asked
+            texts += [next((m.content for m in reversed(i.messages) if m.role == "user"), "") for i in items]
+    return texts
 
 
 def _splits(context: StepContext) -> list[str]:
@@ -267,12 +267,12 @@ def _splits(context: StepContext) -> list[str]:
     return list(dict.fromkeys([tuning.train_split, tuning.eval_split]))
 
 
-def _join(context: StepContext, declared: DatasetVersion, kept: list[dict[str, Any]]) -> ImportCreate:
+def _join_body(context: StepContext, declared: DatasetVersion, rows: list[dict[str, Any]]) -> ImportCreate:
     """The declared rows stand first: where both ask the same, the declared answer stays."""
     section, source = _sections(context)
     fields = FIELDS[declared.row_schema]
     splits = [s for s in declared.splits if s.name in _splits(context)]
-    lines = [json.dumps({f: row[f] for f in (*fields, "cluster_id")}, ensure_ascii=False) for row in kept]
+    lines = [json.dumps({f: row[f] for f in (*fields, "cluster_id")}, ensure_ascii=False) for row in rows]
     blob = context.kernel.blobs.put_bytes(("\n".join(lines) + "\n").encode())
     total = sum(s.rows for s in splits)
     ratios = {s.name: s.rows / total for s in splits}
@@ -291,7 +291,7 @@ def _join(context: StepContext, declared: DatasetVersion, kept: list[dict[str, A
     )
 
 
-def _left_out(counts: dict[str, int]) -> str:
+def _rejection_note(counts: dict[str, int]) -> str:
     words = {
         "leaking": "stand in an eval set",
         "too_long": "are too long",
