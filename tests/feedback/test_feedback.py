@@ -244,7 +244,7 @@ def test_masking_rules_hold_for_feedback_too(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         create_rule(ctx, MaskingRuleCreate(kinds=["email"]))
         create_rule(ctx, MaskingRuleCreate(keys=["ssn"]))
-    kernel.get(Masker).forget()
+    kernel.get(Masker).invalidate()
     store(kernel, answer(1, user="ada@example.org"))
     said = {"comment": "write to ada@example.org", "correction": {"type": "bob@example.org", "ssn": "1"}}
     score = give(kernel, response_id="chatcmpl-1", user="ada@example.org", **said)

@@ -11,7 +11,7 @@ from tests.traces.makers import call, record, write
 from tidemill.cli import app
 from tidemill.core.settings import Settings
 from tidemill.server.app import build_kernel
-from tidemill.traces.drawing import bar, compact, money, tokens, took
+from tidemill.traces.rendering import format_cost, format_duration, format_tokens, format_value, render_bar
 
 
 def run(*argv: str) -> str:
@@ -89,12 +89,12 @@ def test_json_and_wrong_words(stored: Path) -> None:
 
 
 def test_figures_are_short() -> None:
-    assert [took(v) for v in (None, 0.4, 12.0, 1234.0, 90_000, 9_000_000)] == [
+    assert [format_duration(v) for v in (None, 0.4, 12.0, 1234.0, 90_000, 9_000_000)] == [
         "-", "0.4 ms", "12 ms", "1.2 s", "2 min", "2.5 h",
     ]  # fmt: skip
-    assert [money(v) for v in (None, 0.00001, 0.0021, 12.345)] == ["-", "<$.0001", "$0.0021", "$12.35"]
-    assert tokens(123_456, 7) == "123k→7"
-    assert tokens(0, 0) == "-"
-    assert bar(1, 2, 4) == "██"
-    assert compact([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], None) == "a b"
-    assert compact("x" * 30, 10).endswith("(30 characters, --whole)")
+    assert [format_cost(v) for v in (None, 0.00001, 0.0021, 12.345)] == ["-", "<$.0001", "$0.0021", "$12.35"]
+    assert format_tokens(123_456, 7) == "123k→7"
+    assert format_tokens(0, 0) == "-"
+    assert render_bar(1, 2, 4) == "██"
+    assert format_value([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], None) == "a b"
+    assert format_value("x" * 30, 10).endswith("(30 characters, --whole)")

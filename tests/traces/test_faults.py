@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.postgres import Postgres
 from tests.server.test_process import Servers, servers
 from tests.traces.makers import call, context, differences, write
-from tests.traces.wire import PROTOBUF, request
+from tests.traces.otlp_requests import PROTOBUF, request
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.settings import Settings

@@ -131,7 +131,7 @@ def test_a_day_of_an_older_layout_is_upgraded_when_it_is_opened(
     try:
         if by_reading:
             assert again.get_trace(spans[0].trace_id, payload=True, limit=10) is not None
-            assert len(again.find_replies(["chatcmpl-1"], payload=True)) == 1
+            assert len(again.find_responses(["chatcmpl-1"], payload=True)) == 1
             assert len(again.list_traces(TraceFilter(user="ada"), limit=10)) == 1
         assert again.write(spans[:10]) == 0
         assert again.write([call(3, trace=9, start=NOON, user="ada", response_id="chatcmpl-2")]) == 1

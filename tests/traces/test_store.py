@@ -264,8 +264,8 @@ def test_what_is_too_old_goes_by_itself(kernel: Kernel) -> None:
     today = int(datetime.now(UTC).timestamp()) * SECOND
     for days_ago in (0, 10, 200):
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
-    Retention(kernel).look()
-    Retention(kernel).look()
+    Retention(kernel).run_once()
+    Retention(kernel).run_once()
     store = kernel.get(TraceStore)
     kept = []
     for day in store.days.list_days():

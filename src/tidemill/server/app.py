@@ -35,7 +35,7 @@ from tidemill.feedback import routes as feedback
 from tidemill.feedback import service as feedback_service
 from tidemill.feedback.collections import routes as collections
 from tidemill.feedback.erasure import routes as erasure
-from tidemill.feedback.types import Copies
+from tidemill.feedback.types import ShadowCopyIndex
 from tidemill.gateway import routes as gateway
 from tidemill.gateway.asgi import GatewayApp
 from tidemill.gateway.call_recorder import CallRecorder
@@ -69,14 +69,14 @@ from tidemill.server import blobs, error_responses, health
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
 from tidemill.traces import routes as traces
-from tidemill.traces.cutting import Cutter
-from tidemill.traces.intake import Intake
 from tidemill.traces.masking import routes as masking
 from tidemill.traces.masking.masker import Masker
 from tidemill.traces.prices import routes as prices
 from tidemill.traces.prices.book import PriceBook
+from tidemill.traces.receiver import OtlpReceiver
 from tidemill.traces.retention import Retention
 from tidemill.traces.store import TraceStore
+from tidemill.traces.truncation import Truncator
 from tidemill.traces.types import SpanScores
 from tidemill.traces.writer import TraceWriter
 from tidemill.triggers import routes as triggers
@@ -160,13 +160,13 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(PipelineNames(pipeline_service.names))
     kernel.register(EnvironmentNames(deployment_service.list_environment_names))
     kernel.register(ROLLOUT_HOOKS)
-    kernel.register(Copies(rollout_service.count_pairs, rollout_service.delete_pairs))
+    kernel.register(ShadowCopyIndex(rollout_service.count_pairs, rollout_service.delete_pairs))
     kernel.register(SpanScores(feedback_service.delete_begun))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.register(masker)
     kernel.register(book)
     # Masked before it is cut: half a card number would not be recognised.
-    kernel.register(TraceWriter(store, [masker.apply, book.price, Cutter(settings.trace_max_value_bytes)]))
+    kernel.register(TraceWriter(store, [masker.apply, book.price, Truncator(settings.trace_max_value_bytes)]))
     return kernel
 
 
@@ -225,12 +225,12 @@ class Application:
     workers: Sequence[Service]
     management: AsgiApp
     gateway: GatewayApp
-    intake: Intake
+    receiver: OtlpReceiver
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The whole application as one ASGI callable. `/v1` goes past every framework, to intake or gateway."""
+        """The whole application as one ASGI callable. `/v1` goes past FastAPI, to the OTLP receiver or the gateway."""
         if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
-            await self.intake(scope, receive, send)
+            await self.receiver(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
             await self.gateway(scope, receive, send)
         else:
@@ -257,10 +257,10 @@ def build(settings: Settings) -> Application:
     reconciler = Reconciler(kernel, supervisor, samplers)
     recorder = CallRecorder(kernel.get(TraceWriter), settings.gateway_patience_seconds)
     gateway = GatewayApp(api.state.keys, EngineRouter(reconciler), recorder, Upstream(), settings.max_body_bytes)
-    intake = Intake(api.state.keys, kernel.get(TraceWriter))
-    # The gateway writes its last entries when the engines are done, and the intake stores them after that.
+    receiver = OtlpReceiver(api.state.keys, kernel.get(TraceWriter))
+    # The gateway writes its last entries when the engines are done, and the receiver stores them after that.
     rollout_controller = RolloutController(kernel, reconciler, samplers)
-    services: list[Service] = [intake, gateway, supervisor, rollout_controller, Retention(kernel)]
+    services: list[Service] = [receiver, gateway, supervisor, rollout_controller, Retention(kernel)]
     return Application(
         kernel=kernel,
         api=api,
@@ -268,5 +268,5 @@ def build(settings: Settings) -> Application:
         workers=[JobWorkers(kernel), OnlineEvaluation(kernel), OutboxWorker(kernel), Scheduler(kernel)],
         management=management,
         gateway=gateway,
-        intake=intake,
+        receiver=receiver,
     )

@@ -12,7 +12,17 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.core.wire import Page
-from tidemill.traces.drawing import ago, bar, compact, kind_word, money, plain, tokens, took, waterfall
+from tidemill.traces.rendering import (
+    extract_text,
+    format_cost,
+    format_duration,
+    format_time,
+    format_tokens,
+    format_value,
+    kind_label,
+    render_bar,
+    render_waterfall,
+)
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail, TraceSummary
 
@@ -106,11 +116,11 @@ def _trace_row(value: TraceSummary) -> list[Text]:
         what.append(f"  {value.model}", style="cyan")
     return [
         Text(value.trace_id[:10], style="cyan"),
-        Text(ago(value.start)),
-        Text(took(value.duration_ms)),
+        Text(format_time(value.start)),
+        Text(format_duration(value.duration_ms)),
         spans,
-        Text(tokens(value.input_tokens, value.output_tokens)),
-        Text(money(value.cost_usd)),
+        Text(format_tokens(value.input_tokens, value.output_tokens)),
+        Text(format_cost(value.cost_usd)),
         what,
     ]
 
@@ -125,7 +135,7 @@ def tree(ctx: typer.Context, trace: TraceArgument) -> None:
         return
     _head(term, found.summary)
     _grid(term, [("span", "left"), ("kind", "left"), ("", "left"), ("took", "right"), ("tokens", "right"),
-                 ("cost", "right")], waterfall(found), gap=1)  # fmt: skip
+                 ("cost", "right")], render_waterfall(found), gap=1)  # fmt: skip
     if found.left_out:
         term.out.print(Text(f"{found.left_out} more spans are not shown.", style="dim"))
     term.out.print(Text(f"One span whole: tidemill traces show {found.summary.trace_id[:10]} --span ID", style="dim"))
@@ -133,10 +143,12 @@ def tree(ctx: typer.Context, trace: TraceArgument) -> None:
 
 def _head(term: Terminal, value: TraceSummary) -> None:
     line = Text(value.name, style="bold red" if value.errors else "bold")
-    line.append(f"  {value.start.astimezone():%Y-%m-%d %H:%M:%S}  {took(value.duration_ms)}", style="not bold")
+    line.append(
+        f"  {value.start.astimezone():%Y-%m-%d %H:%M:%S}  {format_duration(value.duration_ms)}", style="not bold"
+    )
     line.append(f"  {value.spans} spans", style="not bold")
     if value.cost_usd is not None:
-        line.append(f"  {money(value.cost_usd)}", style="not bold")
+        line.append(f"  {format_cost(value.cost_usd)}", style="not bold")
     term.out.print(line)
     facts = {"trace": value.trace_id, "service": value.service, "release": value.release_id,
              "environment": value.environment, "user": value.user, "session": value.session}  # fmt: skip
@@ -161,10 +173,10 @@ def print_span(term: Terminal, found: SpanDetail, *, whole: bool) -> None:
     if found.status_message:
         term.out.print(Text(found.status_message, style="red"))
     for event in found.events:
-        term.out.print(Text(f"event {event.name} {compact(event.attributes, most)}", style="dim"))
+        term.out.print(Text(f"event {event.name} {format_value(event.attributes, most)}", style="dim"))
     if whole:
         for name, attribute in (*found.attributes.items(), *found.resource.items()):
-            term.out.print(Text(f"{name} = {compact(attribute, most)}", style="dim"))
+            term.out.print(Text(f"{name} = {format_value(attribute, most)}", style="dim"))
     for cut in found.truncated:
         term.out.print(Text(f"cut: {cut}", style="yellow"))
 
@@ -182,13 +194,13 @@ def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:
 
 def _facts(term: Terminal, found: SpanDetail) -> None:
     head = Text(found.name, style="bold red" if found.status == "error" else "bold")
-    head.append(f"  {kind_word(found.kind)}  {took(found.duration_ms)}", style="not bold")
+    head.append(f"  {kind_label(found.kind)}  {format_duration(found.duration_ms)}", style="not bold")
     if found.ttft_ms is not None:
-        head.append(f"  first token {took(found.ttft_ms)}", style="not bold")
+        head.append(f"  first token {format_duration(found.ttft_ms)}", style="not bold")
     if found.input_tokens is not None or found.output_tokens is not None:
-        head.append(f"  {tokens(found.input_tokens or 0, found.output_tokens or 0)} tokens", style="not bold")
+        head.append(f"  {format_tokens(found.input_tokens or 0, found.output_tokens or 0)} tokens", style="not bold")
     if found.cost_usd is not None:
-        head.append(f"  {money(found.cost_usd)}", style="not bold")
+        head.append(f"  {format_cost(found.cost_usd)}", style="not bold")
     term.out.print(head)
     names = ("trace_id", "span_id", "response_id", "model", "provider", "service", "release_id", "environment",
              "prompt", "user", "session", "finish_reason", "dialect")  # fmt: skip
@@ -201,13 +213,13 @@ def _said(term: Terminal, title: str, value: Any, most: int | None) -> None:
         return
     term.out.print(Rule(title, align="left", style="dim"))
     if not isinstance(value, list) or not all(isinstance(item, dict) and "role" in item for item in value):
-        term.out.print(Text(compact(value, most)))
+        term.out.print(Text(format_value(value, most)))
         return
     for message in value:
         rest = {name: part for name, part in message.items() if name not in ("role", "content")}
         line = Text(f"{message['role']}: ", style="bold cyan")
         line.append(
-            compact(message.get("content"), most) if message.get("content") is not None else "", style="default"
+            format_value(message.get("content"), most) if message.get("content") is not None else "", style="default"
         )
         if rest:
             line.append(f" {json.dumps(rest, ensure_ascii=False, default=str)[:most]}", style="dim")
@@ -235,7 +247,7 @@ def search(
         term.table(found, [], empty="No span has all these words.")
         return
     rows = [
-        [Text(s.trace_id[:10], style="cyan"), Text(ago(s.start)), Text(s.model or s.name), _excerpt(s, words)]
+        [Text(s.trace_id[:10], style="cyan"), Text(format_time(s.start)), Text(s.model or s.name), _excerpt(s, words)]
         for s in found.items
     ]
     _grid(term, [("trace", "left"), ("at", "left"), ("model", "left"), ("found in", "left")], rows)
@@ -244,7 +256,7 @@ def search(
 
 def _excerpt(found: SpanDetail, words: list[str]) -> Text:
     for value in (found.output, found.input, found.status_message, found.name):
-        text = " ".join(plain(value).split())
+        text = " ".join(extract_text(value).split())
         at = min((n for n in (text.lower().find(w.lower()) for w in words) if n >= 0), default=-1)
         if at >= 0:
             line = Text(("…" if at > 20 else "") + text[max(at - 20, 0) : at + 160], style="dim")
@@ -278,12 +290,12 @@ def series(
             Text(point.t.astimezone().strftime(pattern)),
             *([Text(point.key or "-", style="cyan")] if by else []),
             Text(f"{point.requests}"),
-            Text(bar(point.requests, most, 12), style="blue"),
+            Text(render_bar(point.requests, most, 12), style="blue"),
             Text(str(point.errors), style="red" if point.errors else "dim"),
-            Text(tokens(point.input_tokens, point.output_tokens)),
-            Text(money(point.cost_usd)),
-            Text(took(point.p50_ms)),
-            Text(took(point.p99_ms)),
+            Text(format_tokens(point.input_tokens, point.output_tokens)),
+            Text(format_cost(point.cost_usd)),
+            Text(format_duration(point.p50_ms)),
+            Text(format_duration(point.p99_ms)),
         ]
         for point in points
     ]
@@ -305,9 +317,9 @@ _ACTIVITY: list[Column] = [
     ("traces", "traces"),
     ("calls", "calls"),
     ("errors", "errors"),
-    ("tokens", lambda v: tokens(v.input_tokens, v.output_tokens)),
-    ("cost", lambda v: money(v.cost_usd)),
-    ("last", lambda v: ago(v.last)),
+    ("tokens", lambda v: format_tokens(v.input_tokens, v.output_tokens)),
+    ("cost", lambda v: format_cost(v.cost_usd)),
+    ("last", lambda v: format_time(v.last)),
 ]
 
 

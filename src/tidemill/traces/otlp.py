@@ -1,6 +1,6 @@
 """OTLP/HTTP: export requests in protobuf and in JSON become raw spans.
 
-Source: opentelemetry-proto 1.x, `trace_service.proto` and «OTLP/HTTP» of the OpenTelemetry specification. In JSON, ids
+Source: opentelemetry-proto 1.x, `trace_service.proto` and "OTLP/HTTP" of the OpenTelemetry specification. In JSON, ids
 are hexadecimal and not base64, and 64-bit numbers may be strings.
 """
 
@@ -16,15 +16,16 @@ import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from tidemill.traces.otlp_proto import ExportRequest
 from tidemill.traces.raw import RawSpan
-from tidemill.traces.types import EncodingUnknown, IntakeInvalid, IntakeMediaType, IntakeTooLarge
-from tidemill.traces.wire import Request
+from tidemill.traces.types import OtlpEncodingUnknown, OtlpInvalid, OtlpMediaTypeUnknown, OtlpTooLarge
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-MOST_ATTRIBUTES = 2048
+MAX_ATTRIBUTES = 2048
 """Attributes of one span, event or resource that are kept."""
-DEEPEST = 32
-AHEAD_NS = 24 * 3600 * 1_000_000_000
+MAX_DEPTH = 32
+"""Levels of lists and maps in one value that are kept."""
+MAX_AHEAD_NS = 24 * 3600 * 1_000_000_000
 """A clock may be fast by a day, not more: a span from next year would be kept a year too long."""
 
 
@@ -33,19 +34,20 @@ _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 
 @dataclass
 class Decoded:
-    """The spans of a request, and why others of it were refused."""
+    """The spans of a request, and why others of it were rejected."""
 
     spans: list[RawSpan] = field(default_factory=list)
-    refused: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Reason -> spans."""
 
-    def refuse(self, reason: str) -> None:
-        """Count a span that cannot be taken."""
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+    def reject(self, reason: str) -> None:
+        """Count a span that cannot be stored."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     @property
-    def refusals(self) -> int:
-        """How many spans were refused."""
-        return sum(self.refused.values())
+    def rejected_count(self) -> int:
+        """How many spans were rejected."""
+        return sum(self.rejected.values())
 
 
 @dataclass(frozen=True)
@@ -57,56 +59,56 @@ class Window:
 
     @classmethod
     def now(cls, retention_days: int) -> "Window":
-        """From the oldest day that is kept (1980 when all are) to a day ahead."""
+        """Return the window from the oldest day that retention keeps (1980 when it keeps all) to a day ahead."""
         now = time.time_ns()
         day = 24 * 3600 * 1_000_000_000
         oldest = (now // day - retention_days) * day if retention_days else 10 * 365 * day
-        return cls(oldest, now + AHEAD_NS)
+        return cls(oldest, now + MAX_AHEAD_NS)
 
 
-def unpack(body: bytes, encoding: str, most: int) -> bytes:
-    """The body without its compression. Raises EncodingUnknown, IntakeInvalid, IntakeTooLarge."""
+def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return the body without its compression. Raises OtlpEncodingUnknown, OtlpInvalid, OtlpTooLarge."""
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
-        raise EncodingUnknown(f"The content encoding {encoding!r} is not known.", hint="Send gzip, or no encoding.")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        raise OtlpEncodingUnknown(f"The content encoding {encoding!r} is not known.", hint="Send gzip, or no encoding.")
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
-        content = unpacker.decompress(body, most)
+        content = decompressor.decompress(body, max_bytes)
     except zlib.error as error:
-        raise IntakeInvalid(f"The body is not {encoding}: {error}.", hint="Was it cut off on the way?") from error
-    if unpacker.unconsumed_tail:
-        raise IntakeTooLarge(
-            f"Unpacked, the body is larger than {most} bytes.",
+        raise OtlpInvalid(f"The body is not {encoding}: {error}.", hint="Was it cut off on the way?") from error
+    if decompressor.unconsumed_tail:
+        raise OtlpTooLarge(
+            f"Unpacked, the body is larger than {max_bytes} bytes.",
             hint="Send smaller batches, or raise TIDEMILL_TRACE_MAX_REQUEST_BYTES.",
         )
-    if not unpacker.eof:
-        raise IntakeInvalid(f"The {encoding} body ends too early.", hint="It was cut off on the way; send it again.")
+    if not decompressor.eof:
+        raise OtlpInvalid(f"The {encoding} body ends too early.", hint="It was cut off on the way; send it again.")
     return content
 
 
 def decode(body: bytes, media_type: str, window: Window) -> Decoded:
-    """The spans in an export request. Raises IntakeMediaType, IntakeInvalid."""
+    """Return the spans in an export request. Raises OtlpMediaTypeUnknown, OtlpInvalid."""
     if media_type == PROTOBUF:
         return _protobuf(body, window)
     if media_type == JSON:
         return _json(body, window)
-    raise IntakeMediaType(
+    raise OtlpMediaTypeUnknown(
         f"The content type {media_type[:80]!r} is not OTLP's.", hint=f"Send {PROTOBUF} or {JSON}, by HTTP/protobuf."
     )
 
 
 def _check(decoded: Decoded, span: RawSpan, window: Window) -> None:
     if len(span.trace_id) != 16 or span.trace_id == _NO_TRACE:
-        decoded.refuse("a trace id is not 16 bytes, or zero")
+        decoded.reject("a trace id is not 16 bytes, or zero")
     elif len(span.span_id) != 8 or span.span_id == _NO_SPAN:
-        decoded.refuse("a span id is not 8 bytes, or zero")
+        decoded.reject("a span id is not 8 bytes, or zero")
     elif span.parent_id is not None and len(span.parent_id) != 8:
-        decoded.refuse("a parent span id is not 8 bytes")
+        decoded.reject("a parent span id is not 8 bytes")
     elif span.start_ns > window.last_ns:
-        decoded.refuse("a span begins more than a day in the future: check the sender's clock")
+        decoded.reject("a span begins more than a day in the future: check the sender's clock")
     elif span.start_ns < window.first_ns:
-        decoded.refuse("a span is older than what is kept: check the sender's clock")
+        decoded.reject("a span is older than what is kept: check the sender's clock")
     else:
         decoded.spans.append(span)
 
@@ -117,7 +119,7 @@ def _check(decoded: Decoded, span: RawSpan, window: Window) -> None:
 def _protobuf(body: bytes, window: Window) -> Decoded:
     decoded = Decoded()
     try:
-        request = Request.FromString(body)
+        request = ExportRequest.FromString(body)
         for of_resource in request.resource_spans:
             resource = _attributes(of_resource.resource.attributes)
             for of_scope in of_resource.scope_spans:
@@ -125,12 +127,12 @@ def _protobuf(body: bytes, window: Window) -> Decoded:
                 for span in of_scope.spans:
                     _check(decoded, _span(span, resource, name, version), window)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise IntakeInvalid(
+        raise OtlpInvalid(
             f"The body is not an OTLP export request in protobuf: {error}.",
             hint="Was it cut off on the way? Send ExportTraceServiceRequest.",
         ) from error
     if body and not request.resource_spans:
-        raise IntakeInvalid("The body holds no resource spans.", hint="Send an ExportTraceServiceRequest.")
+        raise OtlpInvalid("The body holds no resource spans.", hint="Send an ExportTraceServiceRequest.")
     return decoded
 
 
@@ -164,23 +166,23 @@ def _link(link: Any) -> dict[str, Any]:
     return ids | {"attributes": _attributes(link.attributes)}
 
 
-CUT = "…"
+OMITTED = "…"
 """Key of the attribute that says how many were left out."""
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
-    if len(pairs) > MOST_ATTRIBUTES:
-        kept = {pair.key: _sent(pair.value) for pair in pairs[:MOST_ATTRIBUTES]}
-        return kept | {CUT: f"{len(pairs) - MOST_ATTRIBUTES} more attributes were left out"}
-    return {pair.key: _sent(pair.value) for pair in pairs}
+    if len(pairs) > MAX_ATTRIBUTES:
+        attributes = {pair.key: _decode_value(pair.value) for pair in pairs[:MAX_ATTRIBUTES]}
+        return attributes | {OMITTED: f"{len(pairs) - MAX_ATTRIBUTES} more attributes were left out"}
+    return {pair.key: _decode_value(pair.value) for pair in pairs}
 
 
 _STRING, _INT = 0x0A, 0x18
 """How the bytes of a text and of a whole number begin: number and wire type of the field in `AnyValue`."""
 
 
-def _sent(data: bytes) -> Any:
-    """The value of an attribute. Texts under 16 KB and small numbers, nearly all there are, are read right here."""
+def _decode_value(data: bytes) -> Any:
+    """Return an attribute's value. Texts under 16 KB and small numbers, nearly all there are, need no `AnyValue`."""
     size = len(data)
     if size > 3:
         if data[0] == _STRING:
@@ -198,20 +200,16 @@ def _sent(data: bytes) -> Any:
     return _value(AnyValue.FromString(data))
 
 
-def _bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
 def _value(value: Any, depth: int = 0) -> Any:
     which = value.WhichOneof("value")
-    if which is None or depth > DEEPEST:
+    if which is None or depth > MAX_DEPTH:
         return None
-    found = getattr(value, which)
+    content = getattr(value, which)
     if which == "array_value":
-        return [_value(item, depth + 1) for item in found.values]
+        return [_value(item, depth + 1) for item in content.values]
     if which == "kvlist_value":
-        return {pair.key: _value(pair.value, depth + 1) for pair in found.values}
-    return _bytes(found) if which == "bytes_value" else found
+        return {pair.key: _value(pair.value, depth + 1) for pair in content.values}
+    return base64.b64encode(content).decode() if which == "bytes_value" else content
 
 
 # JSON
@@ -221,29 +219,29 @@ def _json(body: bytes, window: Window) -> Decoded:
     try:
         request = msgspec.json.decode(body)
         decoded = Decoded()
-        for of_resource in _list(request, "resourceSpans", needed=True):
+        for of_resource in _list(request, "resourceSpans", required=True):
             resource = _json_attributes(of_resource.get("resource") or {})
             for of_scope in _list(of_resource, "scopeSpans"):
                 scope = of_scope.get("scope") or {}
                 for span in _list(of_scope, "spans"):
                     _check_json(decoded, span, resource, scope, window)
     except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise IntakeInvalid(
+        raise OtlpInvalid(
             f"The body is not an OTLP export request in JSON: {error}.",
             hint='Send {"resourceSpans": [{"scopeSpans": [{"spans": […]}]}]} with ids in hexadecimal.',
         ) from error
     return decoded
 
 
-def _list(holder: Any, name: str, *, needed: bool = False) -> Iterable[dict[str, Any]]:
+def _list(holder: Any, name: str, *, required: bool = False) -> Iterable[dict[str, Any]]:
     if not isinstance(holder, dict):
         raise TypeError(f"there is a {type(holder).__name__} where an object with {name!r} should be")
-    found = holder.get(name)
-    if found is None and not needed:
+    items = holder.get(name)
+    if items is None and not required:
         return []
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise TypeError(f"{name!r} is not a list of objects")
-    return found
+    return items
 
 
 def _check_json(
@@ -252,10 +250,10 @@ def _check_json(
     try:
         ids = [_hex(span.get(name)) for name in ("traceId", "spanId", "parentSpanId")]
     except (ValueError, TypeError):
-        decoded.refuse("an id is not hexadecimal")
+        decoded.reject("an id is not hexadecimal")
         return
     status = span.get("status") or {}
-    made = RawSpan(
+    raw = RawSpan(
         trace_id=ids[0],
         span_id=ids[1],
         name=str(span.get("name") or ""),
@@ -286,7 +284,7 @@ def _check_json(
         scope_name=scope.get("name") or None,
         scope_version=scope.get("version") or None,
     )
-    _check(decoded, made, window)
+    _check(decoded, raw, window)
 
 
 _KINDS = {name: number for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER",
@@ -306,19 +304,19 @@ def _hex(value: Any) -> bytes:
 
 def _json_attributes(holder: dict[str, Any]) -> dict[str, Any]:
     pairs = list(_list(holder, "attributes"))
-    found = {str(pair.get("key")): _json_value(pair.get("value")) for pair in pairs[:MOST_ATTRIBUTES]}
-    if len(pairs) > MOST_ATTRIBUTES:
-        found[CUT] = f"{len(pairs) - MOST_ATTRIBUTES} more attributes were left out"
-    return found
+    attributes = {str(pair.get("key")): _json_value(pair.get("value")) for pair in pairs[:MAX_ATTRIBUTES]}
+    if len(pairs) > MAX_ATTRIBUTES:
+        attributes[OMITTED] = f"{len(pairs) - MAX_ATTRIBUTES} more attributes were left out"
+    return attributes
 
 
 def _json_value(value: Any, depth: int = 0) -> Any:
-    if not isinstance(value, dict) or depth > DEEPEST:
+    if not isinstance(value, dict) or depth > MAX_DEPTH:
         return None
-    for name, found in value.items():
+    for name, content in value.items():
         read = _READERS.get(name)
         if read is not None:
-            return read(found, depth)
+            return read(content, depth)
     return None
 
 

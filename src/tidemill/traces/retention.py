@@ -1,4 +1,4 @@
-"""What is too old goes by itself: whole days after the retention setting, sums by the minute after two days."""
+"""Removes old spans: whole days by the retention setting, sums by the minute after two days."""
 
 import asyncio
 import logging
@@ -12,42 +12,42 @@ from tidemill.traces.store import TraceStore
 
 log = logging.getLogger("tidemill.traces")
 
-EVERY_S = 3600.0
-MINUTES_KEPT = timedelta(days=3)
+INTERVAL_S = 3600.0
+MINUTES_RETAINED = timedelta(days=3)
 """By whole days: 48 hours reach into three."""
 
 
 class Retention:
-    """A service that looks once an hour."""
+    """A service that removes what is too old once an hour."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Look now, and every hour from now on."""
-        self._running = asyncio.create_task(self._go_on())
+        """Begin: now, and every hour from now on."""
+        self._running = asyncio.create_task(self._loop())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop, once a removal that is under way has ended."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
 
-    async def _go_on(self) -> None:
+    async def _loop(self) -> None:
         while True:
             try:
-                await asyncio.to_thread(self.look)
+                await asyncio.to_thread(self.run_once)
             except TidemillError as error:
                 log.error("old traces could not be removed now: %s", error.message)
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(INTERVAL_S)
 
-    def look(self) -> None:
-        """Remove what is too old."""
+    def run_once(self) -> None:
+        """Remove the days and the sums by the minute that are too old."""
         store = self._kernel.get(TraceStore)
         with self._kernel.read(SYSTEM) as ctx:
             first, now = spans.oldest_kept(ctx), ctx.now
         if first is not None and any(day < first for day in store.list_days()):
             with self._kernel.write(SYSTEM) as ctx:
                 spans.prune(ctx)
-        store.drop_minutes((now - MINUTES_KEPT).date())
+        store.drop_minutes((now - MINUTES_RETAINED).date())

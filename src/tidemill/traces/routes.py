@@ -1,4 +1,4 @@
-"""The routes of traces. Spans come in at `/v1/traces`, past this framework: see `intake.py`."""
+"""The routes of traces. Spans come in at `/v1/traces`, past this framework: see `receiver.py`."""
 
 from datetime import date
 from typing import Annotated
@@ -132,7 +132,7 @@ def prune(body: Prune, request: RequestContext) -> Pruned:
 
 @router.get("/responses/{response_id}", openapi_extra=role("viewer"))
 def response(response_id: str, request: RequestContext) -> SpanDetail:
-    """The span of a reply, such as `chatcmpl-…`."""
+    """The span of a response, such as `chatcmpl-…`."""
     found = request.read(service.find_response, response_id)
     if found is None:
         raise SpanNotFound(

@@ -58,7 +58,7 @@ class Traces:
         return self._http.get(f"/api/traces/{trace_id}/spans/{span_id}", SpanDetail)
 
     def response(self, response_id: str) -> SpanDetail:
-        """The span of a reply, such as `chatcmpl-…`. Raises SpanNotFound."""
+        """The span of a response, such as `chatcmpl-…`. Raises SpanNotFound."""
         return self._http.get(f"/api/traces/responses/{response_id}", SpanDetail)
 
     def search(self, text: str, *, cursor: str | None = None, limit: int = 50, **where: Any) -> Page[SpanDetail]:

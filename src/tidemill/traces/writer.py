@@ -1,11 +1,11 @@
-"""The one writer of spans: many requests in one commit, and nobody is told «stored» before it is.
+"""The one writer of spans: many requests share one commit, and each is answered once its spans are committed.
 
     writer = kernel.get(TraceWriter)
     await writer.submit(records)     # on an event loop: returns once committed
     writer.write(records)            # from a thread
 
-Raises IntakeFull when the bounded queue is full, TracesUnavailable when the database is away, TracesFull when the disk
-is; then nothing of the call counts as stored and it may be sent again: a span sent twice is counted once.
+Raises TraceQueueFull when the bounded queue is full, TracesUnavailable when the database does not answer, TracesFull
+when the disk is full; then nothing of the call is stored and it may be sent again: a span sent twice is counted once.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.traces.store import TraceStore
-from tidemill.traces.types import IntakeFull, SpanRecord, TracesClosed, WriterState
+from tidemill.traces.types import SpanRecord, TraceQueueFull, TracesClosed, WriterState
 
 log = logging.getLogger("tidemill.traces")
 
-GROUP = 1000
+GROUP_SPANS = 1000
 """Spans in one commit, about; a request is never split."""
 
 Prepare = Callable[[Sequence[SpanRecord]], None]
@@ -38,13 +38,13 @@ class _Submission:
 
 
 class TraceWriter:
-    """Group commits in one thread behind a bounded queue. Starts with the first span; `close` writes what waits."""
+    """Group commits in one thread behind a bounded queue. Starts with the first span; `close` writes what is queued."""
 
     def __init__(self, store: TraceStore, prepare: Sequence[Prepare] = ()) -> None:
         self.store = store
         self.prepare = list(prepare)
         self._capacity = store.settings.trace_queue_spans
-        self._waiting: deque[_Submission] = deque()
+        self._queue: deque[_Submission] = deque()
         self._queued = 0
         self._stored = 0
         self._refused = 0
@@ -54,11 +54,11 @@ class TraceWriter:
 
     @property
     def state(self) -> WriterState:
-        """Counts since the start."""
+        """Return counts since the start."""
         return WriterState(stored=self._stored, waiting=self._queued, refused=self._refused)
 
     def submit(self, records: Sequence[SpanRecord]) -> "asyncio.Future[None]":
-        """Queue spans; the future ends once they are committed. Raises IntakeFull, TracesClosed at once."""
+        """Queue spans; the future ends once they are committed. Raises TraceQueueFull, TracesClosed at once."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._put(_Submission(records, loop, done))
@@ -71,7 +71,7 @@ class TraceWriter:
         done.result()
 
     def close(self) -> None:
-        """Write what waits and stop."""
+        """Write what is queued, and stop."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -83,14 +83,14 @@ class TraceWriter:
         with self._changed:
             if self._closing:
                 raise TracesClosed("The server is stopping.", hint="Send the spans again in a moment.")
-            # A request alone is always taken: one that is larger than the queue could never come in otherwise.
+            # A request alone is always accepted: one that is larger than the queue could never come in otherwise.
             if self._queued and self._queued + count > self._capacity:
                 self._refused += count
-                raise IntakeFull(
+                raise TraceQueueFull(
                     f"{self._queued} spans wait to be stored already.", hint="Send them again in a second."
                 )
             self._queued += count
-            self._waiting.append(submission)
+            self._queue.append(submission)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="traces-writer", daemon=True)
                 self._thread.start()
@@ -99,18 +99,18 @@ class TraceWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
+                while not self._queue:
                     if self._closing:
                         return
                     self._changed.wait()
-                group = self._take()
+                group = self._next_group()
             self._store(group)
 
-    def _take(self) -> list[_Submission]:
-        group = [self._waiting.popleft()]
+    def _next_group(self) -> list[_Submission]:
+        group = [self._queue.popleft()]
         count = len(group[0].records)
-        while self._waiting and count + len(self._waiting[0].records) <= GROUP:
-            group.append(self._waiting.popleft())
+        while self._queue and count + len(self._queue[0].records) <= GROUP_SPANS:
+            group.append(self._queue.popleft())
             count += len(group[-1].records)
         return group
 
@@ -118,15 +118,15 @@ class TraceWriter:
         began = time.perf_counter()
         error = self._commit(group)
         if isinstance(error, TidemillError) or error is None or len(group) == 1:
-            self._tell(group, error)
+            self._notify(group, error)
         else:
-            # One request holds something that cannot be stored: the others must not suffer for it.
-            for one in group:
-                self._tell([one], self._commit([one]))
+            # One request holds something that cannot be stored: the others are stored without it.
+            for submission in group:
+                self._notify([submission], self._commit([submission]))
         log.debug("stored a group of %d requests in %.1f ms", len(group), (time.perf_counter() - began) * 1000)
 
     def _commit(self, group: list[_Submission]) -> Exception | None:
-        records = [record for one in group for record in one.records]
+        records = [record for submission in group for record in submission.records]
         try:
             for prepare in self.prepare:
                 prepare(records)
@@ -135,31 +135,31 @@ class TraceWriter:
             log.error("%d spans cannot be stored now: %s", len(records), error.message)
             return error
         except Exception as error:
-            # Whatever it is, the senders must hear that nothing was stored, and the writer must go on.
+            # Whatever it is, the senders must learn that nothing was stored, and the writer must go on.
             log.exception("%d spans cannot be stored", len(records))
             return error
         return None
 
-    def _tell(self, group: list[_Submission], error: Exception | None) -> None:
+    def _notify(self, group: list[_Submission], error: Exception | None) -> None:
         with self._changed:
-            self._queued -= sum(len(one.records) for one in group)
+            self._queued -= sum(len(submission.records) for submission in group)
         if error is not None and not isinstance(error, TidemillError):
             error = Failed("The spans could not be stored.", hint="The server's log says why.")
         by_loop: dict[asyncio.AbstractEventLoop | None, list[_Submission]] = {}
-        for one in group:
-            by_loop.setdefault(one.loop, []).append(one)
-        for loop, ours in by_loop.items():
+        for submission in group:
+            by_loop.setdefault(submission.loop, []).append(submission)
+        for loop, submissions in by_loop.items():
             if loop is None:
-                _settle(ours, error)
+                _complete(submissions, error)
             elif not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, ours, error)
+                loop.call_soon_threadsafe(_complete, submissions, error)
 
 
-def _settle(group: list[_Submission], error: Exception | None) -> None:
-    for one in group:
-        if one.done.done():
+def _complete(group: list[_Submission], error: Exception | None) -> None:
+    for submission in group:
+        if submission.done.done():
             continue
         if error is None:
-            one.done.set_result(None)
+            submission.done.set_result(None)
         else:
-            one.done.set_exception(error)
+            submission.done.set_exception(error)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.feedback.collections.picking import answer_span, fits
 from tidemill.feedback.collections.rows import Made, Opinion, capped, label_of, make, opinion
+from tidemill.feedback.collections.selection import answer_span, fits
 from tidemill.feedback.types import Score, ToDataset
 from tidemill.traces.messages import answer_of, messages_of
 from tidemill.traces.types import SpanDetail, TraceFilter

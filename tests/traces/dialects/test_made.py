@@ -5,12 +5,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.traces.dialects.recorded import span
 from tidemill.traces.dialects import logfire, map_span, mlflow, openinference, otel, traceloop, vercel
-from tidemill.traces.dialects.reading import RULES
+from tidemill.traces.dialects.attributes import RULES
 from tidemill.traces.types import KINDS, SpanRecord
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -248,6 +248,7 @@ KEYS = st.sampled_from(sorted(RULES)) | st.sampled_from(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(KEYS, JSON | JSON.map(lambda v: json.dumps(v)), max_size=12), st.sampled_from([None, "mlflow.x"])
 )

@@ -17,10 +17,10 @@ from tidemill.core.settings import Settings
 from tidemill.core.wire import utc_now
 from tidemill.server.app import build_kernel
 from tidemill.traces import service as traces
-from tidemill.traces.kept import Kept
 from tidemill.traces.masking import service
 from tidemill.traces.masking.mask import compiled
 from tidemill.traces.masking.masker import Masker, kinds_of, mask_of
+from tidemill.traces.ttl_cache import TtlCache
 from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter
 from tidemill.traces.types.masking import (
     MaskingKindUnknown,
@@ -149,15 +149,15 @@ def test_rules_are_kept_while_they_cannot_be_read_and_never_guessed() -> None:
             raise found
         return found
 
-    kept = Kept(load)
+    cache = TtlCache(load)
     with pytest.raises(Unavailable):
-        kept.get()
-    assert kept.get() == [1]
-    assert kept.get() == [1]
-    kept.forget()
-    assert kept.get() == [1]
-    kept.forget()
-    assert kept.get() == [2]
+        cache.get()
+    assert cache.get() == [1]
+    assert cache.get() == [1]
+    cache.invalidate()
+    assert cache.get() == [1]
+    cache.invalidate()
+    assert cache.get() == [2]
 
 
 def test_deep_and_odd_values_pass() -> None:

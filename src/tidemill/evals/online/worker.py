@@ -16,7 +16,7 @@ from tidemill.evals.online import service, store
 from tidemill.evals.online.judging import judge
 from tidemill.evals.scorers import Scorer, build
 from tidemill.evals.types import OnlineEvaluator, ScorerInvalid
-from tidemill.feedback.collections.picking import corrected_span
+from tidemill.feedback.collections.selection import corrected_span
 from tidemill.traces import service as traces
 from tidemill.traces.types import TraceFilter
 

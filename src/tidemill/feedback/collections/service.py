@@ -21,8 +21,8 @@ from tidemill.data.types import (
     SplitSpec,
 )
 from tidemill.feedback.collections import store
-from tidemill.feedback.collections.picking import Picked, pick
 from tidemill.feedback.collections.rows import FIELDS, Made, capped, make, opinion
+from tidemill.feedback.collections.selection import Picked, pick
 from tidemill.feedback.types.collections import (
     AppendRefused,
     Collection,

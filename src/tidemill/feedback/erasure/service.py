@@ -11,7 +11,7 @@ from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.feedback.erasure import store
-from tidemill.feedback.types.erasure import Copies, Erasure, Footprint
+from tidemill.feedback.types.erasure import Erasure, Footprint, ShadowCopyIndex
 from tidemill.traces import service as traces
 from tidemill.traces.service import Masker, UserTraces
 
@@ -45,7 +45,7 @@ def _footprint(ctx: Context, found: _Found) -> Footprint:
         spans=sum(found.traces.spans.values()),
         scores=store.count_scores(ctx.conn, found.names, found.traces.hex_ids),
         answers=len(answers),
-        copies=ctx.kernel.get(Copies).count(ctx, found.traces.response_ids),
+        copies=ctx.kernel.get(ShadowCopyIndex).count(ctx, found.traces.response_ids),
         days=[day.isoformat() for day in sorted(found.traces.spans)],
         datasets=datasets,
         models=models,
@@ -117,7 +117,7 @@ def _erase_rows(ctx: Context, user: str, found: _Found, files: dict[str, str | N
     store.erase_answers(ctx.conn, store.answers(ctx.conn, found.names, found.traces.hex_ids))
     for collection_id, file in files.items():
         _leave_out(ctx, collection_id, file)
-    ctx.kernel.get(Copies).forget(ctx, found.traces.response_ids)
+    ctx.kernel.get(ShadowCopyIndex).delete(ctx, found.traces.response_ids)
     store.forget_filter(ctx.conn, found.names)
     store.delete_scores(ctx.conn, found.names, found.traces.hex_ids)
     before = store.page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)

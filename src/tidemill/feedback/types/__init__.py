@@ -9,7 +9,7 @@ from tidemill.feedback.types.collections import (
     NothingToCollect,
     ToDataset,
 )
-from tidemill.feedback.types.erasure import Copies, Erasure, Footprint
+from tidemill.feedback.types.erasure import Erasure, Footprint, ShadowCopyIndex
 from tidemill.feedback.types.scores import (
     BulkItem,
     BulkReply,
@@ -37,7 +37,6 @@ __all__ = [
     "Collection",
     "CollectionItem",
     "CollectionNotFound",
-    "Copies",
     "Erasure",
     "Feedback",
     "FeedbackBulk",
@@ -54,6 +53,7 @@ __all__ = [
     "ScoreSeries",
     "ScoreSource",
     "SeriesKey",
+    "ShadowCopyIndex",
     "TargetUnknown",
     "ToDataset",
 ]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """What features above keep of replies, such as mirrored calls. A part of the kernel.
+class ShadowCopyIndex:
+    """The copies of responses that features above keep, such as mirrored calls. Registered with the kernel.
 
-    `count` says how many they keep of the replies with these ids, `forget` removes these and returns how many.
+    `count` returns how many they keep of the responses with these ids; `delete` removes these and returns how many.
     """
 
     count: Callable[["Context", Sequence[str]], int]
-    forget: Callable[["Context", Sequence[str]], int]
+    delete: Callable[["Context", Sequence[str]], int]
 
 
 class Footprint(Value):

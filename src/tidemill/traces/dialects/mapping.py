@@ -3,8 +3,8 @@
 from typing import Any
 
 from tidemill.traces.dialects import logfire, openinference, otel
+from tidemill.traces.dialects.attributes import Reading
 from tidemill.traces.dialects.messages import messages
-from tidemill.traces.dialects.reading import Reading
 from tidemill.traces.dialects.rules import Dialect, decoded
 from tidemill.traces.raw import RawSpan
 from tidemill.traces.types import SpanPayload, SpanRecord

@@ -8,9 +8,9 @@ from tidemill.core.db import advisory_lock
 from tidemill.core.kernel import Context, Kernel
 from tidemill.data import service as data
 from tidemill.data.types import PII_KINDS, PiiKind
-from tidemill.traces.kept import Kept
 from tidemill.traces.masking import store
 from tidemill.traces.masking.mask import Mask
+from tidemill.traces.ttl_cache import TtlCache
 from tidemill.traces.types import SpanRecord
 from tidemill.traces.types.masking import MaskingKindUnknown, MaskingRule
 
@@ -42,11 +42,11 @@ class Masker:
         self._kernel = kernel
         self.always = kinds_of(kernel.settings.trace_mask)
         self.content = kernel.settings.trace_content == "on"
-        self._mask = Kept(self._load)
+        self._mask = TtlCache(self._load)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read the rules again before the next span."""
-        self._mask.forget()
+        self._mask.invalidate()
 
     def apply(self, records: Sequence[SpanRecord]) -> None:
         """Mask spans in place; called in the writer's thread."""

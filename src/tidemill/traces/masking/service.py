@@ -30,7 +30,7 @@ def create(ctx: Context, body: MaskingRuleCreate) -> MaskingRule:
     store.insert(ctx.conn, rule)
     facts = {"kinds": rule.kinds, "pattern": rule.pattern, "keys": rule.keys}
     events.emit(ctx, "masking.added", rule.id, facts)
-    ctx.once_committed(ctx.kernel.get(Masker).forget)
+    ctx.once_committed(ctx.kernel.get(Masker).invalidate)
     return rule
 
 
@@ -41,7 +41,7 @@ def remove(ctx: Context, rule_id: str) -> None:
         raise MaskingRuleNotFound(f"There is no masking rule {rule_id!r}.", hint="`tidemill masking list` shows them.")
     store.delete(ctx.conn, rule_id)
     events.emit(ctx, "masking.removed", rule.id, rule.model_dump(include={"kinds", "pattern", "keys"}))
-    ctx.once_committed(ctx.kernel.get(Masker).forget)
+    ctx.once_committed(ctx.kernel.get(Masker).invalidate)
 
 
 def attempt(ctx: Context, body: MaskingTry) -> Masked:

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 
 from tidemill.core.actors import SYSTEM
 from tidemill.core.kernel import Kernel
-from tidemill.traces.kept import Kept
 from tidemill.traces.prices import store
 from tidemill.traces.prices.price_list import PriceList, Tokens
+from tidemill.traces.ttl_cache import TtlCache
 from tidemill.traces.types import MODEL_CALLS, SpanRecord
 from tidemill.traces.types.prices import CostSource, Price
 
@@ -28,12 +28,12 @@ class PriceBook:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._rules = Kept(self._load)
+        self._rules = TtlCache(self._load)
         self._list = PriceList()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read the rules again before the next span."""
-        self._rules.forget()
+        self._rules.invalidate()
 
     def price(self, records: Sequence[SpanRecord]) -> None:
         """Fill in cost, who said it and the price's version. A rule of one's own goes before what a sender says."""

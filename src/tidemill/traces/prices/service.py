@@ -17,7 +17,7 @@ def create(ctx: Context, body: PriceCreate) -> Price:
     store.insert(ctx.conn, price)
     facts = {"model": price.model, "provider": price.provider}
     events.emit(ctx, "price.created", price.id, facts)
-    ctx.once_committed(ctx.kernel.get(PriceBook).forget)
+    ctx.once_committed(ctx.kernel.get(PriceBook).invalidate)
     return price
 
 
@@ -28,7 +28,7 @@ def end(ctx: Context, price_id: str) -> Price:
         raise PriceEnded(f"The price of {price.model} ended at {price.until:%Y-%m-%d %H:%M} UTC already.")
     store.end(ctx.conn, price.id, ctx.now)
     events.emit(ctx, "price.ended", price.id, {"model": price.model})
-    ctx.once_committed(ctx.kernel.get(PriceBook).forget)
+    ctx.once_committed(ctx.kernel.get(PriceBook).invalidate)
     return price.model_copy(update={"until": ctx.now})
 
 

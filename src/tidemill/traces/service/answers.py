@@ -1,4 +1,4 @@
-"""Spans by reply, by trace and by user, for features above. Each names the user and session of its whole trace."""
+"""Spans by response, by trace and by user, for features above. Each names the user and session of its whole trace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ def find_responses(ctx: Context, response_ids: Sequence[str], *, payload: bool =
     if not response_ids:
         return {}
     store = ctx.kernel.get(TraceStore)
-    spans = store.find_replies(response_ids, payload=payload)
+    spans = store.find_responses(response_ids, payload=payload)
     return {ref: _with_owner(store, span) for ref, span in spans.items()}
 
 
@@ -72,10 +72,10 @@ class UserTraces:
 
 
 def find_user_traces(ctx: Context, users: Sequence[str]) -> UserTraces:
-    """The traces that name one of these users in any span, and those that report the same replies."""
+    """The traces that name one of these users in any span, and those that report the same responses."""
     store = ctx.kernel.get(TraceStore)
     ids = store.traces_of_users(users)
-    return UserTraces(ids, sorted(store.replies_in(ids)), store.count_spans(ids))
+    return UserTraces(ids, sorted(store.response_ids_in(ids)), store.count_spans(ids))
 
 
 def erase_traces(kernel: Kernel, day: date, trace_ids: set[bytes]) -> int:

@@ -136,8 +136,8 @@ def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
 
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
-    """The span of a reply, such as `chatcmpl-…`; None when no span that is kept has this id."""
-    return _store(ctx).find_replies([response_id], payload=True).get(response_id)
+    """The span of a response, such as `chatcmpl-…`; None when no span that is kept has this id."""
+    return _store(ctx).find_responses([response_id], payload=True).get(response_id)
 
 
 def search(

@@ -5,13 +5,13 @@
     store.write(records)                                  # spans in, each on the day it began; duplicates are left out
     store.get_trace(trace_id, ...), store.get_span(...)   # one trace as a tree, one span
     store.trace_ids_with_prefix(digits)
-    store.find_replies(response_ids, ...)                 # spans by the ids of their replies
+    store.find_responses(response_ids, ...)               # spans by the ids of their responses
     store.list_traces(...), store.list_spans(...)         # pages of traces; the spans of a time
     store.search_spans(...)                               # spans with words
     store.read_tail(...), store.tail_end()                # spans in the order of their commits
     store.get_series(...), store.count_by_minute(...), store.touched_minutes(...)      # roll-ups and exact counts
     store.list_sessions(...), store.list_users(...), store.list_callers(...), store.count_answered(...)
-    store.traces_of_users(...), store.replies_in(...), store.count_spans(...), store.erase_traces(...)    # erasure
+    store.traces_of_users(...), store.response_ids_in(...), store.count_spans(...), store.erase_traces(...)    # erasure
     store.list_days(), store.use(day), store.erase_day(day), store.drop_minutes(before)                   # retention
 
 A day is one SQLite file, or one schema of a PostgreSQL database. What comes back are frozen values of `traces.types`.

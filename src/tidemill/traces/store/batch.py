@@ -41,34 +41,34 @@ def signed(span_id: bytes) -> int:
 class Batch:
     """Stores one batch of spans in one day."""
 
-    def __init__(self, writer: DayWriter, known: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
+    def __init__(self, writer: DayWriter, cached_numbers: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
         self._writer = writer
-        self._strings = Interner(writer, known)
+        self._strings = Interner(writer, cached_numbers)
         self._compressor = compressor
 
     def store(self, records: Sequence[SpanRecord]) -> int:
         """Write the spans that are not stored yet, with their traces and sums; return how many."""
         records = _distinct(records)
         texts_of_records = [_texts(record) for record in records]
-        tidy = {text: clean(text) for text in set().union(*texts_of_records) if text is not None}
+        clean_texts = {text: clean(text) for text in set().union(*texts_of_records) if text is not None}
         traces = self._traces({record.trace_id for record in records})
-        fresh = self._fresh(records, traces)
-        if not fresh:
+        new_records = self._new_records(records, traces)
+        if not new_records:
             return 0
-        if len(fresh) < len(records):
-            texts_of_records = [_texts(record) for record in fresh]
-            kept = set().union(*texts_of_records)
-            tidy = {text: tidied for text, tidied in tidy.items() if text in kept}
-        numbers = self._intern(tidy)
-        counted = self._counted(fresh)
+        if len(new_records) < len(records):
+            texts_of_records = [_texts(record) for record in new_records]
+            texts_in_use = set().union(*texts_of_records)
+            clean_texts = {text: clean_text for text, clean_text in clean_texts.items() if text in texts_in_use}
+        numbers = self._intern(clean_texts)
+        is_counted = self._counted(new_records)
         first = self._next("spans")
-        placed = self._blocks(fresh, first)
-        self._new_traces(fresh, traces)
+        placed = self._blocks(new_records, first)
+        self._new_traces(new_records, traces)
         tally = Tally()
         rows: list[Row] = []
         number_of = numbers.__getitem__
         for number, record, call, place, texts in zip(
-            range(first, first + len(fresh)), fresh, counted, placed, texts_of_records, strict=True
+            range(first, first + len(new_records)), new_records, is_counted, placed, texts_of_records, strict=True
         ):
             names = tuple(map(number_of, texts))
             trace = traces[record.trace_id]
@@ -78,7 +78,7 @@ class Batch:
         self._writer.insert("spans", SPAN_COLUMNS, rows)
         self._write_traces(traces)
         self._write_rollups(tally.places())
-        return len(fresh)
+        return len(new_records)
 
     def remember_strings(self) -> None:
         """Cache the numbers of strings, once they are committed."""
@@ -98,7 +98,7 @@ class Batch:
                 traces[trace.trace] = trace
         return traces
 
-    def _fresh(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> list[SpanRecord]:
+    def _new_records(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> list[SpanRecord]:
         """Return the spans that are not stored yet. Only a trace that is stored can have a span that is."""
         pairs = [(traces[r.trace_id].id, signed(r.span_id)) for r in records if r.trace_id in traces]
         stored: set[tuple[int, int]] = set()
@@ -113,27 +113,27 @@ class Batch:
             r for r in records if r.trace_id not in traces or (traces[r.trace_id].id, signed(r.span_id)) not in stored
         ]
 
-    def _intern(self, tidy: dict[str, str]) -> dict[str | None, int | None]:
-        """Return the numbers of these strings as they came, None's among them; `tidy` maps each to what is stored."""
-        known = self._strings.numbers(set(tidy.values()))
-        return {None: None} | {text: known[kept] for text, kept in tidy.items()}
+    def _intern(self, clean_texts: dict[str, str]) -> dict[str | None, int | None]:
+        """Return text as sent -> number, also None -> None; `clean_texts` maps each text to what is stored."""
+        numbers = self._strings.numbers(set(clean_texts.values()))
+        return {None: None} | {text: numbers[clean_text] for text, clean_text in clean_texts.items()}
 
     def _counted(self, records: Sequence[SpanRecord]) -> list[bool]:
-        """Return which are model calls to count. A reply that gateway and application both report counts once."""
-        seen: set[str] = set()
-        for chunk in chunks(_replies(records)):
+        """Return which are model calls to count. A response that gateway and application both report counts once."""
+        seen_ids: set[str] = set()
+        for chunk in chunks(_response_ids(records)):
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT response_id FROM spans WHERE counted = 1 AND response_id IN ({marks})"
-            seen.update(row[0] for row in self._writer.rows(sql, chunk))
-        counted = []
+            seen_ids.update(row[0] for row in self._writer.rows(sql, chunk))
+        flags = []
         for record in records:
             call = record.kind in MODEL_CALLS
             if call and record.response_id is not None:
-                reply = clean(record.response_id)
-                call = reply not in seen
-                seen.add(reply)
-            counted.append(call)
-        return counted
+                response_id = clean(record.response_id)
+                call = response_id not in seen_ids
+                seen_ids.add(response_id)
+            flags.append(call)
+        return flags
 
     def _blocks(self, records: Sequence[SpanRecord], first: int) -> list[tuple[int, int]]:
         """Write the payloads; return block and slot of each span."""
@@ -184,16 +184,16 @@ class Batch:
         self._writer.execute_many(_INSERT_ROLLUP, [_rollup_row(place, sums) for place, sums in places.items()])
 
 
-def _replies(records: Sequence[SpanRecord]) -> list[str]:
-    """Return the ids of replies that must be counted once."""
+def _response_ids(records: Sequence[SpanRecord]) -> list[str]:
+    """Return the response ids that must be counted once."""
     return [clean(r.response_id) for r in records if r.response_id is not None and r.kind in MODEL_CALLS]
 
 
 def _distinct(records: Sequence[SpanRecord]) -> list[SpanRecord]:
-    seen: dict[tuple[bytes, bytes], SpanRecord] = {}
+    by_ids: dict[tuple[bytes, bytes], SpanRecord] = {}
     for record in records:
-        seen.setdefault((record.trace_id, record.span_id), record)
-    return list(seen.values())
+        by_ids.setdefault((record.trace_id, record.span_id), record)
+    return list(by_ids.values())
 
 
 def _row(

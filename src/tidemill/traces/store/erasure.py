@@ -22,23 +22,23 @@ _BLOCKS_AT_ONCE = 64
 
 
 def traces_of_users(days: StoredDays, users: Sequence[str]) -> TraceIds:
-    """Return the traces of users on all days: with the user in any span, or with one of their replies."""
+    """Return the traces of users on all days: with the user in any span, or with one of their responses."""
     trace_ids: TraceIds = set()
-    fresh: TraceIds = set()
+    new_ids: TraceIds = set()
     for day in days.list_days():
         with days.read(day) as reader:
             if reader is not None:
-                fresh |= _with_user(reader, users)
-    while fresh:
-        trace_ids |= fresh
-        replies = replies_in(days, fresh)
-        fresh = {trace for day in days.list_days() for trace in _with_replies(days, day, replies)} - trace_ids
+                new_ids |= _with_user(reader, users)
+    while new_ids:
+        trace_ids |= new_ids
+        response_ids = response_ids_in(days, new_ids)
+        new_ids = {trace for day in days.list_days() for trace in _with_responses(days, day, response_ids)} - trace_ids
     return trace_ids
 
 
-def replies_in(days: StoredDays, traces: TraceIds) -> set[str]:
+def response_ids_in(days: StoredDays, traces: TraceIds) -> set[str]:
     """Return the response ids in these traces, on all days."""
-    return {reply for day in days.list_days() for reply in _replies(days, day, traces)}
+    return {response_id for day in days.list_days() for response_id in _response_ids(days, day, traces)}
 
 
 def _with_user(reader: DayReader, users: Sequence[str]) -> TraceIds:
@@ -50,7 +50,7 @@ def _with_user(reader: DayReader, users: Sequence[str]) -> TraceIds:
     return trace_ids
 
 
-def _replies(days: StoredDays, day: date, traces: TraceIds) -> set[str]:
+def _response_ids(days: StoredDays, day: date, traces: TraceIds) -> set[str]:
     with days.read(day) as reader:
         if reader is None:
             return set()
@@ -64,13 +64,15 @@ def _replies(days: StoredDays, day: date, traces: TraceIds) -> set[str]:
         }
 
 
-def _with_replies(days: StoredDays, day: date, replies: Iterable[str]) -> TraceIds:
+def _with_responses(days: StoredDays, day: date, response_ids: Iterable[str]) -> TraceIds:
     with days.read(day) as reader:
         if reader is None:
             return set()
         sql = "SELECT DISTINCT t.trace FROM spans s JOIN traces t ON t.id = s.trace WHERE s.response_id IN ({})"
         return {
-            bytes(row[0]) for marks, part in _parts(sorted(replies)) for row in reader.rows(sql.format(marks), part)
+            bytes(row[0])
+            for marks, part in _parts(sorted(response_ids))
+            for row in reader.rows(sql.format(marks), part)
         }
 
 
@@ -116,7 +118,7 @@ class DayEraser:
             return 0
         columns = ("id", "block", "start_us", "user_id", "session_id")
         rows = self._of("spans", columns, "trace", numbers)
-        named = self._of("traces", ("user_id", "session_id"), "id", numbers)
+        owner_rows = self._of("traces", ("user_id", "session_id"), "id", numbers)
         last = self._writer.rows("SELECT max(id), max(block) FROM spans")[0]
         self._writer.execute_many("DELETE FROM spans WHERE trace = ?", [(number,) for number in numbers])
         self._writer.execute_many("DELETE FROM traces WHERE id = ?", [(number,) for number in numbers])
@@ -125,7 +127,9 @@ class DayEraser:
         self._blocks({row[1] for row in rows})
         self._rebuild_words()
         self._recount(hours)
-        self._redact_names({number for row in rows for number in row[3:]} | {number for row in named for number in row})
+        self._redact_names(
+            {number for row in rows for number in row[3:]} | {number for row in owner_rows for number in row}
+        )
         return len(rows)
 
     def _of(self, table: str, columns: Sequence[str], key: str, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
@@ -166,9 +170,9 @@ class DayEraser:
                 self._writer.execute_many("UPDATE blocks SET data = ? WHERE id = ?", [(data, number)])
                 if self._writer.words_by_block:
                     texts = (words.searchable_text(record) for record in self._records(block, spans[number]))
-                    known = sorted(words.word_numbers("\n".join(texts)))
+                    word_numbers = sorted(words.word_numbers("\n".join(texts)))
                     sql = "UPDATE blocks SET words = CASE WHEN words IS NULL THEN NULL ELSE ?::int[] END WHERE id = ?"
-                    self._writer.execute_many(sql, [(known, number)])
+                    self._writer.execute_many(sql, [(word_numbers, number)])
 
     def _spans_of_blocks(self, numbers: Sequence[int]) -> dict[int, dict[int, tuple[int, str, str | None]]]:
         """Return block -> slot -> id, name and message of the spans that are there."""
@@ -198,9 +202,9 @@ class DayEraser:
             part = numbers[at : at + _BLOCKS_AT_ONCE]
             spans = self._spans_of_blocks(part)
             for number, data in self._data(part):
-                here = spans.get(number, {})
-                texts = [words.searchable_text(record) for record in self._records(blocks.Block(data), here)]
-                rows = [(span, text) for (span, *_), text in zip(here.values(), texts, strict=True)]
+                block_spans = spans.get(number, {})
+                texts = [words.searchable_text(record) for record in self._records(blocks.Block(data), block_spans)]
+                rows = [(span, text) for (span, *_), text in zip(block_spans.values(), texts, strict=True)]
                 self._writer.execute_many("INSERT INTO search (rowid, body) VALUES (?, ?)", rows)
         self._writer.rows("INSERT INTO search(search) VALUES ('optimize')")
 

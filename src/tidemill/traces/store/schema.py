@@ -146,7 +146,7 @@ SQLITE = (
 
 
 def _for_postgres(statement: str) -> str:
-    for ours, theirs in (
+    for sqlite, postgres in (
         ("INTEGER", "BIGINT"),
         ("BLOB", "BYTEA"),
         ("REAL", "DOUBLE PRECISION"),
@@ -155,7 +155,7 @@ def _for_postgres(statement: str) -> str:
         ("ON strings (text)", "ON strings USING hash (text)"),
         ("ON spans (response_id)", "ON spans USING hash (response_id)"),
     ):
-        statement = statement.replace(ours, theirs)
+        statement = statement.replace(sqlite, postgres)
     return statement
 
 

@@ -28,17 +28,17 @@ def spans(reader: DayReader, condition: Condition, text: str, below: int, room: 
     if fits == "1 = 1":
         return list(islice(reader.search(text, below, room), room))
     fitting: list[int] = []
-    step, seen = FIRST, 0
+    step, tested = FIRST, 0
     while True:
         ids = list(islice(reader.search(text, below, step), step))
-        seen += len(ids)
+        tested += len(ids)
         for chunk in chunks(ids):
             sql = f"SELECT id FROM spans WHERE id IN ({_marks(chunk)}) AND {fits} ORDER BY id DESC"
             fitting += [row[0] for row in reader.rows(sql, (*chunk, *values))]
         if len(fitting) >= room or len(ids) < step:
             return fitting[:room]
         below, step = ids[-1], step * 4
-        if (room - len(fitting)) * seen > MOST * max(len(fitting), 1):
+        if (room - len(fitting)) * tested > MOST * max(len(fitting), 1):
             break
     for chunk in _fitting(reader, fits, values, below, room):
         with_words = reader.with_words(text, chunk)

@@ -44,14 +44,14 @@ def list_sessions(
 
 def _latest(days: StoredDays, where: TraceFilter, before: SessionPlace | None, limit: int) -> list[tuple[str, Sums]]:
     by_name: dict[str, Sums] = {}
-    seen: set[str] = set()
+    seen_names: set[str] = set()
     full = False
     for day in days_within(days, where):
         for t in _hours_of(day, where, before):
             for names in _active(days, day, t, where, before, limit):
-                fresh = names - seen
-                seen |= fresh
-                sums = _whole(days, fresh, where, day)
+                new_names = names - seen_names
+                seen_names |= new_names
+                sums = _whole(days, new_names, where, day)
                 by_name |= {n: s for n, s in sums.items() if before is None or (s.last_us, n) < before}
                 if len(by_name) >= limit:
                     break

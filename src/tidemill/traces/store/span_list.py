@@ -76,8 +76,8 @@ def read_tail(
     """Return spans after a position in commit order, the position behind them, and whether there are more."""
     spans: list[SpanDetail] = []
     reached = dict(position)
-    there = days.list_days()
-    for day in there:
+    stored_days = days.list_days()
+    for day in stored_days:
         with days.read(day) as reader:
             if reader is None:
                 continue
@@ -94,7 +94,7 @@ def read_tail(
             reached[day] = last
         if len(spans) >= limit:
             return spans, reached, True
-    return spans, {day: last for day, last in reached.items() if day in there}, False
+    return spans, {day: last for day, last in reached.items() if day in stored_days}, False
 
 
 def _spans_after(

@@ -22,32 +22,32 @@ def clean(text: str) -> str:
 
 
 class Interner:
-    """Numbers of strings in one transaction. `known` holds those of transactions before."""
+    """Numbers of strings in one transaction. `cached_numbers` holds those of transactions before."""
 
-    def __init__(self, writer: DayWriter, known: dict[str, int]) -> None:
+    def __init__(self, writer: DayWriter, cached_numbers: dict[str, int]) -> None:
         self._writer = writer
-        self._known = known
-        self._fresh: dict[str, int] = {}
+        self._cached = cached_numbers
+        self._new: dict[str, int] = {}
 
     def numbers(self, texts: set[str]) -> dict[str, int]:
         """Return the numbers of these strings; those that are new are stored."""
-        known = {text: self._known[text] for text in texts if text in self._known}
-        missing = sorted(texts - known.keys())
-        self._fresh.update(numbers_of(self._writer, missing))
-        new = [text for text in missing if text not in self._fresh]
+        numbers = {text: self._cached[text] for text in texts if text in self._cached}
+        missing = sorted(texts - numbers.keys())
+        self._new.update(numbers_of(self._writer, missing))
+        new = [text for text in missing if text not in self._new]
         if new:
             first = self._writer.rows("SELECT coalesce(max(id), 0) + 1 FROM strings")[0][0]
             rows = list(enumerate(new, first))
             self._writer.insert("strings", ("id", "text"), rows)
-            self._fresh |= {text: number for number, text in rows}
-        return known | {text: self._fresh[text] for text in missing}
+            self._new |= {text: number for number, text in rows}
+        return numbers | {text: self._new[text] for text in missing}
 
     def remember(self) -> None:
-        """Add the numbers of this transaction to `known`, once it is committed."""
-        if len(self._known) + len(self._fresh) > CACHED:
-            self._known.clear()
-        if len(self._fresh) <= CACHED:
-            self._known |= self._fresh
+        """Add the numbers of this transaction to the cache, once it is committed."""
+        if len(self._cached) + len(self._new) > CACHED:
+            self._cached.clear()
+        if len(self._new) <= CACHED:
+            self._cached |= self._new
 
 
 def numbers_of(reader: DayReader, texts: Iterable[str]) -> dict[str, int]:
@@ -64,13 +64,13 @@ def number_of(reader: DayReader, text: str) -> int | None:
     return numbers_of(reader, [text]).get(clean(text))
 
 
-def texts_of(reader: DayReader, numbers: Iterable[int | None], known: dict[int, str]) -> dict[int, str]:
-    """Return `known` with the strings of these numbers added. It is never emptied: other threads read it too."""
-    missing = sorted({number for number in numbers if number is not None and number not in known})
+def texts_of(reader: DayReader, numbers: Iterable[int | None], texts: dict[int, str]) -> dict[int, str]:
+    """Return `texts` with the strings of these numbers added. It is never emptied: other threads read it too."""
+    missing = sorted({number for number in numbers if number is not None and number not in texts})
     for chunk in chunks(missing):
         marks = ",".join("?" * len(chunk))
-        known.update(reader.rows(f"SELECT id, text FROM strings WHERE id IN ({marks})", chunk))
-    return known
+        texts.update(reader.rows(f"SELECT id, text FROM strings WHERE id IN ({marks})", chunk))
+    return texts
 
 
 def chunks(values: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -72,9 +72,9 @@ class TraceRow:
             if record.cost_usd is not None:
                 self.cost = (self.cost or 0.0) + record.cost_usd
         for column, at in _FILLED:
-            said = names[at]
-            if said is not None and (root or getattr(self, column) is None):
-                setattr(self, column, said)
+            number_of_text = names[at]
+            if number_of_text is not None and (root or getattr(self, column) is None):
+                setattr(self, column, number_of_text)
 
     def _previews(self, record: SpanRecord, root: bool, call: bool) -> None:
         if root or (call and self.input is None):

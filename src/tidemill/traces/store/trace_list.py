@@ -27,7 +27,7 @@ def list_traces(
 ) -> list[tuple[TracePlace, TraceSummary]]:
     """Return at most `limit` traces that began before a place, newest first, each with its place."""
     page: list[tuple[TracePlace, TraceSummary]] = []
-    seen: set[str] = set()
+    seen_ids: set[str] = set()
     for day in days_within(days, where, before):
         with days.read(day) as reader:
             if reader is None:
@@ -39,10 +39,10 @@ def list_traces(
                 ((row[AT["start_us"]], bytes(row[AT["trace"]]).hex()), _summary(span_reader, row)) for row in rows
             ]
         for place, value in summaries:
-            whole = _with_next_day(days, value, day) if value.trace_id not in seen else None
-            if whole is not None:
-                seen.add(value.trace_id)
-                page.append((place, whole))
+            summary = _with_next_day(days, value, day) if value.trace_id not in seen_ids else None
+            if summary is not None:
+                seen_ids.add(value.trace_id)
+                page.append((place, summary))
         if len(page) >= limit:
             break
     return page[:limit]
@@ -94,8 +94,8 @@ def _with_spans(reader: DayReader, condition: Condition, parts: list[str], value
     rows = reader.rows(probe, (*values, *condition.values, limit))
     if len(rows) >= limit:
         return rows
-    whole = f"t.id IN (SELECT trace FROM spans WHERE {fits})"
-    return search.newest(reader, [*parts, whole], (*values, *condition.values), limit)
+    in_trace = f"t.id IN (SELECT trace FROM spans WHERE {fits})"
+    return search.newest(reader, [*parts, in_trace], (*values, *condition.values), limit)
 
 
 def _summary(span_reader: SpanReader, row: Row) -> TraceSummary:

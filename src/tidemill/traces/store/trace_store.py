@@ -11,7 +11,7 @@ from tidemill.traces.store import (
     callers,
     erasure,
     minutes,
-    replies,
+    responses,
     series,
     sessions,
     span_list,
@@ -84,12 +84,12 @@ class TraceStore:
         return stored
 
     def _write_day(self, day: date, records: Sequence[SpanRecord]) -> int:
-        known = self._numbers.setdefault(day, {})
+        cached_numbers = self._numbers.setdefault(day, {})
         while len(self._numbers) > DAYS_INTERNED:
             del self._numbers[next(number for number in self._numbers if number != day)]
         try:
             with self.days.write(day) as writer:
-                batch = Batch(writer, known, self._compressor)
+                batch = Batch(writer, cached_numbers, self._compressor)
                 stored = batch.store(records)
         except BaseException:
             self._numbers.pop(day, None)
@@ -109,9 +109,9 @@ class TraceStore:
         """Return one span with its payload; None when no day has it."""
         return trace_trees.get_span(self._stored, trace_id, span_id)
 
-    def find_replies(self, response_ids: Sequence[str], *, payload: bool) -> dict[str, SpanDetail]:
+    def find_responses(self, response_ids: Sequence[str], *, payload: bool) -> dict[str, SpanDetail]:
         """Return response id -> span: the one that was counted, else any other. Ids that no day has are left out."""
-        return replies.find_replies(self._stored, response_ids, payload=payload)
+        return responses.find_responses(self._stored, response_ids, payload=payload)
 
     def list_traces(
         self, where: TraceFilter, *, text: str | None = None, before: TracePlace | None = None, limit: int
@@ -184,12 +184,12 @@ class TraceStore:
         return totals.count_answered(self._stored, by, keys, since)
 
     def traces_of_users(self, users: Sequence[str]) -> set[bytes]:
-        """Return the traces of users on all days: with the user in any span, or with one of their replies."""
+        """Return the traces of users on all days: with the user in any span, or with one of their responses."""
         return erasure.traces_of_users(self._stored, users)
 
-    def replies_in(self, traces: set[bytes]) -> set[str]:
+    def response_ids_in(self, traces: set[bytes]) -> set[str]:
         """Return the response ids in these traces, on all days."""
-        return erasure.replies_in(self._stored, traces)
+        return erasure.response_ids_in(self._stored, traces)
 
     def count_spans(self, traces: set[bytes]) -> dict[date, int]:
         """Return day -> how many spans of these traces it has; days without any are left out."""
@@ -236,8 +236,10 @@ class TraceStore:
             if day >= before:
                 continue
             with self.days.read(day) as reader:
-                there = reader is not None and reader.rows("SELECT 1 FROM rollups WHERE grain = ? LIMIT 1", (MINUTE,))
-            if there:
+                has_minutes = reader is not None and reader.rows(
+                    "SELECT 1 FROM rollups WHERE grain = ? LIMIT 1", (MINUTE,)
+                )
+            if has_minutes:
                 with self._lock, self.days.write(day) as writer:
                     writer.execute_many("DELETE FROM rollups WHERE grain = ?", [(MINUTE,)])
 

@@ -28,8 +28,8 @@ def get_trace(days: StoredDays, trace_id: bytes, *, payload: bool, limit: int) -
             parts.append(part)
     if not parts:
         return None
-    whole = reduce(merge_parts, parts)
-    return TraceTree(summary=whole, payload=payload, nodes=walk(spans), left_out=max(whole.spans - len(spans), 0))
+    summary = reduce(merge_parts, parts)
+    return TraceTree(summary=summary, payload=payload, nodes=walk(spans), left_out=max(summary.spans - len(spans), 0))
 
 
 def trace_ids_with_prefix(days: StoredDays, digits: str) -> list[bytes]:
@@ -54,20 +54,20 @@ def _number(reader: DayReader, trace_id: bytes) -> int | None:
 
 def walk(spans: Sequence[SpanDetail]) -> list[TreeNode]:
     """Return spans in depth-first order. One whose parent is not there, or that is part of a cycle, is a root."""
-    here = {span.span_id for span in spans}
+    span_ids = {span.span_id for span in spans}
     children: dict[str | None, list[SpanDetail]] = {}
     for span in spans:
-        parent = span.parent_id if span.parent_id in here and span.parent_id != span.span_id else None
+        parent = span.parent_id if span.parent_id in span_ids and span.parent_id != span.span_id else None
         children.setdefault(parent, []).append(span)
     nodes: list[TreeNode] = []
-    seen: set[str] = set()
+    seen_ids: set[str] = set()
     for start in (children.get(None, []), spans):
-        stack = [(0, span) for span in reversed(start) if span.span_id not in seen]
+        stack = [(0, span) for span in reversed(start) if span.span_id not in seen_ids]
         while stack:
             depth, span = stack.pop()
-            if span.span_id in seen:
+            if span.span_id in seen_ids:
                 continue
-            seen.add(span.span_id)
+            seen_ids.add(span.span_id)
             nodes.append(TreeNode.model_construct(depth=depth, span=span))
             stack += [(depth + 1, child) for child in reversed(children.get(span.span_id, []))]
     return nodes

@@ -78,12 +78,12 @@ def match_query(content: str) -> str:
     return " ".join(f'"{word}"' for word in split_words(content))
 
 
-def preview(value: Any, most: int = 160) -> str | None:
+def preview(value: Any, max_chars: int = 160) -> str | None:
     """Return the beginning of an input or output on one line: of its last message that is no instruction."""
     for string in _strings(_last_message(value)):
-        line = " ".join(string[: most * 2].replace("\x00", "").split())
+        line = " ".join(string[: max_chars * 2].replace("\x00", "").split())
         if line:
-            return line if len(line) <= most else line[: most - 1] + "…"
+            return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
     return None
 
 

@@ -42,33 +42,33 @@ class SearchOff(Conflict):
     code = "trace_search_off"
 
 
-class IntakeInvalid(BadRequest):
+class OtlpInvalid(BadRequest):
     """The body is not an OTLP export request."""
 
     code = "otlp_invalid"
 
 
-class IntakeTooLarge(TooLarge):
-    """The body is larger than the intake takes, as sent or unpacked."""
+class OtlpTooLarge(TooLarge):
+    """The body is too large, as it was sent or decompressed."""
 
     code = "otlp_too_large"
 
 
-class IntakeMediaType(TidemillError):
+class OtlpMediaTypeUnknown(TidemillError):
     """The content type is neither OTLP's protobuf nor its JSON."""
 
     code = "otlp_media_type"
     status = 415
 
 
-class EncodingUnknown(TidemillError):
+class OtlpEncodingUnknown(TidemillError):
     """The content encoding is not gzip, deflate or identity."""
 
     code = "otlp_encoding"
     status = 415
 
 
-class IntakeFull(Unavailable):
+class TraceQueueFull(Unavailable):
     """The queue before the writer is full: nothing of this request was taken; send it again a little later."""
 
     code = "traces_overloaded"

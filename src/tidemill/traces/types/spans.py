@@ -47,7 +47,7 @@ class Span(Value):
     model: str | None = None
     provider: str | None = None
     operation: str | None = Field(default=None, description="OTel's word, such as `chat` or `execute_tool`.")
-    response_id: str | None = Field(default=None, description="The reply's id, such as `chatcmpl-…`.")
+    response_id: str | None = Field(default=None, description="The response's id, such as `chatcmpl-…`.")
     release_id: str | None = None
     environment: str | None = None
     deployment_id: str | None = None

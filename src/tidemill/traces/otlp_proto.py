@@ -1,11 +1,11 @@
-"""OTLP's export request as the protobuf decoder of this house sees it: the same bytes, fewer objects.
+"""OTLP's export request, declared so that decoding it makes fewer objects.
 
 `opentelemetry-proto` makes three objects for each attribute: the pair, its value and what is in it. Attributes are most
-of a request, so here a value is declared as the bytes it is sent as. A text among them is cut out, and anything else
-is read by `AnyValue` itself. On the wire a message and bytes are one and the same.
+of a request, so here a value is declared as the bytes it is sent as. `otlp` reads texts and small numbers from these
+bytes itself, and parses anything else as an `AnyValue`. On the wire a message and bytes are one and the same.
 
-Source: `trace.proto`, `common.proto` and `trace_service.proto` of opentelemetry-proto 1.x; fields that are not stored
-are not declared.
+Source: `trace.proto`, `common.proto` and `trace_service.proto` of opentelemetry-proto 1.x;
+fields that are not stored are not declared.
 """
 
 from typing import Any
@@ -36,28 +36,33 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "ScopeSpans": ((1, "scope", "Scope"), (2, "spans", "*Span")),
     "Resource": ((1, "attributes", "*Pair"),),
     "ResourceSpans": ((1, "resource", "Resource"), (2, "scope_spans", "*ScopeSpans")),
-    "Request": ((1, "resource_spans", "*ResourceSpans"),),
+    "ExportRequest": ((1, "resource_spans", "*ResourceSpans"),),
 }
 """Messages and their fields: number, name and type, `*` before those that repeat."""
 # fmt: on
 
 
-def _made() -> Any:
+def _build_pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, field, kind in fields:
+    for message_name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for number, name, kind in fields:
             label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
-            made = message.field.add(name=field, number=number, label=label)
-            plain = kind.lstrip("*")
-            if plain in _TYPES:
-                made.type = _TYPES[plain]
+            field = message.field.add(name=name, number=number, label=label)
+            type_name = kind.lstrip("*")
+            if type_name in _TYPES:
+                field.type = _TYPES[type_name]
             else:
-                made.type, made.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{plain}"
+                field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{type_name}"
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Request"))
+    return pool
 
 
-Request = _made()
+def _message_class(pool: descriptor_pool.DescriptorPool, name: str) -> Any:
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+
+
+_POOL = _build_pool()
+ExportRequest = _message_class(_POOL, "ExportRequest")
 """An export request. Its attributes are pairs of a key and the bytes of an `AnyValue`."""

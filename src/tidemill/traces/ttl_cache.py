@@ -1,4 +1,4 @@
-"""Rules that the writer applies to every span: read once, kept for a few seconds, and never guessed."""
+"""A cache of one value, for the rules that the writer applies to every span."""
 
 import logging
 import time
@@ -11,25 +11,24 @@ log = logging.getLogger("tidemill.traces")
 
 T = TypeVar("T")
 
-KEPT_S = 5.0
+TTL_S = 5.0
 """How long another process's change may go unnoticed; a change in this one is seen at once."""
 
 
-class Kept(Generic[T]):
-    """A value that is loaded when it is first needed and again when it is old."""
+class TtlCache(Generic[T]):
+    """A value that is loaded when it is first needed, and again after TTL_S seconds."""
 
     def __init__(self, load: Callable[[], T]) -> None:
         self._load = load
-        self._until = 0.0
+        self._expires_at = 0.0
         self._value: T | None = None
 
     def get(self) -> T:
-        """The value. When it cannot be loaded the last one stays; without any the error is raised."""
-        if self._value is not None and time.monotonic() < self._until:
+        """Return the value. When it cannot be loaded again the last one stays; without any the error is raised."""
+        if self._value is not None and time.monotonic() < self._expires_at:
             return self._value
-        # Taken before loading: what is changed meanwhile makes this value old again.
-        until = time.monotonic() + KEPT_S
-        self._until = until
+        # Set before loading: an invalidation meanwhile makes this value old again.
+        self._expires_at = time.monotonic() + TTL_S
         try:
             self._value = self._load()
         except TidemillError as error:
@@ -38,6 +37,6 @@ class Kept(Generic[T]):
             log.warning("the rules for spans cannot be read, so the last ones stay: %s", error.message)
         return self._value
 
-    def forget(self) -> None:
-        """Load it again when it is next needed."""
-        self._until = 0.0
+    def invalidate(self) -> None:
+        """Load the value again when it is next needed."""
+        self._expires_at = 0.0

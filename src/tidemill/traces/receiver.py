@@ -22,16 +22,16 @@ from tidemill.core.asgi import (
 from tidemill.core.errors import ErrorReply, Failed, MethodNotAllowed, TidemillError
 from tidemill.traces import otlp
 from tidemill.traces.dialects import map_span
-from tidemill.traces.types import IntakeTooLarge, SpanRecord
+from tidemill.traces.types import OtlpTooLarge, SpanRecord
 from tidemill.traces.writer import TraceWriter
 
 log = logging.getLogger("tidemill.traces")
 
-INLINE = 16_384
-"""Bodies up to this size are read on the event loop; larger ones beside it, so that other requests go on."""
+INLINE_BYTES = 16_384
+"""Bodies up to this size are decoded on the event loop; larger ones in a thread, so that other requests go on."""
 
 
-class Intake:
+class OtlpReceiver:
     """The application behind `/v1/traces`."""
 
     def __init__(self, keys: Authenticator, writer: TraceWriter) -> None:
@@ -41,16 +41,16 @@ class Intake:
         self._body_limit = BodyLimit(
             settings.trace_max_request_bytes,
             hint="Send smaller batches, or raise TIDEMILL_TRACE_MAX_REQUEST_BYTES.",
-            error=IntakeTooLarge,
+            error=OtlpTooLarge,
         )
         self._retention = settings.trace_retention_days
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="traces-intake")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="otlp-receiver")
 
     async def start(self) -> None:
-        """Nothing to do: the writer starts with the first span."""
+        """Do nothing: the writer starts with the first span."""
 
     async def stop(self) -> None:
-        """Write what waits."""
+        """Write the spans that are queued, and stop the writer."""
         await asyncio.to_thread(self._writer.close)
         self._threads.shutdown()
 
@@ -59,75 +59,77 @@ class Intake:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         media_type = headers.get(b"content-type", "").partition(";")[0].strip().lower()
         try:
-            decoded = await self._take(scope, headers, media_type, receive)
+            decoded = await self._receive(scope, headers, media_type, receive)
         except TidemillError as error:
-            await _fail(send, error, media_type)
+            await _send_error(send, error, media_type)
         except ClientDisconnected:
-            log.debug("a sender hung up")
+            log.debug("a sender disconnected")
         except Exception:
             log.exception("an export request failed")
             text = "Something went wrong inside the server."
-            await _fail(send, Failed(text, hint="The server's log has the details."), media_type)
+            await _send_error(send, Failed(text, hint="The server's log has the details."), media_type)
         else:
-            await _accept(send, decoded, media_type)
+            await _send_success(send, decoded, media_type)
 
-    async def _take(self, scope: Scope, headers: dict[bytes, str], media_type: str, receive: Receive) -> otlp.Decoded:
+    async def _receive(
+        self, scope: Scope, headers: dict[bytes, str], media_type: str, receive: Receive
+    ) -> otlp.Decoded:
         require(await authenticate(scope, self._keys), "developer")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not for {scope['path']}.", hint="Send spans by POST.")
         body = await read_body(scope, receive, self._body_limit)
         encoding = headers.get(b"content-encoding", "").strip().lower()
-        if len(body) <= INLINE:
-            decoded, records = self._read(body, encoding, media_type)
+        if len(body) <= INLINE_BYTES:
+            decoded, records = self._decode(body, encoding, media_type)
         else:
             loop = asyncio.get_running_loop()
-            decoded, records = await loop.run_in_executor(self._threads, self._read, body, encoding, media_type)
+            decoded, records = await loop.run_in_executor(self._threads, self._decode, body, encoding, media_type)
         if records:
             await self._writer.submit(records)
         return decoded
 
-    def _read(self, body: bytes, encoding: str, media_type: str) -> tuple[otlp.Decoded, list[SpanRecord]]:
-        content = otlp.unpack(body, encoding, self._body_limit.max_bytes)
+    def _decode(self, body: bytes, encoding: str, media_type: str) -> tuple[otlp.Decoded, list[SpanRecord]]:
+        content = otlp.decompress(body, encoding, self._body_limit.max_bytes)
         decoded = otlp.decode(content, media_type, otlp.Window.now(self._retention))
         records = [map_span(span) for span in decoded.spans]
         return decoded, records
 
 
-async def _accept(send: Send, decoded: otlp.Decoded, media_type: str) -> None:
-    """Say that all is stored, or which spans never will be: «partial success», which a sender does not repeat."""
-    reason = "; ".join(f"{count} refused: {why}" for why, count in decoded.refused.items())
+async def _send_success(send: Send, decoded: otlp.Decoded, media_type: str) -> None:
+    """Send 200; spans that were rejected are named as a partial success, which a sender does not repeat."""
+    reason = "; ".join(f"{count} refused: {why}" for why, count in decoded.rejected.items())
     if media_type == otlp.JSON:
-        partial = {"rejectedSpans": str(decoded.refusals), "errorMessage": reason}
-        await _reply(send, 200, msgspec.json.encode({"partialSuccess": partial} if reason else {}), media_type)
+        partial = {"rejectedSpans": str(decoded.rejected_count), "errorMessage": reason}
+        await _send(send, 200, msgspec.json.encode({"partialSuccess": partial} if reason else {}), media_type)
         return
-    said = _field(1, decoded.refusals) + _field(2, reason.encode())
-    await _reply(send, 200, _field(1, said) if reason else b"", otlp.PROTOBUF)
+    partial_success = _field(1, decoded.rejected_count) + _field(2, reason.encode())
+    await _send(send, 200, _field(1, partial_success) if reason else b"", otlp.PROTOBUF)
 
 
 _GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 413: 3, 415: 3, 503: 14, 507: 8}
 
 
-async def _fail(send: Send, error: TidemillError, media_type: str) -> None:
-    """An error: to JSON senders in our shape, to protobuf senders as google.rpc.Status, as OTLP wants it."""
+async def _send_error(send: Send, error: TidemillError, media_type: str) -> None:
+    """Send an error: to JSON senders in the shape of this API, to protobuf senders as google.rpc.Status."""
     headers = encode_headers(error_headers(error.status))
     if error.status == 405:
         headers.append((b"allow", b"POST"))
     headers.append((b"x-tidemill-error", error.code.encode()))
+    code = _GRPC_CODES.get(error.status, 13)
     if media_type == otlp.PROTOBUF:
         text = " ".join(part for part in (f"{error.message} [{error.code}]", error.hint) if part)
-        status = _field(1, _GRPC_CODES.get(error.status, 13)) + _field(2, text.encode())
-        await _reply(send, error.status, status, otlp.PROTOBUF, headers)
+        await _send(send, error.status, _field(1, code) + _field(2, text.encode()), otlp.PROTOBUF, headers)
         return
-    body = {"code": _GRPC_CODES.get(error.status, 13), "message": error.message}
+    body = {"code": code, "message": error.message}
     body |= ErrorReply(error=error.body()).model_dump()
-    await _reply(send, error.status, msgspec.json.encode(body), otlp.JSON, headers)
+    await _send(send, error.status, msgspec.json.encode(body), otlp.JSON, headers)
 
 
-async def _reply(
+async def _send(
     send: Send, status: int, body: bytes, media_type: str, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    ours = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*ours, *(headers or [])]})
+    content_headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*content_headers, *(headers or [])]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.traces.wire import JSON, PROTOBUF, add, partial, request
+from tests.traces.otlp_requests import JSON, PROTOBUF, add, partial, request
 from tidemill.client import Client
 
 DAY_NS = 86_400 * 1_000_000_000
@@ -198,7 +198,7 @@ def test_a_full_queue_sends_back_and_takes_nothing(home: Any, monkeypatch: pytes
         held.set()
         goes_on.wait(120)
 
-    monkeypatch.setattr("tidemill.traces.cutting.Cutter.__call__", lambda _self, records: hold(records))
+    monkeypatch.setattr("tidemill.traces.truncation.Truncator.__call__", lambda _self, records: hold(records))
     with Client() as client:
         replies: list[int] = []
 
