@@ -1,10 +1,10 @@
-"""OTLP's export request, declared so that decoding it makes fewer objects.
+"""OTLP's export request, declared so that decoding it makes fewer objects, and google.rpc.Status.
 
 `opentelemetry-proto` makes three objects for each attribute: the pair, its value and what is in it. Attributes are most
 of a request, so here a value is declared as the bytes it is sent as. `otlp` reads texts and small numbers from these
 bytes itself, and parses anything else as an `AnyValue`. On the wire a message and bytes are one and the same.
 
-Source: `trace.proto`, `common.proto` and `trace_service.proto` of opentelemetry-proto 1.x;
+Source: `trace.proto`, `common.proto` and `trace_service.proto` of opentelemetry-proto 1.x, `google/rpc/status.proto`;
 fields that are not stored are not declared.
 """
 
@@ -37,6 +37,7 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "Resource": ((1, "attributes", "*Pair"),),
     "ResourceSpans": ((1, "resource", "Resource"), (2, "scope_spans", "*ScopeSpans")),
     "ExportRequest": ((1, "resource_spans", "*ResourceSpans"),),
+    "RpcStatus": ((1, "code", "int32"), (2, "message", "string")),
 }
 """Messages and their fields: number, name and type, `*` before those that repeat."""
 # fmt: on
@@ -66,3 +67,5 @@ def _message_class(pool: descriptor_pool.DescriptorPool, name: str) -> Any:
 _POOL = _build_pool()
 ExportRequest = _message_class(_POOL, "ExportRequest")
 """An export request. Its attributes are pairs of a key and the bytes of an `AnyValue`."""
+RpcStatus = _message_class(_POOL, "RpcStatus")
+"""google.rpc.Status, the body of an error in protobuf."""

@@ -5,6 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tidemill.access.service import require
 from tidemill.core.asgi import (
@@ -22,6 +23,7 @@ from tidemill.core.asgi import (
 from tidemill.core.errors import ErrorReply, Failed, MethodNotAllowed, TidemillError
 from tidemill.traces import otlp
 from tidemill.traces.dialects import map_span
+from tidemill.traces.otlp_proto import RpcStatus
 from tidemill.traces.types import OtlpTooLarge, SpanRecord
 from tidemill.traces.writer import TraceWriter
 
@@ -102,8 +104,11 @@ async def _send_success(send: Send, decoded: otlp.Decoded, media_type: str) -> N
         partial = {"rejectedSpans": str(decoded.rejected_count), "errorMessage": reason}
         await _send(send, 200, msgspec.json.encode({"partialSuccess": partial} if reason else {}), media_type)
         return
-    partial_success = _field(1, decoded.rejected_count) + _field(2, reason.encode())
-    await _send(send, 200, _field(1, partial_success) if reason else b"", otlp.PROTOBUF)
+    response = ExportTraceServiceResponse()
+    if reason:
+        response.partial_success.rejected_spans = decoded.rejected_count
+        response.partial_success.error_message = reason
+    await _send(send, 200, response.SerializeToString(), otlp.PROTOBUF)
 
 
 _GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 413: 3, 415: 3, 503: 14, 507: 8}
@@ -118,7 +123,7 @@ async def _send_error(send: Send, error: TidemillError, media_type: str) -> None
     code = _GRPC_CODES.get(error.status, 13)
     if media_type == otlp.PROTOBUF:
         text = " ".join(part for part in (f"{error.message} [{error.code}]", error.hint) if part)
-        await _send(send, error.status, _field(1, code) + _field(2, text.encode()), otlp.PROTOBUF, headers)
+        await _send(send, error.status, RpcStatus(code=code, message=text).SerializeToString(), otlp.PROTOBUF, headers)
         return
     body = {"code": code, "message": error.message}
     body |= ErrorReply(error=error.body()).model_dump()
@@ -131,18 +136,3 @@ async def _send(
     content_headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*content_headers, *(headers or [])]})
     await send({"type": "http.response.body", "body": body})
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _field(number: int, value: int | bytes) -> bytes:
-    """One protobuf field: a varint or bytes."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
