@@ -1,70 +1,73 @@
-"""Reading the attributes of one span by the rules of all dialects at once."""
+"""Reads the attributes of one span by the rules of all dialects at once."""
 
 from collections.abc import Callable
 from typing import Any
 
 from tidemill.traces.dialects import logfire, mlflow, openinference, otel, traceloop, vercel
-from tidemill.traces.dialects.messages import unflattened
+from tidemill.traces.dialects.messages import unflatten
 from tidemill.traces.dialects.rules import Dialect, Rule, Rules
 
 RULES: Rules = otel.RULES | openinference.RULES | traceloop.RULES | logfire.RULES | mlflow.RULES | vercel.RULES
-"""No name means two things: a test keeps the dialects' names apart."""
+"""No attribute has two rules: a test keeps the dialects' names apart."""
 
-_Flat = tuple[str, Dialect, Callable[[list[Any]], Any]]
+_FlatGroup = tuple[str, Dialect, Callable[[list[Any]], Any]]
 
 
 def _openinference(name: str) -> Callable[[list[Any]], Any]:
-    return lambda rows: openinference.group(name, rows)
+    return lambda rows: openinference.read_group(name, rows)
 
 
-_FLAT: dict[str, _Flat] = {
+_FLAT: dict[str, _FlatGroup] = {
     f"{name}.": (field, Dialect.openinference, _openinference(name)) for name, field in openinference.GROUPS.items()
-} | {f"{name}.": (field, Dialect.traceloop, traceloop.group) for name, field in traceloop.GROUPS.items()}
-_FLAT_STARTS = tuple(_FLAT)
+} | {f"{name}.": (field, Dialect.traceloop, traceloop.read_group) for name, field in traceloop.GROUPS.items()}
+_FLAT_PREFIXES = tuple(_FLAT)
 
 _FLAT_RANK = {Dialect.openinference: 1, Dialect.traceloop: 3}
 
 
-class Reading:
-    """What the attributes of a span say."""
+class AttributeReader:
+    """Turns the attributes of one span into fields. Of several attributes for one field the lowest rank wins."""
 
-    __slots__ = ("contents", "dialect", "flat", "found", "rest", "winners")
+    __slots__ = ("candidates", "dialect", "fields", "flat", "rest", "winners")
 
     def __init__(self) -> None:
-        self.found: dict[str, Any] = {}
-        """Fields and their values."""
+        self.fields: dict[str, Any] = {}
+        """Field -> value."""
         self.rest: dict[str, Any] = {}
-        """Attributes that no field stands for in full."""
+        """Attributes that stay, since no field holds all of them."""
         self.dialect: Dialect | None = None
         self.winners: dict[str, tuple[int, str]] = {}
-        self.contents: dict[str, list[tuple[int, str, Rule, Any]]] = {}
+        """Field -> rank and name of the attribute that filled it."""
+        self.candidates: dict[str, list[tuple[int, str, Rule, Any]]] = {}
+        """Field -> attributes with messages, which are read by `resolve`."""
         self.flat: dict[str, list[tuple[str, Any]]] = {}
+        """Prefix -> the rest of the names, and the values, of a list that was written flat."""
 
-    def take(self, attributes: dict[str, Any]) -> None:
-        """Read attributes; what was said is only gathered, see `settle`."""
-        # Spelt out rather than split up: this runs for every attribute that comes in.
-        rules, rest, found, winners = RULES, self.rest, self.found, self.winners
+    def read(self, attributes: dict[str, Any]) -> None:
+        """Read attributes. Those with messages are only collected, see `resolve`."""
+        # One long loop rather than several functions: this runs for every attribute that comes in.
+        rules, rest, fields, winners = RULES, self.rest, self.fields, self.winners
         highest = self.dialect or 0
         for key, value in attributes.items():
             rule = rules.get(key)
             if rule is None:
-                if key.startswith(_FLAT_STARTS):
-                    self._gather(key, value)
+                if key.startswith(_FLAT_PREFIXES):
+                    self._collect_flat(key, value)
                 else:
                     rest[key] = value
                 continue
-            field, rank, read, dialect, content = rule
+            field, rank, convert, dialect, content = rule
             if dialect is not None and dialect > highest:
                 highest = dialect
             if not field:
-                self._several(key, rule, value)
+                self._read_several(key, rule, value)
             elif content:
-                self.contents.setdefault(field, []).append((rank, key, rule, value))
+                self.candidates.setdefault(field, []).append((rank, key, rule, value))
             else:
                 rest[key] = value
-                made = read(value)
-                if made is not None and (field not in winners or rank < winners[field][0]):
-                    found[field] = made
+                converted = convert(value)
+                if converted is not None and (field not in winners or rank < winners[field][0]):
+                    fields[field] = converted
                     winners[field] = (rank, key)
         if highest and (self.dialect is None or highest > self.dialect):
             self.dialect = Dialect(highest)
@@ -73,50 +76,50 @@ class Reading:
         """Fill a field, unless a better attribute has filled it."""
         if value is None:
             return
-        before = self.winners.get(field)
-        if before is None or rank < before[0]:
-            self.found[field] = value
+        winner = self.winners.get(field)
+        if winner is None or rank < winner[0]:
+            self.fields[field] = value
             self.winners[field] = (rank, key)
 
-    def settle(self) -> None:
-        """Read what was said: for each field the best attribute that can be read; one that cannot be stays as it is."""
-        for start, pairs in self.flat.items():
-            field, dialect, read = _FLAT[start]
-            self.set(field, read(unflattened(pairs)) or None, _FLAT_RANK[dialect], start)
-        for field, candidates in self.contents.items():
+    def resolve(self) -> None:
+        """Read the messages: for each field the best attribute that can be read; one that cannot be read stays."""
+        for prefix, pairs in self.flat.items():
+            field, dialect, convert = _FLAT[prefix]
+            self.set(field, convert(unflatten(pairs)) or None, _FLAT_RANK[dialect], prefix)
+        for field, candidates in self.candidates.items():
             if len(candidates) > 1:
                 candidates.sort(key=_rank)
             for rank, key, rule, value in candidates:
-                before = self.winners.get(field)
-                if before is not None and before[0] <= rank:
+                winner = self.winners.get(field)
+                if winner is not None and winner[0] <= rank:
                     break
-                self.set(field, rule.read(value), rank, key)
-                if field not in self.found:
+                self.set(field, rule.convert(value), rank, key)
+                if field not in self.fields:
                     self.rest[key] = value
 
-    def said_whole(self, field: str) -> Any:
-        """The first attribute as it came that was gathered for a field, whether it won or not."""
-        return next((value for _, _, _, value in self.contents.get(field, ())), None)
+    def first_candidate(self, field: str) -> Any:
+        """Return the first attribute collected for a field as it was sent, whether it filled the field or not."""
+        return next((value for _, _, _, value in self.candidates.get(field, ())), None)
 
-    def drop_told(self, fields: dict[str, Any]) -> None:
-        """Leave out the attributes whose value stands in a field just as it was sent."""
+    def drop_duplicates(self, fields: dict[str, Any]) -> None:
+        """Leave out the attributes whose value is in a field just as it was sent."""
         for field, value in fields.items():
             winner = self.winners.get(field)
             if winner is not None and self.rest.get(winner[1]) == value:
                 del self.rest[winner[1]]
 
-    def _several(self, key: str, rule: Rule, value: Any) -> None:
-        parts = rule.read(value)
+    def _read_several(self, key: str, rule: Rule, value: Any) -> None:
+        parts = rule.convert(value)
         if not rule.content or not parts:
             self.rest[key] = value
         for field, part in parts.items():
             self.set(field, part, rule.rank, key)
 
-    def _gather(self, key: str, value: Any) -> None:
-        for start in _FLAT_STARTS:
-            if key.startswith(start):
-                self.flat.setdefault(start, []).append((key[len(start) :], value))
-                dialect = _FLAT[start][1]
+    def _collect_flat(self, key: str, value: Any) -> None:
+        for prefix in _FLAT_PREFIXES:
+            if key.startswith(prefix):
+                self.flat.setdefault(prefix, []).append((key[len(prefix) :], value))
+                dialect = _FLAT[prefix][1]
                 if self.dialect is None or dialect > self.dialect:
                     self.dialect = dialect
                 return

@@ -5,34 +5,34 @@ Source: spans of `logfire` 5.2 (`instrument_openai`); for older versions `reques
 
 from typing import Any
 
-from tidemill.traces.dialects.messages import answer, messages, said
-from tidemill.traces.dialects.otel import conversation
-from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, decoded, text
+from tidemill.traces.dialects.messages import answer, content, messages
+from tidemill.traces.dialects.otel import read_conversation
+from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, parse_json, text
 
 _L = Dialect.logfire
 
 
 def _request(value: Any) -> Any:
-    found = decoded(value)
-    return messages(found) if isinstance(found, dict) and "messages" in found else None
+    request = parse_json(value)
+    return messages(request) if isinstance(request, dict) and "messages" in request else None
 
 
-def _reply(value: Any) -> Any:
-    found = decoded(value)
-    if not isinstance(found, dict):
+def _response(value: Any) -> Any:
+    response = parse_json(value)
+    if not isinstance(response, dict):
         return None
-    if "message" in found:
-        return messages([found["message"]])
-    return answer(found.get("combined_chunk_content"))
+    if "message" in response:
+        return messages([response["message"]])
+    return answer(response.get("combined_chunk_content"))
 
 
 def _usage(value: Any) -> dict[str, Any]:
-    """The provider's own usage, for what the standard names leave out."""
-    found = decoded(value)
-    if not isinstance(found, dict):
+    """Return what the standard names leave out of the provider's own usage."""
+    usage = parse_json(value)
+    if not isinstance(usage, dict):
         return {}
-    inputs = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
-    outputs = found.get("completion_tokens_details") or found.get("output_tokens_details") or {}
+    inputs = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    outputs = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
     if not isinstance(inputs, dict) or not isinstance(outputs, dict):
         return {}
     return {
@@ -42,17 +42,17 @@ def _usage(value: Any) -> dict[str, Any]:
 
 
 def _events(value: Any) -> dict[str, Any]:
-    """pydantic-ai before 1.0 wrote the conversation as one list of events."""
-    found = decoded(value)
-    if not isinstance(found, list):
+    """Return input and output of the one list of events in which pydantic-ai before 1.0 wrote a conversation."""
+    items = parse_json(value)
+    if not isinstance(items, list):
         return {}
     events = [
-        {"name": one.get("event.name"), "attributes": one}
-        for one in found
-        if isinstance(one, dict) and "event.name" in one
+        {"name": item.get("event.name"), "attributes": item}
+        for item in items
+        if isinstance(item, dict) and "event.name" in item
     ]
-    before, after = conversation(events)
-    return {"input": messages(before), "output": messages(after)}
+    inputs, outputs = read_conversation(events)
+    return {"input": messages(inputs), "output": messages(outputs)}
 
 
 # fmt: off
@@ -63,23 +63,23 @@ RULES: Rules = {
     "operation.cost": Rule("cost_usd", 3, amount, _L),
     "gen_ai.usage.raw": Rule("", 5, _usage, _L),
     "request_data": Rule("input", 8, _request, None, True),
-    "response_data": Rule("output", 8, _reply, None, True),
+    "response_data": Rule("output", 8, _response, None, True),
     "events": Rule("", 8, _events, None, True),
     "all_messages_events": Rule("", 8, _events, None, True),
-    "pydantic_ai.all_messages": Rule("input", 8, said, _L, True),
-    "final_result": Rule("output", 8, decoded, None, True),
-    "tool_arguments": Rule("input", 8, decoded, None, True),
-    "tool_response": Rule("output", 8, decoded, None, True),
+    "pydantic_ai.all_messages": Rule("input", 8, content, _L, True),
+    "final_result": Rule("output", 8, parse_json, None, True),
+    "tool_arguments": Rule("input", 8, parse_json, None, True),
+    "tool_response": Rule("output", 8, parse_json, None, True),
     "agent_name": Rule("agent", 3, text),
 }
 # fmt: on
 
 
-def hands_over_a_stream(found: dict[str, Any]) -> bool:
-    """Whether this is the span that only opens a stream: its answer and usage come in a log record of their own."""
+def opens_stream(fields: dict[str, Any]) -> bool:
+    """Return whether this span only opens a stream: its answer and usage come in a log record of their own."""
     return (
-        found.get("span_type") == "span"
-        and found.get("operation") == "chat"
-        and "output" not in found
-        and "input_tokens" not in found
+        fields.get("span_type") == "span"
+        and fields.get("operation") == "chat"
+        and "output" not in fields
+        and "input_tokens" not in fields
     )

@@ -5,20 +5,24 @@ Source: `mlflow/tracing/constant.py` of 3.17, and spans of `mlflow.openai.autolo
 
 from typing import Any
 
-from tidemill.traces.dialects.messages import answer, messages, said
-from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, text, word
+from tidemill.traces.dialects.messages import answer, content, messages
+from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, one_of, text
 
 _M = Dialect.mlflow
 
 
 def _request(value: Any) -> dict[str, Any]:
-    """What went in; of a model call also the model and the user, which stand nowhere else when it fails."""
+    """Return the input; of a model call also the model and the user, which are nowhere else when it fails."""
     if not isinstance(value, dict):
-        return {"input": said(value)}
+        return {"input": content(value)}
     if "model" not in value:
         return {"input": value}
-    asked = messages(value) if "messages" in value else value.get("input", value.get("prompt"))
-    return {"input": value if asked is None else asked, "asked": text(value["model"]), "user": text(value.get("user"))}
+    inputs = messages(value) if "messages" in value else value.get("input", value.get("prompt"))
+    return {
+        "input": value if inputs is None else inputs,
+        "request_model": text(value["model"]),
+        "user": text(value.get("user")),
+    }
 
 
 def _outputs(value: Any) -> Any:
@@ -27,18 +31,18 @@ def _outputs(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> dict[str, Any]:
-    """What a whole reply tells besides its messages."""
+def _response(value: Any) -> dict[str, Any]:
+    """Return the output; of a complete response also its id, usage and why it ended."""
     if not isinstance(value, dict) or "object" not in value:
         return {"output": _outputs(value)}
     choices = value.get("choices")
-    ended = choices[0].get("finish_reason") if isinstance(choices, list) and choices and choices[0] else None
+    finish_reason = choices[0].get("finish_reason") if isinstance(choices, list) and choices and choices[0] else None
     usage = value.get("usage")
     details = (usage.get("completion_tokens_details") if isinstance(usage, dict) else None) or {}
     return {
         "output": None if value["object"] == "list" else _outputs(value),  # vectors are not for reading
         "response_id": text(value.get("id")),
-        "finish_reason": text(ended),
+        "finish_reason": text(finish_reason),
         "input_tokens": count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None,
         "reasoning_tokens": count(details.get("reasoning_tokens")),
     }
@@ -61,7 +65,7 @@ def _cost(value: Any) -> float | None:
 
 # fmt: off
 RULES: Rules = {
-    "mlflow.spanType": Rule("kind", 1, word({
+    "mlflow.spanType": Rule("kind", 1, one_of({
         "llm": "llm", "chat_model": "llm", "embedding": "embedding", "retriever": "retriever", "reranker": "reranker",
         "tool": "tool", "agent": "agent", "chain": "chain", "workflow": "chain", "task": "chain",
         "guardrail": "guardrail", "evaluator": "evaluator", "parser": "other", "memory": "other", "unknown": "other",
@@ -75,6 +79,6 @@ RULES: Rules = {
     "mlflow.trace.session": Rule("session", 3, text, _M),
     "mlflow.trace.user": Rule("user", 3, text, _M),
     "mlflow.spanInputs": Rule("", 5, _request, _M, True),
-    "mlflow.spanOutputs": Rule("", 5, _whole, _M, True),
+    "mlflow.spanOutputs": Rule("", 5, _response, _M, True),
 }
 # fmt: on

@@ -6,8 +6,19 @@ https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/.
 
 from typing import Any
 
-from tidemill.traces.dialects.messages import answer, instructions, said
-from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, decoded, finish, seconds, text, word
+from tidemill.traces.dialects.messages import answer, content, instructions
+from tidemill.traces.dialects.rules import (
+    Dialect,
+    Rule,
+    Rules,
+    amount,
+    count,
+    finish_reason,
+    one_of,
+    parse_json,
+    seconds,
+    text,
+)
 
 KINDS = {
     "chat": "llm",
@@ -36,10 +47,10 @@ RULES: Rules = {
     "gen_ai.provider.name": Rule("provider", 0, text, _O),
     "gen_ai.system": Rule("provider", 1, text, _O),
     "gen_ai.response.model": Rule("model", 0, text, _O),
-    "gen_ai.request.model": Rule("asked", 0, text, _O),
+    "gen_ai.request.model": Rule("request_model", 0, text, _O),
     "gen_ai.response.id": Rule("response_id", 0, text, _O),
-    "gen_ai.response.finish_reasons": Rule("finish_reason", 0, finish, _O),
-    "gen_ai.response.finish_reason": Rule("finish_reason", 2, finish, _O),
+    "gen_ai.response.finish_reasons": Rule("finish_reason", 0, finish_reason, _O),
+    "gen_ai.response.finish_reason": Rule("finish_reason", 2, finish_reason, _O),
     "gen_ai.response.time_to_first_chunk": Rule("ttft_ms", 0, seconds, _O),
     "gen_ai.server.time_to_first_token": Rule("ttft_ms", 1, seconds, _O),
     "gen_ai.usage.input_tokens": Rule("input_tokens", 0, count, _O),
@@ -61,14 +72,14 @@ RULES: Rules = {
     "gen_ai.conversation.id": Rule("session", 0, text, _O),
     "gen_ai.prompt.name": Rule("prompt_name", 0, text, _O),
     "gen_ai.prompt.version": Rule("prompt_number", 0, text, _O),
-    "gen_ai.input.messages": Rule("input", 0, said, _O, True),
+    "gen_ai.input.messages": Rule("input", 0, content, _O, True),
     "gen_ai.output.messages": Rule("output", 0, answer, _O, True),
     "gen_ai.system_instructions": Rule("instructions", 0, instructions, _O, True),
-    "gen_ai.tool.call.arguments": Rule("input", 5, decoded, _O, True),
-    "gen_ai.tool.call.result": Rule("output", 5, decoded, _O, True),
+    "gen_ai.tool.call.arguments": Rule("input", 5, parse_json, _O, True),
+    "gen_ai.tool.call.result": Rule("output", 5, parse_json, _O, True),
     "gen_ai.retrieval.query.text": Rule("input", 5, text, _O, True),
-    "gen_ai.retrieval.documents": Rule("output", 5, decoded, _O, True),
-    "gen_ai.prompt": Rule("input", 6, said, _O, True),
+    "gen_ai.retrieval.documents": Rule("output", 5, parse_json, _O, True),
+    "gen_ai.prompt": Rule("input", 6, content, _O, True),
     "gen_ai.completion": Rule("output", 6, answer, _O, True),
     # Fields of no dialect in particular.
     "user.id": Rule("user", 1, text),
@@ -77,23 +88,23 @@ RULES: Rules = {
     "error.type": Rule("error", 0, text),
     "deployment.environment.name": Rule("environment", 2, text),
     "deployment.environment": Rule("environment", 3, text),
-    # What our own SDK and gateway call them; a caller may set them on any span.
+    # The names of our own SDK and gateway; a caller may set them on any span.
     "tidemill.release_id": Rule("release_id", 0, text),
     "tidemill.environment": Rule("environment", 0, text),
     "tidemill.deployment_id": Rule("deployment_id", 0, text),
     "tidemill.prompt": Rule("prompt", 0, text),
     "tidemill.user": Rule("user", 0, text),
     "tidemill.session": Rule("session", 0, text),
-    "tidemill.kind": Rule("kind", 0, word({kind: kind for kind in (*KINDS.values(), "guardrail", "other")})),
+    "tidemill.kind": Rule("kind", 0, one_of({kind: kind for kind in (*KINDS.values(), "guardrail", "other")})),
     # Langfuse's SDK speaks OpenTelemetry with these.
     "langfuse.user.id": Rule("user", 2, text),
     "langfuse.session.id": Rule("session", 2, text),
-    "langfuse.observation.type": Rule("kind", 4, word({
+    "langfuse.observation.type": Rule("kind", 4, one_of({
         "generation": "llm", "embedding": "embedding", "retriever": "retriever", "tool": "tool", "agent": "agent",
         "chain": "chain", "guardrail": "guardrail", "evaluator": "evaluator", "span": "chain",
     })),
     "langfuse.observation.model.name": Rule("model", 4, text),
-    "langfuse.observation.input": Rule("input", 4, said, None, True),
+    "langfuse.observation.input": Rule("input", 4, content, None, True),
     "langfuse.observation.output": Rule("output", 4, answer, None, True),
     "langfuse.observation.prompt.name": Rule("prompt_name", 3, text),
     "langfuse.observation.prompt.version": Rule("prompt_number", 3, text),
@@ -106,44 +117,45 @@ _ROLES = {
     "gen_ai.assistant.message": "assistant",
     "gen_ai.tool.message": "tool",
 }
+_MESSAGE_KEYS = ("content", "role", "tool_calls", "message", "name")
 DETAILS = "gen_ai.client.inference.operation.details"
 """The event that carries the messages when they are not attributes of the span."""
 
 
-def conversation(events: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Input and output messages out of the events of the older conventions.
+def read_conversation(events: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Return input and output messages from the events of the older conventions.
 
-    An event's fields stand in its attributes: `content`, `role`, `id`, `tool_calls`; in a choice also `message`.
+    An event's fields are its attributes: `content`, `role`, `id`, `tool_calls`; in a choice also `message`.
     """
-    before: list[Any] = []
-    after: list[Any] = []
+    inputs: list[Any] = []
+    outputs: list[Any] = []
     for event in events:
-        name, held = event["name"], event["attributes"]
+        name, attributes = event["name"], event["attributes"]
         if name in _ROLES:
-            before.append({"role": _ROLES[name], **_body(held)})
+            inputs.append({"role": _ROLES[name], **_body(attributes)})
         elif name == "gen_ai.choice":
-            body = _body(held)
-            message = decoded(body.pop("message", None))
-            after.append({"role": "assistant", **(message if isinstance(message, dict) else body)})
+            body = _body(attributes)
+            message = parse_json(body.pop("message", None))
+            outputs.append({"role": "assistant", **(message if isinstance(message, dict) else body)})
         elif name == "gen_ai.content.prompt":
-            before += _several(held.get("gen_ai.prompt"))
+            inputs += _message_list(attributes.get("gen_ai.prompt"))
         elif name == "gen_ai.content.completion":
-            after += _several(held.get("gen_ai.completion"))
-    return before, after
+            outputs += _message_list(attributes.get("gen_ai.completion"))
+    return inputs, outputs
 
 
-def _body(held: dict[str, Any]) -> dict[str, Any]:
-    found = decoded(held.get("gen_ai.event.content", held.get("event.body")))
-    body = dict(found) if isinstance(found, dict) else dict(held)
-    kept = ("content", "role", "tool_calls", "message", "name")
-    made = {key: body[key] for key in kept if body.get(key) is not None}
+def _body(attributes: dict[str, Any]) -> dict[str, Any]:
+    body = parse_json(attributes.get("gen_ai.event.content", attributes.get("event.body")))
+    if not isinstance(body, dict):
+        body = attributes
+    message = {key: body[key] for key in _MESSAGE_KEYS if body.get(key) is not None}
     if body.get("id") is not None:
-        made["tool_call_id"] = body["id"]
-    return made
+        message["tool_call_id"] = body["id"]
+    return message
 
 
-def _several(value: Any) -> list[Any]:
-    found = decoded(value)
-    if isinstance(found, str):
-        return [{"role": "user", "content": found}]
-    return found if isinstance(found, list) else [found] if isinstance(found, dict) else []
+def _message_list(value: Any) -> list[Any]:
+    parsed = parse_json(value)
+    if isinstance(parsed, str):
+        return [{"role": "user", "content": parsed}]
+    return parsed if isinstance(parsed, list) else [parsed] if isinstance(parsed, dict) else []

@@ -1,4 +1,4 @@
-"""A rule says what one attribute means; the readers turn what a sender wrote into a plain value, or into None."""
+"""A rule says what one attribute means; converters turn what a sender wrote into a plain value, or into None."""
 
 import enum
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-Reader = Callable[[Any], Any]
+Converter = Callable[[Any], Any]
 
 
 class Dialect(enum.IntEnum):
-    """Who wrote a span. The more particular stand higher: several write OpenTelemetry's names beside their own."""
+    """Who wrote a span. The more specific ones are higher: several write OpenTelemetry's names beside their own."""
 
     otel = 1
     traceloop = 2
@@ -24,13 +24,13 @@ class Rule(NamedTuple):
     """What an attribute means."""
 
     field: str
-    """The field it fills; several at once when it is empty: then `read` gives a dict."""
+    """The field it fills; several at once when it is empty: then `convert` returns a dict."""
     rank: int
     """Of several attributes for one field the lowest rank wins."""
-    read: Reader
+    convert: Converter
     dialect: Dialect | None = None
     content: bool = False
-    """Whether it holds what was said: read only if it wins, and not kept beside the field."""
+    """Whether it holds inputs or outputs: converted only if it wins, and not kept beside the field."""
 
 
 Rules = dict[str, Rule]
@@ -39,8 +39,8 @@ Rules = dict[str, Rule]
 _WORDS = ("true", "false", "null")
 
 
-def decoded(value: Any) -> Any:
-    """JSON in a text as the value it stands for; anything else as it is."""
+def parse_json(value: Any) -> Any:
+    """Return the value of JSON in a text; anything else as it is."""
     if not isinstance(value, str) or not value or value[0] not in '[{"-0123456789tfn':
         return value
     if value[0] in "tfn" and not value.startswith(_WORDS):
@@ -52,7 +52,7 @@ def decoded(value: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A text that says something; a number as its digits."""
+    """Return a text that is not empty, or the digits of a number."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -61,21 +61,21 @@ def text(value: Any) -> str | None:
 
 
 def first(value: Any) -> str | None:
-    """The first text of a list, which may stand in JSON."""
-    found = decoded(value) if isinstance(value, str) and value.startswith("[") else value
-    if isinstance(found, list):
-        return text(found[0]) if found else None
-    return text(found)
+    """Return the first text of a list, which may be JSON in a text."""
+    items = parse_json(value) if isinstance(value, str) and value.startswith("[") else value
+    if isinstance(items, list):
+        return text(items[0]) if items else None
+    return text(items)
 
 
 def count(value: Any) -> int | None:
-    """A number of things, none negative."""
+    """Return a whole number that is not negative."""
     number = amount(value)
     return int(number) if number is not None and number >= 0 else None
 
 
 def amount(value: Any) -> float | None:
-    """A finite number, also from its digits."""
+    """Return a number, also from its digits; None for one of 1e15 or more."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -86,21 +86,21 @@ def amount(value: Any) -> float | None:
 
 
 def seconds(value: Any) -> float | None:
-    """Seconds as milliseconds."""
+    """Return seconds as milliseconds."""
     number = amount(value)
     return number * 1000 if number is not None else None
 
 
-def word(known: dict[str, str]) -> Reader:
-    """A reader for a closed set of words, whatever their case."""
+def one_of(names: dict[str, str]) -> Converter:
+    """Return a converter by a table of lower-case words; any other word becomes None."""
 
-    def read(value: Any) -> str | None:
-        return known.get(value.lower()) if isinstance(value, str) else None
+    def convert(value: Any) -> str | None:
+        return names.get(value.lower()) if isinstance(value, str) else None
 
-    return read
+    return convert
 
 
-FINISH = {
+FINISH_REASONS = {
     "tool_call": "tool_calls",
     "tool-calls": "tool_calls",
     "content-filter": "content_filter",
@@ -108,7 +108,7 @@ FINISH = {
 }
 
 
-def finish(value: Any) -> str | None:
-    """Why an answer ended, in OpenAI's words where there is one."""
-    found = first(value)
-    return FINISH.get(found, found) if found is not None else None
+def finish_reason(value: Any) -> str | None:
+    """Return why an answer ended, in OpenAI's words where there is one."""
+    reason = first(value)
+    return FINISH_REASONS.get(reason, reason) if reason is not None else None
