@@ -65,7 +65,7 @@ def test_a_page_of_the_server_does_not_end_silently(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         for text in ("one", "two"):
             service.create(ctx, PromptCreate(name="hello", text=text))
-        page = service.history(ctx, "hello", cursor=None, limit=1)
+        page = service.list_versions(ctx, "hello", cursor=None, limit=1)
     assert isinstance(page, Page)
     loop = iter(page)
     assert next(loop).number == 2

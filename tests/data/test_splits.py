@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tidemill.data import split
 from tidemill.data.groups import DisjointSet, MinHashIndex, bands_for
-from tidemill.data.leakage import leaks_of_texts, uncleaned_leaks
+from tidemill.data.leakage import find_leaks_of_texts, find_uncleaned_leaks
 from tidemill.data.shingles import digests, jaccard, mix, shingle
 from tidemill.data.types import SplitClassEmpty, SplitSpec
 
@@ -97,7 +97,7 @@ def test_by_time_with_boundaries() -> None:
     times = np.array([round(moment.timestamp() * 1e6) for moment in moments])
     spec = SplitSpec(ratios={"train": 0.5, "test": 0.5}, by="time", boundaries=[datetime(2026, 3, 1, tzinfo=UTC)])
     places = split.assign(spec, clusters=np.array([0, 1, 2, 0]), digests=digests_of(4), times=times)
-    assert places.tolist() == [0, 0, 1, split.NOWHERE]  # the last belongs to a cluster that was trained on
+    assert places.tolist() == [0, 0, 1, split.UNASSIGNED]  # the last belongs to a cluster that was trained on
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_thousands_of_equal_texts_stay_fast(tmp_path: Path) -> None:
 def test_leaks_are_counted_as_by_hand(values: list[int], seed: int) -> None:
     texts = [f"text number {value}" for value in values]
     cut = len(texts) * 8 // 10
-    found = leaks_of_texts({"train": texts[:cut], "test": texts[cut:]})
+    found = find_leaks_of_texts({"train": texts[:cut], "test": texts[cut:]})
     assert [(leak.split, leak.against) for leak in found] == [("test", "train")]
     assert found[0].exact == sum(text in set(texts[:cut]) for text in texts[cut:])
-    unclean = uncleaned_leaks({"train": 0.5, "test": 0.5}, digests([text.encode() for text in texts]), seed)
+    unclean = find_uncleaned_leaks({"train": 0.5, "test": 0.5}, digests([text.encode() for text in texts]), seed)
     assert unclean[0].rows in (len(texts) // 2, (len(texts) + 1) // 2)
     assert 0 <= unclean[0].exact <= unclean[0].rows
 
@@ -183,5 +183,5 @@ def test_leaks_are_counted_as_by_hand(values: list[int], seed: int) -> None:
 def test_near_leaks_are_found(tmp_path: Path) -> None:
     train = ["How far is it from Denver to Aspen by car ?", "Who wrote the novel Moby Dick ?"]
     test = ["how far is it from Denver to Aspen, by car", "Where is the Orinoco ?"]
-    found = leaks_of_texts({"train": train, "test": test}, tmp_path)[0]
+    found = find_leaks_of_texts({"train": train, "test": test}, tmp_path)[0]
     assert (found.exact, found.near, found.rows, found.share) == (0, 1, 2, 0.5)

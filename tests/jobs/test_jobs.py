@@ -214,7 +214,7 @@ def test_a_waiting_job_outlasts_a_database_that_goes_away(
     job = submit(kernel, "test.parent", path=str(path), child="test.heavy", **{"with": {}})
     until(lambda: get(kernel, job.id).waiting_for == "line")
     gone = 0
-    real = store.hear
+    real = store.clear_signals
 
     def away(*args: object) -> None:
         nonlocal gone
@@ -223,7 +223,7 @@ def test_a_waiting_job_outlasts_a_database_that_goes_away(
             raise Unavailable("The database does not answer.")
         real(*args)
 
-    monkeypatch.setattr(store, "hear", away)
+    monkeypatch.setattr(store, "clear_signals", away)
     for _ in range(3):
         with kernel.write(OWNER) as ctx:
             kernel.get(JobQueue).signal(ctx, job.id, "line")

@@ -115,5 +115,5 @@ def desk_rows(desk: Desk, dataset: str, split: str) -> list[dict[str, str]]:
 
 def test_the_questions_of_the_tests_are_no_near_duplicates(desk: Desk) -> None:
     texts = [row["text"] for row in questions(60)]
-    assert not any(data.leaking(desk.kernel, texts[30:], texts[:30]))
-    assert data.leaking(desk.kernel, [texts[0] + "!", "else"], texts) == [True, False]
+    assert not any(data.find_leaking(desk.kernel, texts[30:], texts[:30]))
+    assert data.find_leaking(desk.kernel, [texts[0] + "!", "else"], texts) == [True, False]

@@ -48,7 +48,7 @@ def test_a_label_moves_with_its_history(ctx: Context) -> None:
     change = service.move_label(ctx, "hello", "production", LabelMove(version=2, note="better"))
     assert (change.before, change.version) == (1, 2)
     assert service.get(ctx, "hello@production").number == 2
-    found = service.label_history(ctx, "hello", "production", cursor=None, limit=10).items
+    found = service.list_label_changes(ctx, "hello", "production", cursor=None, limit=10).items
     assert [(c.before, c.version) for c in found] == [(1, 2), (None, 1)]
 
 
@@ -100,8 +100,8 @@ def test_listings_come_in_pages(ctx: Context) -> None:
     assert rest.next_cursor is None
     for number in range(2, 5):
         make(ctx, f"x{number}", name="a")
-    top = service.history(ctx, "a", cursor=None, limit=3)
-    end = service.history(ctx, "a", cursor=top.next_cursor, limit=3)
+    top = service.list_versions(ctx, "a", cursor=None, limit=3)
+    end = service.list_versions(ctx, "a", cursor=top.next_cursor, limit=3)
     assert [v.number for v in top.items + end.items] == [4, 3, 2, 1]
 
 

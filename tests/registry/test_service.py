@@ -55,7 +55,7 @@ def test_an_imported_base_is_servable_with_its_facts(ctx: Context, folder: Path)
     assert version.size == version.files[0].size == (folder / "m0.gguf").stat().st_size
     assert version.licence == "mit"
     assert version.chat_template_hash is not None
-    assert [e.kind for e in service.evidence(ctx, "tiny").items] == ["import"]
+    assert [e.kind for e in service.list_evidence(ctx, "tiny").items] == ["import"]
     assert service.chat_template(ctx, "tiny").hash == version.chat_template_hash
     assert service.get_version(ctx, version.id) == version
 
@@ -79,7 +79,7 @@ def test_a_converted_base_is_not_servable_until_parity_has_passed(ctx: Context, 
     assert service.get_version(ctx, made.id).servable
     failed = proof.model_copy(update={"passed": False, "summary": "3 of 8 differ"})
     assert not service.mark_servable(ctx, made.id, failed).servable
-    assert [e.passed for e in service.evidence(ctx, made.id).items] == [False, True]
+    assert [e.passed for e in service.list_evidence(ctx, made.id).items] == [False, True]
 
 
 def test_lineage_and_facts_are_kept(ctx: Context, folder: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_deleted_number_is_not_used_again(kernel: Kernel, folder: Path) -> Non
 
 def test_the_card_is_a_markdown_file_with_metadata(ctx: Context, folder: Path) -> None:
     add_gguf(ctx, folder, card=Card(text="# Mine\n\nWords.", metadata={"language": ["en"], "tags": ["a|b"]}))
-    text = service.card(ctx, "tiny").markdown
+    text = service.render_card(ctx, "tiny").markdown
     assert text.startswith("---\nlanguage:")
     assert 'model_name: "tiny"' in text
     assert "# Mine" in text

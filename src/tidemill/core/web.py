@@ -75,7 +75,7 @@ Item = TypeVar("Item", bound=HasId)
 
 
 def page(rows: list[Item], limit: int) -> "Page[Item]":
-    """A page out of `limit + 1` rows values: the extra one only tells that there is a next page."""
+    """Return a page of `limit` items out of up to `limit + 1`: an extra one says that there is a next page."""
     more = len(rows) > limit
     items = rows[:limit]
     return Page(items=items, next_cursor=items[-1].id if more else None)

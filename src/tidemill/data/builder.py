@@ -11,12 +11,12 @@ import numpy as np
 
 from tidemill.core.wire import content_hash
 from tidemill.data import split as splitting
-from tidemill.data.cleaning import language_identifier
 from tidemill.data.formats import read_chunks
 from tidemill.data.groups import DisjointSet, MinHashIndex
-from tidemill.data.leakage import leaks, uncleaned_leaks
+from tidemill.data.leakage import find_leaks, find_uncleaned_leaks
 from tidemill.data.mapping import Mapper
 from tidemill.data.recipes import CleanedRows, RecipeRunner, label_numbers, minhash_index, texts_digest
+from tidemill.data.row_steps import language_identifier
 from tidemill.data.schemas import SCHEMAS, RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.sniff import guess_format
@@ -85,9 +85,9 @@ class Builder:
             raise self._nothing_left(cleaned)
         assignment = self._assign_splits(cleaned)
         steps = self._with_mapping(cleaned.steps)
-        unplaced = int((assignment.places == splitting.NOWHERE).sum())
+        unplaced = int((assignment.split_indices == splitting.UNASSIGNED).sum())
         if self.plan.split.by == "time":
-            count = len(assignment.places)
+            count = len(assignment.split_indices)
             steps.append(StepReport(step="time_boundary", rows_in=count, rows_out=count - unplaced))
         writer = _VersionWriter(self.plan, self.schema, self.folder)
         self._note("writing")
@@ -150,10 +150,10 @@ class Builder:
             present, labels = np.unique(numbers[rows], return_inverse=True)
             label_names = [label_names[number] for number in present]
         times = _times(cleaned) if spec.by == "time" else None
-        places = splitting.assign(spec, clusters=clusters, digests=keys[:, 0].copy(), labels=labels, times=times)
-        splitting.check(spec, places, labels, label_names)
+        split_indices = splitting.assign(spec, clusters=clusters, digests=keys[:, 0].copy(), labels=labels, times=times)
+        splitting.check(spec, split_indices, labels, label_names)
         self._note("leakage")
-        leaks_between = leaks(list(spec.ratios), places, keys, near)
+        leaks_between = find_leaks(list(spec.ratios), split_indices, keys, near)
         if bad := [leak for leak in leaks_between if leak.exact or leak.near]:
             raise LeakFound(
                 f"{bad[0].exact + bad[0].near} rows of {bad[0].split!r} also stand in {bad[0].against!r}.",
@@ -163,9 +163,9 @@ class Builder:
         report = LeakReport(
             threshold=spec.near_duplicates,
             found=leaks_between,
-            uncleaned=uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
+            uncleaned=find_uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
         )
-        return SplitAssignment(rows=rows, clusters=clusters, places=places, leaks=report)
+        return SplitAssignment(rows=rows, clusters=clusters, split_indices=split_indices, leaks=report)
 
     def _near(self, cleaned: CleanedRows, rows: I64) -> MinHashIndex | None:
         spec = self.plan.split
@@ -185,7 +185,7 @@ class SplitAssignment:
 
     rows: I64
     clusters: I64
-    places: I64
+    split_indices: I64
     leaks: LeakReport
 
 
@@ -240,9 +240,9 @@ class _VersionWriter:
         import pyarrow.parquet as pq
 
         ids, repeats = _row_ids(cleaned, self.schema)
-        placed = assignment.places != splitting.NOWHERE
+        placed = assignment.split_indices != splitting.UNASSIGNED
         self.clusters = len(np.unique(assignment.clusters[placed]))
-        stride = max(1, len(assignment.places) // _LANGUAGE_SAMPLE)
+        stride = max(1, len(assignment.split_indices) // _LANGUAGE_SAMPLE)
         writers = {s: pq.ParquetWriter(str(p), self.arrow, compression="zstd") for s, p in self.files.items()}
         begin = 0
         for batch in cleaned.spool.batches(cleaned.keep):
@@ -250,9 +250,9 @@ class _VersionWriter:
             columns = dict(batch.columns)
             columns["id"] = [_id(ids[row], int(repeats[row])) for row in range(begin, end)]
             columns["cluster_id"] = ["c_" + ids[row].tobytes().hex()[:24] for row in assignment.clusters[begin:end]]
-            self._measure(batch, assignment.places[begin:end], begin, stride)
+            self._measure(batch, assignment.split_indices[begin:end], begin, stride)
             for number, split in enumerate(self.splits):
-                self._take(columns, split, (assignment.places[begin:end] == number).tolist())
+                self._take(columns, split, (assignment.split_indices[begin:end] == number).tolist())
                 buffered = self.buffered[split]
                 if sum(map(len, buffered)) >= _GROUP_ROWS or sum(table.nbytes for table in buffered) >= _GROUP_BYTES:
                     self._flush(writers[split], split)
@@ -284,9 +284,9 @@ class _VersionWriter:
             writer.write_table(pa.concat_tables(self.buffered[split]), row_group_size=_GROUP_ROWS)
             self.buffered[split] = []
 
-    def _measure(self, batch: RowBatch, places: I64, begin: int, stride: int) -> None:
+    def _measure(self, batch: RowBatch, split_indices: I64, begin: int, stride: int) -> None:
         texts = self.schema.row_texts(batch)
-        placed = (places != splitting.NOWHERE).tolist()
+        placed = (split_indices != splitting.UNASSIGNED).tolist()
         placed_texts = [text for text, here in zip(texts, placed, strict=True) if here]
         self.chars.append(np.fromiter(map(len, placed_texts), dtype=np.int32, count=len(placed_texts)))
         self.bytes += sum(len(text.encode()) for text in placed_texts)

@@ -12,25 +12,28 @@ from tidemill.data.types import Leak
 _RUN = 4096
 
 
-def leaks(names: Sequence[str], places: I64, keys: U64, near: MinHashIndex | None = None) -> list[Leak]:
+def find_leaks(names: Sequence[str], split_indices: I64, keys: U64, near: MinHashIndex | None = None) -> list[Leak]:
     """Leakage between every two splits.
 
-    `places` gives each row's split as a place in `names` (negative: in none), `keys` one 128-bit digest of its input;
-    `near`, when given, holds the same rows. This looks at the rows alone and knows nothing of how they were assignment.
+    `split_indices` gives each row's split as an index into `names` (negative: in none), `keys` one 128-bit digest of
+    its input; `near`, when given, holds the same rows. The check looks
+    at the rows alone: it does not know how they were assigned.
     """
     first = first_of_equal(keys)
     exact = {
-        (late, early): _standing(places, first, late, early) for late in range(len(names)) for early in range(late)
+        (late, early): _find_exact(split_indices, first, late, early)
+        for late in range(len(names))
+        for early in range(late)
     }
     close: dict[tuple[int, int], set[int]] = {pair: set() for pair in exact}
     if near is not None:
         for rows, signatures in near.runs():
-            _note_close(rows[:_RUN], signatures, places, near, close)
+            _add_near(rows[:_RUN], signatures, split_indices, near, close)
     return [
         Leak(
             split=names[late],
             against=names[early],
-            rows=int((places == late).sum()),
+            rows=int((split_indices == late).sum()),
             exact=len(rows),
             near=len(close[late, early] - rows),
         )
@@ -38,21 +41,21 @@ def leaks(names: Sequence[str], places: I64, keys: U64, near: MinHashIndex | Non
     ]
 
 
-def _standing(places: I64, first: I64, late: int, early: int) -> set[int]:
-    there = np.zeros(len(places), dtype=bool)
-    there[first[places == early]] = True
-    rows = np.flatnonzero(places == late)
+def _find_exact(split_indices: I64, first: I64, late: int, early: int) -> set[int]:
+    there = np.zeros(len(split_indices), dtype=bool)
+    there[first[split_indices == early]] = True
+    rows = np.flatnonzero(split_indices == late)
     return set(rows[there[first[rows]]].tolist())
 
 
-def _note_close(
+def _add_near(
     rows: I64,
     signatures: Signatures,
-    places: I64,
+    split_indices: I64,
     near: MinHashIndex,
     close: dict[tuple[int, int], set[int]],
 ) -> None:
-    here = places[rows]
+    here = split_indices[rows]
     if len(set(here[here >= 0].tolist())) < 2:
         return
     for (late, early), close_rows in close.items():
@@ -67,39 +70,39 @@ def _note_close(
                 close_rows.add(row)
 
 
-def leaks_of_texts(
+def find_leaks_of_texts(
     splits: dict[str, list[str]], folder: Path | None = None, *, threshold: float = 0.8, ngram: int = 5
 ) -> list[Leak]:
     """Leakage between lists of texts. Near-duplicates are looked for when `folder` gives room for an index."""
     texts = [text for some in splits.values() for text in some]
-    places = np.repeat(np.arange(len(splits)), [len(some) for some in splits.values()])
+    split_indices = np.repeat(np.arange(len(splits)), [len(some) for some in splits.values()])
     keys = digests([text.encode() for text in texts])
     near = None
     if folder is not None:
         near = MinHashIndex(folder, threshold=threshold, ngram=ngram, text_of=texts.__getitem__)
         near.add(texts)
-    return leaks(list(splits), places, keys, near)
+    return find_leaks(list(splits), split_indices, keys, near)
 
 
-def standing_in(
+def find_leaking_texts(
     texts: Sequence[str], against: Sequence[str], folder: Path, *, threshold: float = 0.8, ngram: int = 5
 ) -> list[bool]:
     """Which of `texts` stand among `against`, exactly or nearly (Jaccard of character n-grams from `threshold` on)."""
     every = [*against, *texts]
-    places = np.repeat(np.arange(2), [len(against), len(texts)])
+    split_indices = np.repeat(np.arange(2), [len(against), len(texts)])
     near = MinHashIndex(folder, threshold=threshold, ngram=ngram, text_of=every.__getitem__)
     near.add(every)
     first = first_of_equal(digests([text.encode() for text in every]))
-    close: dict[tuple[int, int], set[int]] = {(1, 0): _standing(places, first, 1, 0)}
+    close: dict[tuple[int, int], set[int]] = {(1, 0): _find_exact(split_indices, first, 1, 0)}
     for rows, signatures in near.runs():
-        _note_close(rows[:_RUN], signatures, places, near, close)
+        _add_near(rows[:_RUN], signatures, split_indices, near, close)
     return [row in close[1, 0] for row in range(len(against), len(every))]
 
 
-def uncleaned_leaks(ratios: dict[str, float], raw: U64, seed: int) -> list[Leak]:
+def find_uncleaned_leaks(ratios: dict[str, float], raw: U64, seed: int) -> list[Leak]:
     """What would have leaked had the rows been divided as they came, one by one at random (exact copies only)."""
     order = np.random.default_rng(seed).permutation(len(raw))
     cuts = (np.cumsum(list(ratios.values()))[:-1] * len(raw)).round()
-    places = np.empty(len(raw), dtype=np.int64)
-    places[order] = np.searchsorted(cuts, np.arange(len(raw)), side="right")
-    return leaks(list(ratios), places, raw)
+    split_indices = np.empty(len(raw), dtype=np.int64)
+    split_indices[order] = np.searchsorted(cuts, np.arange(len(raw)), side="right")
+    return find_leaks(list(ratios), split_indices, raw)

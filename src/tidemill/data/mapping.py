@@ -84,10 +84,10 @@ class Mapper:
         if file not in self.checked:
             check_columns(self.spec.fields, chunk.names(), source)
             self.checked.add(file)
-        place = _Place(source, chunk.lines)
+        place = _RowLocation(source, chunk.lines)
         columns: dict[str, list[Any]] = {name: self._field(name, chunk, place) for name in self.schema.fields}
         columns["cluster"] = [key or None for key in self._text("cluster", chunk, place, required=False)]
-        columns["time"] = [_moment(v, place, i) for i, v in enumerate(self._values("time", chunk))]
+        columns["time"] = [_parse_time(v, place, i) for i, v in enumerate(self._values("time", chunk))]
         batch = RowBatch(columns, [file] * len(chunk.lines), chunk.lines)
         if self.spec.missing == "drop":
             mask = [
@@ -108,11 +108,13 @@ class Mapper:
         parts = _VARIABLE.split(column)
         filled = {name: chunk.column(name) for name in set(names)}
         return [
-            "".join(part if not number % 2 else _plain(filled[part][row]) for number, part in enumerate(parts)).strip()
+            "".join(
+                part if not number % 2 else _as_text(filled[part][row]) for number, part in enumerate(parts)
+            ).strip()
             for row in range(len(chunk.lines))
         ]
 
-    def _field(self, name: str, chunk: Chunk, place: "_Place") -> list[Any]:
+    def _field(self, name: str, chunk: Chunk, place: "_RowLocation") -> list[Any]:
         if name == "messages":
             return self._messages(chunk, place)
         if name == "metadata":
@@ -121,10 +123,10 @@ class Mapper:
             return self._label(chunk, place)
         if name == "expected":
             values = self._values(name, chunk)
-            return [value if value is None or type(value) is str else _plain(value) for value in values]
+            return [value if value is None or type(value) is str else _as_text(value) for value in values]
         return self._text(name, chunk, place, required=name in self.schema.required)
 
-    def _text(self, field: str, chunk: Chunk, place: "_Place", *, required: bool) -> list[Any]:
+    def _text(self, field: str, chunk: Chunk, place: "_RowLocation", *, required: bool) -> list[Any]:
         values = self._values(field, chunk)
         kinds = set(map(type, values))
         if kinds == {str}:
@@ -136,14 +138,15 @@ class Mapper:
                 continue
             self._same_kind(field, value, place, row)
             if type(value) is not str and field != "cluster":
+                excerpt = _as_text(value)[:60]
                 raise TypeWrong(
-                    f"{place.at(row)} has {_kind(value)} where the field {field!r} needs text: {_plain(value)[:60]!r}.",
+                    f"{place.at(row)} has {_kind(value)} where the field {field!r} needs text: {excerpt!r}.",
                     hint=f"Map another column to {field}, or write the value as text.",
                     details={"line": place.lines[row], "field": field},
                 )
-        return [None if value is None else _plain(value) for value in values]
+        return [None if value is None else _as_text(value) for value in values]
 
-    def _missing(self, field: str, place: "_Place", row: int, required: bool) -> None:
+    def _missing(self, field: str, place: "_RowLocation", row: int, required: bool) -> None:
         if required and self.spec.missing == "error":
             raise ValueMissing(
                 f"{place.at(row)} has no value for {field!r}.",
@@ -151,7 +154,7 @@ class Mapper:
                 details={"line": place.lines[row], "field": field},
             )
 
-    def _same_kind(self, field: str, value: Any, place: "_Place", row: int) -> None:
+    def _same_kind(self, field: str, value: Any, place: "_RowLocation", row: int) -> None:
         kind = float if type(value) is int else type(value)
         first, where = self.kinds.setdefault(field, (kind, place.at(row)))
         if first is not kind:
@@ -162,7 +165,7 @@ class Mapper:
                 details={"line": place.lines[row], "field": field},
             )
 
-    def _label(self, chunk: Chunk, place: "_Place") -> list[Any]:
+    def _label(self, chunk: Chunk, place: "_RowLocation") -> list[Any]:
         labels: list[Any] = []
         for row, value in enumerate(self._values("label", chunk)):
             if value is None or value == "":
@@ -176,14 +179,14 @@ class Mapper:
                     hint="A label is text, a number or true/false.",
                     details={"line": place.lines[row], "field": "label"},
                 )
-            label = _plain(value).strip()
+            label = _as_text(value).strip()
             label = self.spec.label_values.get(label, label)
             if self.labels is not None and label not in self.labels:
                 raise self._unknown_label(label, place, row)
             labels.append(label)
         return labels
 
-    def _unknown_label(self, label: str, place: "_Place", row: int) -> LabelUnknown:
+    def _unknown_label(self, label: str, place: "_RowLocation", row: int) -> LabelUnknown:
         labels = sorted(self.labels or ())
         guess = nearest(label, labels, 1)
         return LabelUnknown(
@@ -193,7 +196,7 @@ class Mapper:
             details={"line": place.lines[row], "label": label},
         )
 
-    def _messages(self, chunk: Chunk, place: "_Place") -> list[Any]:
+    def _messages(self, chunk: Chunk, place: "_RowLocation") -> list[Any]:
         if "messages" in self.spec.fields:
             rows = []
             for row, value in enumerate(self._values("messages", chunk)):
@@ -211,7 +214,7 @@ class Mapper:
         return rows
 
 
-class _Place:
+class _RowLocation:
     """Says where a row stands."""
 
     def __init__(self, source: str, lines: list[int]) -> None:
@@ -226,7 +229,7 @@ def _kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if type(value) is str:
         return value
     if value is None or value is MISSING:
@@ -250,7 +253,7 @@ def _metadata(value: Any) -> str | None:
     return canonical_json(value if isinstance(value, dict) else {"value": value}).decode()
 
 
-def _conversation(value: Any, place: _Place, row: int) -> list[dict[str, str]]:
+def _conversation(value: Any, place: _RowLocation, row: int) -> list[dict[str, str]]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -261,7 +264,7 @@ def _conversation(value: Any, place: _Place, row: int) -> list[dict[str, str]]:
     return [_message(message, place, row) for message in value]
 
 
-def _message(message: Any, place: _Place, row: int) -> dict[str, str]:
+def _message(message: Any, place: _RowLocation, row: int) -> dict[str, str]:
     if not isinstance(message, dict):
         raise _bad_messages(place, row, "has a message that is not an object")
     if message.get("tool_calls") or message.get("function_call"):
@@ -276,7 +279,7 @@ def _message(message: Any, place: _Place, row: int) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _bad_messages(place: _Place, row: int, what: str) -> MessagesInvalid:
+def _bad_messages(place: _RowLocation, row: int, what: str) -> MessagesInvalid:
     return MessagesInvalid(
         f"{place.at(row)} {what}.",
         hint=f'Messages look like [{{"role": "user", "content": "..."}}, ...]; roles: {", ".join(ROLES)}.',
@@ -284,7 +287,7 @@ def _bad_messages(place: _Place, row: int, what: str) -> MessagesInvalid:
     )
 
 
-def _moment(value: Any, place: _Place, row: int) -> int | None:
+def _parse_time(value: Any, place: _RowLocation, row: int) -> int | None:
     """Microseconds since 1970. Numbers are seconds, or milliseconds when too large for that."""
     if value is None or value == "":
         return None
@@ -299,7 +302,7 @@ def _moment(value: Any, place: _Place, row: int) -> int | None:
             moment = datetime.fromtimestamp(value / 1000 if abs(value) > 1e11 else value, UTC)
     except (ValueError, TypeError, OverflowError, OSError) as error:
         raise TimeUnreadable(
-            f"{place.at(row)} has {_plain(value)[:60]!r}, which is not a moment in time.",
+            f"{place.at(row)} has {_as_text(value)[:60]!r}, which is not a moment in time.",
             hint="Use ISO 8601 (2026-03-01T12:00:00Z) or seconds since 1970.",
             details={"line": place.lines[row]},
         ) from error

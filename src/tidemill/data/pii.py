@@ -16,7 +16,7 @@ from tidemill.data.types import PII_KINDS, PiiKind
 
 
 @dataclass(frozen=True)
-class Find:
+class PiiMatch:
     """One piece of personal data: `text[start:end]`."""
 
     kind: PiiKind
@@ -69,13 +69,13 @@ def _word(char: str) -> bool:
     return char.isascii() and char.isalnum()
 
 
-def _before(text: str, start: int) -> str:
+def _char_before(text: str, start: int) -> str:
     return text[start - 1] if start > 0 else ""
 
 
-def _beside(text: str, start: int, end: int, marks: str) -> bool:
+def _touches(text: str, start: int, end: int, marks: str) -> bool:
     """Whether a letter, a digit or one of `marks` followed by a digit stands right beside the match."""
-    before, after = _before(text, start), text[end : end + 1]
+    before, after = _char_before(text, start), text[end : end + 1]
     if _word(before) or _word(after):
         return True
     return (before != "" and before in marks and text[max(start - 2, 0) : start - 1].isdigit()) or (
@@ -89,13 +89,13 @@ def _digits(text: str) -> str:
 
 def _accept_card(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
     digits = _digits(text[start:end])
-    ok = 12 <= len(digits) <= 19 and not _beside(text, start, end, ".-") and card(digits)
+    ok = 12 <= len(digits) <= 19 and not _touches(text, start, end, ".-") and card(digits)
     return (start, end) if ok else None
 
 
 def _accept_iban(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
     """The pattern may run on into the next word, so try the country's length."""
-    if _word(_before(text, start)):
+    if _word(_char_before(text, start)):
         return None
     match = text[start:end]
     for stop in range(len(match), 14, -1):
@@ -113,18 +113,18 @@ def _accept_ip(text: str, start: int, end: int, match: Any) -> tuple[int, int] |
         end = start + len(match)
         if match.count(":") < 2 or len(match) < 6:
             return None
-    beside = _word(_before(text, start)) or _word(text[end : end + 1])
-    dotted = _before(text, start) == "." or (text[end : end + 1] == "." and text[end + 1 : end + 2].isdigit())
+    beside = _word(_char_before(text, start)) or _word(text[end : end + 1])
+    dotted = _char_before(text, start) == "." or (text[end : end + 1] == "." and text[end + 1 : end + 2].isdigit())
     return (start, end) if not beside and not dotted and ip_address(match) else None
 
 
 def _accept_phone(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
     digits = _digits(text[start:end])
-    if not 8 <= len(digits) <= 15 or len(set(digits)) < 3 or _beside(text, start, end, ".,-/:"):
+    if not 8 <= len(digits) <= 15 or len(set(digits)) < 3 or _touches(text, start, end, ".,-/:"):
         return None
-    if _before(text, start) in ("+", "$", "#"):
+    if _char_before(text, start) in ("+", "$", "#"):
         return None
-    if text[start].isdigit() and _before(text, start) == " " and text[max(start - 2, 0) : start - 1].isdigit():
+    if text[start].isdigit() and _char_before(text, start) == " " and text[max(start - 2, 0) : start - 1].isdigit():
         return None  # a part of a longer number written in groups
     return start, end
 
@@ -184,7 +184,7 @@ class PiiFinder:
             self.cheap.Add(detector.cheap)
         self.cheap.Compile()
 
-    def finds(self, text: str) -> list[Find]:
+    def finds(self, text: str) -> list[PiiMatch]:
         """Every piece of personal data, in order, none overlapping. Earlier kinds in PII_KINDS win."""
         data = text.encode("utf-8", "surrogatepass")
         possible = self.cheap.Match(data)
@@ -192,16 +192,16 @@ class PiiFinder:
             return []
         # All patterns are ASCII, so they run on bytes; Latin-1 shows each byte as one character.
         view = data.decode("latin-1")
-        finds: list[Find] = []
+        finds: list[PiiMatch] = []
         for place in sorted(possible):
             kind = self.detectors[place].kind
             for start, end in self._spans(place, data, view):
                 if all(end <= other.start or start >= other.end for other in finds):
-                    finds.append(Find(kind, start, end))
+                    finds.append(PiiMatch(kind, start, end))
         finds.sort(key=lambda find: find.start)
         if len(data) == len(text):
             return finds
-        return [Find(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in finds]
+        return [PiiMatch(find.kind, _characters(data, find.start), _characters(data, find.end)) for find in finds]
 
     def _spans(self, place: int, data: bytes, view: str) -> Iterator[tuple[int, int]]:
         accept, pattern = self.detectors[place].accept, self.exact[place]
@@ -215,14 +215,14 @@ class PiiFinder:
 
     def mask(self, text: str) -> str:
         """The text with each find replaced by its kind in brackets."""
-        return masked(text, self.finds(text))
+        return mask_matches(text, self.finds(text))
 
 
 def _characters(data: bytes, offset: int) -> int:
     return len(data[:offset].decode("utf-8", "surrogatepass"))
 
 
-def masked(text: str, finds: list[Find]) -> str:
+def mask_matches(text: str, finds: list[PiiMatch]) -> str:
     """`text` with `finds` replaced, such as `[EMAIL]`."""
     parts: list[str] = []
     end = 0
@@ -233,6 +233,6 @@ def masked(text: str, finds: list[Find]) -> str:
 
 
 @functools.cache
-def full_finder() -> PiiFinder:
+def all_kinds_finder() -> PiiFinder:
     """A finder for every kind; for text that is shown to people."""
     return PiiFinder()

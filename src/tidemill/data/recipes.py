@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.data.cleaning import RowStep, StepCounter, row_step
 from tidemill.data.groups import DisjointSet, MinHashIndex, first_of_equal
+from tidemill.data.row_steps import RowStep, StepCounter, row_step
 from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.spool import Mask, Spool, SpoolWriter

@@ -60,9 +60,9 @@ class Data:
         Raises FileMissing, SourceUnreadable, FileEmpty, EncodingWrong or RecordTooLong before anything is sent.
         """
         reading = ReadSpec.model_validate(read or {})
-        files = uploads.files_of(Path(path))
+        files = uploads.list_files(Path(path))
         for label, file in files:
-            uploads.look(label, file, reading)
+            uploads.check_readable(label, file, reading)
         blobs = BlobStore(self._http)
         sources = []
         for label, file in files:

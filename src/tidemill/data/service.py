@@ -13,7 +13,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
 from tidemill.data.builder import ENGINE, plan_hash
-from tidemill.data.leakage import standing_in
+from tidemill.data.leakage import find_leaking_texts
 from tidemill.data.pii import PiiFinder
 from tidemill.data.sniff import guess_format, resolve_mapping, sample
 from tidemill.data.types import (
@@ -188,7 +188,7 @@ def get_dataset(ctx: Context, name: str) -> Dataset:
     """One dataset with its catalogue entry. Raises DatasetNotFound."""
     dataset = store.dataset_by_name(ctx.conn, name)
     if dataset is None:
-        near = nearest(name, store.all_names(ctx.conn))
+        near = nearest(name, store.list_names(ctx.conn))
         raise DatasetNotFound(
             f"There is no dataset {name!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill data list` shows what there is.",
@@ -235,15 +235,15 @@ def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> "
     return tables.read_split(kernel.blobs, tables.find_split(version, split))
 
 
-def leaking(kernel: Kernel, texts: Sequence[str], against: Sequence[str]) -> list[bool]:
+def find_leaking(kernel: Kernel, texts: Sequence[str], against: Sequence[str]) -> list[bool]:
     """Which of `texts` stand among `against`, exactly or nearly: what must not be trained on when that is measured."""
     with tempfile.TemporaryDirectory(prefix="leaking-", dir=kernel.folder("work")) as folder:
-        return standing_in(texts, against, Path(folder))
+        return find_leaking_texts(texts, against, Path(folder))
 
 
 def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Dataset]:
     """Every dataset, by name."""
-    datasets = store.all_datasets(ctx.conn, after=cursor, limit=limit + 1)
+    datasets = store.list_datasets(ctx.conn, after=cursor, limit=limit + 1)
     items = datasets[:limit]
     return Page(items=items, next_cursor=items[-1].name if len(datasets) > limit else None)
 
@@ -251,7 +251,7 @@ def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Datas
 def list_versions(ctx: Context, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[VersionSummary]:
     """The versions of one dataset, newest first. Raises DatasetNotFound."""
     get_dataset(ctx, name)
-    return page(store.history(ctx.conn, name, before=cursor, limit=limit + 1), limit)
+    return page(store.list_versions(ctx.conn, name, before=cursor, limit=limit + 1), limit)
 
 
 def set_catalogue(ctx: Context, name: str, body: CatalogueSet) -> Dataset:
@@ -280,6 +280,6 @@ def diff(ctx: Context, before: str, after: str) -> Diff:
     return tables.compare(ctx.kernel.blobs, old, new)
 
 
-def finder(kinds: tuple[PiiKind, ...]) -> PiiFinder:
+def pii_finder(kinds: tuple[PiiKind, ...]) -> PiiFinder:
     """A finder of personal data for features that keep text of their own. Use it in one thread."""
     return PiiFinder(kinds)

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from tidemill.data.shingles import I64, U64, mix
 from tidemill.data.types import SplitClassEmpty, SplitEmpty, SplitInvalid, SplitSpec
 
-NOWHERE = -1
+UNASSIGNED = -1
 """A row that no split may hold: in a split by time, a later row of a cluster that begins in an earlier split."""
 
-Places = npt.NDArray[np.int64]
+SplitIndices = npt.NDArray[np.int64]
 
 
 def assign(
@@ -22,7 +22,7 @@ def assign(
     digests: U64,
     labels: I64 | None = None,
     times: I64 | None = None,
-) -> Places:
+) -> SplitIndices:
     """For each row the number of its split, in the order of `spec.ratios`.
 
     `clusters` gives rows of one cluster the same number, `digests` (one word per row) make the draw independent of
@@ -37,12 +37,12 @@ def assign(
     strata = _majority(inverse, labels, len(names)) if spec.stratify and labels is not None else np.zeros_like(sizes)
     order = np.lexsort((identity, key, -sizes, strata))
     ratios = np.array(list(spec.ratios.values()))
-    places = np.empty(len(names), dtype=np.int64)
+    split_indices = np.empty(len(names), dtype=np.int64)
     edges = np.flatnonzero(np.concatenate(([True], np.diff(strata[order]) != 0, [True])))
     for begin, end in itertools.pairwise(edges.tolist()):
         some = order[begin:end]
-        places[some] = _fill(sizes[some], ratios)
-    return places[inverse]
+        split_indices[some] = _fill(sizes[some], ratios)
+    return split_indices[inverse]
 
 
 def _majority(inverse: I64, labels: I64, count: int) -> I64:
@@ -54,14 +54,14 @@ def _majority(inverse: I64, labels: I64, count: int) -> I64:
     return labels_of_clusters
 
 
-def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> Places:
+def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> SplitIndices:
     """Splits for clusters ordered by falling size: each large one where most is missing, then single rows to measure.
 
     When there are at least as many clusters as splits, no split stays empty.
     """
     target = ratios * sizes.sum()
     filled = np.zeros(len(ratios))
-    places = np.empty(len(sizes), dtype=np.int64)
+    split_indices = np.empty(len(sizes), dtype=np.int64)
     large = int((sizes > 1).sum())
     for place in range(large):
         lack = target - filled
@@ -69,10 +69,11 @@ def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> Places:
         if len(sizes) - place <= empty.sum():
             lack = np.where(empty, lack + target.sum(), lack)
         best = int(np.argmax(lack))
-        places[place] = best
+        split_indices[place] = best
         filled[best] += sizes[place]
-    places[large:] = np.repeat(np.arange(len(ratios)), _apportion(len(sizes) - large, target - filled, filled == 0))
-    return places
+    counts = _apportion(len(sizes) - large, target - filled, filled == 0)
+    split_indices[large:] = np.repeat(np.arange(len(ratios)), counts)
+    return split_indices
 
 
 def _apportion(count: int, lack: npt.NDArray[np.float64], empty: npt.NDArray[np.bool_]) -> I64:
@@ -92,7 +93,7 @@ def _apportion(count: int, lack: npt.NDArray[np.float64], empty: npt.NDArray[np.
     return shares
 
 
-def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> Places:
+def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> SplitIndices:
     if times is None:
         raise SplitInvalid(
             "A split by time needs the time of every row.", hint="Map it: --map time=COLUMN.", param="split"
@@ -103,21 +104,21 @@ def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> Places:
         ordered = np.sort(times)
         shares = np.cumsum(list(spec.ratios.values()))[:-1]
         cuts = ordered[np.minimum((shares * len(ordered)).round().astype(int), len(ordered) - 1)]
-    places = np.searchsorted(cuts, times, side="right").astype(np.int64)
+    split_indices = np.searchsorted(cuts, times, side="right").astype(np.int64)
     _, inverse = np.unique(clusters, return_inverse=True)
     earliest = np.full(int(inverse.max(initial=-1)) + 1, len(spec.ratios), dtype=np.int64)
-    np.minimum.at(earliest, inverse, places)
+    np.minimum.at(earliest, inverse, split_indices)
     # Neither may a later row move back (training would see the future), nor stay (its like was trained on).
-    return np.where(places == earliest[inverse], places, NOWHERE)
+    return np.where(split_indices == earliest[inverse], split_indices, UNASSIGNED)
 
 
-def check(spec: SplitSpec, places: Places, labels: I64 | None, names: Sequence[str]) -> None:
+def check(spec: SplitSpec, split_indices: SplitIndices, labels: I64 | None, names: Sequence[str]) -> None:
     """Refuse a split without rows, or without rows of some class."""
     for number, split in enumerate(spec.ratios):
-        here = places == number
+        here = split_indices == number
         if not here.any():
             raise SplitEmpty(
-                f"The split {split!r} would hold no rows ({int((places != NOWHERE).sum())} rows in all).",
+                f"The split {split!r} would hold no rows ({int((split_indices != UNASSIGNED).sum())} rows in all).",
                 hint="Import more rows, give it a larger ratio, or name fewer splits.",
                 param="split",
                 details={"split": split},

@@ -72,7 +72,7 @@ def dataset_by_name(conn: sa.Connection, name: str) -> Dataset | None:
     return _dataset(row_values(row)) if row is not None else None
 
 
-def all_datasets(conn: sa.Connection, *, after: str | None, limit: int) -> list[Dataset]:
+def list_datasets(conn: sa.Connection, *, after: str | None, limit: int) -> list[Dataset]:
     """Return datasets in the order of their names."""
     query = sa.select(datasets).order_by(datasets.c.name).limit(limit)
     if after is not None:
@@ -80,7 +80,7 @@ def all_datasets(conn: sa.Connection, *, after: str | None, limit: int) -> list[
     return [_dataset(row_values(row)) for row in conn.execute(query)]
 
 
-def all_names(conn: sa.Connection) -> list[str]:
+def list_names(conn: sa.Connection) -> list[str]:
     """The name of every dataset."""
     return list(conn.execute(sa.select(datasets.c.name).order_by(datasets.c.name)).scalars())
 
@@ -114,7 +114,7 @@ def version_by_content(conn: sa.Connection, dataset_id: str, content_hash: str) 
     return _first(conn, versions.c.dataset_id == dataset_id, versions.c.content_hash == content_hash)
 
 
-def history(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[VersionSummary]:
+def list_versions(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[VersionSummary]:
     """Versions of one dataset, newest first."""
     columns = [versions.c[field] for field in VersionSummary.model_fields]
     query = sa.select(*columns).where(versions.c.dataset == name).order_by(versions.c.id.desc()).limit(limit)

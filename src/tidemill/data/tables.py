@@ -90,24 +90,24 @@ def _places(blobs: Blobs, version: DatasetVersion) -> dict[str, str]:
     return places
 
 
-def _by_input(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> dict[tuple[str, int], Row]:
-    """The keys rows under their input and how many rows with this input stand before them."""
+def _by_input(blobs: Blobs, version: DatasetVersion, ids: set[str]) -> dict[tuple[str, int], Row]:
+    """Return the rows with these ids by their input and the number of earlier rows with the same input."""
     rows: dict[tuple[str, int], Row] = {}
     counts: Counter[str] = Counter()
     schema = SCHEMAS[version.row_schema]
-    for row in _rows(blobs, version, keys) if keys else ():
+    for row in _rows(blobs, version, ids) if ids else ():
         key = str([row[name] for name in schema.inputs]) if version.row_schema != "chat" else str(row["messages"][:-1])
         rows[key, counts[key]] = row
         counts[key] += 1
     return rows
 
 
-def _rows(blobs: Blobs, version: DatasetVersion, keys: set[str]) -> Iterator[Row]:
+def _rows(blobs: Blobs, version: DatasetVersion, row_ids: set[str]) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    ids = pa.array(sorted(keys))
+    ids = pa.array(sorted(row_ids))
     for info in version.splits:
         with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
             for batch in file.iter_batches():

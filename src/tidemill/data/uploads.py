@@ -9,7 +9,7 @@ from tidemill.data.types import FileEmpty, FileMissing, FormatUnknown, ReadSpec
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt")
 
 
-def files_of(path: Path) -> list[tuple[str, Path]]:
+def list_files(path: Path) -> list[tuple[str, Path]]:
     """The files to import with the names they go by: one file, or those in a folder whose suffix is known.
 
     Raises FileMissing when there is none, FormatUnknown for a folder without any that could be read.
@@ -36,7 +36,7 @@ def _readable(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name, file
 
 
-def look(name: str, path: Path, read: ReadSpec) -> None:
+def check_readable(name: str, path: Path, read: ReadSpec) -> None:
     """Refuse at once what cannot be read, is empty, or is not text where text is expected.
 
     Raises FileMissing, SourceUnreadable, FileEmpty, EncodingWrong, RecordTooLong. The rest is checked by the import.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill.core.wire import content_hash, new_id, utc_now
-from tidemill.evals import pairing, planning
+from tidemill.evals import pairing, power_analysis
 from tidemill.evals.types import Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
 from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall, paired_difference
 
@@ -52,7 +52,7 @@ def judge(material: ComparisonInput, by: str) -> Comparison:
         outcome=outcome,
         primary=primary,
         guardrails=guards,
-        minimum_detectable_effect=planning.detectable(differences[0], pairs[0].clusters, spec.alpha, spec.power),
+        minimum_detectable_effect=power_analysis.detectable(differences[0], pairs[0].clusters, spec.alpha, spec.power),
         more_items=max(open_ends) if outcome == "inconclusive" and open_ends else None,
         dropped=pairs[0].dropped,
         summary=_summary(outcome, verdicts),

@@ -91,7 +91,7 @@ def _release_id(job: JobContext, target: ReleaseTarget) -> str:
 def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> int:
     endpoint, model, fingerprint = _endpoint(job, eval_run)
     with job.kernel.read(job.actor) as ctx:
-        recorded = store.recorded(ctx.conn, eval_run.id)
+        recorded = store.list_recorded(ctx.conn, eval_run.id)
     requests = open_requests(eval_run.spec, items, model, fingerprint, recorded)
     fresh = _from_cache(job, eval_run, requests, scorers)
     total, before = len(items) * eval_run.spec.repeats, len(items) * eval_run.spec.repeats - len(fresh)
@@ -147,7 +147,7 @@ def _predict(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers:
     assert isinstance(target, BaselineTarget)
     with job.kernel.read(job.actor) as ctx:
         table = data.rows(job.kernel, data.get_version(ctx, target.dataset), target.split)
-        recorded = store.recorded(ctx.conn, eval_run.id)
+        recorded = store.list_recorded(ctx.conn, eval_run.id)
     job.progress(0, len(items), "training Naive Bayes")
     model = NaiveBayes(table.column("text").to_pylist(), table.column("label").to_pylist())
     field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/evals", tags=["evals"])
 @router.post("/sets", status_code=201, openapi_extra=role("developer"))
 def create_set(body: EvalSetCreate, request: RequestContext) -> EvalSet:
     """Make an eval set out of one split of a dataset version."""
-    return request.write_after(service.gather, service.create_set, body)
+    return request.write_after(service.prepare_items, service.create_set, body)
 
 
 @router.get("/sets", openapi_extra=role("viewer"))

@@ -13,7 +13,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
-from tidemill.evals import comparison, items, pairing, planning, store
+from tidemill.evals import comparison, items, pairing, power_analysis, store
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
     Comparison,
@@ -43,7 +43,6 @@ __all__ = [
     "create_run",
     "create_set",
     "draft",
-    "gather",
     "get_comparison",
     "get_run",
     "get_set",
@@ -54,12 +53,13 @@ __all__ = [
     "list_sets",
     "noninferiority",
     "plan",
+    "prepare_items",
     "run_items",
 ]
 
 
 @dataclass(frozen=True)
-class Gathered:
+class PreparedItems:
     """The items of an eval set to be, stored under their hash, and the version that they come from."""
 
     version: DatasetVersion
@@ -67,7 +67,7 @@ class Gathered:
     hash: str
 
 
-def gather(kernel: Kernel, body: EvalSetCreate) -> Gathered:
+def prepare_items(kernel: Kernel, body: EvalSetCreate) -> PreparedItems:
     """Make and store the items of a set, before the transaction that creates it.
 
     Raises EvalSetInvalid, and what data raises for a dataset or a split that is not there.
@@ -75,15 +75,15 @@ def gather(kernel: Kernel, body: EvalSetCreate) -> Gathered:
     with kernel.read(SYSTEM) as ctx:
         version = data.get_version(ctx, body.dataset)
     eval_items = items.build(version.row_schema, data.rows(kernel, version, body.split), body.mapping, body.limit)
-    return Gathered(version, eval_items, kernel.blobs.put_bytes(items.pack(eval_items)).hash)
+    return PreparedItems(version, eval_items, kernel.blobs.put_bytes(items.pack(eval_items)).hash)
 
 
-def create_set(ctx: Context, body: EvalSetCreate, gathered: Gathered | None = None) -> EvalSet:
+def create_set(ctx: Context, body: EvalSetCreate, gathered: PreparedItems | None = None) -> EvalSet:
     """Make an eval set. The same content under the same name is the set that is there already.
 
     Without `gathered` its items are made here.
     """
-    gathered = gathered or gather(ctx.kernel, body)
+    gathered = gathered or prepare_items(ctx.kernel, body)
     version, eval_items, digest = gathered.version, gathered.items, gathered.hash
     store.lock(ctx.conn, f"eval set {body.name}")
     existing = store.set_by_content(ctx.conn, body.name, digest)
@@ -312,7 +312,7 @@ def plan(ctx: Context, body: EvalPlanRequest) -> EvalPlan:
     eval_items = items.load(ctx.kernel.blobs, eval_set.content_hash)
     clusters = [item.cluster_id for item in eval_items]
     if body.pilot_baseline is None or body.pilot_candidate is None or body.metric is None:
-        return planning.plan(eval_set.ref, clusters, body, None)
+        return power_analysis.plan(eval_set.ref, clusters, body, None)
     first, second = get_run(ctx, body.pilot_baseline), get_run(ctx, body.pilot_candidate)
     pairing.check_comparable(first, second)
     pairing.check_metric(first, second, body.metric)
@@ -320,4 +320,4 @@ def plan(ctx: Context, body: EvalPlanRequest) -> EvalPlan:
     results = [store.list_results(ctx.conn, run.id) for run in (first, second)]
     pairs = pairing.pair_values(run_items(ctx, first), results[0], results[1], rule, "drop")
     pilot = paired_difference(pairs.baseline, pairs.candidate, pairs.clusters)
-    return planning.plan(eval_set.ref, clusters, body, pilot)
+    return power_analysis.plan(eval_set.ref, clusters, body, pilot)

@@ -217,7 +217,7 @@ def insert_results(conn: sa.Connection, new: Iterable[EvalResult]) -> None:
         conn.execute(results.insert(), fresh)
 
 
-def recorded(conn: sa.Connection, run_id: str) -> set[int]:
+def list_recorded(conn: sa.Connection, run_id: str) -> set[int]:
     """Return the sequence numbers of a run that have a result."""
     return set(conn.execute(sa.select(results.c.seq).where(results.c.run_id == run_id)).scalars())
 

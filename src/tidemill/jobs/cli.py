@@ -57,13 +57,13 @@ _COLUMNS: list[Column] = [
     ("id", "id"),
     ("kind", "kind"),
     ("state", state_cell),
-    ("took", lambda job: took(job)),
+    ("took", lambda job: duration_text(job)),
     ("progress", progress_cell),
 ]
 """On one line of 80 characters; the subject, an id as long as the job's own, is shown with the job."""
 
 
-def took(job: Job) -> str | None:
+def duration_text(job: Job) -> str | None:
     """How long the job ran."""
     if job.started_at is None or job.finished_at is None:
         return None

@@ -16,7 +16,7 @@ from tidemill.jobs import store
 from tidemill.jobs.compute import ComputeStatus, Resources
 from tidemill.jobs.durable import AGAIN_FROM
 from tidemill.jobs.json_values import bounded, json_value
-from tidemill.jobs.running import Running
+from tidemill.jobs.running_job import RunningJob
 from tidemill.jobs.types import (
     Job,
     JobCancelled,
@@ -56,7 +56,7 @@ def failure_body(error: Exception, job_id: str) -> ErrorBody:
 class JobContext:
     """One run of a job. Its methods are for the thread that runs the job's function."""
 
-    def __init__(self, kernel: Kernel, running: Running, actor: Actor) -> None:
+    def __init__(self, kernel: Kernel, running: RunningJob, actor: Actor) -> None:
         self.id = running.claim.id
         self.kernel = kernel
         self.actor = actor
@@ -205,7 +205,7 @@ class JobContext:
         self._running.wake_event.clear()
         try:
             with self.write() as ctx:
-                store.hear(ctx.conn, self.id, topic)
+                store.clear_signals(ctx.conn, self.id, topic)
             result = look()
             if result is None:
                 self.check_cancelled()

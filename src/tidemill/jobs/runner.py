@@ -28,7 +28,7 @@ from tidemill.jobs.context import JobContext, failure_body, traceback_note
 from tidemill.jobs.durable import DbosLog, StepLog
 from tidemill.jobs.json_values import bounded
 from tidemill.jobs.kinds import JobKind
-from tidemill.jobs.running import Running, Slots
+from tidemill.jobs.running_job import RunningJob, Slots
 from tidemill.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobState, JobSuspended
 from tidemill.jobs.wrapper import process_stamp
 
@@ -67,7 +67,7 @@ class Runner:
         )
         self.log: StepLog = DbosLog(kernel.db, kernel.settings.home, self.worker.id)
         self.slots = Slots(kernel.settings.jobs_concurrency, LIGHT_JOBS)
-        self.active: dict[str, Running] = {}
+        self.active: dict[str, RunningJob] = {}
         self.stopping = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -108,7 +108,7 @@ class Runner:
         unfinished = set(self.active)
         with self.kernel.db.begin() as conn:
             if not unfinished:
-                store.leave(conn, self.worker.id)
+                store.requeue_unstarted(conn, self.worker.id)
                 store.remove_worker(conn, self.worker.id)
         self.log.stop()
         return not unfinished
@@ -140,14 +140,14 @@ class Runner:
         if self.kernel.db.is_sqlite:  # one machine: a look at the process list tells more than a heartbeat
             return
         with self.kernel.db.begin() as conn:
-            if not store.beat(conn, self.worker.id):
+            if not store.record_heartbeat(conn, self.worker.id):
                 logger.warning("Another server took this one for dead; its jobs go on there.")
                 store.register(conn, self.worker, utc_now())
 
     def _take_over(self) -> None:
         with self.kernel.db.read() as conn:
-            workers = store.all_workers(conn)
-            mine = store.running(conn, self.worker.id)
+            workers = store.list_workers(conn)
+            mine = store.list_running(conn, self.worker.id)
         for worker in workers:
             if worker.id != self.worker.id and self._is_dead(worker):
                 with self.kernel.db.begin() as conn:
@@ -178,8 +178,8 @@ class Runner:
         if not active:
             return
         with self.kernel.db.read() as conn:
-            to_wake = {job_id for job_id, cancel in store.running(conn, self.worker.id).items() if cancel}
-            to_wake |= store.signalled(conn, [running.claim.id for running in active])
+            to_wake = {job_id for job_id, cancel in store.list_running(conn, self.worker.id).items() if cancel}
+            to_wake |= store.list_signalled(conn, [running.claim.id for running in active])
         for running in active:
             if running.claim.id in to_wake:
                 running.wake_event.set()
@@ -190,14 +190,14 @@ class Runner:
         if not kinds or free < 1:
             return
         with self.kernel.db.read() as conn:
-            if not store.queued(conn, kinds):
+            if not store.count_queued(conn, kinds):
                 return
         with self._lock:
             with self.kernel.db.begin() as conn:
                 claims = store.claim(conn, kinds, self.worker.id, free, utc_now())
             for claim in claims:
                 self.slots.enter(heavy)
-                self.active[claim.id] = Running(
+                self.active[claim.id] = RunningJob(
                     claim, self.worker.id, heavy, self.log, self.slots, self.stopping, self.kernel, self.compute
                 )
         for claim in claims:
@@ -230,7 +230,7 @@ class Runner:
         finally:
             self._remove_active(job_id)
 
-    def _outcome(self, running: Running) -> tuple[JobState, Any, ErrorBody | None]:
+    def _outcome(self, running: RunningJob) -> tuple[JobState, Any, ErrorBody | None]:
         claim = running.claim
         try:
             if claim.starts > START_LIMIT:
@@ -239,7 +239,7 @@ class Runner:
                     hint=f"Look at the memory it needs, then: tidemill jobs retry {claim.id}",
                 )
             with self.kernel.db.read() as conn:
-                actor = store.actor(conn, claim.id)
+                actor = store.get_actor(conn, claim.id)
             job = JobContext(self.kernel, running, actor)
             job.check_cancelled()
             result = bounded(self.kinds[claim.kind].run(job, claim.args), claim.kind)
@@ -252,7 +252,7 @@ class Runner:
             return "failed", None, failure_body(error, claim.id)
         return "succeeded", result, None
 
-    def _finish(self, running: Running, state: JobState, result: Any, error: ErrorBody | None) -> None:
+    def _finish(self, running: RunningJob, state: JobState, result: Any, error: ErrorBody | None) -> None:
         """Record the end, however long the database is busy or full: the work itself is done."""
         if state != "succeeded":
             self._end_children(running)
@@ -266,10 +266,10 @@ class Runner:
                 raise JobSuspended("this process stops")
             pause = min(pause * 2, 15.0)
 
-    def _record_end(self, running: Running, state: JobState, result: Any, error: ErrorBody | None) -> None:
+    def _record_end(self, running: RunningJob, state: JobState, result: Any, error: ErrorBody | None) -> None:
         job_id = running.claim.id
         with self.kernel.db.read() as conn:
-            actor = store.actor(conn, job_id)
+            actor = store.get_actor(conn, job_id)
         with self.kernel.write(actor) as ctx:
             values: dict[str, Any] = {
                 "state": state,
@@ -298,7 +298,7 @@ class Runner:
             logger.exception("The hook for the end of job %s failed", job.id)
             store.add_lines(ctx.conn, [traceback_note(job.id, error)])
 
-    def _end_children(self, running: Running) -> None:
+    def _end_children(self, running: RunningJob) -> None:
         for child in running.claim.children:
             with suppress(ComputeMissing):
                 self.compute.cancel(child)
@@ -313,7 +313,7 @@ class Runner:
                 except TidemillError as error:
                     logger.warning("The notes of job %s wait: %s", running.claim.id, error)
 
-    def _flush(self, running: Running) -> None:
+    def _flush(self, running: RunningJob) -> None:
         progress, notes = running.log_buffer.take()
         if progress is None and not notes:
             return
@@ -322,7 +322,7 @@ class Runner:
             _write(conn, running)
 
 
-def _write(conn: sa.Connection, running: Running) -> None:
+def _write(conn: sa.Connection, running: RunningJob) -> None:
     progress, notes = running.log_buffer.take()
     try:
         store.add_lines(conn, notes)

@@ -142,7 +142,7 @@ class JobQueue:
         if job.ended:
             raise JobEnded(f"The job {job_id} has already ended: {job.state}.")
         changes: dict[str, Any] = {"cancel_requested": True}
-        if job.state == "queued" and store.starts(ctx.conn, job_id) == 0:
+        if job.state == "queued" and store.get_starts(ctx.conn, job_id) == 0:
             changes |= {"state": "cancelled", "finished_at": ctx.now}
         store.update(ctx.conn, job_id, **changes)
         events.emit(ctx, "job.cancel_requested", job_id, {"kind": job.kind, "subject": job.subject})
@@ -190,5 +190,5 @@ class JobQueue:
     def log(self, ctx: Context, job_id: str, offset: int = 0, limit: int = 500) -> JobLog:
         """Lines of a job's log after `offset`. Raises JobNotFound."""
         self.get(ctx, job_id)
-        lines = store.log(ctx.conn, job_id, offset, limit)
+        lines = store.list_lines(ctx.conn, job_id, offset, limit)
         return JobLog(lines=lines, next_offset=lines[-1].id if lines else offset)

@@ -168,12 +168,12 @@ def list_jobs(
     return [_job(row) for row in conn.execute(query)]
 
 
-def starts(conn: sa.Connection, job_id: str) -> int:
+def get_starts(conn: sa.Connection, job_id: str) -> int:
     """How often the job has been started."""
     return int(conn.execute(sa.select(jobs.c.starts).where(jobs.c.id == job_id)).scalar_one())
 
 
-def actor(conn: sa.Connection, job_id: str) -> Actor:
+def get_actor(conn: sa.Connection, job_id: str) -> Actor:
     """Who submitted the job."""
     values = conn.execute(sa.select(jobs.c.actor).where(jobs.c.id == job_id)).scalar_one()
     return Actor(**(values | {"roles": frozenset(values["roles"])}))
@@ -194,7 +194,7 @@ def get_ownership(conn: sa.Connection, job_id: str) -> Ownership | None:
     return Ownership.model_validate(row._asdict()) if row else None
 
 
-def queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
+def count_queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
     """How many jobs of these kinds wait to be started."""
     query = sa.select(sa.func.count()).where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
     return int(conn.execute(query).scalar_one())
@@ -239,7 +239,7 @@ def release(conn: sa.Connection, executor: str, job_ids: Iterable[str] | None = 
     return ids
 
 
-def leave(conn: sa.Connection, executor: str) -> None:
+def requeue_unstarted(conn: sa.Connection, executor: str) -> None:
     """Put the jobs of a process that stops in good order back into the queue: that start was none of a crash.
 
     One start is always kept: a job that has run is told apart from one that never did.
@@ -249,7 +249,7 @@ def leave(conn: sa.Connection, executor: str) -> None:
     release(conn, executor)
 
 
-def running(conn: sa.Connection, executor: str) -> dict[str, bool]:
+def list_running(conn: sa.Connection, executor: str) -> dict[str, bool]:
     """The jobs that a process holds, each with whether it is asked to end."""
     query = sa.select(jobs.c.id, jobs.c.cancel_requested)
     rows = conn.execute(query.where(jobs.c.executor == executor, jobs.c.state == "running"))
@@ -262,7 +262,7 @@ def add_lines(conn: sa.Connection, notes: Sequence[Note]) -> None:
         conn.execute(lines.insert(), [note.model_dump() for note in notes])
 
 
-def log(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLine]:
+def list_lines(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLine]:
     """The lines of a job after line `after`, oldest first."""
     query = sa.select(lines.c.id, lines.c.at, lines.c.level, lines.c.message, lines.c.data)
     query = query.where(lines.c.job_id == job_id, lines.c.id > after).order_by(lines.c.id).limit(limit)
@@ -291,13 +291,13 @@ def take_signal(conn: sa.Connection, job_id: str, topic: str, step: str) -> tupl
     return (row.payload,)
 
 
-def hear(conn: sa.Connection, job_id: str, topic: str) -> None:
+def clear_signals(conn: sa.Connection, job_id: str, topic: str) -> None:
     """Take all free signals on `topic`: they only said that it is time to look."""
     free = (signals.c.job_id == job_id) & (signals.c.topic == topic) & signals.c.taken_by.is_(None)
     conn.execute(signals.update().where(free).values(taken_by="heard"))
 
 
-def signalled(conn: sa.Connection, job_ids: Sequence[str]) -> set[str]:
+def list_signalled(conn: sa.Connection, job_ids: Sequence[str]) -> set[str]:
     """Which of these jobs have a signal that no step has taken."""
     if not job_ids:
         return set()
@@ -310,13 +310,13 @@ def register(conn: sa.Connection, worker: Worker, now: datetime) -> None:
     conn.execute(workers.insert().values(**worker.model_dump(), started_at=now))
 
 
-def beat(conn: sa.Connection, worker_id: str) -> bool:
+def record_heartbeat(conn: sa.Connection, worker_id: str) -> bool:
     """Say that the process lives; False when another has declared it dead."""
     statement = workers.update().where(workers.c.id == worker_id).values(beat=workers.c.beat + 1)
     return conn.execute(statement).rowcount == 1
 
 
-def all_workers(conn: sa.Connection) -> list[Worker]:
+def list_workers(conn: sa.Connection) -> list[Worker]:
     """Every process that runs jobs, or did and has not been found dead yet."""
     columns = [workers.c[name] for name in Worker.model_fields]
     return [Worker.model_validate(row_values(row)) for row in conn.execute(sa.select(*columns))]

@@ -92,13 +92,13 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
 
 def _others(ctx: Context, name: str) -> list[PipelineSpec]:
     """What the other pipelines declare."""
-    others = (store.pipeline_by(ctx.conn, other) for other in store.names(ctx.conn) if other != name)
+    others = (store.pipeline_by(ctx.conn, other) for other in store.list_names(ctx.conn) if other != name)
     return [pipeline.spec for pipeline in others if pipeline is not None]
 
 
-def names(ctx: Context) -> list[str]:
+def list_names(ctx: Context) -> list[str]:
     """The names of all pipelines."""
-    return store.names(ctx.conn)
+    return store.list_names(ctx.conn)
 
 
 def _find_active(ctx: Context, name: str) -> Pipeline | None:
@@ -147,7 +147,7 @@ def get_any(ctx: Context, ref: str) -> Pipeline:
     name, _, number = ref.partition("@")
     pipeline = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
     if pipeline is None:
-        near = nearest(name, store.names(ctx.conn))
+        near = nearest(name, store.list_names(ctx.conn))
         raise PipelineNotFound(
             f"There is no pipeline {ref!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
@@ -157,6 +157,6 @@ def get_any(ctx: Context, ref: str) -> Pipeline:
 
 def list_pipelines(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
     """Every pipeline as it was applied last, by name."""
-    rows = store.all_pipelines(ctx.conn, after=cursor, limit=limit + 1)
+    rows = store.list_pipelines(ctx.conn, after=cursor, limit=limit + 1)
     items = rows[:limit]
     return Page(items=items, next_cursor=items[-1].name if len(rows) > limit else None)

@@ -56,7 +56,7 @@ def _read(ctx: Context, run_id: str) -> tuple[Run, PipelineSpec, list[RunStep]]:
     assert run is not None
     applied = store.pipeline_by(ctx.conn, run.pipeline, run.version)
     assert applied is not None
-    return run, applied.spec, store.steps_of(ctx.conn, run_id)
+    return run, applied.spec, store.list_steps(ctx.conn, run_id)
 
 
 def _step_outputs(steps: list[RunStep]) -> dict[str, dict[str, Any]]:
@@ -124,7 +124,7 @@ def ended(ctx: Context, job: Job) -> None:
     run = store.run_by_job(ctx.conn, job.id)
     if run is None:
         return
-    steps = store.steps_of(ctx.conn, run.id)
+    steps = store.list_steps(ctx.conn, run.id)
     state: RunState = "succeeded"
     if job.state == "cancelled":
         state = "cancelled"

@@ -145,7 +145,7 @@ def _environments(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
 
 
 def _triggers(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    names = [*store.names(ctx.conn), spec.name]
+    names = [*store.list_names(ctx.conn), spec.name]
     for i, trigger in enumerate(spec.triggers):
         if trigger.pipeline and trigger.pipeline not in names:
             yield unknown_name(("triggers", i, "pipeline"), "pipeline", trigger.pipeline, names)

@@ -11,7 +11,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import step_registry, store
-from tidemill.pipelines.apply import apply, get, get_any, list_pipelines, names, plan, remove, spec_hash
+from tidemill.pipelines.apply import apply, get, get_any, list_names, list_pipelines, plan, remove, spec_hash
 from tidemill.pipelines.jobs import RUN_JOB
 from tidemill.pipelines.steps.deploy import APPROVAL_TOPIC
 from tidemill.pipelines.types import (
@@ -135,7 +135,7 @@ def _run(ctx: Context, ref: str) -> Run:
 
 
 def _detail(ctx: Context, run: Run) -> RunDetail:
-    return RunDetail.model_validate(run.model_dump() | {"steps": store.steps_of(ctx.conn, run.id)})
+    return RunDetail.model_validate(run.model_dump() | {"steps": store.list_steps(ctx.conn, run.id)})
 
 
 def list_runs(
@@ -181,7 +181,7 @@ def skip(ctx: Context, ref: str, body: StepSkip) -> RunDetail:
 
 
 def _step(ctx: Context, run: Run, name: str) -> RunStep:
-    steps = store.steps_of(ctx.conn, run.id)
+    steps = store.list_steps(ctx.conn, run.id)
     step = next((s for s in steps if s.name == name), None)
     if step is None:
         near = nearest(name, [s.name for s in steps])
@@ -208,7 +208,7 @@ def retry(ctx: Context, ref: str, body: RunRetry) -> RunDetail:
         raise PipelineBusy(f"{active.ref} is on its way.", hint=f"Wait for it, or: tidemill runs cancel {active.ref}")
     ctx.kernel.get(JobQueue).retry(ctx, run.job_id)
     first = _step(ctx, run, body.step) if body.step is not None else None
-    for step in store.steps_of(ctx.conn, run.id):
+    for step in store.list_steps(ctx.conn, run.id):
         if first is not None and step.position >= first.position:
             _reset_step(ctx, step)
         elif step.state in ("failed", "cancelled"):
@@ -254,7 +254,7 @@ def _resume_step(ctx: Context, step: RunStep) -> None:
 
 def approval_decided(ctx: Context, event: Event) -> None:
     """An approval was given or refused: the runs that wait for a person look again."""
-    for run in store.waiting_runs(ctx.conn):
+    for run in store.list_waiting_runs(ctx.conn):
         _signal_approval(ctx, run)
 
 
@@ -298,9 +298,9 @@ __all__ = [
     "cancel",
     "get",
     "get_run",
+    "list_names",
     "list_pipelines",
     "list_runs",
-    "names",
     "plan",
     "remove",
     "retry",

@@ -119,7 +119,7 @@ def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pi
     return _pipeline(row) if row is not None else None
 
 
-def all_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> list[Pipeline]:
+def list_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> list[Pipeline]:
     """Every pipeline that is not removed, as it was applied last, by name."""
     newest = (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == pipelines.c.number)
     query = sa.select(*_APPLIED).select_from(pipelines.join(versions, newest)).order_by(pipelines.c.name).limit(limit)
@@ -129,7 +129,7 @@ def all_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> list
     return [_pipeline(row) for row in conn.execute(query)]
 
 
-def names(conn: sa.Connection) -> list[str]:
+def list_names(conn: sa.Connection) -> list[str]:
     """The names of all pipelines that are not removed."""
     here = sa.select(pipelines.c.name).where(pipelines.c.removed_at.is_(None))
     return list(conn.execute(here.order_by(pipelines.c.name)).scalars())
@@ -233,7 +233,7 @@ def list_runs(
     return [_run(row) for row in conn.execute(query)]
 
 
-def steps_of(conn: sa.Connection, run_id: str) -> list[RunStep]:
+def list_steps(conn: sa.Connection, run_id: str) -> list[RunStep]:
     """The steps of a run, in order."""
     return [_step(row) for row in conn.execute(sa.select(steps).where(steps.c.run_id == run_id).order_by("position"))]
 
@@ -273,6 +273,6 @@ def last_outputs(conn: sa.Connection, pipeline_id: str, kind: str) -> dict[str, 
     return outputs
 
 
-def waiting_runs(conn: sa.Connection) -> list[Run]:
+def list_waiting_runs(conn: sa.Connection) -> list[Run]:
     """Runs that wait for a person."""
     return [_run(row) for row in conn.execute(sa.select(runs).where(runs.c.state == "waiting").order_by(runs.c.id))]

@@ -40,7 +40,7 @@ def get(ref: str, request: RequestContext) -> PromptVersion:
 @router.get("/{name}/versions", openapi_extra=role("viewer"))
 def history(name: str, request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[PromptVersion]:
     """The versions of one prompt, newest first."""
-    return request.read(service.history, name, cursor=cursor, limit=limit)
+    return request.read(service.list_versions, name, cursor=cursor, limit=limit)
 
 
 @router.put("/{name}/labels/{label}", openapi_extra=role("developer"))
@@ -54,7 +54,7 @@ def label_history(
     name: str, request: RequestContext, label: str | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[LabelChange]:
     """Where labels stood, newest first."""
-    return request.read(service.label_history, name, label, cursor=cursor, limit=limit)
+    return request.read(service.list_label_changes, name, label, cursor=cursor, limit=limit)
 
 
 @router.post("/{ref}/render", openapi_extra=role("viewer"))

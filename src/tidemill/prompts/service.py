@@ -34,7 +34,7 @@ def create(ctx: Context, body: PromptCreate) -> PromptVersion:
     }
     digest = content_hash(content)
     store.lock(ctx.conn, f"prompt {body.name}")
-    newest = store.newest(ctx.conn, body.name)
+    newest = store.get_newest(ctx.conn, body.name)
     if newest is not None and newest.content_hash == digest:
         raise PromptUnchanged(
             f"{body.name}@{newest.number} already says exactly this.",
@@ -80,7 +80,7 @@ def get(ctx: Context, ref: str) -> PromptVersion:
     version = _find(ctx, ref)
     if version is None:
         name = ref.partition("@")[0]
-        near = nearest(name, store.all_names(ctx.conn))
+        near = nearest(name, store.list_names(ctx.conn))
         raise PromptNotFound(
             f"There is no prompt {ref!r}.",
             hint=f"Did you mean {', '.join(near)}?" if near else "`tidemill prompts list` shows what there is.",
@@ -90,15 +90,15 @@ def get(ctx: Context, ref: str) -> PromptVersion:
 
 def list_prompts(ctx: Context, *, cursor: str | None, limit: int) -> Page[Prompt]:
     """Every prompt with its newest version, by name."""
-    versions = store.latest_of_all(ctx.conn, after=cursor, limit=limit + 1)
+    versions = store.list_latest(ctx.conn, after=cursor, limit=limit + 1)
     items = [Prompt(name=v.name, versions=v.number, latest=v) for v in versions[:limit]]
     return Page(items=items, next_cursor=items[-1].name if len(versions) > limit else None)
 
 
-def history(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[PromptVersion]:
+def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[PromptVersion]:
     """The versions of one prompt, newest first."""
     get(ctx, name)
-    return page(store.history(ctx.conn, name, before=cursor, limit=limit + 1), limit)
+    return page(store.list_versions(ctx.conn, name, before=cursor, limit=limit + 1), limit)
 
 
 def move_label(ctx: Context, name: str, label: str, body: LabelMove) -> LabelChange:
@@ -109,10 +109,12 @@ def move_label(ctx: Context, name: str, label: str, body: LabelMove) -> LabelCha
     return _move(ctx, version, label, body.note)
 
 
-def label_history(ctx: Context, name: str, label: str | None, *, cursor: str | None, limit: int) -> Page[LabelChange]:
+def list_label_changes(
+    ctx: Context, name: str, label: str | None, *, cursor: str | None, limit: int
+) -> Page[LabelChange]:
     """Where labels stood, newest first."""
     get(ctx, name)
-    return page(store.changes(ctx.conn, name, label, before=cursor, limit=limit + 1), limit)
+    return page(store.list_changes(ctx.conn, name, label, before=cursor, limit=limit + 1), limit)
 
 
 def render(ctx: Context, ref: str, variables: dict[str, str]) -> Rendered:
@@ -145,8 +147,8 @@ def _find(ctx: Context, ref: str) -> PromptVersion | None:
         return store.version_by_id(ctx.conn, ref)
     name, _, which = ref.partition("@")
     if not which:
-        return store.newest(ctx.conn, name)
-    number = int(which) if which.isdecimal() else store.labelled(ctx.conn, name, which)
+        return store.get_newest(ctx.conn, name)
+    number = int(which) if which.isdecimal() else store.get_labelled_number(ctx.conn, name, which)
     return store.version_by_number(ctx.conn, name, number) if number is not None else None
 
 
@@ -161,7 +163,7 @@ def _move(ctx: Context, version: PromptVersion, label: str, note: str) -> LabelC
         name=version.name,
         label=label,
         version=version.number,
-        before=store.labelled(ctx.conn, version.name, label),
+        before=store.get_labelled_number(ctx.conn, version.name, label),
         note=note,
         changed_by=ctx.actor.name,
         changed_at=ctx.now,

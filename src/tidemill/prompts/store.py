@@ -69,17 +69,17 @@ def version_by_number(conn: sa.Connection, name: str, number: int) -> PromptVers
     return _first(conn, sa.select(versions).where(versions.c.name == name, versions.c.number == number))
 
 
-def newest(conn: sa.Connection, name: str) -> PromptVersion | None:
+def get_newest(conn: sa.Connection, name: str) -> PromptVersion | None:
     """The newest version."""
     return _first(conn, sa.select(versions).where(versions.c.name == name).order_by(versions.c.number.desc()).limit(1))
 
 
-def labelled(conn: sa.Connection, name: str, label: str) -> int | None:
+def get_labelled_number(conn: sa.Connection, name: str, label: str) -> int | None:
     """The number of the version a label stands on."""
     return conn.execute(sa.select(labels.c.version).where(labels.c.name == name, labels.c.label == label)).scalar()
 
 
-def history(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[PromptVersion]:
+def list_versions(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[PromptVersion]:
     """Versions of one prompt, newest first."""
     query = sa.select(versions).where(versions.c.name == name).order_by(versions.c.id.desc()).limit(limit)
     if before is not None:
@@ -87,7 +87,7 @@ def history(conn: sa.Connection, name: str, *, before: str | None, limit: int) -
     return _with_labels(conn, conn.execute(query).all())
 
 
-def latest_of_all(conn: sa.Connection, *, after: str | None, limit: int) -> list[PromptVersion]:
+def list_latest(conn: sa.Connection, *, after: str | None, limit: int) -> list[PromptVersion]:
     """The newest version of every prompt, by name."""
     top = sa.select(versions.c.name, sa.func.max(versions.c.number).label("number")).group_by(versions.c.name)
     if after is not None:
@@ -99,7 +99,7 @@ def latest_of_all(conn: sa.Connection, *, after: str | None, limit: int) -> list
     return _with_labels(conn, conn.execute(query.order_by(versions.c.name)).all())
 
 
-def all_names(conn: sa.Connection) -> list[str]:
+def list_names(conn: sa.Connection) -> list[str]:
     """Every prompt's name."""
     return list(conn.execute(sa.select(versions.c.name).distinct().order_by(versions.c.name)).scalars())
 
@@ -114,7 +114,9 @@ def put_label(conn: sa.Connection, change: LabelChange) -> None:
     conn.execute(label_changes.insert().values(**change.model_dump()))
 
 
-def changes(conn: sa.Connection, name: str, label: str | None, *, before: str | None, limit: int) -> list[LabelChange]:
+def list_changes(
+    conn: sa.Connection, name: str, label: str | None, *, before: str | None, limit: int
+) -> list[LabelChange]:
     """History of labels, newest first."""
     query = sa.select(label_changes).where(label_changes.c.name == name).order_by(label_changes.c.id.desc())
     if label is not None:

@@ -80,7 +80,7 @@ def list_aliases(ctx: Context, name: str) -> Page[AliasChange]:
 def alias_history(ctx: Context, name: str, alias: str) -> AliasHistory:
     """Every move of an alias, newest first. Raises ModelNotFound."""
     model = get_model(ctx, name)
-    changes = store.changes(ctx.conn, model.id, alias)
+    changes = store.list_changes(ctx.conn, model.id, alias)
     if not changes:
         raise _no_alias(model, alias)
     return AliasHistory(model=model.name, alias=alias, changes=changes)

@@ -11,7 +11,7 @@ def get_model(ctx: Context, name: str) -> Model:
     """Return the model of a name. Raises ModelNotFound."""
     model = store.model_by_name(ctx.conn, name)
     if model is None:
-        near = nearest(name, store.all_names(ctx.conn))
+        near = nearest(name, store.list_names(ctx.conn))
         hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill models list` shows what there is."
         if name in PACKAGED:
             hint = f"Register the packaged one: tidemill models add {name}"
@@ -42,7 +42,7 @@ def get_version(ctx: Context, ref: str) -> ModelVersion:
 def version_of(ctx: Context, model: Model, which: str) -> ModelVersion:
     """A version of `model` by number, alias, `latest` or nothing (the newest). Raises ModelNotFound."""
     if which in ("", LATEST):
-        version = store.newest(ctx.conn, model.id)
+        version = store.get_newest(ctx.conn, model.id)
     elif which.isdecimal():
         version = store.version_by_number(ctx.conn, model.id, int(which))
     else:

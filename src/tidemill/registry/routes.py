@@ -42,13 +42,13 @@ def delete_version(ref: str, request: RequestContext) -> None:
 @router.get("/model-versions/{ref}/card", openapi_extra=role("viewer"))
 def card(ref: str, request: RequestContext) -> ModelCard:
     """The model card as a Markdown file."""
-    return request.read(service.card, ref)
+    return request.read(service.render_card, ref)
 
 
 @router.get("/model-versions/{ref}/evidence", openapi_extra=role("viewer"))
 def evidence(ref: str, request: RequestContext) -> EvidenceList:
     """Why a version may be served, or why not."""
-    return request.read(service.evidence, ref)
+    return request.read(service.list_evidence, ref)
 
 
 @router.get("/model-versions/{ref}/chat-template", openapi_extra=role("viewer"))

@@ -32,21 +32,21 @@ __all__ = [
     "add_version",
     "alias_at",
     "alias_history",
-    "card",
     "chat_template",
     "delete_version",
-    "evidence",
     "get_model",
     "get_version",
     "ingest_folder",
     "inspect_blobs",
     "list_aliases",
+    "list_evidence",
     "list_models",
     "list_versions",
     "mark_servable",
     "materialise",
     "move_alias",
     "remove_alias",
+    "render_card",
     "weights_path",
 ]
 
@@ -115,31 +115,31 @@ def add_version(ctx: Context, body: VersionCreate, inspection: Inspection | None
 
 def list_models(ctx: Context, *, cursor: str | None, limit: int) -> Page[Model]:
     """Return a page of models, sorted by name."""
-    models = store.all_models(ctx.conn, after=cursor, limit=limit + 1)
+    models = store.list_models(ctx.conn, after=cursor, limit=limit + 1)
     return Page(items=models[:limit], next_cursor=models[limit - 1].name if len(models) > limit else None)
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[ModelVersion]:
     """The versions of one model, newest first."""
     model = get_model(ctx, name)
-    return page(store.history(ctx.conn, model.id, before=cursor, limit=limit + 1), limit)
+    return page(store.list_versions(ctx.conn, model.id, before=cursor, limit=limit + 1), limit)
 
 
 def chat_template(ctx: Context, ref: str) -> ChatTemplate:
     """The chat template that a version carries."""
     version = get_version(ctx, ref)
-    return ChatTemplate(template=store.template(ctx.conn, version.id), hash=version.chat_template_hash)
+    return ChatTemplate(template=store.get_template(ctx.conn, version.id), hash=version.chat_template_hash)
 
 
-def card(ctx: Context, ref: str) -> ModelCard:
+def render_card(ctx: Context, ref: str) -> ModelCard:
     """The model card as a Markdown file."""
     version = get_version(ctx, ref)
     return ModelCard(version=version.ref, markdown=cards.render(version))
 
 
-def evidence(ctx: Context, ref: str) -> EvidenceList:
+def list_evidence(ctx: Context, ref: str) -> EvidenceList:
     """Why a version may be served, or why not; newest first."""
-    return EvidenceList(items=store.evidence_of(ctx.conn, get_version(ctx, ref).id))
+    return EvidenceList(items=store.list_evidence(ctx.conn, get_version(ctx, ref).id))
 
 
 def mark_servable(ctx: Context, ref: str, proof: ParityEvidence) -> ModelVersion:

@@ -93,7 +93,7 @@ def model_by_name(conn: sa.Connection, name: str) -> Model | None:
     return Model.model_validate(row_values(row)) if row is not None else None
 
 
-def all_models(conn: sa.Connection, *, after: str | None, limit: int) -> list[Model]:
+def list_models(conn: sa.Connection, *, after: str | None, limit: int) -> list[Model]:
     """Return at most `limit` models with a name after `after`, sorted by name."""
     query = sa.select(models).order_by(models.c.name).limit(limit)
     if after is not None:
@@ -101,7 +101,7 @@ def all_models(conn: sa.Connection, *, after: str | None, limit: int) -> list[Mo
     return [Model.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def all_names(conn: sa.Connection) -> list[str]:
+def list_names(conn: sa.Connection) -> list[str]:
     """Return the names of all models, sorted."""
     return list(conn.execute(sa.select(models.c.name).order_by(models.c.name)).scalars())
 
@@ -134,12 +134,12 @@ def version_by_hash(conn: sa.Connection, model_id: str, content_hash: str) -> Mo
     return _first(conn, versions.c.model_id == model_id, versions.c.content_hash == content_hash)
 
 
-def newest(conn: sa.Connection, model_id: str) -> ModelVersion | None:
+def get_newest(conn: sa.Connection, model_id: str) -> ModelVersion | None:
     """Return the model's newest version, or None."""
     return _first(conn, versions.c.model_id == model_id)
 
 
-def history(conn: sa.Connection, model_id: str, *, before: str | None, limit: int) -> list[ModelVersion]:
+def list_versions(conn: sa.Connection, model_id: str, *, before: str | None, limit: int) -> list[ModelVersion]:
     """Versions of one model, newest first."""
     query = _select().where(versions.c.model_id == model_id).order_by(versions.c.number.desc()).limit(limit)
     if before is not None:
@@ -147,7 +147,7 @@ def history(conn: sa.Connection, model_id: str, *, before: str | None, limit: in
     return [_version(row) for row in conn.execute(query)]
 
 
-def template(conn: sa.Connection, version_id: str) -> str | None:
+def get_template(conn: sa.Connection, version_id: str) -> str | None:
     """The chat template that a version carries."""
     return conn.execute(sa.select(versions.c.chat_template).where(versions.c.id == version_id)).scalar()
 
@@ -168,7 +168,7 @@ def insert_evidence(conn: sa.Connection, item: ModelEvidence) -> None:
     conn.execute(evidence.insert().values(**item.model_dump()))
 
 
-def evidence_of(conn: sa.Connection, version_id: str) -> list[ModelEvidence]:
+def list_evidence(conn: sa.Connection, version_id: str) -> list[ModelEvidence]:
     """All evidence about a version, newest first."""
     query = sa.select(evidence).where(evidence.c.version_id == version_id).order_by(evidence.c.id.desc())
     return [ModelEvidence.model_validate(row_values(row)) for row in conn.execute(query)]
@@ -188,7 +188,7 @@ def next_sequence(conn: sa.Connection, model_id: str, alias: str) -> int:
     return (conn.execute(query).scalar() or 0) + 1
 
 
-def changes(conn: sa.Connection, model_id: str, alias: str) -> list[AliasChange]:
+def list_changes(conn: sa.Connection, model_id: str, alias: str) -> list[AliasChange]:
     """An alias's history, newest first."""
     query = _changes().where(alias_changes.c.model_id == model_id, alias_changes.c.alias == alias)
     return [_change(row) for row in conn.execute(query.order_by(alias_changes.c.sequence.desc()))]

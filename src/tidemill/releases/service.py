@@ -106,7 +106,7 @@ def evidence(ctx: Context, ref: str) -> EvidencePage:
         gates={r.gate_id: get_gate(ctx, r.gate_id) for r in results},
         runs={run: evals.get_run(ctx, run) for r in results for run in (r.baseline_run, r.candidate_run)},
         approvals=list_approvals(ctx, release=release.id, limit=500).items,
-        model_evidence=registry.evidence(ctx, release.manifest.model.version_id).items,
+        model_evidence=registry.list_evidence(ctx, release.manifest.model.version_id).items,
         lineage=lineage.walk(ctx.conn, release.id, "up"),
         clearances=[clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
         history=[

@@ -157,7 +157,7 @@ def build_kernel(settings: Settings) -> Kernel:
     notifiers.seal_all(kernel)
     store = TraceStore(settings, db)
     kernel.register(store)
-    kernel.register(PipelineNames(pipeline_service.names))
+    kernel.register(PipelineNames(pipeline_service.list_names))
     kernel.register(EnvironmentNames(deployment_service.list_environment_names))
     kernel.register(ROLLOUT_HOOKS)
     kernel.register(ShadowCopyIndex(rollout_service.count_pairs, rollout_service.delete_pairs))

@@ -156,12 +156,12 @@ def resume(ctx: Context, run_id: str) -> TuningRun:
 def compress(ctx: Context, body: CompressSubmit) -> Job:
     """Ask for smaller files of a version that a tuning run made."""
     version = registry.get_version(ctx, body.version)
-    run = run_of(ctx, version)
+    run = get_run_of_version(ctx, version)
     args: dict[str, Any] = {"run_id": run.id, "to": list(dict.fromkeys(body.to))}
     return ctx.kernel.get(JobQueue).submit(ctx, COMPRESS_JOB, args, subject=run.id, key=body.key)
 
 
-def run_of(ctx: Context, version: ModelVersion) -> TuningRun:
+def get_run_of_version(ctx: Context, version: ModelVersion) -> TuningRun:
     """The run that made a version. Raises UnsupportedModel for one that came from elsewhere."""
     run = store.by_output(ctx.conn, version.id)
     if run is None:

@@ -16,7 +16,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.evals import scorers
 from tidemill.evals.online import service
 from tidemill.evals.online import worker as workers
-from tidemill.evals.online.judging import judge
+from tidemill.evals.online.judge import judge
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.evals.types import AnswerScore, OnlineChange
 from tidemill.traces import service as traces
@@ -107,7 +107,7 @@ def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> 
         spans = [(span, None) for span in traces.tail(ctx).spans]
     lost = judge(made, Paid(), spans, service.budget_left(made, ""))
     with kernel.write(OWNER) as ctx:
-        assert service.keep_page(ctx, made.id, "elsewhere", "on", lost) is False
+        assert service.record_page(ctx, made.id, "elsewhere", "on", lost) is False
     assert (now(kernel).spent_today, now(kernel).counts.scored) == (pytest.approx(0.2), 1)
 
 

@@ -11,7 +11,7 @@ from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.evals.online import service
-from tidemill.evals.online.judging import JudgedPage, in_share
+from tidemill.evals.online.judge import JudgedPage, in_share
 from tidemill.evals.online.worker import OnlineEvaluation
 from tidemill.evals.types import (
     AnswerScore,
@@ -113,10 +113,10 @@ def test_another_process_that_read_the_same_page_writes_nothing(kernel: Kernel) 
     made = create(kernel)
     store(kernel, answer(1))
     with kernel.read(OWNER) as ctx:
-        here = service.store.position(ctx.conn, made.id)
+        here = service.store.get_position(ctx.conn, made.id)
     work_off(kernel)
     with kernel.write(OWNER) as ctx:
-        assert service.keep_page(ctx, made.id, here, "elsewhere", JudgedPage([], made.counts, 0)) is False
+        assert service.record_page(ctx, made.id, here, "elsewhere", JudgedPage([], made.counts, 0)) is False
     assert (len(scores(kernel)), now(kernel).counts.seen) == (1, 1)
 
 

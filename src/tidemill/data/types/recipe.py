@@ -107,7 +107,7 @@ def default_recipe() -> Recipe:
 
 
 class SplitSpec(Body):
-    """How rows are assignment. Rows that share a cluster key or are near-duplicates never part."""
+    """How rows are divided into splits. Rows that share a cluster key or are near-duplicates never part."""
 
     ratios: dict[Name, float] = Field(description="Share of rows per split, such as train 0.8, test 0.2.")
     by: Literal["cluster", "time"] = Field(

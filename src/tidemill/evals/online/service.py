@@ -10,7 +10,7 @@ from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context, Listener
 from tidemill.core.wire import Page, new_id
 from tidemill.evals.online import store
-from tidemill.evals.online.judging import DailyBudget, JudgedPage
+from tidemill.evals.online.judge import DailyBudget, JudgedPage
 from tidemill.evals.scorers import build
 from tidemill.evals.types import (
     OnlineChange,
@@ -126,10 +126,10 @@ def delete(ctx: Context, name: str) -> OnlineEvaluator:
     return evaluator
 
 
-def corrected(ctx: Context, event: Event) -> None:
+def queue_correction(ctx: Context, event: Event) -> None:
     """Listener of `feedback.corrected`: queue the correction for every evaluator that waits for such."""
     waiting = [
-        store.Waiting(new_id("ocr"), evaluator.id, event.subject)
+        store.PendingCorrection(new_id("ocr"), evaluator.id, event.subject)
         for evaluator in store.list_evaluators(ctx.conn)
         if evaluator.spec.expected == "correction"
     ]
@@ -146,7 +146,7 @@ def budget_left(evaluator: OnlineEvaluator, today: str) -> DailyBudget:
     )
 
 
-def keep_page(
+def record_page(
     ctx: Context, evaluator_id: str, before: str, after: str, page_result: JudgedPage, *, stopped: bool = False
 ) -> bool:
     """Write the scores of a page of the tail and move on, both or neither; `stopped`: the day's money is spent.
@@ -154,24 +154,24 @@ def keep_page(
     False, and no score is written, when another process has read on from the same place, or the evaluator is gone.
     What judging has cost counts all the same.
     """
-    if not store.move(ctx.conn, evaluator_id, before, after):
+    if not store.advance_position(ctx.conn, evaluator_id, before, after):
         _spend(ctx, evaluator_id, page_result)
         return False
     _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
 
 
-def keep_corrections(
+def record_corrections(
     ctx: Context, evaluator_id: str, waiting_ids: Sequence[str], page_result: JudgedPage, *, stopped: bool = False
 ) -> bool:
     """Write the scores that corrections led to and take these out of the queue, both or neither."""
-    if not all([store.take(ctx.conn, waiting_id) for waiting_id in waiting_ids]):
+    if not all([store.remove_pending(ctx.conn, waiting_id) for waiting_id in waiting_ids]):
         return False
     _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
 
 
-def note_error(ctx: Context, evaluator_id: str, message: str) -> None:
+def record_error(ctx: Context, evaluator_id: str, message: str) -> None:
     """Say in an evaluator why it does not go on."""
     evaluator = store.by_id(ctx.conn, evaluator_id)
     if evaluator is not None:
@@ -219,5 +219,5 @@ def _tomorrow(now: datetime) -> datetime:
     return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-LISTENERS: Mapping[str, Sequence[Listener]] = {feedback.CORRECTED: [corrected]}
+LISTENERS: Mapping[str, Sequence[Listener]] = {feedback.CORRECTED: [queue_correction]}
 """Which facts online evaluation is told of."""

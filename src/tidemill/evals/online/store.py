@@ -41,7 +41,7 @@ corrections = sa.Table(
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingCorrection:
     """A correction that an evaluator has not scored with yet."""
 
     id: str
@@ -59,7 +59,7 @@ def update(conn: sa.Connection, evaluator: OnlineEvaluator) -> None:
     conn.execute(evaluators.update().where(evaluators.c.id == evaluator.id).values(**_values(evaluator)))
 
 
-def move(conn: sa.Connection, evaluator_id: str, before: str, after: str) -> bool:
+def advance_position(conn: sa.Connection, evaluator_id: str, before: str, after: str) -> bool:
     """Move the position on; False when somebody else has moved it since it was read."""
     here = (evaluators.c.id == evaluator_id, evaluators.c.position == before)
     return conn.execute(evaluators.update().where(*here).values(position=after)).rowcount == 1
@@ -88,27 +88,27 @@ def list_evaluators(conn: sa.Connection) -> list[OnlineEvaluator]:
     return _all(conn, sa.select(evaluators).order_by(evaluators.c.name))
 
 
-def position(conn: sa.Connection, evaluator_id: str) -> str:
+def get_position(conn: sa.Connection, evaluator_id: str) -> str:
     """How far an evaluator has read."""
     query = sa.select(evaluators.c.position).where(evaluators.c.id == evaluator_id)
     return str(conn.execute(query).scalar_one())
 
 
-def add_corrections(conn: sa.Connection, waiting: Sequence[Waiting], at: datetime) -> None:
+def add_corrections(conn: sa.Connection, waiting: Sequence[PendingCorrection], at: datetime) -> None:
     """Queue corrections for the evaluators that wait for them."""
     if waiting:
         rows = [{"id": w.id, "evaluator_id": w.evaluator_id, "score_id": w.score_id, "at": at} for w in waiting]
         conn.execute(corrections.insert(), rows)
 
 
-def waiting(conn: sa.Connection, evaluator_id: str, limit: int) -> list[Waiting]:
+def list_pending(conn: sa.Connection, evaluator_id: str, limit: int) -> list[PendingCorrection]:
     """The corrections that wait longest."""
     query = sa.select(corrections).where(corrections.c.evaluator_id == evaluator_id)
     rows = conn.execute(query.order_by(corrections.c.id).limit(limit))
-    return [Waiting(row.id, row.evaluator_id, row.score_id) for row in rows]
+    return [PendingCorrection(row.id, row.evaluator_id, row.score_id) for row in rows]
 
 
-def take(conn: sa.Connection, waiting_id: str) -> bool:
+def remove_pending(conn: sa.Connection, waiting_id: str) -> bool:
     """Take a correction out of the queue; False when somebody else has taken it."""
     return conn.execute(corrections.delete().where(corrections.c.id == waiting_id)).rowcount == 1
 

@@ -13,7 +13,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.core.wire import utc_now
 from tidemill.evals.online import service, store
-from tidemill.evals.online.judging import judge
+from tidemill.evals.online.judge import judge
 from tidemill.evals.scorers import Scorer, build
 from tidemill.evals.types import OnlineEvaluator, ScorerInvalid
 from tidemill.feedback.collections.selection import corrected_span
@@ -88,7 +88,7 @@ class OnlineEvaluation:
             if evaluator.last_error != error.message:
                 log.error("%s cannot go on: %s", evaluator.author, error.message)
                 with self._kernel.write(SYSTEM) as ctx:
-                    service.note_error(ctx, evaluator.id, error.message)
+                    service.record_error(ctx, evaluator.id, error.message)
             return False
 
     def _scorer(self, evaluator: OnlineEvaluator) -> Scorer:
@@ -98,7 +98,7 @@ class OnlineEvaluation:
 
     def _page(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:
-            written = store.position(ctx.conn, evaluator.id)
+            written = store.get_position(ctx.conn, evaluator.id)
             progress = self._ahead.get(evaluator.id)
             if progress is None or progress[0] != written:
                 progress = (written, written, time.monotonic())
@@ -115,7 +115,7 @@ class OnlineEvaluation:
         stopped = page_result.examined < len(pairs)
         after = self._position_behind(begin, page_result.examined, span_filter) if stopped else page.position
         with self._kernel.write(SYSTEM) as ctx:
-            stored = service.keep_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
+            stored = service.record_page(ctx, evaluator.id, written, after, page_result, stopped=stopped)
         self._ahead.pop(evaluator.id, None)
         return (page.more or not stored) and not stopped
 
@@ -128,7 +128,7 @@ class OnlineEvaluation:
 
     def _corrections(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:
-            queue = store.waiting(ctx.conn, evaluator.id, PAGE)
+            queue = store.list_pending(ctx.conn, evaluator.id, PAGE)
             pairs, places = [], []
             for place, entry in enumerate(queue):
                 pair = corrected_span(ctx, entry.score_id, evaluator.spec.filter)
@@ -142,5 +142,5 @@ class OnlineEvaluation:
         stopped = page_result.examined < len(pairs)
         done = queue[: places[page_result.examined]] if stopped else queue
         with self._kernel.write(SYSTEM) as ctx:
-            service.keep_corrections(ctx, evaluator.id, [entry.id for entry in done], page_result, stopped=stopped)
+            service.record_corrections(ctx, evaluator.id, [entry.id for entry in done], page_result, stopped=stopped)
         return len(queue) == PAGE and not stopped

@@ -41,7 +41,7 @@ def set_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
 def run_set(context: StepContext) -> StepResult:
     """Make the eval set; the same rows are the set that is there."""
     body = _eval_set_body(context)
-    gathered = evals.gather(context.kernel, body)  # before the transaction: others must write meanwhile
+    gathered = evals.prepare_items(context.kernel, body)  # before the transaction: others must write meanwhile
     with context.job_context.write() as ctx:
         eval_set = evals.create_set(ctx, body, gathered)
     return StepResult(

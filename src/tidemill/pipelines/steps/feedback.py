@@ -218,7 +218,7 @@ def _select_rows(
     """The feedback's rows that may be trained on, and how many were left out for which reason."""
     rows = _rows(context.kernel, collected)
     texts = [text_of(declared.row_schema, row) for row in rows]
-    leak = data.leaking(context.kernel, texts, _eval_texts(context)) if rows else []
+    leak = data.find_leaking(context.kernel, texts, _eval_texts(context)) if rows else []
     labels, fields = set(declared.statistics.labels), FIELDS[declared.row_schema]
     candidates, leaks, long, strange = list[tuple[str, dict[str, Any]]](), 0, 0, 0
     for row, text, leaking in zip(rows, texts, leak, strict=True):

@@ -32,7 +32,7 @@ def mask_of(always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, content:
     """The mask of a setting and some rules."""
     wanted = {*always, *(kind for rule in rules for kind in rule.kinds)}
     kinds = tuple(kind for kind in PII_KINDS if kind in wanted)
-    return Mask(data.finder(kinds) if kinds else None, rules, content=content, salt=salt)
+    return Mask(data.pii_finder(kinds) if kinds else None, rules, content=content, salt=salt)
 
 
 class Masker:

@@ -13,7 +13,7 @@ from tidemill.jobs.log_buffer import LogBuffer
 
 
 @dataclass
-class Running:
+class RunningJob:
     """A job that this process runs."""
 
     claim: store.Claim

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tidemill.data.pii import PiiFinder, full_finder, masked
+from tidemill.data.pii import PiiFinder, all_kinds_finder, mask_matches
 from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.types import (
     Example,
@@ -32,7 +32,7 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 
 def excerpt(text: str) -> str:
     """A text as it may be shown in a report: masked, short, and storable."""
-    safe = full_finder().mask(text[: 4 * _EXAMPLE_CHARS]).replace("\x00", "\ufffd")
+    safe = all_kinds_finder().mask(text[: 4 * _EXAMPLE_CHARS]).replace("\x00", "\ufffd")
     return safe if len(safe) <= _EXAMPLE_CHARS else safe[:_EXAMPLE_CHARS] + "…"
 
 
@@ -223,7 +223,7 @@ class HandlePii:
         after = list(cells)
         for cell, matches in finds.items():
             self.counter.figures.update(find.kind for find in matches)
-            after[cell] = masked(cells[cell], matches)
+            after[cell] = mask_matches(cells[cell], matches)
             kinds = ", ".join(sorted({find.kind for find in matches}))
             self.counter.example(batch, rows[cell], after[cell], after[cell], f"found {kinds}")
         if self.spec.action == "drop":
