@@ -26,7 +26,7 @@ def make(kernel: Kernel, name: str = "thumbs", **spec: object) -> None:
 
 def report(kernel: Kernel, name: str = "thumbs") -> KpiReport:
     with kernel.read(OWNER) as ctx:
-        return kpis.report(ctx, name)
+        return kpis.get_report(ctx, name)
 
 
 def test_a_mean_below_the_floor_is_a_drop_only_when_it_is_for_sure(kernel: Kernel) -> None:
@@ -110,7 +110,7 @@ def test_a_score_by_release_over_time(kernel: Kernel) -> None:
     keep_scores(kernel, "feedback", [1.0] * 3, at=midnight - timedelta(hours=1), release_id="rel_2")
     keep_scores(kernel, "feedback", [0.5] * 4, at=midnight - timedelta(hours=30), users=2)
     with kernel.read(OWNER) as ctx:
-        points = kpis.series(ctx, "feedback").points
+        points = kpis.get_series(ctx, "feedback").points
     assert [(p.release_id, p.scores, p.mean) for p in points] == [
         ("rel_1", 4, 0.5),
         ("rel_1", 10, 0.8),

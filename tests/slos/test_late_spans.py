@@ -21,7 +21,7 @@ def check(kernel: Kernel, name: str = "answers") -> SloCounts:
 
 def recount(kernel: Kernel) -> SloCounts:
     with kernel.write(OWNER) as ctx:
-        store.forget_counts(ctx.conn, slos.get(ctx, "answers").id)
+        store.delete_counts(ctx.conn, slos.get(ctx, "answers").id)
     return status(kernel).counts
 
 

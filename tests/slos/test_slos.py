@@ -29,7 +29,7 @@ def make(kernel: Kernel, name: str = "answers", **spec: object) -> None:
 
 def status(kernel: Kernel, name: str = "answers") -> SloStatus:
     with kernel.read(OWNER) as ctx:
-        return slos.status(ctx, name)
+        return slos.get_status(ctx, name)
 
 
 def standing(kernel: Kernel, name: str = "answers") -> list[tuple[str, str]]:
@@ -157,7 +157,7 @@ def test_minutes_are_counted_once_for_good_and_late_spans_still_count(kernel: Ke
     assert (first.counts.total, second.counts.total) == (600, 650)
     assert second.counts.bad == first.counts.bad + 50
     with kernel.write(OWNER) as ctx:
-        store.forget_counts(ctx.conn, record.slo.id)
+        store.delete_counts(ctx.conn, record.slo.id)
     assert status(kernel).counts == second.counts, "a recount agrees"
 
 

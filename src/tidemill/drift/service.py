@@ -133,12 +133,12 @@ def remove_monitor(ctx: Context, ref: str) -> DriftMonitor:
     return monitor
 
 
-def all_monitors(ctx: Context) -> list[DriftMonitor]:
+def list_all_monitors(ctx: Context) -> list[DriftMonitor]:
     """Return every drift monitor, by name."""
     return [monitor for monitor, _ in store.list_with_check_times(ctx.conn)]
 
 
-def due(ctx: Context) -> list[DriftMonitor]:
+def list_due(ctx: Context) -> list[DriftMonitor]:
     """Return the monitors whose last check is longer ago than their `every_minutes`."""
     return [
         monitor

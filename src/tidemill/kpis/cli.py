@@ -102,10 +102,10 @@ def series(
 ) -> None:
     """A score by release over time, with 95% intervals."""
     term = terminal(ctx)
-    begin = utc_now() - timedelta(seconds=parse_duration(since))
-    found = Kpis(term.http).series(score, source=source, environment=env, since=begin, step_s=parse_duration(step))
+    start = utc_now() - timedelta(seconds=parse_duration(since))
+    kpi_series = Kpis(term.http).series(score, source=source, environment=env, since=start, step_s=parse_duration(step))
     if term.as_json:
-        term.show(found)
+        term.show(kpi_series)
         return
     columns: list[Column] = [
         ("from", "start"),
@@ -115,10 +115,10 @@ def series(
         ("scores", "scores"),
         ("users", "units"),
     ]
-    term.table(found.points, columns, empty=f"No scores called {score} in this time.")
-    releases = sorted({p.release_id or "-" for p in found.points})
+    term.table(kpi_series.points, columns, empty=f"No scores called {score} in this time.")
+    releases = sorted({p.release_id or "-" for p in kpi_series.points})
     for release in releases:
-        line = sparkline([p.mean for p in found.points if (p.release_id or "-") == release])
+        line = sparkline([p.mean for p in kpi_series.points if (p.release_id or "-") == release])
         term.print(Text.assemble((f"{release}  ", "bold"), (line, "cyan")))
 
 
@@ -127,7 +127,7 @@ def bounds(point: KpiPoint) -> str | None:
     return None if point.low is None or point.high is None else f"{point.low:.3g} to {point.high:.3g}"
 
 
-def show_report(term: Terminal, found: KpiReport) -> None:
+def show_report(term: Terminal, report: KpiReport) -> None:
     """Print the value of a KPI and whether it dropped."""
     rows: list[Column] = [
         ("KPI", lambda r: f"{r.kpi.name}: {describe(r.kpi)}"),
@@ -139,7 +139,7 @@ def show_report(term: Terminal, found: KpiReport) -> None:
         ("before", lambda r: r.reference.mean if r.reference is not None else None),
         ("to settle", lambda r: f"about {r.needed:,} more" if r.needed is not None else None),
     ]
-    term.show(found, rows)
+    term.show(report, rows)
 
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -147,9 +147,9 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def sparkline(values: Sequence[float | None]) -> str:
     """Return a line of small bars; a gap where there is no value."""
-    known = [v for v in values if v is not None]
-    if not known:
+    present = [v for v in values if v is not None]
+    if not present:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(present), max(present)
     scale = (high - low) or 1.0
     return "".join(" " if v is None else _BARS[round((len(_BARS) - 1) * (v - low) / scale)] for v in values)

@@ -1,4 +1,4 @@
-"""The arithmetic of KPIs: means of scores with intervals that know that one user's scores are alike."""
+"""The arithmetic of KPIs: means of scores with cluster-robust intervals, since one user's scores are correlated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import numpy as np
 from tidemill.kpis.types import Kpi, KpiPoint, KpiVerdict
 from tidemill.stats.rates import wilson
 
-SHOWN_CONFIDENCE = 0.95
-"""Of the intervals that are shown over time."""
+DISPLAY_CONFIDENCE = 0.95
+"""Of the intervals in a report or a series."""
 
 VERDICT_CONFIDENCE = 0.99
-"""Of the intervals that a verdict rests on: a KPI is checked again and again."""
+"""Of the intervals behind a verdict: higher, because a KPI is checked every minute."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def estimate(units: Sequence[ScoreCluster]) -> KpiEstimate | None:
     return KpiEstimate(scores=int(scores), units=groups, mean=mean, se=se, n_eff=n_eff, binary=binary)
 
 
-def difference(before: KpiEstimate, now: KpiEstimate, confidence: float) -> tuple[float, float, float] | None:
+def mean_difference(before: KpiEstimate, now: KpiEstimate, confidence: float) -> tuple[float, float, float] | None:
     """Return the mean now minus that before, with its interval: Newcombe's for shares (1998, method 10), else Welch's.
 
     The releases are answered by different calls, so the two means are independent. None when an error is not known.
@@ -100,9 +100,9 @@ def difference(before: KpiEstimate, now: KpiEstimate, confidence: float) -> tupl
     return delta, delta - half, delta + half
 
 
-def point(start: object, end: object, release_id: str | None, estimate: KpiEstimate | None) -> KpiPoint:
+def build_point(start: object, end: object, release_id: str | None, estimate: KpiEstimate | None) -> KpiPoint:
     """Return an estimate with its 95% interval as one point of a series."""
-    interval = estimate.interval(SHOWN_CONFIDENCE) if estimate is not None else None
+    interval = estimate.interval(DISPLAY_CONFIDENCE) if estimate is not None else None
     kind = None if estimate is None or interval is None else "wilson" if estimate.binary else "clustered_t"
     return KpiPoint.model_validate(
         {
@@ -123,10 +123,10 @@ def judge(
     kpi: Kpi, now: KpiEstimate | None, before: KpiEstimate | None
 ) -> tuple[KpiVerdict, str, tuple[float, float, float] | None, int | None]:
     """Return whether the KPI dropped: verdict, why, the difference with its 99% interval, and what would settle it."""
-    change = difference(before, now, VERDICT_CONFIDENCE) if now is not None and before is not None else None
-    seen = now.scores if now is not None else 0
-    if now is None or seen < kpi.min_scores:
-        return "inconclusive", f"{seen} of at least {kpi.min_scores} scores", change, kpi.min_scores - seen
+    change = mean_difference(before, now, VERDICT_CONFIDENCE) if now is not None and before is not None else None
+    scores = now.scores if now is not None else 0
+    if now is None or scores < kpi.min_scores:
+        return "inconclusive", f"{scores} of at least {kpi.min_scores} scores", change, kpi.min_scores - scores
     judgements: list[tuple[KpiVerdict, str, int | None]] = []
     if kpi.floor is not None:
         judgements.append(_against_floor(kpi.floor, now))
@@ -151,27 +151,27 @@ def _against_floor(floor: float, now: KpiEstimate) -> tuple[KpiVerdict, str, int
         return "fail", text, None
     if low >= floor:
         return "pass", text, None
-    return "inconclusive", text, _further(high - low, abs(now.mean - floor), now.scores)
+    return "inconclusive", text, _further_scores(high - low, abs(now.mean - floor), now.scores)
 
 
 def _against_reference(
     kpi: Kpi, now: KpiEstimate, before: KpiEstimate | None, change: tuple[float, float, float] | None
 ) -> tuple[KpiVerdict, str, int | None]:
     assert kpi.drop is not None
-    seen = before.scores if before is not None else 0
-    if seen < kpi.min_scores or change is None:
-        return "inconclusive", f"{seen} of at least {kpi.min_scores} scores to compare with", None
+    reference_scores = before.scores if before is not None else 0
+    if reference_scores < kpi.min_scores or change is None:
+        return "inconclusive", f"{reference_scores} of at least {kpi.min_scores} scores to compare with", None
     delta, low, high = change
     text = f"it moved by {delta:+.3g} (99%: {low:+.3g} to {high:+.3g}); a drop is {kpi.drop:.3g}"
     if high < 0 and delta <= -kpi.drop:
         return "fail", text, None
     if low > -kpi.drop:
         return "pass", text, None
-    return "inconclusive", text, _further(high - low, max(abs(delta), abs(delta + kpi.drop)), now.scores)
+    return "inconclusive", text, _further_scores(high - low, max(abs(delta), abs(delta + kpi.drop)), now.scores)
 
 
-def _further(width: float, gap: float, seen: int) -> int | None:
+def _further_scores(width: float, gap: float, scores: int) -> int | None:
     """Return how many more scores bring half the width below the gap: widths shrink with the root of the number."""
     if gap < 1e-9:
         return None
-    return max(1, ceil(seen * (width / 2 / gap) ** 2) - seen)
+    return max(1, ceil(scores * (width / 2 / gap) ** 2) - scores)

@@ -42,7 +42,7 @@ def kpi_series(query: Annotated[KpiSeriesQuery, Query()], request: RequestContex
     """Any score or feedback by release over time, with 95% intervals."""
     target = KpiTarget(environment=query.environment, model=query.model, release_id=query.release_id)
     return request.read(
-        service.series,
+        service.get_series,
         query.score,
         source=query.source,
         target=target,
@@ -55,7 +55,7 @@ def kpi_series(query: Annotated[KpiSeriesQuery, Query()], request: RequestContex
 @router.get("/kpis/{name}", openapi_extra=role("viewer"))
 def kpi_report(name: str, request: RequestContext) -> KpiReport:
     """The value of a KPI now, and whether it dropped."""
-    return request.read(service.report, name)
+    return request.read(service.get_report, name)
 
 
 @router.delete("/kpis/{name}", status_code=204, openapi_extra=role("developer"))

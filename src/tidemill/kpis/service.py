@@ -1,4 +1,4 @@
-"""Deciding about KPIs: what is kept, what a check of one says, and how a score moved over time."""
+"""KPIs: their definitions, their checks with alerts, and scores over time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,16 +24,18 @@ CHECKED = "kpi.checked"
 
 def put(ctx: Context, name: str, body: KpiPut) -> Kpi:
     """Make or change a KPI."""
-    known = store.by_name(ctx.conn, name)
+    existing = store.by_name(ctx.conn, name)
     kpi = Kpi(
-        id=known.kpi.id if known is not None else new_id("kpi"),
+        id=existing.kpi.id if existing is not None else new_id("kpi"),
         name=name,
         saved_by=ctx.actor.name,
         saved_at=ctx.now,
         **dict(body),
     )
-    if known is not None and kpi == known.kpi.model_copy(update={"saved_by": kpi.saved_by, "saved_at": kpi.saved_at}):
-        return known.kpi
+    if existing is not None and kpi == existing.kpi.model_copy(
+        update={"saved_by": kpi.saved_by, "saved_at": kpi.saved_at}
+    ):
+        return existing.kpi
     store.put(ctx.conn, kpi)
     events.emit(ctx, SAVED, kpi.id, {"name": name, **body.model_dump(mode="json")})
     return kpi
@@ -48,8 +50,8 @@ def get(ctx: Context, name: str) -> Kpi:
     """Return one KPI. Raises KpiNotFound."""
     record = store.by_name(ctx.conn, name)
     if record is None:
-        near = nearest(name, names(ctx))
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill kpi list` shows what there is."
+        suggestions = nearest(name, names(ctx))
+        hint = f"Did you mean {', '.join(suggestions)}?" if suggestions else "`tidemill kpi list` shows what there is."
         raise KpiNotFound(f"There is no KPI {name!r}.", hint=hint)
     return record.kpi
 
@@ -73,7 +75,7 @@ def remove(ctx: Context, name: str) -> None:
     events.emit(ctx, REMOVED, kpi.id, {"name": name})
 
 
-def report(ctx: Context, name: str) -> KpiReport:
+def get_report(ctx: Context, name: str) -> KpiReport:
     """Return the value of a KPI now, and whether it dropped. Nothing is opened or resolved. Raises KpiNotFound."""
     kpi = get(ctx, name)
     end = ctx.now + timedelta(seconds=1)
@@ -85,8 +87,8 @@ def report(ctx: Context, name: str) -> KpiReport:
     return KpiReport(
         kpi=kpi,
         at=ctx.now,
-        now=estimates.point(start, ctx.now, None, now),
-        reference=estimates.point(first, start, None, before) if kpi.drop is not None else None,
+        now=estimates.build_point(start, ctx.now, None, now),
+        reference=estimates.build_point(first, start, None, before) if kpi.drop is not None else None,
         difference=change[0] if change is not None else None,
         low=change[1] if change is not None else None,
         high=change[2] if change is not None else None,
@@ -116,7 +118,7 @@ def _filter(score: str, source: Any, target: KpiTarget, since: datetime, until: 
 def check(kernel: Kernel, actor: Actor, name: str) -> KpiReport:
     """Report now, open or resolve the alert, and notify `kpi.checked`. Raises KpiNotFound."""
     with kernel.read(actor) as ctx:
-        checked = report(ctx, name)
+        checked = get_report(ctx, name)
     with kernel.write(actor) as ctx:
         recorded = store.record_check(
             ctx.conn, checked.kpi.id, at=checked.at, verdict=checked.verdict, summary=checked.why
@@ -138,7 +140,7 @@ def _cause_key(name: str) -> str:
     return f"kpi:{name}:ticket"
 
 
-def series(
+def get_series(
     ctx: Context,
     score: str,
     *,
@@ -155,7 +157,7 @@ def series(
     for unit in feedback.score_units(ctx, scores, by_release=True, step=timedelta(seconds=step_s)):
         groups.setdefault((unit.t, unit.release_id), []).append(ScoreCluster(unit.count, unit.total, unit.binary))
     points = [
-        estimates.point(t, t + timedelta(seconds=step_s), release_id, estimates.estimate(units))
+        estimates.build_point(t, t + timedelta(seconds=step_s), release_id, estimates.estimate(units))
         for (t, release_id), units in sorted(groups.items(), key=lambda entry: (entry[0][0], entry[0][1] or ""))
     ]
     return KpiSeries(score=score, step_s=step_s, points=points)

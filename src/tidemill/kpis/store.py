@@ -36,15 +36,15 @@ class KpiRecord:
 
 
 def put(conn: sa.Connection, kpi: Kpi) -> None:
-    """Write a KPI, over the one of the same id; what the last check said is forgotten."""
+    """Insert or replace a KPI, and clear the result of its last check."""
     values = kpi.model_dump(include=_OWN) | {
         "spec": kpi.model_dump(mode="json", exclude=_OWN),
         "summary": "",
         "verdict": None,
         "checked_at": None,
     }
-    known = conn.execute(kpis.update().where(kpis.c.id == kpi.id).values(**values))
-    if known.rowcount == 0:
+    updated = conn.execute(kpis.update().where(kpis.c.id == kpi.id).values(**values))
+    if updated.rowcount == 0:
         conn.execute(kpis.insert().values(**values))
 
 
@@ -77,9 +77,9 @@ def delete(conn: sa.Connection, kpi_id: str) -> None:
 
 
 def record_check(conn: sa.Connection, kpi_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Write what a check said; False when a later check was written already, or the KPI is gone."""
-    fresh = sa.or_(kpis.c.checked_at.is_(None), kpis.c.checked_at <= at)
+    """Store the result of a check. Return False when a later check is stored already, or the KPI is gone."""
+    not_older = sa.or_(kpis.c.checked_at.is_(None), kpis.c.checked_at <= at)
     updated = conn.execute(
-        kpis.update().where(kpis.c.id == kpi_id, fresh).values(checked_at=at, verdict=verdict, summary=summary)
+        kpis.update().where(kpis.c.id == kpi_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)
     )
     return updated.rowcount == 1

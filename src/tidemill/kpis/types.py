@@ -13,7 +13,7 @@ MINUTE, DAY = 60, 86400
 
 
 class KpiNotFound(NotFound):
-    """No KPI of that name."""
+    """No KPI has this name."""
 
     code = "kpi_not_found"
 
@@ -46,7 +46,7 @@ class KpiPut(Body):
 
 
 class Kpi(Value):
-    """A KPI as it is kept."""
+    """A stored KPI."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""The place of `verify` in version 0.1, kept for one release: it is now in `tidemill.notifications.channels`."""
+"""Deprecated alias for one release: `verify` is now in `tidemill.notifications.channels`."""
 
 from tidemill.notifications.channels import verify
 

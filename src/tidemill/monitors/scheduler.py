@@ -1,4 +1,4 @@
-"""Checks everything when it is due, while a server runs.
+"""Checks every monitor when it is due, while a server runs.
 
 Any number of servers may share a database: before a check, one of them acquires its lease, which is one UPDATE that
 only one can win. A server that dies while it holds one costs one check; the lease ends by itself.
@@ -37,23 +37,23 @@ class Scheduler:
         self._loop: BackgroundLoop | None = None
 
     async def start(self) -> None:
-        """Begin to check."""
+        """Start the background loop."""
         self._loop = BackgroundLoop("tidemill-monitors", self.step, log)
         self._loop.start()
 
     async def stop(self) -> None:
-        """End after the check under way."""
+        """Stop after the current check."""
         if self._loop is not None:
             await to_thread.run_sync(self._loop.stop, STOP_S)
 
     def acquire_lease(self, key: str, every: timedelta) -> bool:
-        """Return whether `key` is due and this server has it for `every`."""
+        """Acquire the lease of `key` for `every`. Return False when it is not due, or another server holds it."""
         now = utc_now()
         with self.kernel.write(SYSTEM) as ctx:
             return store.acquire_lease(ctx.conn, key, now, now + every)
 
     def step(self) -> bool:
-        """Check all that is due. Never asks to be called again at once."""
+        """Check all that is due. Return False: the loop waits before the next call."""
         self.submit_drift_checks()
         self.check_due()
         return False
@@ -88,7 +88,7 @@ class Scheduler:
     def submit_drift_checks(self) -> None:
         """Submit a job for each drift check that is due: it takes seconds, and as a job it survives a crash."""
         with self.kernel.read(SYSTEM) as ctx:
-            due = drift.due(ctx)
+            due = drift.list_due(ctx)
             next_times = store.next_times(ctx.conn)
         now = utc_now()
         for monitor in due:

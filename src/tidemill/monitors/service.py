@@ -1,4 +1,4 @@
-"""Everything that is monitored, of every kind: what the last check said, and a check now."""
+"""Monitors of every kind: an overview with the results of the last checks, and a check on demand."""
 
 from collections.abc import Sequence
 
@@ -47,7 +47,7 @@ def list_monitors(ctx: Context) -> Page[MonitorState]:
         )
         for kpi in kpis.list_records(ctx)
     ]
-    for monitor in drift.all_monitors(ctx):
+    for monitor in drift.list_all_monitors(ctx):
         last = drift.latest_report(ctx, monitor.id)
         states.append(
             MonitorState(
@@ -76,11 +76,15 @@ def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
     """Check everything of this name now, and open or resolve alerts. Raises MonitorNotFound."""
     with kernel.read(actor) as ctx:
         is_slo, is_kpi = name in slos.names(ctx), name in kpis.names(ctx)
-        monitor: DriftMonitor | None = next((m for m in drift.all_monitors(ctx) if m.name == name), None)
-        known = sorted({state.name for state in list_monitors(ctx).items})
+        monitor: DriftMonitor | None = next((m for m in drift.list_all_monitors(ctx) if m.name == name), None)
+        names = sorted({state.name for state in list_monitors(ctx).items})
     if not is_slo and not is_kpi and monitor is None:
-        near = nearest(name, known)
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill monitors list` shows what is monitored."
+        suggestions = nearest(name, names)
+        hint = (
+            f"Did you mean {', '.join(suggestions)}?"
+            if suggestions
+            else "`tidemill monitors list` shows what is monitored."
+        )
         raise MonitorNotFound(f"Nothing called {name!r} is monitored.", hint=hint)
     return MonitorCheck(
         name=name,
@@ -91,7 +95,7 @@ def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
 
 
 def _on_change(kind: str) -> Listener:
-    """Return a listener that makes what was changed or removed due at once."""
+    """Return a listener that deletes the lease of what was changed or removed, so that it is due at once."""
 
     def forget(ctx: Context, event: Event) -> None:
         store.delete_lease(ctx.conn, lease_key(kind, event.data["name"]))
@@ -107,4 +111,4 @@ LISTENERS: dict[str, Sequence[Listener]] = {
     drift.CHANGED: (_on_change("drift"),),
     drift.REMOVED: (_on_change("drift"),),
 }
-"""The changes after which a check does not wait for its time."""
+"""The events after which the next check is due at once."""

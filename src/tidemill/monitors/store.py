@@ -15,9 +15,9 @@ leases = sa.Table(
 
 
 def acquire_lease(conn: sa.Connection, key: str, now: datetime, next_at: datetime) -> bool:
-    """Return whether `key` is due and this caller does it: of any number of servers only one gets True."""
-    moved = conn.execute(leases.update().where(leases.c.key == key, leases.c.next_at <= now).values(next_at=next_at))
-    if moved.rowcount == 1:
+    """Acquire the lease of `key` until `next_at`. Return False when it is not due; of several servers one gets True."""
+    updated = conn.execute(leases.update().where(leases.c.key == key, leases.c.next_at <= now).values(next_at=next_at))
+    if updated.rowcount == 1:
         return True
     if conn.execute(sa.select(leases.c.key).where(leases.c.key == key)).first() is not None:
         return False

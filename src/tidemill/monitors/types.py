@@ -20,7 +20,7 @@ class MonitorNotFound(NotFound):
 
 
 class MonitorState(Value):
-    """One line of the overview: what is monitored, when it was last checked, and what the check said."""
+    """One monitor of the overview with the result of its last check."""
 
     name: Name
     kind: Literal["slo", "kpi", "drift"]
@@ -32,7 +32,7 @@ class MonitorState(Value):
 
 
 class MonitorCheck(Value):
-    """What a check of everything of one name found."""
+    """The results of a check of every monitor of one name."""
 
     name: str
     slo: SloStatus | None

@@ -1,7 +1,7 @@
-"""The arithmetic of SLOs: error budgets, burn rates over two windows, and when figures are too few to speak.
+"""The arithmetic of SLOs: error budgets, burn rates over two windows, and verdicts.
 
 The pairs of windows and their factors are those of the Site Reliability Workbook (Google, 2018, chapter 5): a rule
-speaks when both a long window and one of a twelfth of its length burn the budget faster than its factor.
+fires when both a long window and one of a twelfth of its length burn the budget faster than its factor.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from tidemill.stats.rates import wilson
 HOUR, DAY = 3600, 86400
 
 ALPHA: dict[Severity, float] = {"page": 0.0001, "ticket": 0.001}
-"""A rule speaks only when so many bad ones are less likely than this under an objective that is just met. A page is
+"""A rule fires only when so many bad events are less likely than this under an objective that is just met. A page is
 evaluated ten thousand times a week, and its windows are short: at 0.001 one week in eight had a false one."""
 
 Z = 1.959963984540054
 
-CEILING = 0.9
+MAX_BURN_SHARE = 0.9
 """A factor that a lenient objective can never reach is lowered to this share of the fastest burn there is."""
 
 
 @dataclass(frozen=True)
 class WindowPair:
-    """A long window, the factor it must burn at, and whom that calls. The short window is a twelfth of it."""
+    """A long window, the burn rate at which it alerts, and the severity. The short window is a twelfth of it."""
 
     severity: Severity
     factor: float
@@ -37,15 +37,15 @@ class WindowPair:
 WINDOW_PAIRS = (WindowPair("page", 14.4, HOUR), WindowPair("page", 6.0, 6 * HOUR), WindowPair("ticket", 1.0, 3 * DAY))
 
 CountSince = Callable[[datetime], SloCounts]
-"""SloCounts the calls or scores from a moment up to now."""
+"""Returns the counts of calls or scores from a given time up to now."""
 
 
-def burn_rules(slo: Slo, now: datetime, count: CountSince, people: Rectifier | None = None) -> list[BurnRule]:
+def burn_rules(slo: Slo, now: datetime, count: CountSince, rectifier: Rectifier | None = None) -> list[BurnRule]:
     """Return every rule of an objective with its figures. No window is longer than the objective's own.
 
-    `people` moves every window's share by what people's labels say of the model that judges.
+    `rectifier` corrects every window's share by people's labels of the same answers.
     """
-    fastest = CEILING / (1 - slo.goal)
+    fastest = MAX_BURN_SHARE / (1 - slo.goal)
     rules = []
     for pair in WINDOW_PAIRS:
         long_s = min(pair.long_s, slo.window_s)
@@ -53,17 +53,17 @@ def burn_rules(slo: Slo, now: datetime, count: CountSince, people: Rectifier | N
         long = count(now - timedelta(seconds=long_s))
         short = count(now - timedelta(seconds=short_s))
         lowered = WindowPair(pair.severity, min(pair.factor, fastest), long_s)
-        rules.append(_rule(slo, lowered, short_s, long, short, people))
+        rules.append(_rule(slo, lowered, short_s, long, short, rectifier))
     return rules
 
 
 def _rule(
-    slo: Slo, pair: WindowPair, short_s: int, long: SloCounts, short: SloCounts, people: Rectifier | None
+    slo: Slo, pair: WindowPair, short_s: int, long: SloCounts, short: SloCounts, rectifier: Rectifier | None
 ) -> BurnRule:
     budget = 1 - slo.goal
-    long_burn, short_burn = _burn(long, budget, people), _burn(short, budget, people)
-    p_value = rectified_p_value(long, budget, people) if long.total else None
-    verdict, why = _judge(slo, pair, long, long_burn, short_burn, p_value, people)
+    long_burn, short_burn = _burn(long, budget, rectifier), _burn(short, budget, rectifier)
+    p_value = rectified_p_value(long, budget, rectifier) if long.total else None
+    verdict, why = _judge(slo, pair, long, long_burn, short_burn, p_value, rectifier)
     return BurnRule(
         severity=pair.severity,
         factor=pair.factor,
@@ -79,11 +79,11 @@ def _rule(
     )
 
 
-def _burn(counts: SloCounts, budget: float, people: Rectifier | None) -> float | None:
-    """Return the share of bad ones as a multiple of the budget, by people's word; None when nothing was counted."""
+def _burn(counts: SloCounts, budget: float, rectifier: Rectifier | None) -> float | None:
+    """Return the corrected share of bad events as a multiple of the budget; None when nothing was counted."""
     if not counts.total:
         return None
-    share = counts.bad / counts.total + (people.shift if people is not None else 0.0)
+    share = counts.bad / counts.total + (rectifier.shift if rectifier is not None else 0.0)
     return min(1.0, max(0.0, share)) / budget
 
 
@@ -94,9 +94,9 @@ def _judge(
     long_burn: float | None,
     short_burn: float | None,
     p_value: float | None,
-    people: Rectifier | None,
+    rectifier: Rectifier | None,
 ) -> tuple[str, str]:
-    if slo.corrected and people is None:
+    if slo.corrected and rectifier is None:
         return "inconclusive", "people have judged too few of the answers"
     if long.total < slo.min_events or long_burn is None or p_value is None:
         return "inconclusive", f"{long.total} of at least {slo.min_events} events"
@@ -107,7 +107,7 @@ def _judge(
     if short_burn < pair.factor:
         return "quiet", f"burnt at {long_burn:.3g}x, and has stopped: {short_burn:.3g}x lately"
     if p_value > ALPHA[pair.severity]:
-        with_labels = f" and {people.labelled} labels" if people is not None else ""
+        with_labels = f" and {rectifier.labelled} labels" if rectifier is not None else ""
         return (
             "inconclusive",
             f"burns at {long_burn:.3g}x, which {long.bad} of {long.total}{with_labels} do not yet prove",
@@ -122,36 +122,36 @@ def binomial_p_value(counts: SloCounts, bad_share: float) -> float:
     return 1.0 if counts.bad == 0 else float(special.bdtrc(counts.bad - 1, counts.total, bad_share))
 
 
-def rectified_p_value(counts: SloCounts, bad_share: float, people: Rectifier | None) -> float:
+def rectified_p_value(counts: SloCounts, bad_share: float, rectifier: Rectifier | None) -> float:
     """Return the same when a model judges and people's labels correct it.
 
-    The model may find as many bad as leaves people `bad_share`, by the least that the labels allow people to find
-    beyond it. That the labels mislead so far has a chance of its own, which is added (Berger and Boos 1994).
+    The model may find as many bad as leaves people `bad_share`, by the smallest share that the labels allow people to
+    find beyond it. The chance that the labels mislead further is added (Berger and Boos 1994).
     """
-    if people is None:
+    if rectifier is None:
         return binomial_p_value(counts, bad_share)
-    allowed = bad_share - people.low
+    allowed = bad_share - rectifier.low
     if allowed <= 0:  # what the model does not see is more than is allowed, whatever it sees
-        return people.doubt
-    return min(1.0, people.doubt + binomial_p_value(counts, min(1.0, allowed)))
+        return rectifier.doubt
+    return min(1.0, rectifier.doubt + binomial_p_value(counts, min(1.0, allowed)))
 
 
-def status(
+def build_status(
     slo: Slo,
     now: datetime,
     count: CountSince,
     alerts: list[str],
     corrected: CorrectedShare | None = None,
-    people: Rectifier | None = None,
+    rectifier: Rectifier | None = None,
 ) -> SloStatus:
     """Return where the SLO stands: share of good ones with its interval, what is left of the budget, every rule."""
     counts = count(now - timedelta(seconds=slo.window_s))
-    share = low = high = left = None
+    share = low = high = budget_left = None
     if counts.total:
         rate = wilson(counts.total - counts.bad, counts.total)
         share, low, high = rate.value, rate.low, rate.high
         bad_share = 1 - corrected.share if corrected is not None else counts.bad / counts.total
-        left = 1 - bad_share / (1 - slo.goal)
+        budget_left = 1 - bad_share / (1 - slo.goal)
     if slo.corrected:
         verdict, needed = judge_corrected(slo.goal, corrected), None
     else:
@@ -163,22 +163,22 @@ def status(
         share=share,
         low=low,
         high=high,
-        budget_left=left,
+        budget_left=budget_left,
         corrected=corrected,
-        rectifier=people,
+        rectifier=rectifier,
         verdict=verdict,
         needed=needed,
-        rules=burn_rules(slo, now, count, people),
+        rules=burn_rules(slo, now, count, rectifier),
         alerts=alerts,
     )
 
 
 def judge_share(
-    goal: float, least: int, counts: SloCounts, low: float | None, high: float | None
+    goal: float, min_events: int, counts: SloCounts, low: float | None, high: float | None
 ) -> tuple[SloVerdict, int | None]:
     """Return whether the share is on one side of the goal for sure; else about how many more events would settle it."""
-    if counts.total < least or low is None or high is None:
-        return "inconclusive", least - counts.total
+    if counts.total < min_events or low is None or high is None:
+        return "inconclusive", min_events - counts.total
     if low >= goal:
         return "pass", None
     if high < goal:

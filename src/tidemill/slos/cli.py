@@ -19,13 +19,13 @@ NameArgument = Annotated[str, typer.Argument(help="The objective's name.")]
 
 def describe(slo: Slo) -> str:
     """Return what an SLO asks for, in one line."""
-    what = {
+    condition = {
         "latency": f"calls within {slo.threshold_ms or 0:g} ms",
         "errors": "calls without error",
         "quality": f"{slo.score} at {slo.passing:g} or more",
     }[slo.kind]
-    where = ", ".join(f"{k} {v}" for k, v in slo.target.model_dump().items() if v is not None)
-    return f"{share(slo.goal)} {what} over {format_duration(slo.window_s)}" + (f" ({where})" if where else "")
+    scope = ", ".join(f"{k} {v}" for k, v in slo.target.model_dump().items() if v is not None)
+    return f"{share(slo.goal)} {condition} over {format_duration(slo.window_s)}" + (f" ({scope})" if scope else "")
 
 
 @app.command("set")
@@ -95,10 +95,10 @@ def remove(ctx: typer.Context, name: NameArgument) -> None:
     term.print(f"{name} is removed.")
 
 
-def show_status(term: Terminal, found: SloStatus) -> None:
-    """Print where an SLO stands, with its burn rates."""
+def show_status(term: Terminal, status: SloStatus) -> None:
+    """Print the status of an SLO with its burn rates."""
     if term.as_json:
-        term.show(found)
+        term.show(status)
         return
     rows: list[Column] = [
         ("objective", lambda s: f"{s.slo.name}: {describe(s.slo)}"),
@@ -109,7 +109,7 @@ def show_status(term: Terminal, found: SloStatus) -> None:
         ("to settle", lambda s: f"about {s.needed:,} more" if s.needed is not None else None),
         ("alerts", "alerts"),
     ]
-    term.show(found, rows)
+    term.show(status, rows)
     columns: list[Column] = [
         ("severity", lambda r: state_text(r.severity)),
         ("burns", lambda r: state_text(r.verdict)),
@@ -119,11 +119,11 @@ def show_status(term: Terminal, found: SloStatus) -> None:
         ("p", lambda r: None if r.p_value is None else f"{r.p_value:.2g}"),
         ("why", "why"),
     ]
-    rules: list[BurnRule] = found.rules
-    by = ""
-    if found.rectifier is not None:
-        by = f", {found.rectifier.shift:+.1%} bad by people's word (in brackets: what the model says)"
-    term.table(rules, columns, empty="No rules.", title=f"\nBurn rates{by}")
+    rules: list[BurnRule] = status.rules
+    rectified = ""
+    if status.rectifier is not None:
+        rectified = f", {status.rectifier.shift:+.1%} bad by people's word (in brackets: what the model says)"
+    term.table(rules, columns, empty="No rules.", title=f"\nBurn rates{rectified}")
 
 
 def share(value: float | None, digits: int = 2) -> str:
@@ -141,12 +141,14 @@ def budget(left: float | None, width: int = 12) -> Text:
     return Text.assemble(("█" * full, colour), ("░" * (width - full), "dim"), words)
 
 
-def _corrected(status: SloStatus) -> str | None:
-    found = status.corrected
-    if found is None:
-        return "too little: 20 or more of the scored answers need a person's score" if status.slo.corrected else None
-    said = f"{share(found.share)}  (95%: {share(found.low)} to {share(found.high)})"
-    return f"{said}, from {found.labelled} labels; the model passes {found.bias:+.1%}"
+def _corrected(slo_status: SloStatus) -> str | None:
+    corrected = slo_status.corrected
+    if corrected is None:
+        return (
+            "too little: 20 or more of the scored answers need a person's score" if slo_status.slo.corrected else None
+        )
+    interval = f"{share(corrected.share)}  (95%: {share(corrected.low)} to {share(corrected.high)})"
+    return f"{interval}, from {corrected.labelled} labels; the model passes {corrected.bias:+.1%}"
 
 
 def _window(length: int, burn: float | None, counts: SloCounts) -> str:

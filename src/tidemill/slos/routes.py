@@ -25,7 +25,7 @@ def list_slos(request: RequestContext, cursor: Cursor = None, limit: Limit = 50)
 @router.get("/slos/{name}", openapi_extra=role("viewer"))
 def slo_status(name: str, request: RequestContext) -> SloStatus:
     """Where an SLO stands now: share, error budget, burn rates."""
-    return request.read(service.status, name)
+    return request.read(service.get_status, name)
 
 
 @router.delete("/slos/{name}", status_code=204, openapi_extra=role("developer"))

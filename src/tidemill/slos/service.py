@@ -1,4 +1,4 @@
-"""Deciding about SLOs: what is kept, and what a check of one opens or resolves."""
+"""SLOs: their definitions, their status, and checks that raise or resolve alerts."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -26,8 +26,8 @@ from tidemill.slos.types import (
 )
 from tidemill.stats import ppi
 
-QUIET_S = 300.0
-"""An alert resolves itself when its rules have been quiet for so long: a burn at the border would flicker."""
+RESOLVE_AFTER_S = 300.0
+"""An alert is resolved when its rules have been quiet for so long, so that a burn at the threshold does not flap."""
 
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 
@@ -38,18 +38,18 @@ CHECKED = "slo.checked"
 
 def put(ctx: Context, name: str, body: SloPut) -> Slo:
     """Make or change an SLO. When it counts something else than before, counting begins again."""
-    known = store.by_name(ctx.conn, name)
+    existing = store.by_name(ctx.conn, name)
     slo = Slo(
-        id=known.slo.id if known is not None else new_id("slo"),
+        id=existing.slo.id if existing is not None else new_id("slo"),
         name=name,
         saved_by=ctx.actor.name,
         saved_at=ctx.now,
         **dict(body),
     )
-    if known is not None:
-        if slo == known.slo.model_copy(update={"saved_by": slo.saved_by, "saved_at": slo.saved_at}):
-            return known.slo
-        store.forget_counts(ctx.conn, slo.id)
+    if existing is not None:
+        if slo == existing.slo.model_copy(update={"saved_by": slo.saved_by, "saved_at": slo.saved_at}):
+            return existing.slo
+        store.delete_counts(ctx.conn, slo.id)
     store.put(ctx.conn, slo)
     events.emit(ctx, SAVED, slo.id, {"name": name, **body.model_dump(mode="json")})
     return slo
@@ -58,8 +58,8 @@ def put(ctx: Context, name: str, body: SloPut) -> Slo:
 def _record(ctx: Context, name: str) -> SloRecord:
     record = store.by_name(ctx.conn, name)
     if record is None:
-        near = nearest(name, names(ctx))
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill slo list` shows what there is."
+        suggestions = nearest(name, names(ctx))
+        hint = f"Did you mean {', '.join(suggestions)}?" if suggestions else "`tidemill slo list` shows what there is."
         raise SloNotFound(f"There is no objective {name!r}.", hint=hint)
     return record
 
@@ -94,8 +94,8 @@ def remove(ctx: Context, name: str) -> None:
     events.emit(ctx, REMOVED, slo.id, {"name": name})
 
 
-def status(ctx: Context, name: str) -> SloStatus:
-    """Return where an SLO stands now. Nothing is opened or resolved. Raises SloNotFound."""
+def get_status(ctx: Context, name: str) -> SloStatus:
+    """Return the status of an SLO now. Raises or resolves no alert. Raises SloNotFound."""
     return _measure(ctx, name)[0]
 
 
@@ -104,27 +104,27 @@ def _measure(ctx: Context, name: str) -> tuple[SloStatus, SloRecord, sli.FreshCo
     slo = record.slo
     fresh = sli.count_fresh(ctx, slo, record.counted_until, record.counted_position)
     open_alerts = [alert.id for alert in alerts.list_unresolved(ctx, "slo", name)]
-    count = sli.counter(ctx, slo, record.counted_until, fresh)
-    share, people = _people(ctx, slo)
-    return burn_rate.status(slo, ctx.now, count, open_alerts, share, people), record, fresh
+    count = sli.build_counter(ctx, slo, record.counted_until, fresh)
+    share, rectifier = _correction(ctx, slo)
+    return burn_rate.build_status(slo, ctx.now, count, open_alerts, share, rectifier), record, fresh
 
 
-def _people(ctx: Context, slo: Slo) -> tuple[CorrectedShare | None, Rectifier | None]:
-    """Return what people's labels over the whole window say: of the share, and of the model that judges."""
+def _correction(ctx: Context, slo: Slo) -> tuple[CorrectedShare | None, Rectifier | None]:
+    """Return the share and the model's bias, corrected by people's labels over the whole window."""
     if not slo.corrected:
         return None, None
     scores = sli.score_filter(slo, ctx.now - timedelta(seconds=slo.window_s))
     total, passed = feedback.count_passing(ctx, scores, slo.passing)
     pairs = ppi.PairedSums(**asdict(feedback.judged_by_both(ctx, scores, slo.passing)))
-    share, shift = ppi.corrected_share(total, passed, pairs), ppi.shift_bound(pairs)
+    share, rectifier = ppi.corrected_share(total, passed, pairs), ppi.shift_bound(pairs)
     return (
         CorrectedShare.model_validate(asdict(share)) if share is not None else None,
-        Rectifier.model_validate(asdict(shift)) if shift is not None else None,
+        Rectifier.model_validate(asdict(rectifier)) if rectifier is not None else None,
     )
 
 
 def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
-    """Count outside any writing transaction, then open or resolve alerts, and notify `slo.checked`.
+    """Count in a reading transaction, then raise or resolve alerts, and notify `slo.checked`.
 
     Raises SloNotFound.
     """
@@ -133,11 +133,11 @@ def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
     slo = measured.slo
     with kernel.write(actor) as ctx:
         recorded = store.record_check(
-            ctx.conn, slo.id, at=measured.at, verdict=measured.verdict, summary=summary(measured)
+            ctx.conn, slo.id, at=measured.at, verdict=measured.verdict, summary=summarize(measured)
         )
         if not recorded:
             return measured  # a later check was recorded already, or the SLO is gone
-        sli.settle(ctx, slo, record.counted_until, fresh)
+        sli.store_settled(ctx, slo, record.counted_until, fresh)
         for severity in SEVERITIES:
             _update_alert(ctx, measured, severity)
         events.notify(ctx, CHECKED, slo.id, {"name": name})
@@ -149,7 +149,7 @@ def _update_alert(ctx: Context, measured: SloStatus, severity: Severity) -> Aler
     verdict = burn_rate.joint_verdict(measured.rules, severity)
     cause = f"slo:{measured.slo.name}:{severity}"
     if verdict == "quiet":
-        return alerts.clear(ctx, cause, quiet_s=QUIET_S, why="The error budget is no longer burnt too fast.")
+        return alerts.clear(ctx, cause, quiet_s=RESOLVE_AFTER_S, why="The error budget is no longer burnt too fast.")
     if verdict != "burning":
         return None
     rules = [rule for rule in measured.rules if rule.severity == severity and rule.verdict == "burning"]
@@ -158,15 +158,16 @@ def _update_alert(ctx: Context, measured: SloStatus, severity: Severity) -> Aler
 
 def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> AlertCause:
     slo = measured.slo
-    what = {
+    condition = {
         "latency": f"calls within {slo.threshold_ms or 0:g} ms",
         "errors": "calls without error",
         "quality": f"{slo.score} passing",
     }[slo.kind]
     worst = max(rules, key=lambda rule: rule.factor)
     share = 1 - (worst.long_burn or 0.0) * (1 - slo.goal)
-    by = " by people's word" if measured.rectifier is not None else ""
-    title = f"{slo.name}: {share:.1%} {what}{by} in {format_duration(worst.long_s)}, goal {slo.goal:.4g}; {worst.why}"
+    rectified = " by people's word" if measured.rectifier is not None else ""
+    measured_share = f"{share:.1%} {condition}{rectified} in {format_duration(worst.long_s)}"
+    title = f"{slo.name}: {measured_share}, goal {slo.goal:.4g}; {worst.why}"
     evidence: dict[str, Any] = {
         "goal": slo.goal,
         "share": measured.share,
@@ -178,18 +179,19 @@ def _cause(measured: SloStatus, severity: Severity, rules: list[BurnRule]) -> Al
     return AlertCause(kind="slo", name=slo.name, severity=severity, title=title, evidence=evidence)
 
 
-def summary(measured: SloStatus) -> str:
-    """Return one line on where an SLO stands."""
+def summarize(measured: SloStatus) -> str:
+    """Return one line on the status of an SLO."""
     if measured.share is None:
         return "nothing was counted"
-    left = measured.budget_left if measured.budget_left is not None else 1.0
+    budget_left = measured.budget_left if measured.budget_left is not None else 1.0
     burning = [rule for rule in measured.rules if rule.verdict == "burning"]
     fastest = max((rule.long_burn or 0.0 for rule in burning), default=0.0)
     tail = f", burning at {fastest:.3g}x" if burning else ""
-    budget = f"{left:.0%} of the budget left" if left >= 0 else f"budget overspent by {-left:.0%}"
+    budget = f"{budget_left:.0%} of the budget left" if budget_left >= 0 else f"budget overspent by {-budget_left:.0%}"
     if not measured.slo.corrected:
         return f"{measured.share:.2%} of {measured.counts.total} good, {budget}{tail}"
     if measured.corrected is None:
         return f"{measured.share:.2%} of {measured.counts.total} good says the model; too few labels to correct it"
-    people = measured.corrected
-    return f"{people.share:.2%} good by {people.labelled} labels, {measured.share:.2%} says the model, {budget}{tail}"
+    by_people = measured.corrected
+    by_labels = f"{by_people.share:.2%} good by {by_people.labelled} labels"
+    return f"{by_labels}, {measured.share:.2%} says the model, {budget}{tail}"

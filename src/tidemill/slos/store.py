@@ -1,4 +1,4 @@
-"""The tables of SLOs and of the minutes that were counted for them."""
+"""The tables of SLOs and of their counts by minute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ minutes = sa.Table(
     sa.Column("bad", sa.BigInteger, nullable=False),
 )
 
-AT_ONCE = 500
+CHUNK_SIZE = 500
 """Values in one IN list."""
 
 _OWN = {"id", "name", "saved_by", "saved_at"}
@@ -54,15 +54,15 @@ class SloRecord:
 
 
 def put(conn: sa.Connection, slo: Slo) -> None:
-    """Write an SLO, over the one of the same id; what the last check said is forgotten."""
+    """Insert or replace an SLO, and clear the result of its last check."""
     values = slo.model_dump(include=_OWN) | {
         "spec": slo.model_dump(mode="json", exclude=_OWN),
         "summary": "",
         "verdict": None,
         "checked_at": None,
     }
-    known = conn.execute(slos.update().where(slos.c.id == slo.id).values(**values))
-    if known.rowcount == 0:
+    updated = conn.execute(slos.update().where(slos.c.id == slo.id).values(**values))
+    if updated.rowcount == 0:
         conn.execute(slos.insert().values(**values))
 
 
@@ -92,16 +92,16 @@ def _record(row: sa.Row[*tuple[Any, ...]]) -> SloRecord:
 
 
 def delete(conn: sa.Connection, slo_id: str) -> None:
-    """Delete an SLO and what was counted for it."""
-    forget_counts(conn, slo_id)
+    """Delete an SLO and its counts."""
+    delete_counts(conn, slo_id)
     conn.execute(slos.delete().where(slos.c.id == slo_id))
 
 
 def record_check(conn: sa.Connection, slo_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Write what a check said; False when a later check was written already, or the SLO is gone."""
-    fresh = sa.or_(slos.c.checked_at.is_(None), slos.c.checked_at <= at)
+    """Store the result of a check. Return False when a later check is stored already, or the SLO is gone."""
+    not_older = sa.or_(slos.c.checked_at.is_(None), slos.c.checked_at <= at)
     updated = conn.execute(
-        slos.update().where(slos.c.id == slo_id, fresh).values(checked_at=at, verdict=verdict, summary=summary)
+        slos.update().where(slos.c.id == slo_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)
     )
     return updated.rowcount == 1
 
@@ -114,45 +114,47 @@ def sum_minutes(conn: sa.Connection, slo_id: str, since: int, until: int) -> tup
     return int(total), int(bad)
 
 
-def kept_minutes(conn: sa.Connection, slo_id: str, since: int, until: int) -> dict[int, tuple[int, int]]:
-    """Return total and bad of each minute that was counted, from minute `since` up to, not including, `until`."""
+def load_minutes(conn: sa.Connection, slo_id: str, since: int, until: int) -> dict[int, tuple[int, int]]:
+    """Return total and bad by stored minute, from minute `since` up to, not including, `until`."""
     where = (minutes.c.slo_id == slo_id, minutes.c.minute >= since, minutes.c.minute < until)
     return {row.minute: (row.total, row.bad) for row in conn.execute(sa.select(minutes).where(*where))}
 
 
-def settle_minutes(
+def replace_minutes(
     conn: sa.Connection,
     slo_id: str,
-    counted: Sequence[tuple[int, int, int]],
+    tally: Sequence[tuple[int, int, int]],
     *,
     before: datetime | None,
     until: datetime,
     position: str,
     oldest: int,
 ) -> bool:
-    """Keep (minute, total, bad) in place of what was kept of these minutes, and delete those before `oldest`.
+    """Replace the stored counts of some minutes by (minute, total, bad), and delete minutes before `oldest`.
 
-    All spans up to `position` that began before `until` are in them. False, and nothing is kept, when another server
-    has counted since `before`.
+    All spans up to `position` that began before `until` are in them. Returns False and stores nothing when
+    another server has counted since `before`.
     """
-    unmoved = slos.c.counted_until.is_(None) if before is None else slos.c.counted_until == before
-    moved = conn.execute(
-        slos.update().where(slos.c.id == slo_id, unmoved).values(counted_until=until, counted_position=position)
+    position_unchanged = slos.c.counted_until.is_(None) if before is None else slos.c.counted_until == before
+    updated = conn.execute(
+        slos.update()
+        .where(slos.c.id == slo_id, position_unchanged)
+        .values(counted_until=until, counted_position=position)
     )
-    if moved.rowcount == 0:
+    if updated.rowcount == 0:
         return False
-    mine = minutes.c.slo_id == slo_id
-    again = [entry[0] for entry in counted if before is not None and entry[0] < before.timestamp() // 60]
-    for start in range(0, len(again), AT_ONCE):
-        conn.execute(minutes.delete().where(mine, minutes.c.minute.in_(again[start : start + AT_ONCE])))
-    rows = [{"slo_id": slo_id, "minute": m, "total": t, "bad": b} for m, t, b in counted]
+    of_slo = minutes.c.slo_id == slo_id
+    recounted = [entry[0] for entry in tally if before is not None and entry[0] < before.timestamp() // 60]
+    for start in range(0, len(recounted), CHUNK_SIZE):
+        conn.execute(minutes.delete().where(of_slo, minutes.c.minute.in_(recounted[start : start + CHUNK_SIZE])))
+    rows = [{"slo_id": slo_id, "minute": m, "total": t, "bad": b} for m, t, b in tally]
     if rows:
         conn.execute(minutes.insert(), rows)
-    conn.execute(minutes.delete().where(mine, minutes.c.minute < oldest))
+    conn.execute(minutes.delete().where(of_slo, minutes.c.minute < oldest))
     return True
 
 
-def forget_counts(conn: sa.Connection, slo_id: str) -> None:
-    """Delete what was counted, so that counting begins again."""
+def delete_counts(conn: sa.Connection, slo_id: str) -> None:
+    """Delete the stored counts of an SLO, so that all are counted again."""
     conn.execute(minutes.delete().where(minutes.c.slo_id == slo_id))
     conn.execute(slos.update().where(slos.c.id == slo_id).values(**_UNCOUNTED))

@@ -14,13 +14,13 @@ HOUR, DAY = 3600, 86400
 
 
 class SloNotFound(NotFound):
-    """No objective of that name."""
+    """No SLO has this name."""
 
     code = "slo_not_found"
 
 
 class SloIncomplete(Invalid):
-    """The objective does not say what it needs to."""
+    """The definition of the SLO lacks a field that its kind needs."""
 
     code = "slo_incomplete"
 
@@ -146,7 +146,7 @@ class BurnRule(Value):
 
 
 class SloStatus(Value):
-    """Where an objective stands."""
+    """The status of an SLO: share, error budget, burn rates and open alerts."""
 
     slo: Slo
     at: Instant
