@@ -32,18 +32,18 @@ def test_a_thing_is_traced_up_and_down(ctx: Context) -> None:
     enter(ctx, "tr_1", "tuning_run", "first", ("dsv_1", "trained_on"), ("mv_1", "started_from"))
     enter(ctx, "mv_2", "model_version", "tuned@1", ("tr_1", "trained_by"), ("mv_1", "finetuned_from"))
     enter(ctx, "rel_1", "release", "trec@1", ("mv_2", "serves"))
-    found = service.trace(ctx, "tuned@1")
+    found = service.get_lineage(ctx, "tuned@1")
     assert {n.id for n in found.up.nodes} == {"mv_2", "tr_1", "mv_1", "dsv_1"}
     assert {n.id for n in found.down.nodes} == {"mv_2", "rel_1"}
     assert len(found.up.edges) == 4
-    assert {n.id for n in service.trace(ctx, "rel_1", depth=1).up.nodes} == {"rel_1", "mv_2"}
-    assert service.trace(ctx, "release:trec@1").node.id == "rel_1"
-    assert service.trace(ctx, "dataset-version:trec@1").node.id == "dsv_1"
+    assert {n.id for n in service.get_lineage(ctx, "rel_1", depth=1).up.nodes} == {"rel_1", "mv_2"}
+    assert service.get_lineage(ctx, "release:trec@1").node.id == "rel_1"
+    assert service.get_lineage(ctx, "dataset-version:trec@1").node.id == "dsv_1"
     with pytest.raises(LineageAmbiguous, match="dataset_version:trec@1, release:trec@1"):
-        service.trace(ctx, "trec@1")
+        service.get_lineage(ctx, "trec@1")
     for ref in ("trec@2", "gate:trec@1", ""):
         with pytest.raises(LineageNotFound):
-            service.trace(ctx, ref)
+            service.get_lineage(ctx, ref)
 
 
 def test_facts_are_found_by_kind_subject_person_and_time(kernel: Kernel) -> None:
@@ -59,7 +59,7 @@ def test_facts_are_found_by_kind_subject_person_and_time(kernel: Kernel) -> None
 
     def kinds(**wanted: object) -> list[str]:
         with kernel.read(OWNER) as ctx:
-            return [e.kind for e in service.audit(ctx, **wanted).items]  # type: ignore[arg-type]
+            return [e.kind for e in service.list_audit_events(ctx, **wanted).items]  # type: ignore[arg-type]
 
     assert kinds() == ["prompt.created", "approval.rejected", "approval.requested", "release.created"]
     assert kinds(kind="approval.") == ["approval.rejected", "approval.requested"]
@@ -74,17 +74,17 @@ def test_facts_are_found_by_kind_subject_person_and_time(kernel: Kernel) -> None
 
 def test_facts_come_in_pages(ctx: Context) -> None:
     made = [events.emit(ctx, f"test.{n}", "x").kind for n in range(5)]
-    first = service.audit(ctx, limit=3)
-    second = service.audit(ctx, limit=3, cursor=first.next_cursor)
+    first = service.list_audit_events(ctx, limit=3)
+    second = service.list_audit_events(ctx, limit=3, cursor=first.next_cursor)
     assert [e.kind for e in [*first.items, *second.items]] == made[::-1]
     assert second.next_cursor is None
 
 
 def test_a_release_is_traced_to_its_parts(ctx: Context, tmp_path: Path) -> None:
     release = make_release(ctx, tmp_path)
-    found = service.trace(ctx, release.id)
+    found = service.get_lineage(ctx, release.id)
     assert [(e.relation, e.child_id) for e in found.up.edges] == [("serves", release.id)]
-    assert [e.kind for e in service.audit(ctx, subject="hello@1").items] == ["release.created"]
+    assert [e.kind for e in service.list_audit_events(ctx, subject="hello@1").items] == ["release.created"]
 
 
 def test_a_release_tells_downward_what_it_answered(kernel: Kernel) -> None:
@@ -101,12 +101,12 @@ def test_a_release_tells_downward_what_it_answered(kernel: Kernel) -> None:
         write(kernel, call(number, start=start, status=status, release_id="rel_1", deployment_id=deployment,
                            prompt="triage@1"))  # fmt: skip
     with kernel.read(OWNER) as ctx:
-        found = service.trace(ctx, "base@1").calls
+        found = service.get_lineage(ctx, "base@1").calls
         assert {key: (c.calls, c.errors) for key, c in found.items()} == {"rel_1": (3, 1), "dep_1": (1, 0)}
         first, newest = (datetime.fromtimestamp(at / SECOND, UTC) for at in (NOON, NOON + day + 2 * SECOND))
         assert (found["rel_1"].first, found["rel_1"].newest) == (first, newest)
-        assert service.trace(ctx, "triage@1").calls["pv_1"].calls == 3
-        assert service.trace(ctx, "rel_2").calls == {}
+        assert service.get_lineage(ctx, "triage@1").calls["pv_1"].calls == 3
+        assert service.get_lineage(ctx, "rel_2").calls == {}
 
 
 def test_the_command_line_shows_both(home: Path, tmp_path: Path) -> None:

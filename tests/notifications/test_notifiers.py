@@ -49,9 +49,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "STEP_S", 0.5)
-    monkeypatch.setattr(channels, "FIRST_WAIT_S", 0.05)
-    monkeypatch.setattr(outbox_worker, "TOTAL_S", 1.0)
+    monkeypatch.setattr(channels, "STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(channels, "INITIAL_BACKOFF_S", 0.05)
+    monkeypatch.setattr(outbox_worker, "ATTEMPT_TIMEOUT_S", 1.0)
 
 
 def save(kernel: Kernel, name: str = "ops", **spec: object) -> NotifierSaved:
@@ -129,8 +129,8 @@ def test_a_receiver_that_hangs_holds_up_nobody(
     kernel: Kernel, receiver: Receiver, behaviour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It hangs for as long as the test takes: a step that waited for it would never end.
-    monkeypatch.setattr(channels, "STEP_S", 3600)
-    monkeypatch.setattr(outbox_worker, "TOTAL_S", 3600)
+    monkeypatch.setattr(channels, "STEP_TIMEOUT_S", 3600)
+    monkeypatch.setattr(outbox_worker, "ATTEMPT_TIMEOUT_S", 3600)
     with http_receiver() as good:
         receiver.behaviour = behaviour
         save(kernel, "bad", url=receiver.url)
@@ -139,9 +139,9 @@ def test_a_receiver_that_hangs_holds_up_nobody(
         worker = OutboxWorker(kernel)
         assert sent(kernel, worker, name="good")
         assert told(kernel, "bad")[0].attempts == 0
-        monkeypatch.setattr(outbox_worker, "TOTAL_S", 0)
+        monkeypatch.setattr(outbox_worker, "ATTEMPT_TIMEOUT_S", 0)
         assert until(lambda: (worker.step(), told(kernel, "bad")[0].attempts > 0)[1])
-        monkeypatch.setattr(outbox_worker, "TOTAL_S", 3600)
+        monkeypatch.setattr(outbox_worker, "ATTEMPT_TIMEOUT_S", 3600)
         (waiting,) = told(kernel, "bad")
         assert waiting.state == "waiting"
         assert waiting.error is not None
@@ -288,7 +288,7 @@ def test_secrets_are_in_no_listing_and_stay_when_a_change_leaves_them_out(kernel
     with kernel.read(OWNER) as ctx:
         shown = notifiers.list_notifiers(ctx).model_dump_json() + mail.model_dump_json() + again.model_dump_json()
         facts = json.dumps([e.data for e in events.list_events(ctx.conn, kind="notifier.saved")])
-        row = outbox.notifier(ctx.conn, name="ops")
+        row = outbox.find_notifier(ctx.conn, name="ops")
     for secret in ("s3cr3t-token", "also-secret", "hunter2", saved.secret):
         assert str(secret) not in shown + facts
     assert row is not None
@@ -302,7 +302,7 @@ def test_removing_a_notifier_removes_what_waits(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         notifiers.remove(ctx, "ops")
         with pytest.raises(NotifierNotFound):
-            notifiers.test(ctx, "ops")
+            notifiers.send_test(ctx, "ops")
     assert told(kernel) == []
     assert not OutboxWorker(kernel).step()
 
@@ -329,4 +329,4 @@ def test_back_off_doubles_up_to_half_an_hour() -> None:
     waits = [channels.back_off(n) for n in range(1, 40)]
     assert waits[0] < 0.1
     assert all(later > earlier * 1.5 for earlier, later in pairwise(waits[:6]))
-    assert max(waits) <= channels.LONGEST_WAIT_S * 1.1
+    assert max(waits) <= channels.MAX_BACKOFF_S * 1.1

@@ -27,7 +27,7 @@ def test_two_workers_share_the_outbox_and_a_dead_one_s_message_comes_back(kernel
     burn(kernel)
     now = utc_now()
     with kernel.write(OWNER) as ctx:
-        (taken,) = outbox.claim(ctx.conn, now, now + outbox_worker.CLAIM, [], 10)
+        (taken,) = outbox.claim(ctx.conn, now, now + outbox_worker.CLAIM_DURATION, [], 10)
     other = OutboxWorker(kernel)
     assert not other.step(), "it belongs to the first"
     with kernel.write(OWNER) as ctx:

@@ -31,7 +31,7 @@ TOKEN = "t0ken-that-nobody-may-see"
 
 def row(kernel: Kernel, name: str = "ops") -> NotifierRecord:
     with kernel.read(OWNER) as ctx:
-        found = outbox.notifier(ctx.conn, name=name)
+        found = outbox.find_notifier(ctx.conn, name=name)
     assert found is not None
     return found
 

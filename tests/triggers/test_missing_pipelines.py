@@ -34,7 +34,7 @@ def test_a_pipeline_that_vanished_costs_neither_pause_nor_budget_and_opens_one_a
     (failed,) = fired(ctx)
     assert failed.error == "retrain cannot start 'support': there is no such pipeline."
     assert about(ctx) == [failed.error]
-    now = triggers.status(ctx, "retrain")
+    now = triggers.get_status(ctx, "retrain")
     assert (now.cooling_until, now.spent_minutes, now.held_by) == (None, 0.0, failed.error)
     assert events.list_events(ctx.conn, kind="trigger.fired") == []
     with pytest.raises(TriggerPipelineMissing):
@@ -46,7 +46,7 @@ def test_a_pipeline_that_vanished_costs_neither_pause_nor_budget_and_opens_one_a
     assert firing.window.end - firing.window.start == failed.window.end - failed.window.start, "no traffic is lost"
     assert about(ctx) == []
     assert [f.error is None for f in fired(ctx)] == [True, False]
-    assert triggers.status(ctx, "retrain").spent_minutes == 60
+    assert triggers.get_status(ctx, "retrain").spent_minutes == 60
 
 
 def test_a_trigger_that_is_removed_takes_its_alert_along(ctx: Context) -> None:

@@ -64,7 +64,7 @@ def test_one_condition_alone_starts_nothing(ctx: Context) -> None:
     for cause in (DRIFT, SLOW):
         alert = alerts.raise_alert(ctx, cause)
         assert triggers.evaluate_all(ctx) == []
-        status = triggers.status(ctx, "retrain")
+        status = triggers.get_status(ctx, "retrain")
         assert (status.data_condition.met, status.quality_condition.met) == (cause is DRIFT, cause is SLOW)
         alerts.resolve(ctx, alert.id, AlertNote())
 
@@ -85,7 +85,7 @@ def test_both_conditions_fire_once_with_the_evidence_of_both(ctx: Context, secon
     assert event.data["firing_id"] == firing.id
     assert event.data["reasons"] == firing.reasons
     assert set(event.data["window"]) == {"start", "end"}
-    assert triggers.status(ctx, "retrain").cooling_until == ctx.now + timedelta(hours=1)
+    assert triggers.get_status(ctx, "retrain").cooling_until == ctx.now + timedelta(hours=1)
 
 
 def test_a_condition_that_lasts_fires_again_after_the_pause_on_newer_traffic(ctx: Context) -> None:
@@ -115,12 +115,12 @@ def test_the_month_s_budget_holds_it_back_and_says_so_once(ctx: Context) -> None
     later = after(ctx, seconds=5)
     assert triggers.evaluate_all(later) == triggers.evaluate_all(later) == []
     assert len(events.list_events(ctx.conn, kind="trigger.held")) == 1
-    assert "60 of 100 minutes" in (triggers.status(later, "retrain").held_by or "")
+    assert "60 of 100 minutes" in (triggers.get_status(later, "retrain").held_by or "")
     with pytest.raises(TriggerOverBudget):
         triggers.fire(later, "retrain", ManualFire(reason="please"))
     triggers.settle_firing(later, first.id, FiringSettle(minutes=30, run_id="run_1"))
     assert len(triggers.evaluate_all(later)) == 1, "the run took less than was expected"
-    assert triggers.status(later, "retrain").spent_minutes == 90
+    assert triggers.get_status(later, "retrain").spent_minutes == 90
     assert fired(ctx)[-1].run_id == "run_1"
 
 

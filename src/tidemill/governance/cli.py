@@ -32,14 +32,14 @@ def lineage(
 ) -> None:
     """Where a thing comes from, and what was made from it."""
     term = terminal(ctx)
-    found = Governance(term.http).lineage(ref, depth=depth)
+    result = Governance(term.http).lineage(ref, depth=depth)
     if term.as_json:
-        term.show(found)
+        term.show(result)
         return
-    for graph, way, up in ((found.up, "was made from", True), (found.down, "led to", False)):
-        calls = {} if up else found.calls
-        heading = way if graph.edges or calls else f"{way} nothing"
-        term.out.print(tree(found.node, graph, heading, up=up, calls=calls))
+    for graph, heading_text, up in ((result.up, "was made from", True), (result.down, "led to", False)):
+        calls = {} if up else result.calls
+        heading = heading_text if graph.edges or calls else f"{heading_text} nothing"
+        term.out.print(tree(result.node, graph, heading, up=up, calls=calls))
 
 
 @app.command("list")
@@ -55,68 +55,68 @@ def list_(
 ) -> None:
     """Facts, newest first."""
     term = terminal(ctx)
-    found = Governance(term.http).audit(
+    page = Governance(term.http).audit(
         kind=kind,
         subject=subject,
         actor=actor,
-        since=_moment(since),
-        until=_moment(until),
+        since=_parse_time(since),
+        until=_parse_time(until),
         cursor=cursor,
         limit=limit,
     )
-    term.table(found, _COLUMNS, empty="Nothing was recorded that fits.")
+    term.table(page, _COLUMNS, empty="Nothing was recorded that fits.")
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadRequest(f"{text!r} is no time.", hint="Write 2026-11-21T14:03, or with a zone, +01:00.") from error
     # Without a zone it is the reader's own clock.
-    return moment.astimezone(UTC)
+    return time.astimezone(UTC)
 
 
 def tree(root: LineageNode, graph: LineageGraph, heading: str, *, up: bool, calls: Mapping[str, AnsweredCalls]) -> Tree:
-    """The graph as a tree, each thing with the calls it answered. What is reached twice is shown in full once."""
+    """Return the graph as a tree, each node with its calls. A node that is reached twice is expanded once."""
     nodes = {n.id: n for n in graph.nodes}
     branches: dict[str, list[tuple[str, str]]] = {}
     for edge in graph.edges:
-        here, there = (edge.child_id, edge.parent_id) if up else (edge.parent_id, edge.child_id)
-        branches.setdefault(here, []).append((edge.relation, there))
-    tree = Tree(Text.assemble(_named(root), (f"  {heading}", "dim")))
-    stack, shown = [(tree, root.id)], {root.id}
+        node_id, next_id = (edge.child_id, edge.parent_id) if up else (edge.parent_id, edge.child_id)
+        branches.setdefault(node_id, []).append((edge.relation, next_id))
+    tree = Tree(Text.assemble(_node_text(root), (f"  {heading}", "dim")))
+    stack, shown_ids = [(tree, root.id)], {root.id}
     while stack:
-        branch, here = stack.pop()
-        if here in calls:
-            branch.add(_counted(calls[here]))
-        below = []
-        for relation, there in branches.get(here, []):
-            again = there in shown and there in branches
-            label = _named(nodes[there]).append(f"  ({relation.replace('_', ' ')})", "italic")
-            twig = branch.add(label.append("  see above", "dim") if again else label)
-            if there not in shown:
-                shown.add(there)
-                below.append((twig, there))
-        stack += reversed(below)
+        branch, node_id = stack.pop()
+        if node_id in calls:
+            branch.add(_calls_text(calls[node_id]))
+        unexpanded = []
+        for relation, next_id in branches.get(node_id, []):
+            is_repeated = next_id in shown_ids and next_id in branches
+            label = _node_text(nodes[next_id]).append(f"  ({relation.replace('_', ' ')})", "italic")
+            child = branch.add(label.append("  see above", "dim") if is_repeated else label)
+            if next_id not in shown_ids:
+                shown_ids.add(next_id)
+                unexpanded.append((child, next_id))
+        stack += reversed(unexpanded)
     return tree
 
 
-def _named(node: LineageNode) -> Text:
+def _node_text(node: LineageNode) -> Text:
     return Text.assemble(f"{node.kind.replace('_', ' ')} ", (node.label, "bold"), (f"  {node.id}", "dim"))
 
 
-def _counted(found: AnsweredCalls) -> Text:
-    since, newest = (f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (found.first, found.newest))
-    return Text(f"calls: {found.calls:,} since {since}, newest {newest}, {found.errors:,} failed")
+def _calls_text(calls: AnsweredCalls) -> Text:
+    since, newest = (f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (calls.first, calls.newest))
+    return Text(f"calls: {calls.calls:,} since {since}, newest {newest}, {calls.errors:,} failed")
 
 
 def _facts(data: dict[str, Any]) -> str:
-    """The facts on one line, with hashes cut as people compare them."""
-    return ", ".join(f"{key}={_brief(value)}" for key, value in data.items() if value not in (None, "", []))
+    """Return an event's data on one line, with shortened hashes and long values."""
+    return ", ".join(f"{key}={_shorten(value)}" for key, value in data.items() if value not in (None, "", []))
 
 
-def _brief(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = str(value)
     return f"{text[:14]}…" if text.startswith("sha256:") else text if len(text) <= 80 else f"{text[:79]}…"

@@ -16,9 +16,9 @@ Depth = Annotated[int, Query(ge=0, le=200, description="How many generations at 
 
 
 @router.get("/lineage/{ref}", openapi_extra=role("viewer"))
-def trace(ref: str, request: RequestContext, depth: Depth = 50) -> Lineage:
+def get_lineage(ref: str, request: RequestContext, depth: Depth = 50) -> Lineage:
     """Where a thing comes from and what was made from it: an id, `name@3`, or `kind:name@3`."""
-    return request.read(service.trace, ref, depth=depth)
+    return request.read(service.get_lineage, ref, depth=depth)
 
 
 @router.get("/audit", openapi_extra=role("approver"))
@@ -34,7 +34,7 @@ def audit(
 ) -> Page[Event]:
     """Who did what and when, newest first. A kind that ends in a dot means its family."""
     return request.read(
-        service.audit,
+        service.list_audit_events,
         kind=kind,
         subject=subject,
         actor=actor,

@@ -1,4 +1,4 @@
-"""Reading what the features recorded: lineage and audit facts."""
+"""Read lineage and audit events, which the other features record."""
 
 from datetime import datetime
 
@@ -13,60 +13,60 @@ from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
 from tidemill.traces import service as traces
 from tidemill.traces.types import AnsweredCalls, GroupBy
 
-_ANSWERING: dict[str, GroupBy] = {"release": "release", "deployment": "deployment", "prompt_version": "prompt"}
-"""Kinds of things that answer calls, and what their calls are summed up by."""
-_COUNTED = 100
-"""Of so many things of a kind the calls are counted."""
+_CALL_GROUPS: dict[str, GroupBy] = {"release": "release", "deployment": "deployment", "prompt_version": "prompt"}
+"""Kinds of nodes that answer calls, and the field by which their calls are grouped."""
+_MAX_COUNTED = 100
+"""Calls are counted for at most this many nodes of a kind, the newest."""
 
 
-def trace(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
-    """The lineage of the thing that `ref` means, `depth` generations up and down.
+def get_lineage(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
+    """Return the lineage of the node that `ref` means, `depth` generations up and down.
 
     `ref` is an id, a name such as `trec@1`, or a kind and a name such as `release:trec@1`. Raises LineageNotFound,
     LineageAmbiguous.
     """
-    call = _call(ctx, ref)
+    call = _find_call(ctx, ref)
     if call is not None:
         node, origins = call
-        return Lineage(node=node, up=_above(ctx, node, origins, depth), down=_alone(node))
+        return Lineage(node=node, up=_call_ancestors(ctx, node, origins, depth), down=_single_node(node))
     node = _find(ctx, ref)
     down = _walk(ctx, node, "down", depth)
-    return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=down, calls=_answered(ctx, down))
+    return Lineage(node=node, up=_walk(ctx, node, "up", depth), down=down, calls=_count_calls(ctx, down))
 
 
-def _answered(ctx: Context, graph: LineageGraph) -> dict[str, AnsweredCalls]:
-    """The calls of what is in the graph. A prompt version stands in a call by its name, the others by their ids."""
-    found: dict[str, AnsweredCalls] = {}
-    for kind, by in _ANSWERING.items():
-        nodes = sorted((n for n in graph.nodes if n.kind == kind), key=lambda n: n.id, reverse=True)[:_COUNTED]
-        named = {n.label if kind == "prompt_version" else n.id: n.id for n in nodes}
-        if named:
-            found |= {named[key]: calls for key, calls in traces.answered(ctx, by, list(named)).items()}
-    return found
+def _count_calls(ctx: Context, graph: LineageGraph) -> dict[str, AnsweredCalls]:
+    """Return the call counts of the graph's nodes. Calls name a prompt version by its label, the others by id."""
+    calls_by_id: dict[str, AnsweredCalls] = {}
+    for kind, by in _CALL_GROUPS.items():
+        nodes = sorted((n for n in graph.nodes if n.kind == kind), key=lambda n: n.id, reverse=True)[:_MAX_COUNTED]
+        node_ids = {n.label if kind == "prompt_version" else n.id: n.id for n in nodes}
+        if node_ids:
+            calls_by_id |= {node_ids[key]: calls for key, calls in traces.answered(ctx, by, list(node_ids)).items()}
+    return calls_by_id
 
 
-def _call(ctx: Context, ref: str) -> tuple[LineageNode, list[str]] | None:
-    """Calls are no entries of the lineage: the traces know each, and what answered it."""
+def _find_call(ctx: Context, ref: str) -> tuple[LineageNode, list[str]] | None:
+    """Return the node and the origins of a call, from the traces: calls are not stored in the lineage."""
     call_id = ref.removeprefix("call:")
     return gateway.origins(ctx, call_id) if call_id.startswith("chatcmpl-") else None
 
 
-def _alone(node: LineageNode) -> LineageGraph:
+def _single_node(node: LineageNode) -> LineageGraph:
     return LineageGraph(root=node.id, nodes=[node], edges=[])
 
 
-def _above(ctx: Context, node: LineageNode, origins: list[str], depth: int) -> LineageGraph:
-    """What a call was answered by, and all that this was made from."""
+def _call_ancestors(ctx: Context, node: LineageNode, origins: list[str], depth: int) -> LineageGraph:
+    """Return what answered a call, and the ancestors of that."""
     nodes, edges = {node.id: node}, []
     for origin in origins if depth else []:
-        found = lineage.walk(ctx.conn, origin, "up", depth=depth - 1)
-        if found is not None:
-            edges += [LineageEdge(child_id=node.id, parent_id=origin, relation="answered_by"), *found.edges]
-            nodes |= {one.id: one for one in found.nodes}
+        graph = lineage.walk(ctx.conn, origin, "up", depth=depth - 1)
+        if graph is not None:
+            edges += [LineageEdge(child_id=node.id, parent_id=origin, relation="answered_by"), *graph.edges]
+            nodes |= {ancestor.id: ancestor for ancestor in graph.nodes}
     return LineageGraph(root=node.id, nodes=list(nodes.values()), edges=list(dict.fromkeys(edges)))
 
 
-def audit(
+def list_audit_events(
     ctx: Context,
     *,
     kind: str | None = None,
@@ -77,14 +77,14 @@ def audit(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Event]:
-    """Facts, newest first.
+    """Return audit events, newest first.
 
     `kind` may end in `.` to mean a family, such as `approval.`; `subject` is an id or a name as for `trace`; `actor` is
     a person's id or name; `since` belongs to the span, `until` does not.
     """
     if subject is not None and not _is_recorded(ctx, subject):
         subject = _find(ctx, subject).id
-    found = events.list_events(
+    recorded = events.list_events(
         ctx.conn,
         kind=kind,
         subject=subject,
@@ -94,7 +94,7 @@ def audit(
         before=cursor,
         limit=limit + 1,
     )
-    return page(found, limit)
+    return page(recorded, limit)
 
 
 def _is_recorded(ctx: Context, subject: str) -> bool:
@@ -103,21 +103,21 @@ def _is_recorded(ctx: Context, subject: str) -> bool:
 
 def _find(ctx: Context, ref: str) -> LineageNode:
     kind, sign, name = ref.partition(":")
-    wanted = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
-    found = lineage.named(ctx.conn, wanted[1], kind=wanted[0])
-    if not found:
+    lookup = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
+    matches = lineage.named(ctx.conn, lookup[1], kind=lookup[0])
+    if not matches:
         raise LineageNotFound(
             f"There is no {ref!r} in the lineage.",
             hint="Give an id, or a name with its number such as trec@1; `list` of the feature shows them.",
         )
-    if len(found) > 1:
-        names = [f"{n.kind}:{n.label}" if len({m.kind for m in found}) == len(found) else n.id for n in found]
+    if len(matches) > 1:
+        names = [f"{n.kind}:{n.label}" if len({m.kind for m in matches}) == len(matches) else n.id for n in matches]
         raise LineageAmbiguous(
-            f"{ref!r} may mean {len(found)} things: {', '.join(names[:8])}.",
+            f"{ref!r} may mean {len(matches)} things: {', '.join(names[:8])}.",
             hint="Give one of these instead.",
-            details={"candidates": [n.id for n in found]},
+            details={"candidates": [n.id for n in matches]},
         )
-    return found[0]
+    return matches[0]
 
 
 def _walk(ctx: Context, node: LineageNode, direction: lineage.Direction, depth: int) -> LineageGraph:

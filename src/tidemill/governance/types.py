@@ -1,4 +1,4 @@
-"""The lineage around one thing, and what can go wrong when one asks for it."""
+"""The lineage of one node, and its errors."""
 
 from pydantic import Field
 
@@ -22,12 +22,12 @@ class Lineage(Value):
 
 
 class LineageNotFound(NotFound):
-    """Nothing of that id or name is in the lineage."""
+    """No node of the lineage has this id or name."""
 
     code = "lineage_not_found"
 
 
 class LineageAmbiguous(Conflict):
-    """Several things have that name."""
+    """Several nodes of the lineage have this name."""
 
     code = "lineage_ambiguous"

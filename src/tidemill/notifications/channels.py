@@ -1,6 +1,6 @@
-"""The ways a message goes out: a signed webhook, Slack's incoming webhooks, and e-mail.
+"""The channels of a message: a signed webhook, Slack's incoming webhooks, and e-mail.
 
-A receiver is never trusted to answer: each step has a time-out, the worker gives up as a whole after `TOTAL_S`
+A receiver is never trusted to answer: each step has a time-out, the worker gives up after `ATTEMPT_TIMEOUT_S`
 (see `outbox_worker.py`), redirects are not followed, and a reply's body is not read.
 """
 
@@ -20,28 +20,28 @@ import httpx
 
 from tidemill.notifications.types import ChannelFailed, NotificationMessage
 
-STEP_S = 5.0
-"""How long one step of a conversation may take: connecting, or waiting for an answer."""
+STEP_TIMEOUT_S = 5.0
+"""How long one step of an attempt may take: connecting, or waiting for an answer."""
 
-TOTAL_S = 15.0
-"""How long a whole attempt may take, however slowly the receiver drips its answer."""
+ATTEMPT_TIMEOUT_S = 15.0
+"""How long a whole attempt may take, however slowly the receiver answers."""
 
-GIVE_UP = timedelta(hours=24)
+GIVE_UP_AFTER = timedelta(hours=24)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 1800.0
+INITIAL_BACKOFF_S, MAX_BACKOFF_S = 2.0, 1800.0
 
 SIGNATURE, DELIVERY = "tidemill-signature", "tidemill-delivery"
 
 
 def back_off(attempts: int) -> float:
-    """Return the seconds until the next attempt: doubled each time, up to half an hour, shaken by a tenth."""
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempts - 1, 20)) * random.uniform(0.9, 1.1)
+    """Return the seconds until the next attempt: doubled each time up to half an hour, with 10% jitter."""
+    return min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2.0 ** min(attempts - 1, 20)) * random.uniform(0.9, 1.1)
 
 
 def send(
     kind: str, config: dict[str, Any], secrets: dict[str, str], delivery_id: str, message: NotificationMessage
 ) -> None:
-    """Send one message and return when the receiver has taken it. Raises ChannelFailed."""
+    """Send one message, and return when the receiver has accepted it. Raises ChannelFailed."""
     _CHANNELS[kind](config, secrets, delivery_id, message)
 
 
@@ -70,13 +70,13 @@ def _webhook(_config: dict[str, Any], secrets: dict[str, str], delivery_id: str,
 
 
 def _slack(_config: dict[str, Any], secrets: dict[str, str], delivery_id: str, message: NotificationMessage) -> None:
-    title = _escaped(message.title)
-    details = "\n".join(_escaped(line) for line in message.lines)
+    title = _escape_markup(message.title)
+    details = "\n".join(_escape_markup(line) for line in message.lines)
     blocks = [{"type": "section", "text": {"type": "mrkdwn", "text": f"*{title}*\n{details}"[:3000]}}]
     _post(secrets["url"], json.dumps({"text": title, "blocks": blocks}).encode(), {DELIVERY: delivery_id})
 
 
-def _escaped(text: str) -> str:
+def _escape_markup(text: str) -> str:
     # Slack reads these three as markup, so a title cannot call a whole channel.
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -85,12 +85,12 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     headers = headers | {"content-type": "application/json", "user-agent": "tidemill"}
     try:
         with (
-            httpx.Client(timeout=STEP_S, follow_redirects=False) as client,
+            httpx.Client(timeout=STEP_TIMEOUT_S, follow_redirects=False) as client,
             client.stream("POST", url, content=body, headers=headers) as reply,
         ):
             status = reply.status_code
     except httpx.TimeoutException as error:
-        raise ChannelFailed(f"no answer within {STEP_S:g} s ({type(error).__name__})") from error
+        raise ChannelFailed(f"no answer within {STEP_TIMEOUT_S:g} s ({type(error).__name__})") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise ChannelFailed(f"{type(error).__name__}: {error}") from error
     if not 200 <= status < 300:
@@ -108,13 +108,13 @@ def _email(config: dict[str, Any], secrets: dict[str, str], delivery_id: str, me
     figures = json.dumps(message.data, indent=2, ensure_ascii=False)
     mail.set_content("\n".join([message.title, "", *message.lines, "", figures, ""]))
     try:
-        with _connected(config) as server:
+        with _connect(config) as server:
             if config.get("username"):
                 server.login(config["username"], secrets.get("secret", ""))
             refused = server.send_message(mail)
     except smtplib.SMTPResponseException as error:
-        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        raise ChannelFailed(f"the mail server answered {error.smtp_code} {said}") from error
+        answer = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        raise ChannelFailed(f"the mail server answered {error.smtp_code} {answer}") from error
     except smtplib.SMTPRecipientsRefused as error:
         raise ChannelFailed(f"the mail server refused {', '.join(error.recipients)}") from error
     except (smtplib.SMTPException, OSError) as error:
@@ -126,11 +126,11 @@ def _email(config: dict[str, Any], secrets: dict[str, str], delivery_id: str, me
         raise failed
 
 
-def _connected(config: dict[str, Any]) -> smtplib.SMTP:
+def _connect(config: dict[str, Any]) -> smtplib.SMTP:
     host, port, security = config["host"], config["port"], config["security"]
     if security == "tls":
-        return smtplib.SMTP_SSL(host, port, timeout=STEP_S, context=ssl.create_default_context())
-    server = smtplib.SMTP(host, port, timeout=STEP_S)
+        return smtplib.SMTP_SSL(host, port, timeout=STEP_TIMEOUT_S, context=ssl.create_default_context())
+    server = smtplib.SMTP(host, port, timeout=STEP_TIMEOUT_S)
     if security == "starttls":
         try:
             server.starttls(context=ssl.create_default_context())

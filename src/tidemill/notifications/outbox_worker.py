@@ -1,4 +1,4 @@
-"""Empties the outbox: a thread for each message, one at a time for each notifier, so that none waits for another."""
+"""Sends the messages of the outbox: one thread a message, one message at a time for each notifier."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.core.vault import Vault
 from tidemill.core.wire import utc_now
 from tidemill.notifications import channels
-from tidemill.notifications.channels import TOTAL_S
+from tidemill.notifications.channels import ATTEMPT_TIMEOUT_S
 from tidemill.notifications.service import deliveries, notifiers
 from tidemill.notifications.store import outbox as store
 from tidemill.notifications.store.outbox import ClaimedDelivery, NotifierRecord
@@ -22,7 +22,7 @@ from tidemill.notifications.types import ChannelFailed
 
 log = logging.getLogger("tidemill.notifications")
 
-CLAIM = timedelta(seconds=4 * TOTAL_S)
+CLAIM_DURATION = timedelta(seconds=4 * ATTEMPT_TIMEOUT_S)
 """How long a message belongs to the worker that claimed it."""
 
 BATCH = 20
@@ -30,7 +30,7 @@ STOP_S, DRAIN_S = 5.0, 2.0
 
 
 class DeliveryAttempt:
-    """One message on its way, in a thread that nobody has to wait for."""
+    """One attempt to send a message, in a daemon thread of its own."""
 
     def __init__(self, vault: Vault, delivery: ClaimedDelivery, notifier: NotifierRecord) -> None:
         self.vault = vault
@@ -56,17 +56,17 @@ class DeliveryAttempt:
 
     @property
     def ended(self) -> bool:
-        """Whether the receiver has answered."""
+        """Whether the attempt has ended."""
         return not self.thread.is_alive()
 
     @property
     def hangs(self) -> bool:
         """Whether the attempt has taken longer than it may."""
-        return not self.ended and time.monotonic() - self.started > TOTAL_S
+        return not self.ended and time.monotonic() - self.started > ATTEMPT_TIMEOUT_S
 
 
 class OutboxWorker:
-    """Sends what is due while a server runs. `step` never waits for a receiver."""
+    """Sends due messages while a server runs. `step` never waits for a receiver."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -74,14 +74,14 @@ class OutboxWorker:
         self._loop: BackgroundLoop | None = None
 
     async def start(self) -> None:
-        """Begin to send. Logs at once which secrets cannot be read, not only when an alert cannot be sent."""
+        """Start sending. Logs at once which secrets cannot be read."""
         for error in await to_thread.run_sync(notifiers.seal_all, self.kernel):
             log.error("%s %s", error.message, error.hint)
         self._loop = BackgroundLoop("tidemill-outbox", self.step, log)
         self._loop.start()
 
     async def stop(self) -> None:
-        """End after the step under way; what is not sent yet is sent after the next start."""
+        """Stop after the current step. What is not sent yet is sent after the next start."""
         await to_thread.run_sync(self._stop)
 
     def _stop(self) -> None:
@@ -90,17 +90,17 @@ class OutboxWorker:
         self.drain(DRAIN_S)
 
     def step(self) -> bool:
-        """Record what has ended, start what is due; True when there may be more to do at once."""
+        """Record ended attempts and start due ones. Return whether there may be more to do at once."""
         recorded = self._record_ended()
         now = utc_now()
         busy = list(self._attempts)
         with self.kernel.read(SYSTEM) as ctx:
-            if not store.any_due(ctx.conn, now, busy):
+            if not store.has_due(ctx.conn, now, busy):
                 return recorded
         first: dict[str, tuple[ClaimedDelivery, NotifierRecord]] = {}
         with self.kernel.write(SYSTEM) as ctx:
-            for delivery in store.claim(ctx.conn, now, now + CLAIM, busy, BATCH):
-                notifier = store.notifier(ctx.conn, notifier_id=delivery.notifier_id)
+            for delivery in store.claim(ctx.conn, now, now + CLAIM_DURATION, busy, BATCH):
+                notifier = store.find_notifier(ctx.conn, notifier_id=delivery.notifier_id)
                 if notifier is None:
                     store.update(ctx.conn, delivery.id, state="failed", next_at=None, error="the notifier was removed")
                 elif notifier.id in first:
@@ -116,7 +116,7 @@ class OutboxWorker:
         done = False
         for notifier_id, attempt in list(self._attempts.items()):
             if (attempt.ended or attempt.hangs) and not attempt.recorded:
-                error = attempt.error if attempt.ended else f"no answer within {TOTAL_S:g} s"
+                error = attempt.error if attempt.ended else f"no answer within {ATTEMPT_TIMEOUT_S:g} s"
                 with self.kernel.write(SYSTEM) as ctx:
                     deliveries.record_attempt(ctx, attempt.delivery, error, final=attempt.final)
                 attempt.recorded = done = True
@@ -128,7 +128,7 @@ class OutboxWorker:
         return done
 
     def drain(self, seconds: float) -> None:
-        """Wait at most `seconds` for what is under way, at the server's end."""
+        """Wait at most `seconds` for running attempts, when the server stops."""
         deadline = time.monotonic() + seconds
         while self._attempts and time.monotonic() < deadline:
             for attempt in list(self._attempts.values()):

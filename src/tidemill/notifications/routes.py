@@ -90,7 +90,7 @@ def remove_notifier(name: str, request: RequestContext) -> None:
 @router.post("/notifiers/{name}/test", openapi_extra=role("developer"))
 def test_notifier(name: str, request: RequestContext) -> Delivery:
     """Put a test message into the outbox."""
-    return request.write(notifiers.test, name)
+    return request.write(notifiers.send_test, name)
 
 
 @router.get("/deliveries", openapi_extra=role("viewer"))

@@ -42,7 +42,7 @@ class AlertCause(Value):
 
 
 class Alert(Value):
-    """A fault that people should know of, from when it was first seen until it is resolved."""
+    """A fault that people should know of, from its first detection until it is resolved."""
 
     id: str
     kind: Literal["slo", "kpi", "drift", "trigger"]
@@ -87,7 +87,7 @@ DeliveryState = Literal["waiting", "sent", "failed"]
 
 
 class NotifierNotFound(NotFound):
-    """No notifier of that name."""
+    """No notifier has this name."""
 
     code = "notifier_not_found"
 
@@ -120,7 +120,7 @@ class ChannelFailed(Unavailable):
 
 
 class NotifierPut(Body):
-    """Where alerts are told. Of secrets, a listing shows only that they are there."""
+    """Where alerts are sent. Reads show only whether a secret is set."""
 
     kind: NotifierKind
     url: SecretStr | None = Field(

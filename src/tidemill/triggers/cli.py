@@ -113,8 +113,8 @@ def firings(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None,
         ("failed", "error"),
         ("reasons", "reasons"),
     ]
-    found = Triggers(term.http).firings(name, cursor=cursor, limit=limit)
-    term.table(found, columns, empty=f"{name} has not fired yet.")
+    page = Triggers(term.http).firings(name, cursor=cursor, limit=limit)
+    term.table(page, columns, empty=f"{name} has not fired yet.")
 
 
 ReasonOption = Annotated[str, typer.Option(help="Why.")]

@@ -25,7 +25,7 @@ def list_triggers(request: RequestContext) -> Page[Trigger]:
 @router.get("/triggers/{name}", openapi_extra=role("viewer"))
 def trigger_status(name: str, request: RequestContext) -> TriggerStatus:
     """Where a trigger stands: its conditions, its pause, its budget."""
-    return request.read(service.status, name)
+    return request.read(service.get_status, name)
 
 
 @router.delete("/triggers/{name}", status_code=204, openapi_extra=role("developer"))

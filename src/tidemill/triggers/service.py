@@ -1,4 +1,4 @@
-"""Triggers: two conditions, a pause, a budget. Firing is one event, `trigger.fired`, to which the pipelines listen."""
+"""Triggers: two conditions, a cooldown and a budget. Pipelines listen to the event `trigger.fired`."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -50,18 +50,18 @@ def put(ctx: Context, name: str, body: TriggerPut) -> Trigger:
     """
     _check_names(ctx, body)
     store.lock(ctx.conn, name)
-    known = store.by_name(ctx.conn, name)
+    existing = store.by_name(ctx.conn, name)
     trigger = Trigger(
-        id=known.trigger.id if known is not None else new_id("trg"),
+        id=existing.trigger.id if existing is not None else new_id("trg"),
         name=name,
         saved_by=ctx.actor.name,
         saved_at=ctx.now,
         **dict(body),
     )
-    if known is not None:
+    if existing is not None:
         author = {"saved_by": trigger.saved_by, "saved_at": trigger.saved_at}
-        if trigger == known.trigger.model_copy(update=author):
-            return known.trigger
+        if trigger == existing.trigger.model_copy(update=author):
+            return existing.trigger
     store.put(ctx.conn, trigger)
     events.emit(ctx, "trigger.saved", trigger.id, {"name": name, **body.model_dump(mode="json")})
     return trigger
@@ -69,10 +69,10 @@ def put(ctx: Context, name: str, body: TriggerPut) -> Trigger:
 
 def _check_names(ctx: Context, body: TriggerPut) -> None:
     # A condition with a typing error in it would never be met, and nobody would know.
-    pipelines = _pipelines(ctx)
+    pipelines = _pipeline_names(ctx)
     if body.pipeline not in pipelines:
-        near = nearest(body.pipeline, pipelines)
-        hint = f"Did you mean {', '.join(near)}?" if near else "Apply it first: tidemill apply"
+        suggestions = nearest(body.pipeline, pipelines)
+        hint = f"Did you mean {', '.join(suggestions)}?" if suggestions else "Apply it first: tidemill apply"
         raise TriggerIncomplete(f"pipeline: there is no pipeline {body.pipeline!r}.", hint=hint, param="pipeline")
     for name in body.drift:
         drift.get_monitor(ctx, name)
@@ -80,15 +80,19 @@ def _check_names(ctx: Context, body: TriggerPut) -> None:
     _check_monitored("kpis", body.kpis, kpis.names(ctx))
 
 
-def _check_monitored(field: str, names: list[str], known: list[str]) -> None:
+def _check_monitored(field: str, names: list[str], monitored: list[str]) -> None:
     for name in names:
-        if name not in known:
-            near = nearest(name, known)
-            hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill monitors list` shows what is monitored."
+        if name not in monitored:
+            suggestions = nearest(name, monitored)
+            hint = (
+                f"Did you mean {', '.join(suggestions)}?"
+                if suggestions
+                else "`tidemill monitors list` shows what is monitored."
+            )
             raise TriggerIncomplete(f"{field}: nothing called {name!r} is monitored.", hint=hint, param=field)
 
 
-def _pipelines(ctx: Context) -> list[str]:
+def _pipeline_names(ctx: Context) -> list[str]:
     return ctx.kernel.get(PipelineNames).names(ctx)
 
 
@@ -96,8 +100,12 @@ def get(ctx: Context, name: str) -> Trigger:
     """Return one trigger. Raises TriggerNotFound."""
     record = store.by_name(ctx.conn, name)
     if record is None:
-        near = nearest(name, [known.trigger.name for known in store.list_triggers(ctx.conn)])
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill triggers list` shows what there is."
+        suggestions = nearest(name, [existing.trigger.name for existing in store.list_triggers(ctx.conn)])
+        hint = (
+            f"Did you mean {', '.join(suggestions)}?"
+            if suggestions
+            else "`tidemill triggers list` shows what there is."
+        )
         raise TriggerNotFound(f"There is no trigger {name!r}.", hint=hint)
     return record.trigger
 
@@ -120,34 +128,34 @@ def list_firings(ctx: Context, name: str, *, cursor: str | None = None, limit: i
     return page(store.list_firings(ctx.conn, get(ctx, name).id, before=cursor, limit=limit + 1), limit)
 
 
-def status(ctx: Context, name: str) -> TriggerStatus:
-    """Return where a trigger stands. Raises TriggerNotFound."""
-    return _status(ctx, get(ctx, name), alerts.list_unresolved(ctx))
+def get_status(ctx: Context, name: str) -> TriggerStatus:
+    """Return the status of a trigger. Raises TriggerNotFound."""
+    return _build_status(ctx, get(ctx, name), alerts.list_unresolved(ctx))
 
 
-def _status(ctx: Context, trigger: Trigger, unresolved: list[Alert]) -> TriggerStatus:
-    last = store.last_firing(ctx.conn, trigger.id)
-    until = last.at + timedelta(seconds=trigger.cooldown_s) if last is not None else None
-    cooling = until if until is not None and until > ctx.now else None
-    spent = store.spent_minutes(ctx.conn, trigger.id, _month(ctx.now))
-    obstacle = _obstacle(trigger, cooling, spent) or _missing_pipeline(ctx, trigger)
+def _build_status(ctx: Context, trigger: Trigger, unresolved: list[Alert]) -> TriggerStatus:
+    last_firing = store.find_last_firing(ctx.conn, trigger.id)
+    cooldown_end = last_firing.at + timedelta(seconds=trigger.cooldown_s) if last_firing is not None else None
+    cooling_until = cooldown_end if cooldown_end is not None and cooldown_end > ctx.now else None
+    spent = store.sum_spent_minutes(ctx.conn, trigger.id, _month_start(ctx.now))
+    blocking_error = _blocking_error(trigger, cooling_until, spent) or _missing_pipeline(ctx, trigger)
     return TriggerStatus(
         trigger=trigger,
         at=ctx.now,
         data_condition=_data_condition(ctx, trigger, unresolved),
         quality_condition=_quality_condition(trigger, unresolved),
-        cooling_until=cooling,
+        cooling_until=cooling_until,
         spent_minutes=spent,
-        held_by=obstacle.message if obstacle is not None else None,
+        held_by=blocking_error.message if blocking_error is not None else None,
     )
 
 
-def _month(now: datetime) -> datetime:
+def _month_start(now: datetime) -> datetime:
     return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _obstacle(trigger: Trigger, cooling: datetime | None, spent: float) -> TidemillError | None:
-    """Return what forbids firing although the conditions are met."""
+def _blocking_error(trigger: Trigger, cooling: datetime | None, spent: float) -> TidemillError | None:
+    """Return the error that keeps the trigger from firing although its conditions are met: cooldown or budget."""
     if cooling is not None:
         return TriggerCooling(
             f"{trigger.name} fired less than {format_duration(trigger.cooldown_s)} ago.",
@@ -163,14 +171,14 @@ def _obstacle(trigger: Trigger, cooling: datetime | None, spent: float) -> Tidem
 
 
 def _missing_pipeline(ctx: Context, trigger: Trigger) -> TriggerPipelineMissing | None:
-    """Return why there is nothing to start; None when the pipeline is there."""
-    known = _pipelines(ctx)
-    if trigger.pipeline in known:
+    """Return an error when the pipeline does not exist, else None."""
+    pipelines = _pipeline_names(ctx)
+    if trigger.pipeline in pipelines:
         return None
-    near = nearest(trigger.pipeline, known)
+    suggestions = nearest(trigger.pipeline, pipelines)
     return TriggerPipelineMissing(
         f"{trigger.name} cannot start {trigger.pipeline!r}: there is no such pipeline.",
-        hint=f"Did you mean {', '.join(near)}?" if near else "Apply it again, or remove the trigger.",
+        hint=f"Did you mean {', '.join(suggestions)}?" if suggestions else "Apply it again, or remove the trigger.",
     )
 
 
@@ -178,14 +186,14 @@ def _data_condition(ctx: Context, trigger: Trigger, unresolved: list[Alert]) -> 
     drifted = [alert for alert in unresolved if alert.kind == "drift" and alert.name in trigger.drift]
     reasons = [alert.title for alert in drifted]
     evidence = [_alert_evidence(alert) for alert in drifted]
-    age = _age(ctx, trigger)
+    age = _data_age_evidence(ctx, trigger)
     if age is not None:
         reasons.append(age["title"])
         evidence.append(age)
     return Condition(met=bool(reasons), reasons=reasons, evidence=evidence)
 
 
-def _age(ctx: Context, trigger: Trigger) -> dict[str, Any] | None:
+def _data_age_evidence(ctx: Context, trigger: Trigger) -> dict[str, Any] | None:
     """Return the age of the dataset as evidence when it is too old."""
     if trigger.dataset is None or trigger.max_age_s is None:
         return None
@@ -201,12 +209,12 @@ def _age(ctx: Context, trigger: Trigger) -> dict[str, Any] | None:
 
 
 def _quality_condition(trigger: Trigger, unresolved: list[Alert]) -> Condition:
-    named = {"slo": trigger.slos, "kpi": trigger.kpis}
-    fallen = [alert for alert in unresolved if alert.name in named.get(alert.kind, [])]
+    names_by_kind = {"slo": trigger.slos, "kpi": trigger.kpis}
+    matching = [alert for alert in unresolved if alert.name in names_by_kind.get(alert.kind, [])]
     return Condition(
-        met=bool(fallen),
-        reasons=[alert.title for alert in fallen],
-        evidence=[_alert_evidence(alert) for alert in fallen],
+        met=bool(matching),
+        reasons=[alert.title for alert in matching],
+        evidence=[_alert_evidence(alert) for alert in matching],
     )
 
 
@@ -236,7 +244,7 @@ def _evaluate(ctx: Context, trigger: Trigger, held_before: str | None, unresolve
         return None
     # Of two servers or checks that come here at once, the second waits, and then sees the first one's firing.
     store.lock(ctx.conn, trigger.name)
-    current = _status(ctx, trigger, alerts.list_unresolved(ctx))
+    current = _build_status(ctx, trigger, alerts.list_unresolved(ctx))
     if not (current.data_condition.met and current.quality_condition.met):
         return None
     held_by = current.held_by
@@ -256,7 +264,7 @@ def _evaluate(ctx: Context, trigger: Trigger, held_before: str | None, unresolve
 
 
 def _record_misfire(ctx: Context, current: TriggerStatus, missing: TriggerPipelineMissing) -> None:
-    """Record once that nothing is there to start, and keep an alert open for as long as it is so."""
+    """Record a failed firing once, and raise an alert until the pipeline exists again."""
     cause = AlertCause(
         kind="trigger",
         name=current.trigger.name,
@@ -264,10 +272,10 @@ def _record_misfire(ctx: Context, current: TriggerStatus, missing: TriggerPipeli
         title=missing.message,
         evidence={"pipeline": current.trigger.pipeline, "hint": missing.hint},
     )
-    known = alerts.is_raised(ctx, cause)
+    is_raised = alerts.is_raised(ctx, cause)
     alerts.raise_alert(ctx, cause)
-    if not known:
-        store.insert_firing(ctx.conn, _firing(ctx, current, []).model_copy(update={"error": missing.message}))
+    if not is_raised:
+        store.insert_firing(ctx.conn, _build_firing(ctx, current, []).model_copy(update={"error": missing.message}))
 
 
 def _conditions_met(ctx: Context, trigger: Trigger, unresolved: list[Alert]) -> bool:
@@ -281,7 +289,7 @@ def fire(ctx: Context, name: str, body: ManualFire) -> Firing:
     Raises ConditionsNotMet, TriggerCooling, TriggerOverBudget, TriggerPipelineMissing, RoleMissing.
     """
     store.lock(ctx.conn, name)
-    current = status(ctx, name)
+    current = get_status(ctx, name)
     data_met = current.data_condition.met
     if body.both:
         require(ctx.actor, "admin")
@@ -291,11 +299,11 @@ def fire(ctx: Context, name: str, body: ManualFire) -> Firing:
             hint="An admin may fire it all the same: --both.",
             details={"drift": current.trigger.drift, "dataset": current.trigger.dataset},
         )
-    obstacle = _obstacle(current.trigger, current.cooling_until, current.spent_minutes) or _missing_pipeline(
-        ctx, current.trigger
-    )
-    if obstacle is not None:
-        raise obstacle
+    blocking_error = _blocking_error(
+        current.trigger, current.cooling_until, current.spent_minutes
+    ) or _missing_pipeline(ctx, current.trigger)
+    if blocking_error is not None:
+        raise blocking_error
     person = {
         "kind": "person",
         "name": ctx.actor.name,
@@ -306,7 +314,7 @@ def fire(ctx: Context, name: str, body: ManualFire) -> Firing:
 
 
 def _fire(ctx: Context, current: TriggerStatus, persons: list[dict[str, Any]]) -> Firing:
-    trigger, firing = current.trigger, _firing(ctx, current, persons)
+    trigger, firing = current.trigger, _build_firing(ctx, current, persons)
     store.insert_firing(ctx.conn, firing)
     store.put_held_by(ctx.conn, trigger.id, None)
     message = NotificationMessage(
@@ -321,11 +329,11 @@ def _fire(ctx: Context, current: TriggerStatus, persons: list[dict[str, Any]]) -
     return firing
 
 
-def _firing(ctx: Context, current: TriggerStatus, persons: list[dict[str, Any]]) -> Firing:
+def _build_firing(ctx: Context, current: TriggerStatus, persons: list[dict[str, Any]]) -> Firing:
     trigger = current.trigger
-    last = store.last_firing(ctx.conn, trigger.id)
+    last_firing = store.find_last_firing(ctx.conn, trigger.id)
     oldest = ctx.now - timedelta(seconds=trigger.lookback_s)
-    start = max(oldest, last.window.end) if last is not None else oldest
+    start = max(oldest, last_firing.window.end) if last_firing is not None else oldest
     conditions = (current.data_condition, current.quality_condition)
     return Firing(
         id=new_id("fir"),
@@ -346,7 +354,7 @@ def _firing(ctx: Context, current: TriggerStatus, persons: list[dict[str, Any]])
 
 def settle_firing(ctx: Context, firing_id: str, body: FiringSettle) -> Firing:
     """Write which run a firing became and how long that took, in place of what was expected. Raises FiringNotFound."""
-    firing = store.firing(ctx.conn, firing_id)
+    firing = store.find_firing(ctx.conn, firing_id)
     if firing is None:
         raise FiringNotFound(f"There is no firing {firing_id!r}.", hint="`tidemill triggers firings NAME` lists them.")
     changes = {"spent_minutes": body.minutes, "run_id": body.run_id or firing.run_id}

@@ -45,25 +45,25 @@ _OWN = {"id", "name", "saved_by", "saved_at"}
 
 @dataclass(frozen=True)
 class TriggerRecord:
-    """A trigger, and what last held it back."""
+    """A trigger, and why it last did not fire although its conditions were met."""
 
     trigger: Trigger
     held_by: str | None
 
 
 def lock(conn: sa.Connection, name: str) -> None:
-    """Let nobody else decide about this trigger until the transaction ends."""
+    """Hold the advisory lock of this trigger until the transaction ends."""
     advisory_lock(conn, f"trigger {name}")
 
 
 def put(conn: sa.Connection, trigger: Trigger) -> None:
-    """Write a trigger, over the one of the same id; what held that back is forgotten."""
+    """Insert or replace a trigger, and clear `held_by`."""
     values = trigger.model_dump(include=_OWN) | {
         "spec": trigger.model_dump(mode="json", exclude=_OWN),
         "held_by": None,
     }
-    known = conn.execute(triggers.update().where(triggers.c.id == trigger.id).values(**values))
-    if known.rowcount == 0:
+    updated = conn.execute(triggers.update().where(triggers.c.id == trigger.id).values(**values))
+    if updated.rowcount == 0:
         conn.execute(triggers.insert().values(**values))
 
 
@@ -84,7 +84,7 @@ def _record(row: sa.Row[*tuple[Any, ...]]) -> TriggerRecord:
 
 
 def put_held_by(conn: sa.Connection, trigger_id: str, held_by: str | None) -> None:
-    """Write what holds a trigger back."""
+    """Write why a trigger does not fire; None clears it."""
     conn.execute(triggers.update().where(triggers.c.id == trigger_id).values(held_by=held_by))
 
 
@@ -104,15 +104,15 @@ def update_firing(conn: sa.Connection, firing_id: str, **values: Any) -> None:
     conn.execute(firings.update().where(firings.c.id == firing_id).values(**values))
 
 
-def firing(conn: sa.Connection, firing_id: str) -> Firing | None:
+def find_firing(conn: sa.Connection, firing_id: str) -> Firing | None:
     """Return one firing, or None."""
     return next(iter(_all(conn, sa.select(firings).where(firings.c.id == firing_id))), None)
 
 
-def last_firing(conn: sa.Connection, trigger_id: str) -> Firing | None:
-    """Return the newest firing of a trigger that started something."""
-    good = (firings.c.trigger_id == trigger_id, firings.c.error.is_(None))
-    return next(iter(_all(conn, sa.select(firings).where(*good).order_by(firings.c.id.desc()).limit(1))), None)
+def find_last_firing(conn: sa.Connection, trigger_id: str) -> Firing | None:
+    """Return the newest firing of a trigger that started a run, or None."""
+    conditions = (firings.c.trigger_id == trigger_id, firings.c.error.is_(None))
+    return next(iter(_all(conn, sa.select(firings).where(*conditions).order_by(firings.c.id.desc()).limit(1))), None)
 
 
 def list_firings(conn: sa.Connection, trigger_id: str, *, before: str | None, limit: int) -> list[Firing]:
@@ -121,12 +121,12 @@ def list_firings(conn: sa.Connection, trigger_id: str, *, before: str | None, li
     return _all(conn, query if before is None else query.where(firings.c.id < before))
 
 
-def spent_minutes(conn: sa.Connection, trigger_id: str, since: datetime) -> float:
+def sum_spent_minutes(conn: sa.Connection, trigger_id: str, since: datetime) -> float:
     """Return the minutes that runs since then took, or are expected to take while they are under way."""
     minutes = sa.func.coalesce(firings.c.spent_minutes, firings.c.expected_minutes)
     query = sa.select(sa.func.coalesce(sa.func.sum(minutes), 0.0))
-    good = (firings.c.trigger_id == trigger_id, firings.c.at >= since, firings.c.error.is_(None))
-    return float(conn.execute(query.where(*good)).scalar_one())
+    conditions = (firings.c.trigger_id == trigger_id, firings.c.at >= since, firings.c.error.is_(None))
+    return float(conn.execute(query.where(*conditions)).scalar_one())
 
 
 def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Firing]:

@@ -16,43 +16,43 @@ MONTH_MINUTES = 31 * 24 * 60
 
 
 class TriggerNotFound(NotFound):
-    """No trigger of that name."""
+    """No trigger has this name."""
 
     code = "trigger_not_found"
 
 
 class TriggerIncomplete(Invalid):
-    """The trigger names something that is not there."""
+    """The trigger names a monitor or pipeline that does not exist."""
 
     code = "trigger_incomplete"
 
 
 class TriggerPipelineMissing(Conflict):
-    """The pipeline that the trigger starts is not there (any more)."""
+    """The pipeline that the trigger starts does not exist, or was removed."""
 
     code = "trigger_pipeline_missing"
 
 
 class ConditionsNotMet(Conflict):
-    """The data condition of the trigger is not met, so a person's word alone does not fire it."""
+    """The data condition of the trigger is not met, so a manual fire is refused."""
 
     code = "trigger_conditions_not_met"
 
 
 class TriggerCooling(Conflict):
-    """The trigger fired a short time ago."""
+    """The trigger's cooldown has not ended."""
 
     code = "trigger_cooling"
 
 
 class TriggerOverBudget(Conflict):
-    """The month's compute budget does not reach for another run."""
+    """The month's compute budget is too small for another run."""
 
     code = "trigger_over_budget"
 
 
 class FiringNotFound(NotFound):
-    """The trigger has not fired with this id."""
+    """No firing has this id."""
 
     code = "firing_not_found"
 
@@ -91,7 +91,7 @@ class TriggerPut(Body):
 
 
 class Trigger(Value):
-    """A trigger as it is kept."""
+    """A stored trigger."""
 
     id: str
     name: str
@@ -119,7 +119,7 @@ class PipelineNames:
 
 
 class Condition(Value):
-    """One of the two conditions of a trigger, as it stands."""
+    """Whether one of the two conditions of a trigger is met, and why."""
 
     met: bool
     reasons: list[str]
@@ -127,14 +127,14 @@ class Condition(Value):
 
 
 class TrafficWindow(Value):
-    """The stretch of traffic that a run may learn from."""
+    """The period of traffic that a run may learn from."""
 
     start: Instant
     end: Instant
 
 
 class TriggerStatus(Value):
-    """Where a trigger stands: its conditions, and what else holds it back."""
+    """The status of a trigger: its conditions, and what else keeps it from firing."""
 
     trigger: Trigger
     at: Instant

@@ -33,22 +33,22 @@ def list_(
 ) -> None:
     """Alerts, newest first."""
     term = terminal(ctx)
-    found = Alerts(term.http).list(state=state, name=name, cursor=cursor, limit=limit)
+    page = Alerts(term.http).list(state=state, name=name, cursor=cursor, limit=limit)
     empty = "No alert fits." if state or name else "No alerts. `tidemill monitors list` shows what is watched."
-    term.table(found, _COLUMNS, empty=empty)
+    term.table(page, _COLUMNS, empty=empty)
 
 
 @app.command()
 def show(ctx: typer.Context, alert_id: IdArgument) -> None:
     """One alert with its evidence and its history."""
     term = terminal(ctx)
-    found = Alerts(term.http).get(alert_id)
+    detail = Alerts(term.http).get(alert_id)
     if term.as_json:
-        term.show(found)
+        term.show(detail)
         return
-    term.show(found.alert)
+    term.show(detail.alert)
     history: list[Column] = [("at", "at"), ("what", "what"), ("by", "by"), ("note", "note")]
-    term.table(found.history, history, empty="No history.", title="\nHistory")
+    term.table(detail.history, history, empty="No history.", title="\nHistory")
 
 
 @app.command()

@@ -35,10 +35,10 @@ def webhook(
     severity: SeverityOption = None,
     own_secret: Annotated[bool, typer.Option("--own-secret", help="Ask for the signing key, not make one.")] = False,
 ) -> None:
-    """Tell a program: a signed POST for each alert."""
-    spec: dict[str, Any] = {"kind": "webhook", "url": _hidden(url, "URL")}
+    """Send alerts to a program: a signed POST for each."""
+    spec: dict[str, Any] = {"kind": "webhook", "url": _read_secret(url, "URL")}
     if own_secret:
-        spec["secret"] = _hidden("-", "Signing key")
+        spec["secret"] = _read_secret("-", "Signing key")
     _save(terminal(ctx), name, spec, severity)
 
 
@@ -49,8 +49,8 @@ def slack(
     url: Annotated[str, typer.Option(help="The incoming webhook's URL; - reads it from standard input.")],
     severity: SeverityOption = None,
 ) -> None:
-    """Tell a Slack channel, or whatever takes Slack's incoming webhooks (Mattermost, Discord's /slack)."""
-    _save(terminal(ctx), name, {"kind": "slack", "url": _hidden(url, "URL")}, severity)
+    """Send alerts to Slack, or to whatever takes Slack's incoming webhooks (Mattermost, Discord's /slack)."""
+    _save(terminal(ctx), name, {"kind": "slack", "url": _read_secret(url, "URL")}, severity)
 
 
 @app.command()
@@ -65,7 +65,7 @@ def email(
     username: Annotated[str | None, typer.Option(help="The SMTP user; the password is asked for.")] = None,
     severity: SeverityOption = None,
 ) -> None:
-    """Tell people by e-mail."""
+    """Send alerts by e-mail."""
     spec: dict[str, Any] = {
         "kind": "email",
         "host": host,
@@ -76,14 +76,14 @@ def email(
         "username": username,
     }
     if username is not None:
-        spec["secret"] = _hidden("-", "Password")
+        spec["secret"] = _read_secret("-", "Password")
     _save(terminal(ctx), name, spec, severity)
 
 
-def _hidden(given: str, prompt: str) -> str:
-    """A secret that does not stand in the shell's history, when it is asked for with `-`."""
-    if given != "-":
-        return given
+def _read_secret(value: str, prompt: str) -> str:
+    """Return the value, or for `-` a secret read from the terminal or standard input, not from the shell's history."""
+    if value != "-":
+        return value
     return getpass.getpass(f"{prompt}: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
 
 
@@ -125,7 +125,7 @@ def deliveries(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """What was told and what waits, newest first."""
+    """Messages that were sent, failed or wait, newest first."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("id", "id"),
@@ -137,20 +137,20 @@ def deliveries(
         ("sent", "sent_at"),
         ("error", "error"),
     ]
-    found = Notifiers(term.http).deliveries(name, state=state, cursor=cursor, limit=limit)
-    term.table(found, columns, empty="Nothing was told yet.")
+    page = Notifiers(term.http).deliveries(name, state=state, cursor=cursor, limit=limit)
+    term.table(page, columns, empty="Nothing was told yet.")
 
 
 @app.command()
 def retry(ctx: typer.Context, delivery_id: Annotated[str, typer.Argument(help="The delivery's id.")]) -> None:
-    """Try a delivery that was given up once more."""
+    """Send a failed delivery again."""
     term = terminal(ctx)
     term.show(Notifiers(term.http).retry(delivery_id))
 
 
 @app.command()
 def remove(ctx: typer.Context, name: NameArgument) -> None:
-    """Tell nobody there any more."""
+    """Delete a notifier."""
     term = terminal(ctx)
     Notifiers(term.http).remove(name)
     term.print(f"{name} is removed.")

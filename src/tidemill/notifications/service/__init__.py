@@ -1,1 +1,1 @@
-"""Deciding about alerts (`alerts`), who is told of them (`notifiers`), and the messages to them (`deliveries`)."""
+"""Alerts (`alerts`), the notifiers that receive them (`notifiers`), and the messages to these (`deliveries`)."""

@@ -1,4 +1,4 @@
-"""Alerts: opened once per cause, acknowledged, resolved by a person or by themselves when the cause is gone."""
+"""Alerts: raised once per cause, acknowledged, and resolved by a person or when the cause is gone."""
 
 from datetime import datetime, timedelta
 
@@ -29,11 +29,11 @@ _DELIVERED = {"sent": "told", "failed": "not told", "waiting": "telling"}
 def raise_alert(ctx: Context, cause: AlertCause) -> Alert:
     """Return the alert of this cause: the unresolved one with the newest figures, or a new one, which is sent out."""
     store.lock(ctx.conn, cause.key)
-    known = store.unresolved_by_cause(ctx.conn, cause.key)
-    if known is not None:
+    existing = store.find_unresolved(ctx.conn, cause.key)
+    if existing is not None:
         changes = {"evidence": cause.evidence, "seen_at": ctx.now, "title": cause.title}
-        store.update(ctx.conn, known.id, **changes)
-        return known.model_copy(update=changes)
+        store.update(ctx.conn, existing.id, **changes)
+        return existing.model_copy(update=changes)
     alert = Alert(
         id=new_id("alr"),
         kind=cause.kind,
@@ -58,7 +58,7 @@ def raise_alert(ctx: Context, cause: AlertCause) -> Alert:
 
 def is_raised(ctx: Context, cause: AlertCause) -> bool:
     """Return whether an alert of this cause is not resolved."""
-    return store.unresolved_by_cause(ctx.conn, cause.key) is not None
+    return store.find_unresolved(ctx.conn, cause.key) is not None
 
 
 def clear(ctx: Context, key: str, *, quiet_s: float = 0.0, why: str = "The cause is gone.") -> Alert | None:
@@ -67,14 +67,14 @@ def clear(ctx: Context, key: str, *, quiet_s: float = 0.0, why: str = "The cause
     `key` is that of the AlertCause. Returns the resolved alert, or None.
     """
     store.lock(ctx.conn, key)
-    alert = store.unresolved_by_cause(ctx.conn, key)
+    alert = store.find_unresolved(ctx.conn, key)
     if alert is None or ctx.now - alert.seen_at < timedelta(seconds=quiet_s):
         return None
     return _resolve(ctx, alert, why)
 
 
 def acknowledge(ctx: Context, alert_id: str, body: AlertNote) -> Alert:
-    """Record that somebody looks after it. Doing so again changes nothing. Raises AlertNotFound, AlertEnded."""
+    """Acknowledge an alert, and return it. A second time changes nothing. Raises AlertNotFound, AlertEnded."""
     alert = _get_unresolved(ctx, alert_id)
     if alert.state == "acknowledged":
         return alert
@@ -85,7 +85,7 @@ def acknowledge(ctx: Context, alert_id: str, body: AlertNote) -> Alert:
 
 
 def resolve(ctx: Context, alert_id: str, body: AlertNote) -> Alert:
-    """End it by hand. While the cause stands, the next check opens a new one. Raises AlertNotFound, AlertEnded."""
+    """Resolve an alert by hand. If its cause stays, the next check opens another. Raises AlertNotFound, AlertEnded."""
     return _resolve(ctx, _get_unresolved(ctx, alert_id), body.note)
 
 

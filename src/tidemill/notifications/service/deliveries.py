@@ -1,4 +1,4 @@
-"""Deliveries: messages to notifiers, written into an outbox in the transaction of the alert that they tell of."""
+"""Deliveries: messages to notifiers, written to an outbox in the transaction of their alert."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,11 +20,11 @@ from tidemill.notifications.types import (
     Severity,
 )
 
-KEEP_SENT = timedelta(days=30)
+SENT_RETENTION = timedelta(days=30)
 
 
 def enqueue_alert(ctx: Context, what: str, alert: Alert) -> None:
-    """Put the news of an alert into the outbox, once for every notifier that asks for its severity."""
+    """Put a message about an alert into the outbox, once for every notifier of its severity."""
     message = NotificationMessage(
         what=what,
         title=f"{'Resolved: ' if alert.state == 'resolved' else ''}{alert.title}",
@@ -36,8 +36,8 @@ def enqueue_alert(ctx: Context, what: str, alert: Alert) -> None:
 
 
 def enqueue_for(ctx: Context, severity: Severity, message: NotificationMessage, *, alert_id: str | None = None) -> None:
-    """Put a message into the outbox, once for every notifier that asks for this severity."""
-    for record in store.all_notifiers(ctx.conn):
+    """Put a message into the outbox, once for every notifier of this severity."""
+    for record in store.list_notifiers(ctx.conn):
         if severity in record.severities:
             enqueue(ctx, record, message, alert_id=alert_id)
 
@@ -45,7 +45,7 @@ def enqueue_for(ctx: Context, severity: Severity, message: NotificationMessage, 
 def enqueue(
     ctx: Context, notifier: NotifierRecord, message: NotificationMessage, *, alert_id: str | None = None
 ) -> Delivery:
-    """Put a message to one notifier into the outbox and return its delivery, which waits."""
+    """Put a message to one notifier into the outbox and return its delivery, in the state `waiting`."""
     delivery = Delivery(
         id=new_id("dlv"),
         notifier=notifier.name,
@@ -70,14 +70,14 @@ def list_deliveries(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Delivery]:
-    """Return what was sent and what waits, newest first."""
+    """Return deliveries, newest first."""
     deliveries = store.list_deliveries(ctx.conn, notifier=notifier, state=state, before=cursor, limit=limit + 1)
     return page(deliveries, limit)
 
 
 def retry(ctx: Context, delivery_id: str) -> Delivery:
-    """Try a delivery that was given up once more. Raises DeliveryNotFound, DeliveryNotEnded."""
-    delivery = store.delivery(ctx.conn, delivery_id)
+    """Send a failed delivery again. Raises DeliveryNotFound, DeliveryNotEnded."""
+    delivery = store.find_delivery(ctx.conn, delivery_id)
     if delivery is None:
         raise DeliveryNotFound(f"There is no delivery {delivery_id!r}.", hint="`tidemill notifiers deliveries`")
     if delivery.state != "failed":
@@ -88,13 +88,13 @@ def retry(ctx: Context, delivery_id: str) -> Delivery:
 
 
 def record_attempt(ctx: Context, claimed: ClaimedDelivery, error: str | None, *, final: bool) -> None:
-    """Write how an attempt ended: sent, to be tried again, or given up (`final`, or older than `GIVE_UP`)."""
+    """Record the result of an attempt: sent, retried later, or failed (`final`, or older than `GIVE_UP_AFTER`)."""
     attempts = claimed.attempts + 1
     if error is None:
         store.update(ctx.conn, claimed.id, state="sent", attempts=attempts, error=None, next_at=None, sent_at=utc_now())
         return
     wait = channels.back_off(attempts)
-    if final or ctx.now + timedelta(seconds=wait) - claimed.created_at > channels.GIVE_UP:
+    if final or ctx.now + timedelta(seconds=wait) - claimed.created_at > channels.GIVE_UP_AFTER:
         store.update(ctx.conn, claimed.id, state="failed", attempts=attempts, error=error, next_at=None)
         data = {"notifier": claimed.notifier, "alert_id": claimed.alert_id, "attempts": attempts, "error": error}
         events.emit(ctx, "notifier.gave_up", claimed.id, data)
@@ -104,5 +104,5 @@ def record_attempt(ctx: Context, claimed: ClaimedDelivery, error: str | None, *,
 
 
 def delete_old(ctx: Context) -> int:
-    """Delete messages that were sent longer than `KEEP_SENT` ago, and return how many."""
-    return store.delete_sent(ctx.conn, ctx.now - KEEP_SENT)
+    """Delete messages that were sent longer than `SENT_RETENTION` ago, and return how many."""
+    return store.delete_sent(ctx.conn, ctx.now - SENT_RETENTION)

@@ -1,4 +1,4 @@
-"""Notifiers: through which channel people and programs are told of alerts. Their secrets are sealed."""
+"""Notifiers: the channels through which alerts are sent. Their secrets are sealed."""
 
 import json
 import secrets as randomness
@@ -29,13 +29,18 @@ TEST = "notifier.test"
 def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
     """Make or change a notifier. Secrets that are left out of a change stay as they are.
 
-    The result holds the signing key when it was made just now.
+    The result has the signing key when this call made one.
     """
-    known = store.notifier(ctx.conn, name=name)
-    notifier_id = known.id if known is not None else new_id("ntf")
+    existing = store.find_notifier(ctx.conn, name=name)
+    notifier_id = existing.id if existing is not None else new_id("ntf")
     secrets = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
-    if known is not None and known.kind == body.kind and "secret" not in secrets and "secret" in secret_names(known):
-        secrets["secret"] = open_secrets(ctx.kernel.get(Vault), known)["secret"]
+    if (
+        existing is not None
+        and existing.kind == body.kind
+        and "secret" not in secrets
+        and "secret" in secret_names(existing)
+    ):
+        secrets["secret"] = open_secrets(ctx.kernel.get(Vault), existing)["secret"]
     new_secret = None
     if body.kind == "webhook" and "secret" not in secrets:
         secrets["secret"] = new_secret = "whsec_" + randomness.token_urlsafe(32)
@@ -61,12 +66,12 @@ def _seal(vault: Vault, notifier_id: str, secrets: dict[str, str]) -> dict[str, 
 
 
 def secret_names(record: NotifierRecord) -> list[str]:
-    """Return which secrets are kept for a notifier."""
+    """Return the names of a notifier's stored secrets."""
     return list(record.secrets["names"]) if "sealed" in record.secrets else list(record.secrets)
 
 
 def open_secrets(vault: Vault, record: NotifierRecord) -> dict[str, str]:
-    """Return the secrets of a notifier in the clear, to be used and not kept. Raises SecretUnreadable."""
+    """Return the secrets of a notifier as plain text. Raises SecretUnreadable."""
     if "sealed" not in record.secrets:  # written by a version that did not seal, a moment ago
         return record.secrets
     try:
@@ -79,16 +84,16 @@ def open_secrets(vault: Vault, record: NotifierRecord) -> dict[str, str]:
 
 
 def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
-    """Seal what lies open, and again what an older key has sealed; return why the rest could not be sealed."""
+    """Seal secrets that are plain or sealed with an older key. Return an error for each that cannot be sealed."""
     vault = kernel.get(Vault)
     with kernel.read(SYSTEM) as ctx:
-        if all(_is_fresh(vault, record) for record in store.all_notifiers(ctx.conn)):
+        if all(_is_sealed_with_newest_key(vault, record) for record in store.list_notifiers(ctx.conn)):
             return []
     errors = []
     with kernel.write(SYSTEM) as ctx:
-        store.wipe_overwritten(ctx.conn)
-        for record in store.all_notifiers(ctx.conn):
-            if _is_fresh(vault, record):
+        store.enable_secure_delete(ctx.conn)
+        for record in store.list_notifiers(ctx.conn):
+            if _is_sealed_with_newest_key(vault, record):
                 continue
             try:
                 store.put_secrets(ctx.conn, record.id, _seal(vault, record.id, open_secrets(vault, record)))
@@ -97,7 +102,7 @@ def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
     return errors
 
 
-def _is_fresh(vault: Vault, record: NotifierRecord) -> bool:
+def _is_sealed_with_newest_key(vault: Vault, record: NotifierRecord) -> bool:
     return "sealed" in record.secrets and vault.is_newest(record.secrets["sealed"])
 
 
@@ -136,27 +141,31 @@ def get(ctx: Context, name: str) -> Notifier:
 
 
 def _record(ctx: Context, name: str) -> NotifierRecord:
-    record = store.notifier(ctx.conn, name=name)
+    record = store.find_notifier(ctx.conn, name=name)
     if record is None:
-        near = nearest(name, [known.name for known in store.all_notifiers(ctx.conn)])
-        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill notifiers list` shows what there is."
+        suggestions = nearest(name, [existing.name for existing in store.list_notifiers(ctx.conn)])
+        hint = (
+            f"Did you mean {', '.join(suggestions)}?"
+            if suggestions
+            else "`tidemill notifiers list` shows what there is."
+        )
         raise NotifierNotFound(f"There is no notifier {name!r}.", hint=hint)
     return record
 
 
 def list_notifiers(ctx: Context) -> Page[Notifier]:
     """Return every notifier by name, without secrets."""
-    return Page(items=[_without_secrets(record) for record in store.all_notifiers(ctx.conn)])
+    return Page(items=[_without_secrets(record) for record in store.list_notifiers(ctx.conn)])
 
 
 def remove(ctx: Context, name: str) -> None:
-    """Send nothing there any more, what still waits included. Raises NotifierNotFound."""
+    """Remove a notifier and its waiting deliveries. Raises NotifierNotFound."""
     record = _record(ctx, name)
     store.delete_notifier(ctx.conn, record.id)
     events.emit(ctx, "notifier.removed", record.id, {"name": name})
 
 
-def test(ctx: Context, name: str) -> Delivery:
+def send_test(ctx: Context, name: str) -> Delivery:
     """Put a test message into the outbox and return its delivery. Raises NotifierNotFound."""
     message = NotificationMessage(
         what=TEST,

@@ -1,1 +1,1 @@
-"""Rows of alerts, notifiers and the outbox."""
+"""The tables of alerts, notifiers and the outbox."""

@@ -32,7 +32,7 @@ alerts = sa.Table(
 
 
 def lock(conn: sa.Connection, cause: str) -> None:
-    """Let nobody else open or resolve an alert of this cause until the transaction ends."""
+    """Hold the advisory lock of this cause until the transaction ends."""
     advisory_lock(conn, f"alert {cause}")
 
 
@@ -51,7 +51,7 @@ def by_id(conn: sa.Connection, alert_id: str) -> Alert | None:
     return next(iter(_all(conn, sa.select(alerts).where(alerts.c.id == alert_id))), None)
 
 
-def unresolved_by_cause(conn: sa.Connection, cause: str) -> Alert | None:
+def find_unresolved(conn: sa.Connection, cause: str) -> Alert | None:
     """Return the alert of a cause that is not resolved, or None."""
     return next(iter(_all(conn, sa.select(alerts).where(alerts.c.standing == cause))), None)
 

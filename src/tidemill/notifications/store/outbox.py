@@ -42,12 +42,12 @@ deliveries = sa.Table(
     sa.Index("ix_deliveries_notifier_id_id", "notifier_id", "id"),
 )
 
-_SHOWN = [deliveries.c[name] for name in Delivery.model_fields]
+_DELIVERY_COLUMNS = [deliveries.c[name] for name in Delivery.model_fields]
 
 
 @dataclass(frozen=True)
 class NotifierRecord:
-    """A notifier as it is kept, with its sealed secrets."""
+    """A stored notifier, with its sealed secrets."""
 
     id: str
     name: str
@@ -62,7 +62,7 @@ class NotifierRecord:
 
 @dataclass(frozen=True)
 class ClaimedDelivery:
-    """A message that one worker alone may send, until its claim ends."""
+    """A message that only one worker may send, until its claim ends."""
 
     id: str
     notifier_id: str
@@ -75,10 +75,10 @@ class ClaimedDelivery:
 
 
 def put_notifier(conn: sa.Connection, record: NotifierRecord) -> None:
-    """Write a notifier, over the one of the same id."""
+    """Insert or replace a notifier."""
     values = vars(record)
-    known = conn.execute(notifiers.update().where(notifiers.c.id == record.id).values(**values))
-    if known.rowcount == 0:
+    updated = conn.execute(notifiers.update().where(notifiers.c.id == record.id).values(**values))
+    if updated.rowcount == 0:
         conn.execute(notifiers.insert().values(**values))
 
 
@@ -87,20 +87,22 @@ def put_secrets(conn: sa.Connection, notifier_id: str, secrets: dict[str, Any]) 
     conn.execute(notifiers.update().where(notifiers.c.id == notifier_id).values(secrets=secrets))
 
 
-def wipe_overwritten(conn: sa.Connection) -> None:
-    """Have SQLite wipe what this connection overwrites from now on, rather than leave it in free space."""
+def enable_secure_delete(conn: sa.Connection) -> None:
+    """Make SQLite overwrite deleted content with zeros from now on, on this connection."""
     if conn.dialect.name == "sqlite":
         conn.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
-def notifier(conn: sa.Connection, *, name: str | None = None, notifier_id: str | None = None) -> NotifierRecord | None:
+def find_notifier(
+    conn: sa.Connection, *, name: str | None = None, notifier_id: str | None = None
+) -> NotifierRecord | None:
     """Return one notifier with its secrets, or None."""
     where = notifiers.c.name == name if name is not None else notifiers.c.id == notifier_id
     row = conn.execute(sa.select(notifiers).where(where)).first()
     return NotifierRecord(**row_values(row)) if row is not None else None
 
 
-def all_notifiers(conn: sa.Connection) -> list[NotifierRecord]:
+def list_notifiers(conn: sa.Connection) -> list[NotifierRecord]:
     """Return every notifier with its secrets, by name."""
     rows = conn.execute(sa.select(notifiers).order_by(notifiers.c.name))
     return [NotifierRecord(**row_values(row)) for row in rows]
@@ -119,8 +121,8 @@ def insert(conn: sa.Connection, delivery: Delivery, notifier_id: str, message: N
     conn.execute(deliveries.insert().values(**delivery.model_dump(), notifier_id=notifier_id, body=body))
 
 
-def any_due(conn: sa.Connection, now: datetime, skip: list[str]) -> bool:
-    """Return whether a message waits that `claim` would return."""
+def has_due(conn: sa.Connection, now: datetime, skip: list[str]) -> bool:
+    """Return whether `claim` would return a message."""
     return conn.execute(_due(now, skip).limit(1)).first() is not None
 
 
@@ -130,7 +132,7 @@ def _due(now: datetime, skip: list[str]) -> sa.Select[*tuple[Any, ...]]:
 
 
 def claim(conn: sa.Connection, now: datetime, until: datetime, skip: list[str], limit: int) -> list[ClaimedDelivery]:
-    """Return messages that are due, each given to this caller alone until `until`; none of the notifiers in `skip`.
+    """Return due messages, each claimed by this caller until `until`; none of the notifiers in `skip`.
 
     The message of a worker that dies becomes due again at that moment, which is why a message may arrive twice.
     """
@@ -160,9 +162,9 @@ def update(conn: sa.Connection, delivery_id: str, **values: Any) -> bool:
     return conn.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(**values)).rowcount == 1
 
 
-def delivery(conn: sa.Connection, delivery_id: str) -> Delivery | None:
+def find_delivery(conn: sa.Connection, delivery_id: str) -> Delivery | None:
     """Return one message, or None."""
-    row = conn.execute(sa.select(*_SHOWN).where(deliveries.c.id == delivery_id)).first()
+    row = conn.execute(sa.select(*_DELIVERY_COLUMNS).where(deliveries.c.id == delivery_id)).first()
     return Delivery.model_validate(row_values(row)) if row is not None else None
 
 
@@ -176,7 +178,7 @@ def list_deliveries(
     limit: int = 50,
 ) -> list[Delivery]:
     """Return messages, newest first."""
-    query = sa.select(*_SHOWN).order_by(deliveries.c.id.desc()).limit(limit)
+    query = sa.select(*_DELIVERY_COLUMNS).order_by(deliveries.c.id.desc()).limit(limit)
     for column, value in ((deliveries.c.notifier, notifier), (deliveries.c.state, state)):
         if value is not None:
             query = query.where(column == value)
