@@ -48,16 +48,16 @@ def judge(ctx: Context, right: int) -> str:
 
 
 def test_a_passed_gate_and_another_person_clear_the_way(ctx: Context, release: Release) -> None:
-    assert not service.clearance(ctx, "hello", "prod").allowed
+    assert not service.check_clearance(ctx, "hello", "prod").allowed
     assert judge(ctx, 100) == "pass"
     approval = ask(ctx, note="better than the base")
     assert (approval.state, approval.verdict, approval.release_hash) == ("pending", "pass", release.content_hash)
-    waiting = service.clearance(ctx, "hello", "prod")
+    waiting = service.check_clearance(ctx, "hello", "prod")
     assert len(waiting.reasons) == 1
     assert "waits" in waiting.reasons[0]
     done = decide(ctx, approval)
     assert (done.state, done.decided_by_name, done.reason, done.override) == ("approved", "bert", "looked at it", None)
-    cleared = service.clearance(ctx, "hello", "prod")
+    cleared = service.check_clearance(ctx, "hello", "prod")
     assert (cleared.allowed, cleared.reasons, cleared.approval) == (True, [], done)
     kinds = [e.kind for e in events.list_events(ctx.conn, subject=release.id)]
     assert kinds[:3] == ["approval.approved", "approval.requested", "gate.evaluated"]
@@ -67,9 +67,9 @@ def test_a_passed_gate_and_another_person_clear_the_way(ctx: Context, release: R
 
 
 def test_dev_and_qa_ask_for_nothing_and_an_unknown_environment_for_everything(ctx: Context, release: Release) -> None:
-    assert service.clearance(ctx, release.id, "dev").allowed
-    assert service.clearance(ctx, release.id, "qa").allowed
-    assert len(service.clearance(ctx, release.id, "moon").reasons) == 2
+    assert service.check_clearance(ctx, release.id, "dev").allowed
+    assert service.check_clearance(ctx, release.id, "qa").allowed
+    assert len(service.check_clearance(ctx, release.id, "moon").reasons) == 2
 
 
 def test_the_requester_cannot_approve_but_may_withdraw(ctx: Context, release: Release) -> None:
@@ -96,14 +96,14 @@ def test_approving_without_a_pass_needs_an_override(ctx: Context, release: Relea
     assert caught.value.details["verdict"] == verdict
     done = decide(ctx, approval, override="the old one leaks data")
     assert (done.override, done.verdict) == ("the old one leaks data", verdict)
-    assert service.clearance(ctx, "hello", "prod").allowed
+    assert service.check_clearance(ctx, "hello", "prod").allowed
 
 
 def test_an_override_does_not_hold_for_a_worse_verdict_that_comes_later(ctx: Context, release: Release) -> None:
     assert judge(ctx, 64) == "inconclusive"
     decide(ctx, ask(ctx), override="urgent")
     assert judge(ctx, 30) == "fail"
-    cleared = service.clearance(ctx, "hello", "prod")
+    cleared = service.check_clearance(ctx, "hello", "prod")
     assert not cleared.allowed
     assert "fail" in cleared.reasons[0]
 
@@ -111,7 +111,7 @@ def test_an_override_does_not_hold_for_a_worse_verdict_that_comes_later(ctx: Con
 def test_a_rejection_is_kept_and_one_may_ask_again(ctx: Context, release: Release) -> None:
     judge(ctx, 100)
     first = decide(ctx, ask(ctx), "reject")
-    assert "looked at it" in service.clearance(ctx, "hello", "prod").reasons[0]
+    assert "looked at it" in service.check_clearance(ctx, "hello", "prod").reasons[0]
     with pytest.raises(ApprovalClosed, match="rejected"):
         decide(ctx, first)
     second = ask(ctx)
@@ -137,8 +137,8 @@ def test_requests_and_approvals_lapse(ctx: Context, release: Release) -> None:
     with pytest.raises(ApprovalClosed, match="expired"):
         decide(later, approval)
     decide(ctx, approval)
-    assert service.clearance(ctx, "hello", "prod").allowed
-    lapsed = service.clearance(later, "hello", "prod")
+    assert service.check_clearance(ctx, "hello", "prod").allowed
+    lapsed = service.check_clearance(later, "hello", "prod")
     assert not lapsed.allowed
     assert "lapsed" in lapsed.reasons[0]
     assert service.get_approval(later, approval.id).state == "expired"
@@ -153,7 +153,7 @@ def test_an_unknown_approval_is_said(ctx: Context) -> None:
 def test_the_evidence_page_tells_everything(ctx: Context, release: Release) -> None:
     judge(ctx, 100)
     decide(ctx, ask(ctx, note="ready | set"))
-    page = service.evidence(ctx, "hello").markdown
+    page = service.render_evidence(ctx, "hello").markdown
     wanted = [
         "# Evidence for hello@1",
         release.content_hash,

@@ -45,8 +45,8 @@ def test_a_gate_gives_three_verdicts_with_evidence(ctx: Context, tmp_path: Path,
     assert result.evidence.primary.difference.n_pairs == 120
     assert result.evidence.guardrails[0].outcome == "pass"
     assert result.evidence.minimum_detectable_effect > 0
-    assert service.results_of(ctx, "hello").items == [result]
-    assert service.standing(ctx, service.get_release(ctx, "hello"))[0] == verdict
+    assert service.list_results(ctx, "hello").items == [result]
+    assert service.get_verdict(ctx, service.get_release(ctx, "hello"))[0] == verdict
     assert service.get_gate(ctx, "quality").used
     assert evaluate(ctx, baseline.id, candidate.id) == result
 
@@ -100,7 +100,7 @@ def test_terms_changed_in_the_database_are_found(ctx: Context, tmp_path: Path) -
     with pytest.raises(GateChangedAfterEvaluation, match=gate.hash):
         evaluate(ctx, *runs)
     with pytest.raises(GateChangedAfterEvaluation):
-        service.clearance(ctx, release.id, "prod")
+        service.check_clearance(ctx, release.id, "prod")
 
 
 def test_a_run_from_before_the_gate_is_no_evidence(ctx: Context, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_run_from_before_the_gate_is_no_evidence(ctx: Context, tmp_path: Path)
     with pytest.raises(RunBeforeGate, match=early.id):
         evaluate(ctx, early.id, candidate.id)
     assert not service.get_gate(ctx, gate.id).used
-    assert service.results_of(ctx, "hello").items == []
+    assert service.list_results(ctx, "hello").items == []
 
 
 def test_evidence_must_fit_the_gate_and_the_release(ctx: Context, tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_a_second_look_is_told_and_the_newest_counts(ctx: Context, tmp_path: Pat
     evaluate(ctx, baseline.id, make_run(ctx, eval_set, 100, release="hello@1").id)
     second = evaluate(ctx, baseline.id, make_run(ctx, eval_set, 30, release="hello@1").id)
     assert any("has judged hello@1 before (pass)" in w for w in second.warnings)
-    assert service.standing(ctx, release)[0] == "fail"
+    assert service.get_verdict(ctx, release)[0] == "fail"
     declare(ctx, eval_set, name="second", minimum_effect=0.2)
     evaluate(ctx, baseline.id, make_run(ctx, eval_set, 110, release="hello@1").id, gate="second")
-    assert service.standing(ctx, release)[0] == "fail"  # another gate's pass does not outweigh it
+    assert service.get_verdict(ctx, release)[0] == "fail"  # another gate's pass does not outweigh it
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_story_of_a_rollback_is_told(home: Path, tmp_path: Path) -> None:
     assert "hello@2" in run("rollouts", "list", "--env", "dev").stdout
     assert "No rollouts" in run("rollouts", "list", "--active").stdout
     with opened(home) as kernel, kernel.read(OWNER) as ctx:
-        evidence = releases.evidence(ctx, "hello@2").markdown
+        evidence = releases.render_evidence(ctx, "hello@2").markdown
     assert "rolled back | dev | accuracy is worse" in evidence
     with Client(home=home) as client, pytest.raises(RolloutNotFound):
         client.rollouts.show("prod/hello")

@@ -109,7 +109,7 @@ def _check_order(ctx: Context, release: Release, environment: str, before: str |
 
 
 def _check_clearance(ctx: Context, release: Release, environment: str) -> str | None:
-    clearance = releases.clearance(ctx, release.id, environment)
+    clearance = releases.check_clearance(ctx, release.id, environment)
     if not clearance.allowed:
         raise NotCleared(
             f"{release.ref} may not go to {environment}. {' '.join(clearance.reasons)}",

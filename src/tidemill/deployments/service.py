@@ -39,7 +39,7 @@ class Desired:
 def list_environments(ctx: Context) -> Page[Environment]:
     """Return every environment, in the order of promotion."""
     rows = store.list_environments(ctx.conn)
-    return Page(items=[Environment(name=n, position=p, policy=releases.policy_of(n)) for n, p in rows])
+    return Page(items=[Environment(name=n, position=p, policy=releases.get_policy(n)) for n, p in rows])
 
 
 def list_environment_names(ctx: Context) -> list[str]:

@@ -73,7 +73,7 @@ def _names(spec: PipelineSpec) -> Iterator[str]:
         for gate in spec.gates:
             yield from (f"baseline/{gate.name}", f"judge/{gate.name}")
         for environment in spec.environments:
-            if environment.approval is not None or releases.policy_of(environment.name).approval:
+            if environment.approval is not None or releases.get_policy(environment.name).approval:
                 yield f"approve/{environment.name}"
             yield f"{'deploy' if environment.rollout is None else 'rollout'}/{environment.name}"
     yield from ["watch"] if spec.watches else []

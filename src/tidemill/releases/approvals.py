@@ -1,4 +1,4 @@
-"""Approvals: one person asks, another decides with the gates' verdict in view, and everything is kept."""
+"""Approvals: one person requests, another decides. Each stores the gates' verdict of that time."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.releases import store
-from tidemill.releases.gates import standing
+from tidemill.releases.gates import get_verdict
 from tidemill.releases.lookup import get_release
 from tidemill.releases.types import (
     POLICIES,
@@ -28,27 +28,27 @@ from tidemill.releases.types import (
 )
 
 
-def policy_of(environment: str) -> Policy:
-    """What an environment asks of a release; everything when it is not known."""
+def get_policy(environment: str) -> Policy:
+    """Return an environment's policy; the strictest for an unknown environment."""
     return POLICIES.get(environment, STRICTEST)
 
 
 def request_approval(ctx: Context, body: ApprovalRequest) -> Approval:
-    """Ask that a release may go to an environment. Asking again while the request is open gives that request.
+    """Request approval of a release for an environment. Returns the requester's open request when there is one.
 
     Raises ApprovalPending when somebody else has asked already.
     """
     release = get_release(ctx, body.release)
     store.lock(ctx.conn, f"approval {release.id} {body.environment}")
-    verdict, results = standing(ctx, release)
-    for known in _of(ctx, release, body.environment):
-        if known.state == "pending":
-            if known.requested_by == ctx.actor.id:
-                return _current(ctx, known)
+    verdict, results = get_verdict(ctx, release)
+    for existing in _list_current(ctx, release, body.environment):
+        if existing.state == "pending":
+            if existing.requested_by == ctx.actor.id:
+                return _refresh(ctx, existing)
             raise ApprovalPending(
-                f"{known.requested_by_name} has already asked for {release.ref} to go to {body.environment}.",
-                hint=f"It waits for a decision as {known.id}.",
-                details={"approval": known.id},
+                f"{existing.requested_by_name} has already asked for {release.ref} to go to {body.environment}.",
+                hint=f"It waits for a decision as {existing.id}.",
+                details={"approval": existing.id},
             )
     approval = Approval(
         id=new_id("apr"),
@@ -83,35 +83,35 @@ def decide_approval(ctx: Context, approval_id: str, body: ApprovalDecision) -> A
     """
     approval = get_approval(ctx, approval_id)
     if approval.state != "pending":
-        when = approval.decided_at or approval.expires_at
+        closed_at = approval.decided_at or approval.expires_at
         raise ApprovalClosed(
-            f"{approval.id} is {approval.state} since {when:%Y-%m-%d %H:%M} UTC.",
+            f"{approval.id} is {approval.state} since {closed_at:%Y-%m-%d %H:%M} UTC.",
             hint=f"Ask anew: tidemill releases request {approval.release} --environment {approval.environment}",
         )
-    approving = body.decision == "approve"
-    if approving and ctx.actor.id == approval.requested_by:
+    approves = body.decision == "approve"
+    if approves and ctx.actor.id == approval.requested_by:
         raise SelfApproval(
             f"{ctx.actor.name} asked for {approval.release} to go to {approval.environment} and cannot approve it.",
             hint="Another person with the role approver has to decide.",
         )
     release = get_release(ctx, approval.release_id)
-    verdict, results = standing(ctx, release)
-    if approving and policy_of(approval.environment).gate and verdict != "pass" and body.override is None:
+    verdict, results = get_verdict(ctx, release)
+    if approves and get_policy(approval.environment).gate and verdict != "pass" and body.override is None:
         raise OverrideNeeded(
-            f"The gates say {verdict or 'nothing yet'} of {release.ref}: {_told(results)}",
+            f"The gates say {verdict or 'nothing yet'} of {release.ref}: {_summarize_failures(results)}",
             hint="Reject it, or say why it may go all the same with --override 'reason'.",
             details={"verdict": verdict, "gate_results": [r.id for r in results]},
         )
     decided = approval.model_copy(
         update={
-            "state": "approved" if approving else "rejected",
+            "state": "approved" if approves else "rejected",
             "verdict": verdict,
             "gate_results": [r.id for r in results],
             "decided_by": ctx.actor.id,
             "decided_by_name": ctx.actor.name,
             "decided_at": ctx.now,
             "reason": body.reason,
-            "override": body.override if approving and verdict != "pass" else None,
+            "override": body.override if approves and verdict != "pass" else None,
         }
     )
     if not store.decide_approval(ctx.conn, decided):
@@ -121,13 +121,13 @@ def decide_approval(ctx: Context, approval_id: str, body: ApprovalDecision) -> A
 
 
 def get_approval(ctx: Context, approval_id: str) -> Approval:
-    """One approval as it stands now. Raises ApprovalNotFound."""
-    found = store.approval_by_id(ctx.conn, approval_id)
-    if found is None:
+    """Return one approval in its present state. Raises ApprovalNotFound."""
+    approval = store.find_approval(ctx.conn, approval_id)
+    if approval is None:
         raise ApprovalNotFound(
             f"There is no approval {approval_id!r}.", hint="`tidemill releases approvals` lists them."
         )
-    return _current(ctx, found)
+    return _refresh(ctx, approval)
 
 
 def list_approvals(
@@ -138,27 +138,27 @@ def list_approvals(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Approval]:
-    """Approvals as they stand now, newest first."""
+    """Return approvals in their present state, newest first."""
     release_id = get_release(ctx, release).id if release is not None else None
-    found = store.list_approvals(
+    approvals = store.list_approvals(
         ctx.conn, release_id=release_id, environment=environment, before=cursor, limit=limit + 1
     )
-    return page([_current(ctx, a) for a in found], limit)
+    return page([_refresh(ctx, a) for a in approvals], limit)
 
 
-def clearance(ctx: Context, ref: str, environment: str) -> Clearance:
-    """Whether a release may go to an environment now, and if not, why not."""
-    release, policy = get_release(ctx, ref), policy_of(environment)
-    verdict, results = standing(ctx, release)
-    made = _of(ctx, release, environment)
-    approval = next((a for a in made if a.state == "approved"), made[0] if made else None)
+def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
+    """Return whether a release may go to an environment now, and if not, why not."""
+    release, policy = get_release(ctx, ref), get_policy(environment)
+    verdict, results = get_verdict(ctx, release)
+    approvals = _list_current(ctx, release, environment)
+    approval = next((a for a in approvals if a.state == "approved"), approvals[0] if approvals else None)
     approved = approval is not None and approval.state == "approved"
     reasons = []
     if policy.approval and not approved:
         reasons.append(_unapproved(release, environment, approval))
     if policy.gate and verdict != "pass" and not _overridden(approval, verdict):
         reasons.append(
-            f"The gates say {verdict} of {release.ref}: {_told(results)}"
+            f"The gates say {verdict} of {release.ref}: {_summarize_failures(results)}"
             if verdict is not None
             else f"No gate has judged {release.ref}: tidemill gates evaluate GATE {release.ref} …"
         )
@@ -173,7 +173,7 @@ def clearance(ctx: Context, ref: str, environment: str) -> Clearance:
 
 
 def _overridden(approval: Approval | None, verdict: Verdict | None) -> bool:
-    """An override holds for the verdict that the approver saw, not for a worse one that came later."""
+    """Return whether an override covers this verdict: it covers the one the approver saw, not a later one."""
     if approval is None or approval.state != "approved" or approval.override is None:
         return False
     return approval.verdict == verdict
@@ -189,22 +189,22 @@ def _unapproved(release: Release, environment: str, approval: Approval | None) -
     return f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC; ask anew."
 
 
-def _of(ctx: Context, release: Release, environment: str) -> list[Approval]:
-    found = store.list_approvals(ctx.conn, release_id=release.id, environment=environment)
-    return [_current(ctx, a) for a in found]
+def _list_current(ctx: Context, release: Release, environment: str) -> list[Approval]:
+    approvals = store.list_approvals(ctx.conn, release_id=release.id, environment=environment)
+    return [_refresh(ctx, a) for a in approvals]
 
 
-def _current(ctx: Context, approval: Approval) -> Approval:
-    """What is stored, or `expired` when its time is over."""
+def _refresh(ctx: Context, approval: Approval) -> Approval:
+    """Return the approval as `expired` after its time, and a pending one with the gates' present verdict."""
     if approval.state in ("pending", "approved") and approval.expires_at <= ctx.now:
         return approval.model_copy(update={"state": "expired"})
     if approval.state != "pending":
         return approval
-    verdict, results = standing(ctx, get_release(ctx, approval.release_id))
+    verdict, results = get_verdict(ctx, get_release(ctx, approval.release_id))
     return approval.model_copy(update={"verdict": verdict, "gate_results": [r.id for r in results]})
 
 
-def _told(results: list[GateResult]) -> str:
+def _summarize_failures(results: list[GateResult]) -> str:
     return " ".join(f"{r.gate}: {r.summary}" for r in results if r.verdict != "pass") or "no gate was evaluated."
 
 

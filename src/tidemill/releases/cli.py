@@ -29,7 +29,7 @@ _COLUMNS: list[Column] = [
     ("note", "note"),
 ]
 
-_SHOWN: list[Column] = [
+_DETAIL_COLUMNS: list[Column] = [
     *_COLUMNS[:4],
     ("sampling", lambda r: r.manifest.sampling.model_dump(exclude_defaults=True)),
     ("content", "content_hash"),
@@ -62,9 +62,9 @@ _APPROVAL_BRIEF: list[Column] = [
 _VERDICT_COLUMNS: list[Column] = [("gate", "gate"), ("verdict", "verdict"), ("at", "at"), ("summary", "summary")]
 
 
-def _sampling(**given: Any) -> Sampling:
+def _sampling(**options: Any) -> Sampling:
     try:
-        return Sampling.model_validate({k: v for k, v in given.items() if v is not None})
+        return Sampling.model_validate({k: v for k, v in options.items() if v is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"--{first['loc'][0]} {first['input']!r}: {first['msg']}.".replace("_", "-")) from error
@@ -105,7 +105,10 @@ def create(
         response_format=_json_file(response_format),
     )
     releases = Releases(term.http)
-    term.show(releases.create(name, model=model, adapter=adapter, prompt=prompt, sampling=sampling, note=note), _SHOWN)
+    term.show(
+        releases.create(name, model=model, adapter=adapter, prompt=prompt, sampling=sampling, note=note),
+        _DETAIL_COLUMNS,
+    )
 
 
 @app.command("list")
@@ -130,23 +133,23 @@ def show(ctx: typer.Context, ref: Ref) -> None:
     term = terminal(ctx)
     releases = Releases(term.http)
     release = releases.get(ref)
-    term.show(release, _SHOWN)
+    term.show(release, _DETAIL_COLUMNS)
     if not term.as_json:
         term.table(releases.verdicts(release.id), _VERDICT_COLUMNS, empty="\nNo gate has judged it.", title="\nGates")
-        asked = releases.approvals(release=release.id)
-        term.table(asked, _APPROVAL_BRIEF, empty="Nobody has asked for approval.", title="\nApprovals")
+        approvals = releases.approvals(release=release.id)
+        term.table(approvals, _APPROVAL_BRIEF, empty="Nobody has asked for approval.", title="\nApprovals")
 
 
 @app.command()
 def diff(ctx: typer.Context, before: Ref, after: Ref) -> None:
     """What differs between two releases."""
     term = terminal(ctx)
-    found = Releases(term.http).diff(before, after)
+    release_diff = Releases(term.http).diff(before, after)
     if term.as_json:
-        term.show(found)
+        term.show(release_diff)
         return
-    columns: list[Column] = [("part", "path"), (found.before, "before"), (found.after, "after")]
-    term.table(found.changes, columns, empty=f"{found.before} and {found.after} hold the same.")
+    columns: list[Column] = [("part", "path"), (release_diff.before, "before"), (release_diff.after, "after")]
+    term.table(release_diff.changes, columns, empty=f"{release_diff.before} and {release_diff.after} hold the same.")
 
 
 @app.command()
@@ -201,9 +204,9 @@ def approvals(
 ) -> None:
     """Approvals as they stand now, newest first."""
     term = terminal(ctx)
-    found = Releases(term.http).approvals(release=release, environment=environment, cursor=cursor, limit=limit)
+    page = Releases(term.http).approvals(release=release, environment=environment, cursor=cursor, limit=limit)
     empty = "Nobody has asked for approval. Ask: tidemill releases request NAME"
-    term.table(found, _APPROVAL_COLUMNS, empty=empty)
+    term.table(page, _APPROVAL_COLUMNS, empty=empty)
 
 
 @app.command()
@@ -235,8 +238,8 @@ def _open_request(releases: Releases, target: str, environment: str) -> Approval
     if target.startswith("apr_"):
         return releases.approval(target)
     release = releases.get(target)
-    found = releases.approvals(release=release.id, environment=environment).items
-    for approval in found:
+    requests = releases.approvals(release=release.id, environment=environment).items
+    for approval in requests:
         if approval.state == "pending":
             return approval
     raise ApprovalNotFound(
@@ -247,6 +250,6 @@ def _open_request(releases: Releases, target: str, environment: str) -> Approval
 
 def _show_verdicts(term: Terminal, releases: Releases, approval: Approval) -> None:
     if not term.as_json:
-        found = releases.verdicts(approval.release_id)
-        term.table(found, _VERDICT_COLUMNS, empty="No gate has judged it.", title=f"Gates on {approval.release}")
+        verdicts = releases.verdicts(approval.release_id)
+        term.table(verdicts, _VERDICT_COLUMNS, empty="No gate has judged it.", title=f"Gates on {approval.release}")
         term.print("")

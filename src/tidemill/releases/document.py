@@ -13,8 +13,8 @@ from tidemill.releases.types import Approval, Clearance, FrozenModel, Gate, Gate
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that the page tells."""
+class ReleaseEvidence:
+    """The contents of the evidence page."""
 
     release: Release
     results: list[GateResult]
@@ -25,13 +25,13 @@ class Facts:
     lineage: LineageGraph | None
     clearances: list[Clearance]
     history: list[Event]
-    """What became of it where it was rolled out, newest first."""
+    """Events of its rollouts, newest first."""
 
 
-def render(facts: Facts) -> str:
-    """The page."""
-    release = facts.release
-    parts = [
+def render(evidence: ReleaseEvidence) -> str:
+    """Return the evidence page as Markdown."""
+    release = evidence.release
+    sections = [
         f"# Evidence for {release.ref}",
         _pairs(
             [
@@ -42,21 +42,21 @@ def render(facts: Facts) -> str:
             ]
         ),
         "## May it go?",
-        _clearances(facts.clearances),
+        _clearances(evidence.clearances),
         "## Contents",
         _contents(release),
         "## Parity",
-        _parity(facts.model_evidence),
+        _parity(evidence.model_evidence),
         "## Gates",
-        "\n\n".join(_result(r, facts) for r in facts.results) or "No gate has judged this release.",
+        "\n\n".join(_result(r, evidence) for r in evidence.results) or "No gate has judged this release.",
         "## Approvals",
-        "\n\n".join(_approval(a) for a in facts.approvals) or "Nobody has asked for approval.",
+        "\n\n".join(_approval(a) for a in evidence.approvals) or "Nobody has asked for approval.",
         "## Rollouts",
-        _history(facts.history),
+        _history(evidence.history),
         "## Lineage",
-        _lineage(facts.lineage),
+        _lineage(evidence.lineage),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _history(history: Sequence[Event]) -> str:
@@ -81,19 +81,19 @@ def _clearances(clearances: Sequence[Clearance]) -> str:
 
 
 def _contents(release: Release) -> str:
-    held = release.manifest
-    rows: list[tuple[str, str]] = [*_model("Model", held.model)]
-    rows += _model("Adapter", held.adapter) if held.adapter is not None else [("Adapter", "none")]
-    sampling = held.sampling.model_dump(exclude_defaults=True)
+    manifest = release.manifest
+    rows: list[tuple[str, str]] = [*_model("Model", manifest.model)]
+    rows += _model("Adapter", manifest.adapter) if manifest.adapter is not None else [("Adapter", "none")]
+    sampling = manifest.sampling.model_dump(exclude_defaults=True)
     rows += [
-        ("Prompt", f"{held.prompt.ref} `{held.prompt.version_id}`" if held.prompt is not None else "none"),
+        ("Prompt", f"{manifest.prompt.ref} `{manifest.prompt.version_id}`" if manifest.prompt is not None else "none"),
         ("Sampling", f"`{json.dumps(sampling, ensure_ascii=False)}`" if sampling else "the engine's own"),
-        ("Tools", str(len(held.tools)) if held.tools else "none"),
-        ("Guards", ", ".join(held.guards) or "none"),
-        ("Index", held.index or "none"),
+        ("Tools", str(len(manifest.tools)) if manifest.tools else "none"),
+        ("Guards", ", ".join(manifest.guards) or "none"),
+        ("Index", manifest.index or "none"),
     ]
     text = _pairs(rows)
-    for message in held.prompt.messages if held.prompt is not None else []:
+    for message in manifest.prompt.messages if manifest.prompt is not None else []:
         quoted = "\n".join(f"> {line}" for line in message.content.splitlines())
         text += f"\n\nPrompt message ({message.role}):\n\n{quoted}"
     return text
@@ -113,9 +113,9 @@ def _parity(items: Sequence[ModelEvidence]) -> str:
     return _table(["Hop", "Outcome", "At", "Summary"], rows) if rows else "None."
 
 
-def _result(result: GateResult, facts: Facts) -> str:
-    gate, found = facts.gates[result.gate_id], result.evidence
-    verdicts = [_metric(found.primary, "primary"), *(_metric(g, "guardrail") for g in found.guardrails)]
+def _result(result: GateResult, evidence: ReleaseEvidence) -> str:
+    gate, comparison = evidence.gates[result.gate_id], result.evidence
+    verdicts = [_metric(comparison.primary, "primary"), *(_metric(g, "guardrail") for g in comparison.guardrails)]
     header = ["Metric", "Role", "Baseline", "Candidate", "Difference", "Interval", "p", "Pairs", "Verdict"]
     lines = [
         f"### {result.gate}: {result.verdict}",
@@ -126,10 +126,10 @@ def _result(result: GateResult, facts: Facts) -> str:
                 ("Declared", f"{_time(gate.declared_at)} by {gate.declared_by}"),
                 ("Judged", f"{_time(result.at)} by {result.by}"),
                 ("Terms", f"{gate.kind} on {gate.metric}, alpha {gate.alpha:g}, power {gate.power:g}"),
-                ("Smallest difference it can see", f"{found.minimum_detectable_effect:.4g}"),
+                ("Smallest difference it can see", f"{comparison.minimum_detectable_effect:.4g}"),
                 ("Comparison", f"`{result.comparison_id}`"),
-                ("Baseline run", _run(facts.runs[result.baseline_run])),
-                ("Candidate run", _run(facts.runs[result.candidate_run])),
+                ("Baseline run", _run(evidence.runs[result.baseline_run])),
+                ("Candidate run", _run(evidence.runs[result.candidate_run])),
             ]
         ),
         _table(header, verdicts),
@@ -140,21 +140,21 @@ def _result(result: GateResult, facts: Facts) -> str:
 
 def _run(run: EvalRun) -> str:
     target = run.spec.target.model_dump(exclude_none=True, exclude={"kind"})
-    asked = run.release or ", ".join(str(v) for v in target.values())
-    return f"`{run.id}` on {run.eval_set}, asked {asked}, started {_time(run.created_at)}"
+    subject = run.release or ", ".join(str(v) for v in target.values())
+    return f"`{run.id}` on {run.eval_set}, asked {subject}, started {_time(run.created_at)}"
 
 
-def _metric(verdict: MetricVerdict, part: str) -> list[str]:
-    seen = verdict.difference
+def _metric(verdict: MetricVerdict, role: str) -> list[str]:
+    difference = verdict.difference
     return [
         verdict.metric,
-        part,
-        f"{seen.baseline_mean:.4g}",
-        f"{seen.candidate_mean:.4g}",
-        f"{seen.delta:+.4g}",
-        f"{seen.low:+.4g} to {seen.high:+.4g} ({seen.confidence:.0%})",
+        role,
+        f"{difference.baseline_mean:.4g}",
+        f"{difference.candidate_mean:.4g}",
+        f"{difference.delta:+.4g}",
+        f"{difference.low:+.4g} to {difference.high:+.4g} ({difference.confidence:.0%})",
         f"{verdict.p_adjusted:.3g}",
-        f"{seen.n_pairs} in {seen.n_clusters} clusters",
+        f"{difference.n_pairs} in {difference.n_clusters} clusters",
         verdict.outcome,
     ]
 
@@ -186,8 +186,8 @@ def _lineage(graph: LineageGraph | None) -> str:
     return _table(["Thing", "Relation", "To"], rows)
 
 
-def _time(moment: Any) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def _time(time: Any) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:

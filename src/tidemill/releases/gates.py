@@ -1,4 +1,4 @@
-"""Gates: terms that are declared before the evaluation, and the verdict they give on a release."""
+"""Gates: terms declared before an evaluation, and their verdicts on releases."""
 
 from tidemill.core import events, lineage
 from tidemill.core.actors import SYSTEM
@@ -24,12 +24,12 @@ from tidemill.releases.types import (
 
 
 def terms_hash(terms: GateTerms) -> str:
-    """The hash of all that decides a gate's verdict."""
+    """Return the hash of all terms that decide a gate's verdict."""
     return content_hash(terms.model_dump(mode="json", include=set(GateTerms.model_fields)))
 
 
 def declare_gate(ctx: Context, body: GateCreate) -> Gate:
-    """Declare a gate. The same terms again are the gate that is there.
+    """Declare a gate. Returns the existing gate for the same terms.
 
     Other terms under a known name amend the newest version while no evaluation has used it, with a new time of
     declaration. Once used it never changes: then GateChangedAfterEvaluation, or a new version with `new_version`.
@@ -39,7 +39,7 @@ def declare_gate(ctx: Context, body: GateCreate) -> Gate:
     terms = GateTerms.model_validate(body.model_dump(include=set(GateTerms.model_fields)) | {"eval_set": eval_set.id})
     digest = terms_hash(terms)
     store.lock(ctx.conn, f"gate {body.name}")
-    newest = store.gate_by(ctx.conn, name=body.name)
+    newest = store.find_gate(ctx.conn, name=body.name)
     if newest is not None and newest.hash == digest:
         return newest
     if newest is not None and newest.used and not body.new_version:
@@ -71,37 +71,37 @@ def declare_gate(ctx: Context, body: GateCreate) -> Gate:
 
 
 def list_gates(ctx: Context, *, cursor: str | None, limit: int) -> Page[Gate]:
-    """Gates, newest first."""
+    """Return gates, newest first."""
     return page(store.list_gates(ctx.conn, before=cursor, limit=limit + 1), limit)
 
 
 def draft_verdict(kernel: Kernel, body: GateEvaluate) -> Comparison:
-    """The comparison that a gate asks for, worked out before the transaction that keeps the verdict.
+    """Return the comparison that a gate asks for, computed before the transaction that stores the verdict.
 
     Raises what `evaluate_gate` raises.
     """
     with kernel.read(SYSTEM) as ctx:
         release, gate = get_release(ctx, body.release), get_gate(ctx, body.gate)
-        spec = _question(ctx, body, release, gate)
+        spec = _comparison_spec(ctx, body, release, gate)
     return evals.draft(kernel, spec)
 
 
 def evaluate_gate(ctx: Context, body: GateEvaluate, drafted: Comparison | None = None) -> GateResult:
-    """Judge a release by a gate on two finished runs, and keep the verdict with its evidence.
+    """Judge a release by a gate on two finished runs, and store the verdict with its evidence.
 
-    The same runs again give the verdict that is there. A draft counts only when it answers what the gate asks now.
+    Returns the existing verdict for the same runs. A draft is used only if it fits the gate's present terms.
     Raises RunBeforeGate, UnfitEvidence, GateChangedAfterEvaluation, and what a comparison raises (RunNotFinished,
     RunHasFailures, TooFewPairs).
     """
     release, name = get_release(ctx, body.release), get_gate(ctx, body.gate).name
     store.lock(ctx.conn, f"gate {name}")
     gate = get_gate(ctx, body.gate)
-    spec = _question(ctx, body, release, gate)
+    spec = _comparison_spec(ctx, body, release, gate)
     baseline, candidate = (evals.get_run(ctx, run) for run in (spec.baseline_run, spec.candidate_run))
     comparison = evals.compare(ctx, spec, drafted)
-    known = store.result_by(ctx.conn, release_id=release.id, gate_id=gate.id, comparison_id=comparison.id)
-    if known is not None:
-        return known
+    existing = store.find_result(ctx.conn, release_id=release.id, gate_id=gate.id, comparison_id=comparison.id)
+    if existing is not None:
+        return existing
     result = GateResult(
         id=new_id("gr"),
         release_id=release.id,
@@ -113,40 +113,40 @@ def evaluate_gate(ctx: Context, body: GateEvaluate, drafted: Comparison | None =
         candidate_run=candidate.id,
         verdict=comparison.outcome,
         summary=comparison.summary,
-        warnings=[*comparison.warnings, *_reused(baseline, candidate), *_repeated(ctx, release, gate)],
+        warnings=[*comparison.warnings, *_cache_warnings(baseline, candidate), *_repeat_warnings(ctx, release, gate)],
         evidence=comparison,
         at=ctx.now,
         by=ctx.actor.name,
     )
     store.insert_result(ctx.conn, result)
-    store.use_gate(ctx.conn, gate.id)
+    store.mark_gate_used(ctx.conn, gate.id)
     _record(ctx, gate, result)
     return result
 
 
-def results_of(ctx: Context, ref: str) -> Page[GateResult]:
-    """Every verdict on a release, newest first."""
-    return Page(items=store.results_of(ctx.conn, get_release(ctx, ref).id))
+def list_results(ctx: Context, ref: str) -> Page[GateResult]:
+    """Return every verdict on a release, newest first."""
+    return Page(items=store.list_results(ctx.conn, get_release(ctx, ref).id))
 
 
 def check_unchanged(gate: Gate, expected: str) -> None:
     """Raise GateChangedAfterEvaluation when the stored terms no longer have the hash they were declared with."""
-    seen = terms_hash(gate)
-    if seen != expected:
+    actual = terms_hash(gate)
+    if actual != expected:
         raise GateChangedAfterEvaluation(
-            f"The terms of {gate.ref} hash to {seen}, but {expected} was declared.",
+            f"The terms of {gate.ref} hash to {actual}, but {expected} was declared.",
             hint="Somebody changed the database. Declare a new version and evaluate again.",
-            details={"gate": gate.id, "declared": expected, "seen": seen},
+            details={"gate": gate.id, "declared": expected, "seen": actual},
         )
 
 
-def standing(ctx: Context, release: Release) -> tuple[Verdict | None, list[GateResult]]:
-    """What all gates together say of a release now: the worst of each gate's newest verdict; None without any.
+def get_verdict(ctx: Context, release: Release) -> tuple[Verdict | None, list[GateResult]]:
+    """Return the worst of all gates' newest verdicts on a release (None without any), and these verdicts.
 
     Taking the worst means that nobody can declare gates until one of them passes.
     """
     newest: dict[str, GateResult] = {}
-    for result in store.results_of(ctx.conn, release.id):
+    for result in store.list_results(ctx.conn, release.id):
         newest.setdefault(result.gate.partition("@")[0], result)
     for result in newest.values():
         check_unchanged(get_gate(ctx, result.gate_id), result.gate_hash)
@@ -155,8 +155,8 @@ def standing(ctx: Context, release: Release) -> tuple[Verdict | None, list[GateR
     return next((v for v in order if v in verdicts), None), list(newest.values())
 
 
-def _question(ctx: Context, body: GateEvaluate, release: Release, gate: Gate) -> ComparisonSpec:
-    """What the gate asks of the two runs, once they are found fit to answer it."""
+def _comparison_spec(ctx: Context, body: GateEvaluate, release: Release, gate: Gate) -> ComparisonSpec:
+    """Return the comparison that the gate asks of two runs, after checking that they fit."""
     check_unchanged(gate, gate.hash)
     baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
     for run in (baseline, candidate):
@@ -192,9 +192,9 @@ def _check_candidate(ctx: Context, release: Release, baseline: EvalRun, candidat
     target = candidate.spec.target
     node = lineage.find(ctx.conn, "release", target.release) if isinstance(target, ReleaseTarget) else None
     if node is None or node.id != release.id:
-        seen = node.label if node is not None else target.model_dump_json(exclude_none=True)
+        subject = node.label if node is not None else target.model_dump_json(exclude_none=True)
         raise UnfitEvidence(
-            f"The candidate run {candidate.id} asked {seen}, not {release.ref}.",
+            f"The candidate run {candidate.id} asked {subject}, not {release.ref}.",
             hint=f"Evaluate {release.ref} itself: tidemill evals run … --release {release.ref}",
         )
     if baseline.id == candidate.id:
@@ -203,7 +203,7 @@ def _check_candidate(ctx: Context, release: Release, baseline: EvalRun, candidat
         )
 
 
-def _reused(*runs: EvalRun) -> list[str]:
+def _cache_warnings(*runs: EvalRun) -> list[str]:
     return [
         f"{run.figures.cached} of {run.figures.answers} answers of {run.id} were taken from earlier runs."
         for run in runs
@@ -211,13 +211,14 @@ def _reused(*runs: EvalRun) -> list[str]:
     ]
 
 
-def _repeated(ctx: Context, release: Release, gate: Gate) -> list[str]:
-    earlier = [r for r in store.results_of(ctx.conn, release.id) if r.gate.partition("@")[0] == gate.name]
+def _repeat_warnings(ctx: Context, release: Release, gate: Gate) -> list[str]:
+    earlier = [r for r in store.list_results(ctx.conn, release.id) if r.gate.partition("@")[0] == gate.name]
     if not earlier:
         return []
-    seen = ", ".join(r.verdict for r in reversed(earlier))
+    earlier_verdicts = ", ".join(r.verdict for r in reversed(earlier))
     return [
-        f"{gate.name} has judged {release.ref} before ({seen}): every further look adds to the chance of a wrong pass."
+        f"{gate.name} has judged {release.ref} before ({earlier_verdicts}): "
+        "every further look adds to the chance of a wrong pass."
     ]
 
 

@@ -28,7 +28,13 @@ _COLUMNS: list[Column] = [
     ("by", "declared_by"),
 ]
 
-_SHOWN: list[Column] = [*_COLUMNS, ("eval set", "eval_set"), ("failures", "failures"), ("hash", "hash"), ("id", "id")]
+_DETAIL_COLUMNS: list[Column] = [
+    *_COLUMNS,
+    ("eval set", "eval_set"),
+    ("failures", "failures"),
+    ("hash", "hash"),
+    ("id", "id"),
+]
 
 _RESULT: list[Column] = [
     ("verdict", "verdict"),
@@ -94,7 +100,7 @@ def declare(
             f"The gate cannot be declared: {where + ': ' if where else ''}{why}.",
             hint="Give --minimum-effect for an improvement gate, --margin for a non-inferiority gate.",
         ) from error
-    term.show(Gates(term.http).declare(body), _SHOWN)
+    term.show(Gates(term.http).declare(body), _DETAIL_COLUMNS)
 
 
 @app.command("list")
@@ -109,7 +115,7 @@ def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 
 def show(ctx: typer.Context, ref: Ref) -> None:
     """One gate, whole."""
     term = terminal(ctx)
-    term.show(Gates(term.http).get(ref), _SHOWN)
+    term.show(Gates(term.http).get(ref), _DETAIL_COLUMNS)
 
 
 @app.command()

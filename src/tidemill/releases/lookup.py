@@ -1,4 +1,4 @@
-"""What a reference to a release or a gate means."""
+"""Resolve references to releases and gates."""
 
 from typing import Any
 
@@ -11,28 +11,28 @@ FIRST_RELEASE = "There are no releases yet. Make one: tidemill releases create N
 
 
 def get_release(ctx: Context, ref: str) -> Release:
-    """The release that `ref` means: `name` (newest), `name@3` or a `rel_` id. Raises ReleaseNotFound."""
-    where = _where(ref, "rel_")
-    found = store.release_by(ctx.conn, **where) if where is not None else None
-    if found is None:
-        names = store.release_names(ctx.conn)
-        otherwise = "`tidemill releases list` shows what there is."
-        hint = _near(ref, names, otherwise if names else FIRST_RELEASE)
+    """Return the release that `ref` means: `name` (newest), `name@3` or a `rel_` id. Raises ReleaseNotFound."""
+    criteria = _parse_ref(ref, "rel_")
+    release = store.find_release(ctx.conn, **criteria) if criteria is not None else None
+    if release is None:
+        names = store.list_release_names(ctx.conn)
+        default_hint = "`tidemill releases list` shows what there is."
+        hint = _hint(ref, names, default_hint if names else FIRST_RELEASE)
         raise ReleaseNotFound(f"There is no release {ref!r}.", hint=hint)
-    return found
+    return release
 
 
 def get_gate(ctx: Context, ref: str) -> Gate:
-    """The gate that `ref` means: `name` (newest), `name@3` or a `gate_` id. Raises GateNotFound."""
-    where = _where(ref, "gate_")
-    found = store.gate_by(ctx.conn, **where) if where is not None else None
-    if found is None:
-        hint = _near(ref, store.gate_names(ctx.conn), "`tidemill gates list` shows what there is.")
+    """Return the gate that `ref` means: `name` (newest), `name@3` or a `gate_` id. Raises GateNotFound."""
+    criteria = _parse_ref(ref, "gate_")
+    gate = store.find_gate(ctx.conn, **criteria) if criteria is not None else None
+    if gate is None:
+        hint = _hint(ref, store.list_gate_names(ctx.conn), "`tidemill gates list` shows what there is.")
         raise GateNotFound(f"There is no gate {ref!r}.", hint=hint)
-    return found
+    return gate
 
 
-def _where(ref: str, prefix: str) -> dict[str, Any] | None:
+def _parse_ref(ref: str, prefix: str) -> dict[str, Any] | None:
     if ref.startswith(prefix):
         return {"id": ref}
     name, _, number = ref.partition("@")
@@ -41,6 +41,6 @@ def _where(ref: str, prefix: str) -> dict[str, Any] | None:
     return {"name": name, "number": int(number)} if number.isdecimal() and len(number) < 10 else None
 
 
-def _near(ref: str, names: list[str], otherwise: str) -> str:
-    near = nearest(ref.partition("@")[0], names)
-    return f"Did you mean {', '.join(near)}?" if near else otherwise
+def _hint(ref: str, names: list[str], otherwise: str) -> str:
+    suggestions = nearest(ref.partition("@")[0], names)
+    return f"Did you mean {', '.join(suggestions)}?" if suggestions else otherwise

@@ -1,4 +1,4 @@
-"""The manifest of a release: freezing its parts, hashing them, and telling two apart."""
+"""The manifest of a release: freeze its parts, hash them, and compare two."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tidemill.releases.types import (
 
 
 def freeze_model(version: ModelVersion) -> FrozenModel:
-    """A model version as a release holds it."""
+    """Return a model version as a release stores it."""
     return FrozenModel(
         version_id=version.id,
         ref=version.ref,
@@ -30,7 +30,7 @@ def freeze_model(version: ModelVersion) -> FrozenModel:
 
 
 def freeze_prompt(version: PromptVersion) -> FrozenPrompt:
-    """A prompt version as a release holds it. Raises InvalidRelease for a text prompt."""
+    """Return a prompt version as a release stores it. Raises InvalidRelease for a text prompt."""
     ref = f"{version.name}@{version.number}"
     if version.messages is None:
         raise InvalidRelease(
@@ -42,10 +42,10 @@ def freeze_prompt(version: PromptVersion) -> FrozenPrompt:
     return FrozenPrompt(version_id=version.id, ref=ref, messages=messages)
 
 
-def merge_sampling(prompt: PromptVersion | None, given: Sampling) -> Sampling:
-    """What is given, over the parameters that travel with the prompt. Raises InvalidRelease for unknown ones."""
+def merge_sampling(prompt: PromptVersion | None, overrides: Sampling) -> Sampling:
+    """Return the prompt's parameters with `overrides` applied. Raises InvalidRelease for unknown parameters."""
     if prompt is None or not prompt.parameters:
-        return given
+        return overrides
     unknown = sorted(set(prompt.parameters) - set(Sampling.model_fields))
     if unknown:
         raise InvalidRelease(
@@ -54,13 +54,13 @@ def merge_sampling(prompt: PromptVersion | None, given: Sampling) -> Sampling:
             hint=f"Known: {', '.join(Sampling.model_fields)}.",
             param="prompt",
         )
-    return Sampling.model_validate(prompt.parameters | given.model_dump(exclude_unset=True))
+    return Sampling.model_validate(prompt.parameters | overrides.model_dump(exclude_unset=True))
 
 
-def content(manifest: Manifest) -> dict[str, Any]:
-    """What shapes an answer, as plain JSON: no row ids, and nothing that is left at its default.
+def hashed_content(manifest: Manifest) -> dict[str, Any]:
+    """Return the hashed part of a manifest as plain JSON: without row ids and defaults.
 
-    So the same parts have the same hash in every installation, and a field that comes later does not change it.
+    So the same parts have the same hash in every installation, and a new field does not change old hashes.
     """
     return manifest.model_dump(
         mode="json",
@@ -70,18 +70,18 @@ def content(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_hash(manifest: Manifest) -> str:
-    """The one hash of a release."""
-    return content_hash(content(manifest))
+    """Return the content hash of a release."""
+    return content_hash(hashed_content(manifest))
 
 
 def diff(before: Manifest, after: Manifest) -> list[ManifestChange]:
-    """Every place where two manifests differ."""
-    old, new = _flat(content(before)), _flat(content(after))
+    """Return the differences between two manifests, ordered by path."""
+    old, new = _flatten(hashed_content(before)), _flatten(hashed_content(after))
     paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
     return [ManifestChange(path=path, before=old.get(path), after=new.get(path)) for path in paths]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
         items = [(str(key), entry) for key, entry in value.items()]
     elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -90,5 +90,5 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for key, entry in items:
-        flat |= _flat(entry, f"{prefix}.{key}" if prefix else key)
+        flat |= _flatten(entry, f"{prefix}.{key}" if prefix else key)
     return flat

@@ -52,19 +52,19 @@ def diff(ref: str, after: str, request: RequestContext) -> ReleaseDiff:
 @router.get("/releases/{ref}/evidence", openapi_extra=role("viewer"))
 def evidence(ref: str, request: RequestContext) -> EvidencePage:
     """Everything known about a release, as Markdown."""
-    return request.read(service.evidence, ref)
+    return request.read(service.render_evidence, ref)
 
 
 @router.get("/releases/{ref}/verdicts", openapi_extra=role("viewer"))
 def verdicts(ref: str, request: RequestContext) -> Page[GateResult]:
     """Every gate's verdict on a release, newest first."""
-    return request.read(service.results_of, ref)
+    return request.read(service.list_results, ref)
 
 
 @router.get("/releases/{ref}/clearance/{environment}", openapi_extra=role("viewer"))
 def clearance(ref: str, environment: str, request: RequestContext) -> Clearance:
     """Whether a release may go to an environment, and if not, why not."""
-    return request.read(service.clearance, ref, environment)
+    return request.read(service.check_clearance, ref, environment)
 
 
 @router.post("/gates", status_code=201, openapi_extra=role("developer"))

@@ -1,4 +1,4 @@
-"""Deciding about releases: what is frozen, what differs, and what is known about it."""
+"""Releases: create, list, compare, and render their evidence."""
 
 from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
@@ -10,14 +10,14 @@ from tidemill.registry import service as registry
 from tidemill.registry.types import ModelVersion
 from tidemill.releases import document, manifest, store
 from tidemill.releases.approvals import (
-    clearance,
+    check_clearance,
     decide_approval,
     get_approval,
+    get_policy,
     list_approvals,
-    policy_of,
     request_approval,
 )
-from tidemill.releases.gates import declare_gate, draft_verdict, evaluate_gate, list_gates, results_of, standing
+from tidemill.releases.gates import declare_gate, draft_verdict, evaluate_gate, get_verdict, list_gates, list_results
 from tidemill.releases.lookup import get_gate, get_release
 from tidemill.releases.types import (
     EvidencePage,
@@ -30,39 +30,39 @@ from tidemill.releases.types import (
 )
 
 __all__ = [
-    "clearance",
+    "check_clearance",
     "create_release",
     "decide_approval",
     "declare_gate",
     "diff",
     "draft_verdict",
     "evaluate_gate",
-    "evidence",
     "get_approval",
     "get_gate",
+    "get_policy",
     "get_release",
+    "get_verdict",
     "list_approvals",
     "list_gates",
     "list_releases",
-    "policy_of",
+    "list_results",
+    "render_evidence",
     "request_approval",
-    "results_of",
-    "standing",
 ]
 
 
 def create_release(ctx: Context, body: ReleaseCreate) -> Release:
-    """Freeze a model version, an adapter, a prompt and sampling. The same content is the release that is there.
+    """Freeze a model version, adapter, prompt and sampling. Returns the existing release for the same content.
 
     Raises ModelNotServable, InvalidRelease, ModelNotFound, PromptNotFound.
     """
     frozen = _freeze(ctx, body)
     digest = manifest.manifest_hash(frozen)
     store.lock(ctx.conn, f"release {body.name}")
-    known = store.release_by(ctx.conn, name=body.name, content_hash=digest)
-    if known is not None:
-        return known
-    newest = store.release_by(ctx.conn, name=body.name)
+    existing = store.find_release(ctx.conn, name=body.name, content_hash=digest)
+    if existing is not None:
+        return existing
+    newest = store.find_release(ctx.conn, name=body.name)
     release = Release(
         id=new_id("rel"),
         name=body.name,
@@ -86,21 +86,21 @@ def create_release(ctx: Context, body: ReleaseCreate) -> Release:
 
 
 def list_releases(ctx: Context, *, name: str | None = None, cursor: str | None, limit: int) -> Page[Release]:
-    """Releases, newest first; those of one name with `name`."""
+    """Return releases, newest first; with `name` only those of this name."""
     return page(store.list_releases(ctx.conn, name=name, before=cursor, limit=limit + 1), limit)
 
 
 def diff(ctx: Context, before: str, after: str) -> ReleaseDiff:
-    """What differs between two releases."""
+    """Return the differences between two releases."""
     old, new = get_release(ctx, before), get_release(ctx, after)
     return ReleaseDiff(before=old.ref, after=new.ref, changes=manifest.diff(old.manifest, new.manifest))
 
 
-def evidence(ctx: Context, ref: str) -> EvidencePage:
-    """Everything known about a release on one page: contents, verdicts, approvals, lineage."""
+def render_evidence(ctx: Context, ref: str) -> EvidencePage:
+    """Return the evidence page of a release: contents, verdicts, approvals, lineage."""
     release = get_release(ctx, ref)
-    results = store.results_of(ctx.conn, release.id)
-    facts = document.Facts(
+    results = store.list_results(ctx.conn, release.id)
+    evidence = document.ReleaseEvidence(
         release=release,
         results=results,
         gates={r.gate_id: get_gate(ctx, r.gate_id) for r in results},
@@ -108,14 +108,14 @@ def evidence(ctx: Context, ref: str) -> EvidencePage:
         approvals=list_approvals(ctx, release=release.id, limit=500).items,
         model_evidence=registry.list_evidence(ctx, release.manifest.model.version_id).items,
         lineage=lineage.walk(ctx.conn, release.id, "up"),
-        clearances=[clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
+        clearances=[check_clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
         history=[
             event
             for event in events.list_events(ctx.conn, subject=release.id, kind="release.", limit=200)
             if "rollout" in event.data
         ],
     )
-    return EvidencePage(release=release, markdown=document.render(facts))
+    return EvidencePage(release=release, markdown=document.render(evidence))
 
 
 def _freeze(ctx: Context, body: ReleaseCreate) -> Manifest:
@@ -148,12 +148,12 @@ def _freeze(ctx: Context, body: ReleaseCreate) -> Manifest:
 def _check_adapter(ctx: Context, model: ModelVersion, adapter: ModelVersion) -> None:
     if adapter.kind != "adapter":
         raise InvalidRelease(f"{adapter.ref} is a whole model, not an adapter.", hint="Give it as --model.")
-    known = (model.chat_template_hash, adapter.chat_template_hash)
-    if None not in known and len(set(known)) > 1:
+    template_hashes = (model.chat_template_hash, adapter.chat_template_hash)
+    if None not in template_hashes and len(set(template_hashes)) > 1:
         raise InvalidRelease(
             f"{adapter.ref} was trained with another chat template than {model.ref} carries.",
             hint="Serve it on the model it was trained on.",
-            details={"model": known[0], "adapter": known[1]},
+            details={"model": template_hashes[0], "adapter": template_hashes[1]},
             param="adapter",
         )
     if not _ancestors(ctx, adapter) & (_ancestors(ctx, model) | {model.id}):

@@ -1,4 +1,4 @@
-"""Rows of releases, gates, gate results and approvals."""
+"""The tables of releases, gates, gate results and approvals."""
 
 from typing import Any
 
@@ -80,12 +80,12 @@ approvals = sa.Table(
     sa.Index("ix_approvals_release_id", "release_id"),
 )
 
-_FACTS = ("id", "name", "number", "hash", "declared_at", "declared_by", "used")
+_COLUMNS = ("id", "name", "number", "hash", "declared_at", "declared_by", "used")
 
 
-def lock(conn: sa.Connection, what: str) -> None:
-    """Let nobody else number or ask for the same thing until the transaction ends."""
-    advisory_lock(conn, what)
+def lock(conn: sa.Connection, name: str) -> None:
+    """Hold the advisory lock of this name until the transaction ends."""
+    advisory_lock(conn, name)
 
 
 def insert_release(conn: sa.Connection, release: Release) -> None:
@@ -93,15 +93,15 @@ def insert_release(conn: sa.Connection, release: Release) -> None:
     conn.execute(releases.insert().values(**release.model_dump(mode="python")))
 
 
-def release_by(conn: sa.Connection, **where: Any) -> Release | None:
-    """The newest release whose columns have these values."""
+def find_release(conn: sa.Connection, **where: Any) -> Release | None:
+    """Return the newest release whose columns have these values."""
     query = sa.select(releases).filter_by(**where).order_by(releases.c.number.desc()).limit(1)
     row = conn.execute(query).first()
     return Release.model_validate(row_values(row)) if row is not None else None
 
 
 def list_releases(conn: sa.Connection, *, name: str | None, before: str | None, limit: int) -> list[Release]:
-    """Releases, newest first."""
+    """Return releases, newest first."""
     query = sa.select(releases).order_by(releases.c.id.desc()).limit(limit)
     if name is not None:
         query = query.where(releases.c.name == name)
@@ -110,8 +110,8 @@ def list_releases(conn: sa.Connection, *, name: str | None, before: str | None, 
     return [Release.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def release_names(conn: sa.Connection) -> list[str]:
-    """Every release's name, once."""
+def list_release_names(conn: sa.Connection) -> list[str]:
+    """Return the distinct names of releases, sorted."""
     return list(conn.execute(sa.select(releases.c.name).distinct().order_by(releases.c.name)).scalars())
 
 
@@ -125,27 +125,27 @@ def replace_gate(conn: sa.Connection, gate: Gate) -> None:
     conn.execute(gates.update().where(gates.c.id == gate.id, gates.c.used.is_(False)).values(**_gate_values(gate)))
 
 
-def use_gate(conn: sa.Connection, gate_id: str) -> None:
-    """From now on the gate never changes."""
+def mark_gate_used(conn: sa.Connection, gate_id: str) -> None:
+    """Mark a gate as used: from now on its terms cannot change."""
     conn.execute(gates.update().where(gates.c.id == gate_id).values(used=True))
 
 
-def gate_by(conn: sa.Connection, **where: Any) -> Gate | None:
-    """The newest gate whose columns have these values."""
+def find_gate(conn: sa.Connection, **where: Any) -> Gate | None:
+    """Return the newest gate whose columns have these values."""
     row = conn.execute(sa.select(gates).filter_by(**where).order_by(gates.c.number.desc()).limit(1)).first()
     return _gate(row) if row is not None else None
 
 
 def list_gates(conn: sa.Connection, *, before: str | None, limit: int) -> list[Gate]:
-    """Gates, newest first."""
+    """Return gates, newest first."""
     query = sa.select(gates).order_by(gates.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(gates.c.id < before)
     return [_gate(row) for row in conn.execute(query)]
 
 
-def gate_names(conn: sa.Connection) -> list[str]:
-    """Every gate's name, once."""
+def list_gate_names(conn: sa.Connection) -> list[str]:
+    """Return the distinct names of gates, sorted."""
     return list(conn.execute(sa.select(gates.c.name).distinct().order_by(gates.c.name)).scalars())
 
 
@@ -155,32 +155,32 @@ def insert_result(conn: sa.Connection, result: GateResult) -> None:
     conn.execute(gate_results.insert().values(**values, evidence=result.evidence.model_dump(mode="json")))
 
 
-def result_by(conn: sa.Connection, **where: Any) -> GateResult | None:
-    """The gate result whose columns have these values."""
+def find_result(conn: sa.Connection, **where: Any) -> GateResult | None:
+    """Return the gate result whose columns have these values."""
     row = conn.execute(sa.select(gate_results).filter_by(**where)).first()
     return GateResult.model_validate(row_values(row)) if row is not None else None
 
 
-def results_of(conn: sa.Connection, release_id: str) -> list[GateResult]:
-    """Verdicts on a release, newest first."""
+def list_results(conn: sa.Connection, release_id: str) -> list[GateResult]:
+    """Return verdicts on a release, newest first."""
     query = sa.select(gate_results).where(gate_results.c.release_id == release_id).order_by(gate_results.c.id.desc())
     return [GateResult.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
 def insert_approval(conn: sa.Connection, approval: Approval) -> None:
-    """Write a request."""
+    """Write a new approval request."""
     conn.execute(approvals.insert().values(**approval.model_dump(mode="python")))
 
 
 def decide_approval(conn: sa.Connection, approval: Approval) -> bool:
-    """Write a decision; False when another one came first."""
+    """Write a decision. Return False when another one came first."""
     values = approval.model_dump(mode="python")
     query = approvals.update().where(approvals.c.id == approval.id, approvals.c.state == "pending")
     return conn.execute(query.values(**values)).rowcount == 1
 
 
-def approval_by_id(conn: sa.Connection, approval_id: str) -> Approval | None:
-    """One approval."""
+def find_approval(conn: sa.Connection, approval_id: str) -> Approval | None:
+    """Return one approval, or None."""
     row = conn.execute(sa.select(approvals).where(approvals.c.id == approval_id)).first()
     return Approval.model_validate(row_values(row)) if row is not None else None
 
@@ -193,7 +193,7 @@ def list_approvals(
     before: str | None = None,
     limit: int = 500,
 ) -> list[Approval]:
-    """Approvals, newest first."""
+    """Return approvals, newest first."""
     query = sa.select(approvals).order_by(approvals.c.id.desc()).limit(limit)
     if release_id is not None:
         query = query.where(approvals.c.release_id == release_id)
@@ -206,7 +206,7 @@ def list_approvals(
 
 def _gate_values(gate: Gate) -> dict[str, Any]:
     values = gate.model_dump(mode="python")
-    return {name: values.pop(name) for name in _FACTS} | {"terms": values}
+    return {name: values.pop(name) for name in _COLUMNS} | {"terms": values}
 
 
 def _gate(row: sa.Row[Any]) -> Gate:

@@ -1,4 +1,4 @@
-"""What a release freezes, the gate that judges it, and the approval that lets it go."""
+"""Releases, the gates that judge them, and the approvals that allow their deployment."""
 
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ ApprovalState = Literal["pending", "approved", "rejected", "expired"]
 
 
 class Policy(Value):
-    """What an environment asks of a release."""
+    """What an environment requires of a release."""
 
     gate: bool = Field(description="Every gate evaluated for the release must pass, and there must be one.")
     approval: bool = Field(description="Another person than the requester must approve.")
@@ -27,13 +27,13 @@ POLICIES: dict[str, Policy] = {
     "qa": Policy(gate=False, approval=False),
     "prod": Policy(gate=True, approval=True),
 }
-"""What each environment asks. One that is not listed asks for everything."""
+"""The policy of each environment. An environment that is not listed has the strictest."""
 
 STRICTEST = Policy(gate=True, approval=True)
 
 
 class Sampling(Value):
-    """How answers are drawn. What is null is left to the engine."""
+    """Sampling parameters. A null parameter is left to the engine."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -46,7 +46,7 @@ class Sampling(Value):
 
 
 class FrozenModel(Value):
-    """A model version as a release holds it."""
+    """A model version as a release stores it."""
 
     version_id: str
     ref: str = Field(description="Such as `smollm2@1`.")
@@ -65,7 +65,7 @@ class FrozenMessage(Value):
 
 
 class FrozenPrompt(Value):
-    """A prompt version as a release holds it."""
+    """A prompt version as a release stores it."""
 
     version_id: str
     ref: str = Field(description="Such as `support@2`.")
@@ -73,7 +73,7 @@ class FrozenPrompt(Value):
 
 
 class Manifest(Value):
-    """Everything that shapes an answer."""
+    """Everything in a release that determines its answers."""
 
     model: FrozenModel
     adapter: FrozenModel | None = None
@@ -85,7 +85,7 @@ class Manifest(Value):
 
 
 class ReleaseCreate(Body):
-    """What to freeze."""
+    """The parts of a new release."""
 
     name: Name
     model: str = Field(description="A servable model version: `name@3`, `name@alias` or `mv_…`.")
@@ -96,7 +96,7 @@ class ReleaseCreate(Body):
 
 
 class Release(Value):
-    """A frozen, numbered answerer. It never changes."""
+    """A frozen, numbered set of model, prompt and sampling. It never changes."""
 
     id: str
     name: Name
@@ -157,7 +157,7 @@ class GateTerms(Value):
 
     @property
     def primary(self) -> MetricRule:
-        """What is asked of the primary metric."""
+        """The rule of the primary metric."""
         return MetricRule(
             metric=self.metric,
             kind=self.kind,
@@ -168,7 +168,7 @@ class GateTerms(Value):
 
     @property
     def guards(self) -> list[MetricRule]:
-        """What is asked of the guardrail metrics."""
+        """The rules of the guardrail metrics."""
         return [
             MetricRule(metric=g.metric, kind="non_inferiority", margin=g.margin, direction=g.direction)
             for g in self.guardrails
@@ -263,7 +263,7 @@ class ApprovalDecision(Body):
 
 
 class Approval(Value):
-    """A request to let a release into an environment, and what became of it."""
+    """A request to deploy a release to an environment, and its decision."""
 
     id: str
     release_id: str
@@ -297,26 +297,26 @@ class Clearance(Value):
 
 
 class EvidencePage(Value):
-    """All evidence about a release, for people."""
+    """The evidence page of a release."""
 
     release: Release
     markdown: str
 
 
 class ReleaseNotFound(NotFound):
-    """No release of that name, number or id."""
+    """No release has this name, number or id."""
 
     code = "release_not_found"
 
 
 class GateNotFound(NotFound):
-    """No gate of that name, number or id."""
+    """No gate has this name, number or id."""
 
     code = "gate_not_found"
 
 
 class ApprovalNotFound(NotFound):
-    """No approval of that id."""
+    """No approval has this id."""
 
     code = "approval_not_found"
 
@@ -328,13 +328,13 @@ class ModelNotServable(Conflict):
 
 
 class InvalidRelease(Invalid):
-    """Parts that do not belong together."""
+    """The parts of the release do not fit together."""
 
     code = "invalid_release"
 
 
 class GateChangedAfterEvaluation(Conflict):
-    """A gate that has been used never changes."""
+    """The gate has judged an evaluation, so its terms cannot change."""
 
     code = "gate_changed_after_evaluation"
 
@@ -346,13 +346,13 @@ class ApprovalPending(Conflict):
 
 
 class RunBeforeGate(Conflict):
-    """A run that started before the gate was declared is no evidence."""
+    """The run started before the gate was declared, so it is no evidence."""
 
     code = "run_before_gate"
 
 
 class UnfitEvidence(Conflict):
-    """A run that does not fit the gate or the release."""
+    """The run does not fit the gate or the release."""
 
     code = "unfit_evidence"
 

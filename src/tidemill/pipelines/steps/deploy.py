@@ -28,7 +28,7 @@ def run_approve(context: StepContext) -> StepResult:
     release = context.outputs_of("release")
     with context.job_context.write() as ctx:
         served = _find_served(ctx, context)
-        approval = releases.clearance(ctx, release["release_id"], context.subject).approval
+        approval = releases.check_clearance(ctx, release["release_id"], context.subject).approval
     if served is not None:
         return StepResult({}, f"{context.subject} serves {served.release} already", unchanged=True)
     if approval is not None and approval.state == "approved":
