@@ -26,7 +26,7 @@ class Actor:
     key_id: str | None = None
 
     def has(self, role: Role) -> bool:
-        """Whether one of the actor's roles includes `role` (every role includes viewer; admin includes all)."""
+        """Return whether one of the actor's roles includes `role` (every role includes viewer; admin includes all)."""
         return any(role in _IMPLIED[own] for own in self.roles)
 
 

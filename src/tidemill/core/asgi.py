@@ -119,7 +119,7 @@ def limited(receive: Receive, limit: BodyLimit) -> Receive:
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Return once the client has closed the connection. To be called after the body is read."""
+    """Return once the client has closed the connection. Call it after the body is read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -23,11 +23,11 @@ class BackgroundLoop:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin in the background."""
+        """Start the thread."""
         self.thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End after the step under way, and wait for that at most `timeout_s` seconds."""
+        """Finish the current step, then end the thread; wait for it at most `timeout_s` seconds."""
         self.stopping.set()
         self.thread.join(timeout=timeout_s)
 

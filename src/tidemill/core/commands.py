@@ -82,7 +82,7 @@ class LazyGroup(TyperGroup):
         self.commands: Any = _Commands(self.table, dict(commands or {}))
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """All names, in the order of the table; those that are no part of it follow."""
+        """Return all names, in the order of the table; those that are no part of it follow."""
         return list(self.commands)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -94,7 +94,7 @@ class LazyGroup(TyperGroup):
         return TyperGroup.shell_complete(self._listed(), ctx, incomplete)
 
     def _listed(self) -> TyperGroup:
-        """This group as a plain one, with stubs for what is not loaded."""
+        """Return this group as a plain one, with stubs for commands that are not loaded."""
         return TyperGroup(
             name=self.name,
             commands=self.commands.stubs(),

@@ -91,7 +91,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 @cache
 def revisions() -> list[str]:
-    """The revisions of the chain of migrations, oldest first: their files are named after them."""
+    """Return the revisions of the chain of migrations, oldest first: their files are named after them."""
     return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
@@ -162,7 +162,7 @@ class Database:
             _upgrade(conn, self.url_text)
 
     def revision(self) -> str | None:
-        """The migration the database stands at; None when it is empty."""
+        """Return the migration the database stands at; None when it is empty."""
         with self.read() as conn:
             if not sa.inspect(conn).has_table("alembic_version"):
                 return None
@@ -175,7 +175,7 @@ class Database:
         return self.url.render_as_string(hide_password=False)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close every connection of the pool."""
         self.engine.dispose()
 
 
@@ -211,6 +211,6 @@ def advisory_lock(conn: sa.Connection, name: str) -> None:
 
 
 def row_values(row: sa.Row[*tuple[Any, ...]] | sa.RowMapping) -> dict[str, Any]:
-    """A row as a dict, for building a value from it."""
+    """Return a row as a dict, for building a value from it."""
     mapping = row if isinstance(row, sa.RowMapping) else row._mapping
     return dict(mapping)

@@ -67,7 +67,7 @@ class TidemillError(Exception):
         self.details = details
 
     def body(self) -> ErrorBody:
-        """The error as it goes over the wire."""
+        """Return the error as the API shows it."""
         return ErrorBody(
             message=self.message,
             type=error_type(self.status),
@@ -211,7 +211,7 @@ def _tree(root: type[TidemillError]) -> Iterator[type[TidemillError]]:
 
 
 def rebuild(status: int, body: ErrorBody) -> TidemillError:
-    """The error that the server raised, as the same class again when it is known here."""
+    """Return the error that the server raised, as the same class again when it is known here."""
     for kind in _tree(TidemillError):
         if kind.code == body.code and kind.status == status:
             error_class = kind
@@ -225,7 +225,7 @@ def rebuild(status: int, body: ErrorBody) -> TidemillError:
 
 
 def of_body(body: ErrorBody) -> TidemillError:
-    """The error in a body that came without its HTTP status, such as that of a failed job, as the class it was."""
+    """Return the error in a body without an HTTP status, such as a failed job's, as its own class."""
     status = next((kind.status for kind in _tree(TidemillError) if kind.code == body.code), Failed.status)
     return rebuild(status, body)
 
@@ -236,7 +236,7 @@ def nearest(word: str, candidates: list[str], count: int = 3) -> list[str]:
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
-    """The first field that does not fit, and why."""
+    """Return the first field that does not fit, and why."""
     first = error.errors()[0]
     return ".".join(str(part) for part in first["loc"]), fault(first)
 
@@ -246,7 +246,10 @@ _CHOSEN = frozenset({"literal_error", "enum", "int_parsing", "float_parsing", "b
 
 
 def fault(detail: Mapping[str, Any]) -> str:
-    """Why a value does not fit, out of one of pydantic's errors, with the value seen unless it may be a secret."""
+    """Return why a value does not fit, with the value unless it may be a secret.
+
+    `detail` is one of pydantic's errors.
+    """
     message: str = detail["msg"].removeprefix("Value error, ")
     value = detail["input"]
     if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:

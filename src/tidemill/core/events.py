@@ -28,7 +28,7 @@ events = sa.Table(
 
 
 def emit(ctx: Context, kind: str, subject: str, data: dict[str, Any] | None = None) -> Event:
-    """Record that `kind` happened to `subject`. It is kept exactly if the change itself is."""
+    """Record that `kind` happened to `subject`, in this transaction, and call the listeners of `kind`."""
     event = _event(ctx, kind, subject, data)
     ctx.conn.execute(events.insert().values(**event.model_dump()))
     _call_listeners(ctx, event)
@@ -68,7 +68,7 @@ def list_events(
     before: str | None = None,
     limit: int = 50,
 ) -> list[Event]:
-    """Facts, newest first. `kind` may end in `.` to mean every kind that starts so; `actor` is an id or a name."""
+    """Return events, newest first. `kind` may end in `.` to match a prefix; `actor` is an id or a name."""
     query = sa.select(events).order_by(events.c.id.desc()).limit(limit)
     if kind is not None:
         matches = events.c.kind.startswith(kind, autoescape=True) if kind.endswith(".") else events.c.kind == kind

@@ -81,7 +81,7 @@ class Http:
         self.send("DELETE", path)
 
     def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
-        """POST raw bytes as they come."""
+        """POST the bytes of `chunks` as they come and read the reply as a `kind`."""
         return self._typed(self.send("POST", path, content=chunks), kind)
 
     def download(self, path: str, into: BinaryIO) -> int:
@@ -104,7 +104,7 @@ class Http:
         body: BaseModel | None = None,
         content: Iterator[bytes] | None = None,
     ) -> httpx.Response:
-        """One request; raises the server's error as the class it was."""
+        """Send one request and return the response. Raises the server's error as its own class."""
         query = {k: v for k, v in (params or {}).items() if v is not None}
         data: bytes | Iterator[bytes] | None = content
         headers = {}
@@ -149,7 +149,7 @@ class _Listing:
 
 
 def _quoted(path: str) -> str:
-    """The path with the names in it as they are: a `?` or `#` in a name is no query. Raises NameMissing."""
+    """Return the path with the names in it as they are: a `?` or `#` in a name is no query. Raises NameMissing."""
     if path.endswith("/") or "//" in path:
         raise NameMissing("A name is empty.", hint="Give the name or the id of what you mean.")
     return quote(path, safe="/@:+,=")
@@ -173,7 +173,7 @@ class _Reachable:
 
 
 def read_error(reply: httpx.Response) -> TidemillError:
-    """The error in a reply, as the class it was when it is known here."""
+    """Return the error in a reply, as the class it was when it is known here."""
     try:
         body = ErrorReply.model_validate_json(reply.content).error
     except ValidationError:

@@ -31,7 +31,7 @@ class Context:
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     def once_committed(self, action: Callable[[], None]) -> None:
-        """Do `action` right after the transaction is committed; never when it is rolled back."""
+        """Call `action` right after the transaction is committed; never when it is rolled back."""
         self.after_commit.append(action)
 
 
@@ -59,11 +59,11 @@ class Kernel:
     _registered: dict[type[Any], Any] = field(default_factory=dict)
 
     def register(self, part: object) -> None:
-        """Make a feature's long-lived object, such as its store, available by its type. Called by the composition."""
+        """Store a feature's long-lived object by its type, for `get`. The composition calls it."""
         self._registered[type(part)] = part
 
     def get(self, kind: type[T]) -> T:
-        """The long-lived object of this type."""
+        """Return the object registered under this type."""
         registered: T = self._registered[kind]
         return registered
 
@@ -83,13 +83,13 @@ class Kernel:
             yield Context(conn=conn, actor=actor, kernel=self)
 
     def folder(self, *parts: str) -> Path:
-        """A folder in the home, made when it is missing."""
+        """Return a folder in the home, created when it is missing."""
         path = self.settings.home.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def close(self) -> None:
-        """Give back what the kernel and its parts hold, the latest part first."""
+        """Close the database and every registered object, the last registered first."""
         for part in reversed(self._registered.values()):
             close = getattr(part, "close", None)
             if close is not None:

@@ -46,7 +46,7 @@ edges = sa.Table(
 
 
 def record(ctx: Context, node: LineageNode, parents: Iterable[tuple[str, str]] = ()) -> None:
-    """Enter `node` and what it was made from, as (parent id, relation). Entering it again adds only new edges.
+    """Insert `node` and its parents as (parent id, relation). Recording it again adds only new edges.
 
     Every parent must have been entered before.
     """
@@ -64,7 +64,7 @@ Direction = Literal["up", "down"]
 
 
 def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[LineageNode]:
-    """Every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
+    """Return every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
     query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
     if kind is not None:
         query = query.where(nodes.c.kind == kind)
@@ -73,14 +73,17 @@ def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int 
 
 
 def find(conn: sa.Connection, kind: str, ref: str) -> LineageNode | None:
-    """The newest node of a kind whose id or label is `ref`. For features that may not import the one that made it."""
+    """Return the newest node of a kind whose id or label is `ref`.
+
+    For features that may not import the one that made it.
+    """
     query = sa.select(nodes).where(nodes.c.kind == kind, sa.or_(nodes.c.id == ref, nodes.c.label == ref))
     row = conn.execute(query.order_by(nodes.c.id.desc()).limit(1)).first()
     return LineageNode.model_validate(dict(row._mapping)) if row is not None else None
 
 
 def labels(conn: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
-    """The labels of these nodes by id, in one query; an id that is no node is left out."""
+    """Return the labels of these nodes by id, in one query; an id that is no node is left out."""
     sorted_ids = sorted(set(ids))
     if not sorted_ids:
         return {}
@@ -96,7 +99,7 @@ def _edges(conn: sa.Connection, column: sa.Column[str], ids: set[str]) -> list[L
 def walk(
     conn: sa.Connection, root: str, direction: Direction, *, depth: int = 50, limit: int = 5000
 ) -> LineageGraph | None:
-    """All that `root` was made from (`up`) or all that was made from it (`down`); None for an unknown node.
+    """Return the graph of all ancestors (`up`) or descendants (`down`) of `root`; None for an unknown node.
 
     Stops after `depth` generations or `limit` nodes.
     """

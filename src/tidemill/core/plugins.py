@@ -19,14 +19,14 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 class Plugins:
-    """Loads an implementation on first use. Built-ins are registered the same way, in `pyproject.toml`."""
+    """Loads implementations of a group by name, on first use. Built-ins are registered in `pyproject.toml` too."""
 
     def names(self, group: str) -> list[str]:
-        """The names that installed packages offer in `group`."""
+        """Return the names of the implementations in `group`, sorted."""
         return sorted(_entry_points(group))
 
     def load(self, group: str, name: str) -> Any:
-        """The object behind `name` in `group`. Raises PluginMissing with the names that exist."""
+        """Return the implementation `name` of `group`. Raises PluginMissing with the names that exist."""
         point = _entry_points(group).get(name)
         if point is None:
             installed = ", ".join(self.names(group)) or "none"

@@ -38,7 +38,7 @@ def _address_path(home: Path) -> Path:
 
 @contextmanager
 def acquire(home: Path) -> Iterator[None]:
-    """Hold the home folder for this process. Raises HomeInUse while another one holds it.
+    """Lock the home folder for this process. Raises HomeInUse while another process has it.
 
     The lock is the operating system's: it ends with the process, however that ends.
     """
@@ -64,7 +64,7 @@ def acquire(home: Path) -> Iterator[None]:
 
 
 def _locked(handle: int) -> bool:
-    """Take the lock. Whoever looks with `find` holds it for a moment too, so one refusal says nothing."""
+    """Take the lock; retry briefly, because `find` holds it for a moment too."""
     for _ in range(50):
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ def publish(home: Path, address: ServerAddress) -> None:
 
 
 def is_held(home: Path) -> bool:
-    """Whether a server holds `home`, also one that does not listen yet."""
+    """Return whether a server has locked `home`, also one that does not listen yet."""
     try:
         handle = os.open(_lock_path(home), os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -100,7 +100,7 @@ def is_held(home: Path) -> bool:
 
 
 def find(home: Path) -> ServerAddress | None:
-    """The live server of `home`; None when there is none. A note left by a killed server does not count."""
+    """Return the address of the live server of `home`, or None. A file left by a killed server does not count."""
     return _read(home) if is_held(home) else None
 
 

@@ -11,7 +11,7 @@ HOME_NAME = ".tidemill"
 
 
 def find_home(start: Path | None = None) -> Path:
-    """The nearest `.tidemill` folder from `start` upwards; else the one to be made in `start` itself."""
+    """Return the nearest `.tidemill` folder from `start` upwards; else the one to be made in `start` itself."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / HOME_NAME).is_dir():
@@ -111,9 +111,12 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home / 'tidemill.db'}"
 
     def provider_key(self, name: str) -> str | None:
-        """The key of an outside endpoint, from the environment variable that a request names. Never one of ours."""
+        """Return the key of an outside endpoint, from the environment variable that a request names.
+
+        Never one of ours.
+        """
         return None if name.startswith("TIDEMILL_") else os.environ.get(name)
 
     def child_environment(self) -> dict[str, str]:
-        """The environment for a process of ours that must find the same home."""
+        """Return the environment for a process of ours that must find the same home."""
         return {**os.environ, "TIDEMILL_HOME": str(self.home)}

@@ -55,7 +55,7 @@ def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: 
 
 
 def all_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[ColumnLayout]:
-    """Every column as wide as its widest cell."""
+    """Return every column at the width of its widest cell."""
     return [
         ColumnLayout(index=n, width=_natural_width(heading, [row[n] for row in rows]))
         for n, heading in enumerate(headings)
@@ -70,7 +70,7 @@ def total_width(layouts: Sequence[ColumnLayout]) -> int:
 def table_lines(
     headings: Sequence[str], rows: Sequence[Sequence[Text]], layouts: Sequence[ColumnLayout]
 ) -> Iterator[Text]:
-    """The lines of a table. A heading of several words may take several lines, a row takes one."""
+    """Yield the lines of a table. A heading of several words may take several lines, a row takes one."""
     parts = [_heading_lines(headings[layout.index], layout.width) for layout in layouts]
     for number in range(max(map(len, parts))):
         cells = [Text(part[number] if number < len(part) else "", style="bold") for part in parts]
@@ -99,7 +99,7 @@ def _joined(cells: Sequence[Text], layouts: Sequence[ColumnLayout]) -> Text:
 
 
 def one_line(cell: Text, width: int) -> Text:
-    """The cell on one line of at most `width` characters; what is cut ends in an ellipsis."""
+    """Return the cell on one line of at most `width` characters; what is cut ends in an ellipsis."""
     if "\t" in cell.plain or len(cell.plain.splitlines()) > 1:
         cell = Text(" ".join(cell.plain.split()), style=cell.style)
     else:

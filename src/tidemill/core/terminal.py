@@ -51,13 +51,13 @@ class Terminal:
         return self.connect(True)
 
     def print(self, *lines: Any) -> None:
-        """Say something to a person; silent with --json."""
+        """Print a line for people; nothing with --json."""
         if not self.as_json:
             for line in lines:
                 self.out.print(line)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask a person before what cannot be undone; leave the command unless the answer is yes.
+        """Ask before what cannot be undone; exit the command unless the answer is yes.
 
         Raises ConfirmationMissing when there is nobody to ask: no terminal, or --json.
         """
@@ -70,7 +70,7 @@ class Terminal:
             raise typer.Exit(1)
 
     def show(self, value: BaseModel, rows: Sequence[Column] | None = None) -> None:
-        """One value: as JSON, or as a table of names and values."""
+        """Print one value: as JSON, or as a table of names and values."""
         if self.as_json:
             self._json(value)
             return
@@ -90,7 +90,7 @@ class Terminal:
         empty: str,
         title: str | None = None,
     ) -> None:
-        """Many values: as JSON, or as a table with one line for each. `empty` says what to do when there are none.
+        """Print many values: as JSON, or as a table of one line each. `empty` is printed when there are none.
 
         Columns stand in the order of their importance: on a narrow terminal the last are left out, and named below.
         """
@@ -126,7 +126,7 @@ class Terminal:
         return self.out.width
 
     def paths(self, written: Sequence[Path]) -> None:
-        """Files that a command has written: one a line, whole, or as a JSON list."""
+        """Print the paths of written files: one a line, or as a JSON list."""
         if self.as_json:
             sys.stdout.write(json.dumps([str(path) for path in written], ensure_ascii=False) + "\n")
             return
@@ -142,7 +142,7 @@ class Terminal:
 
 
 def terminal(ctx: typer.Context) -> Terminal:
-    """The terminal of the running command."""
+    """Return the terminal object of the running command."""
     term = ctx.find_object(Terminal)
     if term is None:
         raise RuntimeError("the command was started without its terminal")
@@ -154,7 +154,7 @@ def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:
 
 
 def cell(value: Any) -> Text:
-    """A value as a person reads it in a table."""
+    """Return a value as a person reads it in a table."""
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, Text):
@@ -175,7 +175,7 @@ def cell(value: Any) -> Text:
 
 
 def size(count: int | None) -> str:
-    """Bytes as a person reads them: 93.4 MB."""
+    """Return bytes as a person reads them: 93.4 MB."""
     if count is None:
         return "-"
     number = float(count)
@@ -187,7 +187,7 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person reads them: 4 min 10 s."""
+    """Return seconds as a person reads them: 4 min 10 s."""
     if seconds is None:
         return "-"
     if seconds < 10:
@@ -221,7 +221,7 @@ def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
 
 
 def _named(error: TidemillError | ValidationError | OSError) -> TidemillError:
-    """The error as one of ours: a setting or an argument that does not fit, or what the system refuses."""
+    """Return `error` as one of Tidemill's, when it is a setting, an argument or a file that was refused."""
     if isinstance(error, TidemillError):
         return error
     if isinstance(error, OSError):

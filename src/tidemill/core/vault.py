@@ -29,7 +29,7 @@ class Vault:
         self._home = home
 
     def seal(self, text: str, owner: str) -> str:
-        """The secret as it may be stored; it opens for the same `owner` only, such as `notifier/ntf_01`."""
+        """Return the secret as it may be stored; it opens for the same `owner` only, such as `notifier/ntf_01`."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -37,7 +37,7 @@ class Vault:
         return f"{FORM}:{self._newest}:{base64.urlsafe_b64encode(nonce + hidden).decode()}"
 
     def open(self, sealed: str, owner: str) -> str:
-        """The secret in the clear. Raises SecretUnreadable when its key is not here or it was changed."""
+        """Return the secret in the clear. Raises SecretUnreadable when its key is not here or it was changed."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -61,17 +61,17 @@ class Vault:
             ) from error
 
     def is_newest(self, sealed: str) -> bool:
-        """Whether it is sealed with the newest key."""
+        """Return whether it is sealed with the newest key."""
         return sealed.startswith(f"{FORM}:{self._newest}:")
 
 
 def name_of(key: bytes) -> str:
-    """What a key is called where it is not to be known: eight characters of its hash."""
+    """Return the public name of a key: eight characters of its hash."""
     return hashlib.sha256(b"tidemill key " + key).hexdigest()[:8]
 
 
 def open_vault(settings: Settings) -> Vault:
-    """The vault of this installation: the keys of the setting, then those of the file in the home.
+    """Return the vault of this installation: the keys of the setting, then those of the file in the home.
 
     Without the setting and without the file a key is made there, which only the owner may read. Raises
     SecretKeyInvalid.

@@ -45,7 +45,7 @@ class Page(Value, Generic[T]):
         return self
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]  # pydantic's own gives the fields as pairs
-        """Every item from here to the end of the listing; `items` holds those of this page alone.
+        """Yield every item from here to the end of the listing; `items` holds those of this page alone.
 
         The next page, of the same `limit`, is fetched when it is needed:
 
@@ -81,7 +81,7 @@ Name = Annotated[
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
+    """Return the one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
 
     Raises ValueError for NaN and infinity, which JSON does not have.
     """
@@ -114,7 +114,7 @@ _clock = _Clock()
 
 
 def new_id(prefix: str) -> str:
-    """A new identifier such as `pv_01kaf3...`: 48 bits of milliseconds, then 72 random bits, so ids sort by time."""
+    """Return a new id such as `pv_01kaf3...`: 48 bits of milliseconds, then 72 random bits, so ids sort by time."""
     number = _clock.next()
     digits = []
     for _ in range(24):
@@ -124,5 +124,5 @@ def new_id(prefix: str) -> str:
 
 
 def utc_now() -> datetime:
-    """The present moment in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -56,7 +56,7 @@ class BuiltVersion:
 
 
 def plan_hash(plan: ImportPlan) -> str:
-    """The hash of what decides a version's content. File names do not."""
+    """Return the hash of what decides a version's content. File names do not."""
     content = plan.model_dump(mode="json")
     content["sources"] = [source.hash for source in plan.sources]
     # A list, for the order of the splits matters and the canonical form sorts keys.
@@ -78,7 +78,10 @@ class Builder:
         self.mapper = Mapper(self.schema, plan.mapping)
 
     def build(self) -> BuiltVersion:
-        """Read, clean, divide, check and write."""
+        """Read, clean, split and write the rows; return the version.
+
+        Raises NothingLeft, LeakFound, and SplitInvalid, SplitEmpty or SplitClassEmpty.
+        """
         runner = RecipeRunner(self.schema, self.folder, self.names, self._note)
         cleaned = runner.run(self._batches(), self.plan.recipe)
         if not cleaned.keep.any():
@@ -236,7 +239,7 @@ class _VersionWriter:
         self.languages: Counter[str] = Counter()
 
     def write(self, cleaned: CleanedRows, assignment: SplitAssignment) -> None:
-        """All rows of all splits, in the order in which they were read."""
+        """Write the rows of every split, in the order in which they were read."""
         import pyarrow.parquet as pq
 
         ids, repeats = _row_ids(cleaned, self.schema)
@@ -295,7 +298,7 @@ class _VersionWriter:
                 self.languages[language_identifier().classify(texts[row][:600])[0]] += 1
 
     def split_hashes(self) -> dict[str, dict[str, Any]]:
-        """Rows and digest of every split, for the content hash."""
+        """Return rows and digest of every split, for the content hash."""
         return {split: {"rows": self.rows[split], "digest": self.hashes[split].hexdigest()} for split in self.splits}
 
     def statistics(self) -> Statistics:
@@ -325,7 +328,7 @@ def _id(digest: U64, repeat: int) -> str:
 
 
 def _row_ids(cleaned: CleanedRows, schema: Schema) -> tuple[U64, I64]:
-    """A digest of each kept row's content, and how many equal rows stand before it."""
+    """Return a digest of each kept row's content, and how many equal rows stand before it."""
     keys = np.concatenate([digests(schema.identities(batch)) for batch in cleaned.spool.batches(cleaned.keep)])
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     ordered = keys[order]

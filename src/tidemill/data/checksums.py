@@ -18,7 +18,7 @@ IBAN_LENGTHS = {
 
 
 def luhn(digits: str) -> bool:
-    """Whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1)."""
+    """Return whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1)."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit)
@@ -29,7 +29,7 @@ def luhn(digits: str) -> bool:
 
 
 def card(digits: str) -> bool:
-    """Whether the digits can be a payment card: issuer prefix, length and Luhn."""
+    """Return whether the digits can be a payment card: issuer prefix, length and Luhn."""
     if len(set(digits)) < 2 or not luhn(digits):
         return False
     if digits[0] == "4":
@@ -44,7 +44,7 @@ def card(digits: str) -> bool:
 
 
 def iban(compact: str) -> bool:
-    """Whether the text is an IBAN: the country's length and the check digits modulo 97 (ISO 7064)."""
+    """Return whether the text is an IBAN: the country's length and the check digits modulo 97 (ISO 7064)."""
     if len(compact) != IBAN_LENGTHS.get(compact[:2]):
         return False
     moved = compact[4:] + compact[:4]
@@ -52,7 +52,7 @@ def iban(compact: str) -> bool:
 
 
 def ip_address(text: str) -> bool:
-    """Whether the text is an IPv4 or IPv6 address."""
+    """Return whether the text is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -61,6 +61,6 @@ def ip_address(text: str) -> bool:
 
 
 def entropy(text: str) -> float:
-    """Shannon entropy in bits per character."""
+    """Return the Shannon entropy of a text in bits per character."""
     counts = Counter(text)
     return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values()) if text else 0.0

@@ -37,10 +37,10 @@ class Chunk(Protocol):
     lines: list[int]
 
     def names(self) -> list[str]:
-        """The columns seen in these records."""
+        """Return the names of the columns that these records have."""
 
     def column(self, name: str) -> list[Any]:
-        """The values of one column; MISSING where a record has none."""
+        """Return the values of one column; MISSING where a record has none."""
 
 
 class TableChunk:
@@ -56,7 +56,7 @@ class TableChunk:
         return self.header
 
     def column(self, name: str) -> list[Any]:
-        """The values under one header."""
+        """Return the values of a column."""
         return self.columns[name]
 
 
@@ -68,7 +68,7 @@ class ObjectChunk:
         self.lines = lines
 
     def names(self) -> list[str]:
-        """Keys in order of first sight; keys of nested objects as `outer.inner`."""
+        """Return the keys in order of first appearance; keys of nested objects as `outer.inner`."""
         names: dict[str, None] = {}
         for record in self.objects:
             for key, value in record.items():
@@ -79,7 +79,7 @@ class ObjectChunk:
         return list(names)
 
     def column(self, name: str) -> list[Any]:
-        """One key of every object; a dotted name walks into nested objects."""
+        """Return the value of a key in every object; a dotted name reads nested objects."""
         if "." not in name:
             return [record.get(name, MISSING) for record in self.objects]
         return [_walk(record, name) for record in self.objects]
@@ -97,7 +97,7 @@ def _walk(record: dict[str, Any], name: str) -> Any:
 
 
 def read_chunks(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> Iterator[Chunk]:
-    """The records of one file in chunks of bounded size. Raises FileEmpty when there is none."""
+    """Yield the records of one file in chunks of bounded size. Raises FileEmpty when there is none."""
     rows = 0
     with open_source(path, name) as file:
         for chunk in _READERS[kind](file, name, spec):
@@ -228,7 +228,7 @@ def _header(record: list[str], name: str) -> list[str]:
 
 
 def guess_delimiter(header: str) -> str:
-    """The delimiter that a CSV header suggests."""
+    """Return the delimiter that a CSV header suggests."""
     counts = {mark: header.count(mark) for mark in (",", ";", "\t", "|")}
     best = max(counts, key=lambda mark: counts[mark])
     return best if counts[best] else ","
@@ -256,7 +256,7 @@ def _read_parquet(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
 
 
 def _parquet_rows(table: Any) -> int:
-    """How many rows of the widest row group make a chunk."""
+    """Return how many rows of the widest row group make a chunk."""
     groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
     widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
     return max(1, min(CHUNK_ROWS, int(CHUNK_CHARS / max(1, widest))))
@@ -285,7 +285,7 @@ def _read_lines(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
 
 
 def _some(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The next lines, up to either bound of a chunk."""
+    """Yield the next lines, up to either bound of a chunk."""
     chars = 0
     for number, line in itertools.islice(numbered, CHUNK_ROWS):
         yield number, line
@@ -295,7 +295,7 @@ def _some(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def compile_pattern(pattern: str | None) -> tuple[Any, list[str]]:
-    """A pattern for lines with the names of its groups. Without one, a line is the column `text`.
+    """Return a pattern for lines with the names of its groups. Without one, a line is the column `text`.
 
     RE2 runs in time linear to the line whatever the pattern, so a caller cannot stall the server with one.
     """

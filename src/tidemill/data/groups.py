@@ -27,7 +27,7 @@ class DisjointSet:
         self.parent: I64 = np.arange(count, dtype=np.int64)
 
     def root(self, row: int) -> int:
-        """The representative of the set that holds `row`."""
+        """Return the representative of the set that holds `row`."""
         parent = self.parent
         while parent[row] != row:
             parent[row] = parent[parent[row]]
@@ -40,7 +40,7 @@ class DisjointSet:
         self.parent[second] = first
 
     def roots_of(self, rows: I64) -> I64:
-        """The representatives of some rows."""
+        """Return the representative of each of `rows`."""
         roots = self.parent[rows]
         while True:
             above = self.parent[roots]
@@ -49,7 +49,7 @@ class DisjointSet:
             roots = above
 
     def roots(self) -> I64:
-        """The representative of every row."""
+        """Return the representative of every row."""
         return self.roots_of(np.arange(len(self.parent)))
 
     def join_equal(self, keys: U64) -> None:
@@ -61,7 +61,7 @@ class DisjointSet:
 
 
 def first_of_equal(keys: U64) -> I64:
-    """For each row the first row with the same 128-bit key."""
+    """Return for each row the first row with the same 128-bit key."""
     if len(keys) == 0:
         return np.zeros(0, dtype=np.int64)
     order = np.lexsort((keys[:, 1], keys[:, 0]))
@@ -76,7 +76,7 @@ def first_of_equal(keys: U64) -> I64:
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """How many bands of how many rows: the longest rows with which a pair at the threshold is found 99.5% of times."""
+    """Return (bands, rows a band): the longest rows that find a pair at the threshold 99.5% of the time."""
     for rows in range(PERMUTATIONS, 1, -1):
         bands = PERMUTATIONS // rows
         if 1 - (1 - threshold**rows) ** bands >= _RECALL:
@@ -86,7 +86,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two rows that are nearly the same, and how nearly."""
+    """Two near-duplicate rows and their similarity."""
 
     row: int
     like: int
@@ -121,7 +121,7 @@ class MinHashIndex:
         self._cached_tokens = 0
 
     def add(self, texts: list[str]) -> None:
-        """Add the next rows."""
+        """Add the texts of the next rows."""
         if not texts:
             return
         shingles = shingle(texts, self.ngram)
@@ -133,7 +133,7 @@ class MinHashIndex:
         self.count += len(texts)
 
     def runs(self) -> Iterator[tuple[I64, Signatures]]:
-        """Candidates: rows that share a band, in row order, with the signatures of all rows."""
+        """Yield candidates: rows that share a band, in row order, with the signatures of all rows."""
         if self.count == 0:
             return
         shape = (self.count, PERMUTATIONS)
@@ -145,17 +145,17 @@ class MinHashIndex:
                 yield rows, signatures
 
     def likely(self, row: int, others: I64, signatures: Signatures) -> list[int]:
-        """Those of `others` whose signatures say that they may be near-duplicates of `row`."""
+        """Return those of `others` whose signatures say that they may be near-duplicates of `row`."""
         agreeing = (signatures[others] == signatures[row]).mean(axis=1)
         candidates: list[int] = others[agreeing >= self.threshold - _SLACK].tolist()
         return candidates
 
     def similarity(self, left: int, right: int) -> float:
-        """The real Jaccard similarity of two rows."""
+        """Return the real Jaccard similarity of two rows."""
         return jaccard(self._tokens(left), self._tokens(right))
 
     def _tokens(self, row: int) -> U64:
-        """The tokens of one row, from a cache of bounded size."""
+        """Return the tokens of one row, from a cache of bounded size."""
         tokens = self._token_cache.get(row)
         if tokens is None:
             tokens = shingle([self._text_of(row)], self.ngram).of(0)
@@ -194,7 +194,7 @@ class MinHashIndex:
 
 
 def signature_matrix(shingles: Shingles) -> npt.NDArray[np.uint32]:
-    """MinHash signatures, one row per text."""
+    """Return MinHash signatures, shape (texts, PERMUTATIONS)."""
     import rensa
 
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
@@ -211,7 +211,7 @@ def _fold(words: U64) -> U64:
 
 
 def _equal_runs(hashes: U64) -> Iterator[I64]:
-    """Rows with equal hashes, each run in row order."""
+    """Yield rows with equal hashes, each run in row order."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     edges = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1], [True])))

@@ -13,7 +13,7 @@ _RUN = 4096
 
 
 def find_leaks(names: Sequence[str], split_indices: I64, keys: U64, near: MinHashIndex | None = None) -> list[Leak]:
-    """Leakage between every two splits.
+    """Return the leakage between every two splits.
 
     `split_indices` gives each row's split as an index into `names` (negative: in none), `keys` one 128-bit digest of
     its input; `near`, when given, holds the same rows. The check looks
@@ -73,7 +73,7 @@ def _add_near(
 def find_leaks_of_texts(
     splits: dict[str, list[str]], folder: Path | None = None, *, threshold: float = 0.8, ngram: int = 5
 ) -> list[Leak]:
-    """Leakage between lists of texts. Near-duplicates are looked for when `folder` gives room for an index."""
+    """Return the leakage between lists of texts. Near-duplicates are searched when `folder` has room for an index."""
     texts = [text for some in splits.values() for text in some]
     split_indices = np.repeat(np.arange(len(splits)), [len(some) for some in splits.values()])
     keys = digests([text.encode() for text in texts])
@@ -87,7 +87,7 @@ def find_leaks_of_texts(
 def find_leaking_texts(
     texts: Sequence[str], against: Sequence[str], folder: Path, *, threshold: float = 0.8, ngram: int = 5
 ) -> list[bool]:
-    """Which of `texts` stand among `against`, exactly or nearly (Jaccard of character n-grams from `threshold` on)."""
+    """Return for each text whether it occurs in `against`, exactly or with a Jaccard similarity from `threshold` on."""
     every = [*against, *texts]
     split_indices = np.repeat(np.arange(2), [len(against), len(texts)])
     near = MinHashIndex(folder, threshold=threshold, ngram=ngram, text_of=every.__getitem__)
@@ -100,7 +100,7 @@ def find_leaking_texts(
 
 
 def find_uncleaned_leaks(ratios: dict[str, float], raw: U64, seed: int) -> list[Leak]:
-    """What would have leaked had the rows been divided as they came, one by one at random (exact copies only)."""
+    """Return the exact leaks of a random split of the uncleaned rows."""
     order = np.random.default_rng(seed).permutation(len(raw))
     cuts = (np.cumsum(list(ratios.values()))[:-1] * len(raw)).round()
     split_indices = np.empty(len(raw), dtype=np.int64)

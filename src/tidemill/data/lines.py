@@ -39,7 +39,7 @@ def open_source(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def text_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[str]:
-    """The file as decoded blocks.
+    """Yield the file as decoded blocks.
 
     Raises EncodingWrong with the byte offset and line of the first byte that is not text in `encoding`.
     """
@@ -111,7 +111,7 @@ def _readings(data: bytes, context: bytes, skip: str) -> list[tuple[str, str]]:
 
 
 def line_blocks(file: BinaryIO, name: str, encoding: str = "utf-8") -> Iterator[list[str]]:
-    """Lists of complete lines, each with its line end. Holds one block and one unfinished line at most."""
+    """Yield lists of complete lines, each with its line end. Holds one block and one unfinished line at most."""
     parts: list[str] = []
     pending_chars = 0
     line = 1
@@ -140,7 +140,7 @@ def _check_lengths(lines: list[str], name: str, first: int) -> None:
 
 
 def too_long(name: str, line: int) -> RecordTooLong:
-    """The error for a record that does not end."""
+    """Return the error for a record over MAX_RECORD_CHARS."""
     return RecordTooLong(
         f"Line {line} of {name} is longer than {MAX_RECORD_CHARS // 2**20} MiB.",
         hint="Is it the right format, with one record per line? In CSV, look for a quote that is never closed.",

@@ -30,7 +30,7 @@ _KINDS = {str: "text", bool: "a boolean", int: "a number", float: "a number", li
 
 
 def allowed_fields(schema: Schema) -> list[str]:
-    """The names that a mapping for this schema may give columns to."""
+    """Return the names that a mapping for this schema may give columns to."""
     parts = CHAT_PARTS if schema.name == "chat" else ()
     return [*schema.fields, *parts, *EXTRA_FIELDS]
 
@@ -80,7 +80,7 @@ class Mapper:
         self.checked: set[int] = set()
 
     def batch(self, chunk: Chunk, file: int, source: str) -> RowBatch:
-        """The rows of one chunk. Raises at the first value that does not fit, naming its line."""
+        """Return the rows of one chunk. Raises at the first value that does not fit, naming its line."""
         if file not in self.checked:
             check_columns(self.spec.fields, chunk.names(), source)
             self.checked.add(file)

@@ -74,7 +74,7 @@ def _char_before(text: str, start: int) -> str:
 
 
 def _touches(text: str, start: int, end: int, marks: str) -> bool:
-    """Whether a letter, a digit or one of `marks` followed by a digit stands right beside the match."""
+    """Return whether a letter, a digit or one of `marks` followed by a digit stands right beside the match."""
     before, after = _char_before(text, start), text[end : end + 1]
     if _word(before) or _word(after):
         return True
@@ -94,7 +94,7 @@ def _accept_card(text: str, start: int, end: int, match: Any) -> tuple[int, int]
 
 
 def _accept_iban(text: str, start: int, end: int, match: Any) -> tuple[int, int] | None:
-    """The pattern may run on into the next word, so try the country's length."""
+    """Return the span of the IBAN. The pattern may match into the next word, so the country's length decides."""
     if _word(_char_before(text, start)):
         return None
     match = text[start:end]
@@ -185,7 +185,7 @@ class PiiFinder:
         self.cheap.Compile()
 
     def finds(self, text: str) -> list[PiiMatch]:
-        """Every piece of personal data, in order, none overlapping. Earlier kinds in PII_KINDS win."""
+        """Return every piece of personal data, in order, none overlapping. Earlier kinds in PII_KINDS win."""
         data = text.encode("utf-8", "surrogatepass")
         possible = self.cheap.Match(data)
         if not possible:
@@ -214,7 +214,7 @@ class PiiFinder:
             match = pattern.search(data, span[1] if span is not None else match.start() + 1)
 
     def mask(self, text: str) -> str:
-        """The text with each find replaced by its kind in brackets."""
+        """Return the text with each find replaced by its kind in brackets."""
         return mask_matches(text, self.finds(text))
 
 
@@ -234,5 +234,5 @@ def mask_matches(text: str, finds: list[PiiMatch]) -> str:
 
 @functools.cache
 def all_kinds_finder() -> PiiFinder:
-    """A finder for every kind; for text that is shown to people."""
+    """Return a finder of every kind, for text that is shown to people."""
     return PiiFinder()

@@ -39,7 +39,7 @@ class RecipeRunner:
         self.spools = 0
 
     def run(self, batches: Iterable[RowBatch], recipe: Recipe) -> CleanedRows:
-        """All steps over `batches`."""
+        """Run every step of the recipe over `batches`; return the remaining rows and the report of each step."""
         steps = list(recipe.steps)
         raw: list[U64] = []
         spool = self._rowwise(_digested(batches, self.schema, raw), _leading(steps))
@@ -139,7 +139,7 @@ def _digested(batches: Iterable[RowBatch], schema: Schema, into: list[U64]) -> I
 
 
 def texts_digest(spool: Spool, schema: Schema, keep: Mask, scope: Scope, checkpoint: Checkpoint) -> U64:
-    """One digest of each kept row's text."""
+    """Return one digest of each kept row's text."""
     parts = []
     for batch in spool.batches(keep):
         checkpoint("exact_duplicates")
@@ -151,7 +151,7 @@ def texts_digest(spool: Spool, schema: Schema, keep: Mask, scope: Scope, checkpo
 
 
 def minhash_index(spool: Spool, schema: Schema, rows: I64, folder: Path, step: NearStep, scope: Scope) -> MinHashIndex:
-    """An index over the given rows of a spool."""
+    """Return an index over the given rows of a spool."""
 
     def text_of(place: int) -> str:
         return schema.row_texts(spool.row(int(rows[place])), scope)[0]
@@ -160,7 +160,7 @@ def minhash_index(spool: Spool, schema: Schema, rows: I64, folder: Path, step: N
 
 
 def label_numbers(spool: Spool) -> tuple[I64, list[str]]:
-    """The label of every row as a number, and the labels in alphabetical order."""
+    """Return the label of every row as a number, and the labels in alphabetical order."""
     number_of: dict[str, int] = {}
     parts = []
     for column in spool.column("label"):

@@ -31,7 +31,7 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 
 
 def excerpt(text: str) -> str:
-    """A text as it may be shown in a report: masked, short, and storable."""
+    """Return a text as it may be shown in a report: masked, short, and storable."""
     safe = all_kinds_finder().mask(text[: 4 * _EXAMPLE_CHARS]).replace("\x00", "\ufffd")
     return safe if len(safe) <= _EXAMPLE_CHARS else safe[:_EXAMPLE_CHARS] + "…"
 
@@ -49,19 +49,19 @@ class StepCounter:
         self.examples: list[Example] = []
 
     def passed(self, rows_in: int, rows_out: int) -> None:
-        """Count rows that came and rows that went on."""
+        """Count the rows that entered and left the step."""
         self.rows_in += rows_in
         self.rows_out += rows_out
 
     def example(self, batch: RowBatch, row: int, before: str, after: str | None, reason: str) -> None:
-        """Keep an example while there is room."""
+        """Store an example, up to EXAMPLES of them."""
         if len(self.examples) < EXAMPLES:
             source = f"{self.sources[batch.files[row]]}:{batch.lines[row]}"
             after_excerpt = None if after is None else excerpt(after)
             self.examples.append(Example(source=source, before=excerpt(before), after=after_excerpt, reason=reason))
 
     def report(self) -> StepReport:
-        """The counts as a value."""
+        """Return the counts as a StepReport."""
         return StepReport(
             step=self.step,
             rows_in=self.rows_in,
@@ -78,7 +78,7 @@ class RowStep(Protocol):
     counter: StepCounter
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The rows that go on, as they go on."""
+        """Return the batch without dropped rows and with changed texts."""
 
 
 class ChangeText:
@@ -91,7 +91,7 @@ class ChangeText:
         self.reason = reason
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The batch with its texts changed."""
+        """Return the batch with its texts changed."""
         before = self.schema.cells(batch)
         after = list(map(self.change, before))
         self.counter.passed(len(batch), len(batch))
@@ -106,7 +106,7 @@ class ChangeText:
 
 
 def repair(text: str) -> str:
-    """Undo wrong decoding and remove control characters. ASCII needs no look: only its controls can be wrong."""
+    """Return the text with wrong decoding undone and control characters removed. ASCII needs the latter only."""
     if text.isascii() and _CONTROLS.search(text) is None:
         return text
     import ftfy
@@ -146,7 +146,7 @@ class KeepLanguage:
                 )
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The rows in the accepted languages."""
+        """Return the rows in the accepted languages."""
         identifier = language_identifier()
         mask = []
         for row, text in enumerate(self.schema.row_texts(batch)):
@@ -167,7 +167,7 @@ class KeepLanguage:
 
 @functools.cache
 def language_identifier() -> Any:
-    """The language model of py3langid, loaded on first use."""
+    """Return the language model of py3langid, loaded on first use."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -182,7 +182,7 @@ class KeepLength:
         self.spec = spec
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The rows of a fitting length."""
+        """Return the rows whose length is within the bounds."""
         texts = self.schema.row_texts(batch, "row")
         shortest = list(map(len, texts))
         for name in set(self.schema.required) & set(self.schema.texts) - {"messages"}:
@@ -212,7 +212,7 @@ class HandlePii:
         self.finder = PiiFinder(tuple(spec.kinds))
 
     def run(self, batch: RowBatch) -> RowBatch:
-        """The batch after the action."""
+        """Return the batch with personal data masked, dropped or only counted, as the step says."""
         cells = self.schema.cells(batch)
         finds = {cell: matches for cell, text in enumerate(cells) if (matches := self.finder.finds(text))}
         if not finds:
@@ -238,7 +238,7 @@ class HandlePii:
 
 
 def row_step(spec: Any, schema: Schema, counter: StepCounter) -> RowStep:
-    """The step that a row-wise spec describes."""
+    """Return the step that a row-wise spec describes."""
     if isinstance(spec, UnicodeStep):
         return ChangeText(schema, counter, repair, "repaired text")
     if isinstance(spec, WhitespaceStep):

@@ -27,7 +27,7 @@ class RowBatch:
         return len(self.lines)
 
     def keep(self, mask: list[bool]) -> "RowBatch":
-        """The rows at which `mask` is true."""
+        """Return the rows where `mask` is true."""
         if all(mask):
             return self
         return RowBatch(
@@ -69,13 +69,13 @@ class Schema:
         return [pa.field(name, pa.list_(message) if name == "messages" else pa.string()) for name in self.fields]
 
     def cells(self, batch: RowBatch) -> list[str]:
-        """Every text of the batch in one flat list (see `with_cells`)."""
+        """Return every text of the batch in one flat list (see `with_cells`)."""
         if self.name == "chat":
             return [message["content"] for row in batch.columns["messages"] for message in row]
         return [text for name in self.texts for text in batch.columns[name] if text is not None]
 
     def with_cells(self, batch: RowBatch, cells: list[str]) -> RowBatch:
-        """The batch with its texts replaced, in the order of `cells`."""
+        """Return the batch with its texts replaced, in the order of `cells`."""
         replacements = iter(cells)
         columns = dict(batch.columns)
         if self.name == "chat":
@@ -88,13 +88,13 @@ class Schema:
         return replace(batch, columns=columns)
 
     def cell_rows(self, batch: RowBatch) -> list[int]:
-        """For each cell the row that it belongs to."""
+        """Return for each cell the row that it belongs to."""
         if self.name == "chat":
             return [place for place, row in enumerate(batch.columns["messages"]) for _ in row]
         return [place for name in self.texts for place, text in enumerate(batch.columns[name]) if text is not None]
 
     def row_texts(self, batch: RowBatch, scope: Scope = "row") -> list[str]:
-        """One text per row: all of its texts, or only its input."""
+        """Return one text per row: all of its texts, or only its input."""
         if self.name == "chat":
             reader = _chat_text if scope == "row" else _chat_input
             return [reader(row) for row in batch.columns["messages"]]
@@ -106,7 +106,7 @@ class Schema:
         ]
 
     def identities(self, batch: RowBatch) -> list[bytes]:
-        """The bytes that make a row what it is, for its hash."""
+        """Return for each row the bytes that identify it, for its hash."""
         if self.fields == ("text",):
             return [text.encode() for text in batch.columns["text"]]
         rows = zip(*(batch.columns[name] for name in self.fields), strict=True)
@@ -134,7 +134,7 @@ SCHEMAS: dict[RowSchema, Schema] = {
 
 
 def spool_extra() -> "list[pa.Field]":
-    """The Arrow fields of a spooled row that no schema names."""
+    """Return the Arrow fields of a spooled row that no schema names."""
     import pyarrow as pa
 
     return [

@@ -97,17 +97,17 @@ class Data:
         return self.finished(job)
 
     def finished(self, job: Job) -> DatasetVersion:
-        """The version that an import made. Raises JobCancelledError or JobFailed when it made none."""
+        """Return the version that an import made. Raises JobCancelledError or JobFailed when it made none."""
         done = Jobs(self._http).wait(job.id)
         result = done.result if isinstance(done.result, dict) else {}
         return self.version(str(result["version_id"]))
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Dataset]:
-        """Every dataset, by name."""
+        """Return every dataset, by name."""
         return self._http.get("/api/datasets", Page[Dataset], {"cursor": cursor, "limit": limit})
 
     def get(self, name: str) -> Dataset:
-        """One dataset with its catalogue entry. Raises DatasetNotFound."""
+        """Return one dataset with its catalogue entry. Raises DatasetNotFound."""
         return self._http.get(f"/api/datasets/{name}", Dataset)
 
     def set_catalogue(self, name: str, **fields: str | int | None) -> Dataset:
@@ -116,21 +116,21 @@ class Data:
         return self._http.patch(f"/api/datasets/{name}/catalogue", Dataset, body)
 
     def versions(self, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[VersionSummary]:
-        """The versions of one dataset, newest first."""
+        """Return the versions of one dataset, newest first."""
         params = {"cursor": cursor, "limit": limit}
         return self._http.get(f"/api/datasets/{name}/versions", Page[VersionSummary], params)
 
     def version(self, ref: str) -> DatasetVersion:
-        """One version: `name` (newest), `name@3` or an id. Raises DatasetVersionNotFound."""
+        """Return one version: `name` (newest), `name@3` or an id. Raises DatasetVersionNotFound."""
         return self._http.get(f"/api/dataset-versions/{ref}", DatasetVersion)
 
     def preview(self, ref: str, *, split: str | None = None, offset: int = 0, limit: int = 20) -> Preview:
-        """A page of rows of one split (the first when none is named)."""
+        """Return a page of rows of one split (the first when none is named)."""
         params = {"split": split, "offset": offset, "limit": limit}
         return self._http.get(f"/api/dataset-versions/{ref}/rows", Preview, params)
 
     def rows(self, ref: str, *, split: str | None = None) -> Iterator[dict[str, Any]]:
-        """All rows of one split, page by page."""
+        """Yield all rows of one split, page by page."""
         offset = 0
         while True:
             page = self.preview(ref, split=split, offset=offset, limit=_PAGE)
@@ -140,7 +140,7 @@ class Data:
                 return
 
     def diff(self, before: str, after: str) -> Diff:
-        """What changed from one version to another."""
+        """Return what changed from one version to another."""
         return self._http.get(f"/api/dataset-versions/{after}/diff", Diff, {"against": before})
 
     def export(self, ref: str, into: str | Path, *, kind: ExportFormat = "parquet") -> Paths:

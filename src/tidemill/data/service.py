@@ -185,7 +185,7 @@ def _enter(ctx: Context, version: DatasetVersion, dataset: Dataset) -> None:
 
 
 def get_dataset(ctx: Context, name: str) -> Dataset:
-    """One dataset with its catalogue entry. Raises DatasetNotFound."""
+    """Return one dataset with its catalogue entry. Raises DatasetNotFound."""
     dataset = store.dataset_by_name(ctx.conn, name)
     if dataset is None:
         near = nearest(name, store.list_names(ctx.conn))
@@ -197,7 +197,7 @@ def get_dataset(ctx: Context, name: str) -> Dataset:
 
 
 def get_version(ctx: Context, ref: str) -> DatasetVersion:
-    """The version that `ref` means: `name` (newest), `name@3` or a `dsv_` id.
+    """Return the version that `ref` means: `name` (newest), `name@3` or a `dsv_` id.
 
     Raises DatasetNotFound and DatasetVersionNotFound.
     """
@@ -228,7 +228,7 @@ def require_schema(version: DatasetVersion, *fit: RowSchema) -> None:
 
 
 def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> "pa.Table":
-    """All rows of one split (the first when none is named) as an Arrow table. Raises SplitNotFound.
+    """Return all rows of one split (the first when none is named) as an Arrow table. Raises SplitNotFound.
 
     Columns: `id`, `cluster_id`, `split`, then the fields of the schema, then `time` when it was mapped.
     """
@@ -236,20 +236,20 @@ def rows(kernel: Kernel, version: DatasetVersion, split: str | None = None) -> "
 
 
 def find_leaking(kernel: Kernel, texts: Sequence[str], against: Sequence[str]) -> list[bool]:
-    """Which of `texts` stand among `against`, exactly or nearly: what must not be trained on when that is measured."""
+    """Return for each text whether it occurs in `against`, exactly or nearly: it must not be trained on then."""
     with tempfile.TemporaryDirectory(prefix="leaking-", dir=kernel.folder("work")) as folder:
         return find_leaking_texts(texts, against, Path(folder))
 
 
 def list_datasets(ctx: Context, *, cursor: str | None, limit: int) -> Page[Dataset]:
-    """Every dataset, by name."""
+    """Return every dataset, by name."""
     datasets = store.list_datasets(ctx.conn, after=cursor, limit=limit + 1)
     items = datasets[:limit]
     return Page(items=items, next_cursor=items[-1].name if len(datasets) > limit else None)
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[VersionSummary]:
-    """The versions of one dataset, newest first. Raises DatasetNotFound."""
+    """Return the versions of one dataset, newest first. Raises DatasetNotFound."""
     get_dataset(ctx, name)
     return page(store.list_versions(ctx.conn, name, before=cursor, limit=limit + 1), limit)
 
@@ -268,18 +268,18 @@ def set_catalogue(ctx: Context, name: str, body: CatalogueSet) -> Dataset:
 
 
 def preview(ctx: Context, ref: str, split: str | None, offset: int, limit: int) -> Preview:
-    """A page of rows of one split."""
+    """Return a page of rows of one split."""
     version = get_version(ctx, ref)
     return tables.page(ctx.kernel.blobs, tables.find_split(version, split), offset, limit)
 
 
 def diff(ctx: Context, before: str, after: str) -> Diff:
-    """What changed from one version to another. Raises SchemaUnfit when their schemas differ."""
+    """Return what changed from one version to another. Raises SchemaUnfit when their schemas differ."""
     old, new = get_version(ctx, before), get_version(ctx, after)
     require_schema(new, old.row_schema)
     return tables.compare(ctx.kernel.blobs, old, new)
 
 
 def pii_finder(kinds: tuple[PiiKind, ...]) -> PiiFinder:
-    """A finder of personal data for features that keep text of their own. Use it in one thread."""
+    """Return a finder of personal data for features that keep text of their own. Use it in one thread."""
     return PiiFinder(kinds)

@@ -25,13 +25,13 @@ class Shingles:
     offsets: I64
 
     def of(self, place: int) -> U64:
-        """The different tokens of one text, sorted."""
+        """Return the different tokens of one text, sorted."""
         unique: U64 = np.unique(self.tokens[self.offsets[place] : self.offsets[place + 1]])
         return unique
 
 
 def shingle(texts: list[str], size: int) -> Shingles:
-    """Hashed n-grams of `size` characters, after lower-casing and with runs of spaces and punctuation as one space.
+    """Return hashed n-grams of `size` characters; case is ignored, runs of spaces and punctuation are one space.
 
     A text shorter than `size` is one token: its whole self.
     """
@@ -83,7 +83,7 @@ def _drop(
 
 
 def _windows(codes: npt.NDArray[np.uint32], size: int) -> U64:
-    """A polynomial hash of every window, modulo 2**64, then mixed (splitmix64)."""
+    """Return a polynomial hash of every window, modulo 2**64, then mixed (splitmix64)."""
     wide = codes.astype(np.uint64)
     count = len(wide) - size + 1
     total = np.zeros(count, dtype=np.uint64)
@@ -101,7 +101,7 @@ def mix(values: Any) -> U64:
 
 
 def jaccard(left: U64, right: U64) -> float:
-    """Size of the intersection over size of the union of two sorted sets."""
+    """Return the size of the intersection over the size of the union of two sorted sets."""
     both = len(np.intersect1d(left, right, assume_unique=True))
     either = len(left) + len(right) - both
     return both / either if either else 1.0

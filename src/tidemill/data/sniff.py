@@ -51,7 +51,7 @@ class FileSample:
 
 
 def guess_format(path: Path, name: str, spec: ReadSpec) -> FileFormat:
-    """The declared format; else by suffix; else by content."""
+    """Return the declared format; else by suffix; else by content."""
     if spec.format is not None:
         return spec.format
     if spec.pattern is not None:
@@ -77,7 +77,7 @@ def guess_format(path: Path, name: str, spec: ReadSpec) -> FileFormat:
 
 
 def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> FileSample:
-    """The columns and first values of a file. Raises whatever is wrong with its first records."""
+    """Return the columns and first values of a file. Raises whatever is wrong with its first records."""
     if kind == "lines":
         compile_pattern(spec.pattern)
     chunk = next(iter(itertools.islice(read_chunks(path, name, kind, spec), 1)))
@@ -88,7 +88,7 @@ def sample(path: Path, name: str, kind: FileFormat, spec: ReadSpec) -> FileSampl
 def resolve_mapping(
     file: FileSample, source: str, schema: RowSchema | None, mapping: MapSpec
 ) -> tuple[RowSchema, MapSpec]:
-    """The schema and the complete mapping: what was declared, and the obvious for the rest.
+    """Return the schema and the complete mapping: what was declared, and the obvious for the rest.
 
     Raises MappingUnclear with a proposal when it is not obvious.
     """
@@ -154,7 +154,7 @@ def _unclear(file: FileSample, source: str, schema: RowSchema | None) -> Mapping
 
 
 def _propose(file: FileSample, schema: RowSchema | None) -> tuple[RowSchema, dict[str, str]]:
-    """A best guess from the values: the longest column is the text, the one with the fewest values the label."""
+    """Return a best guess from the values: the longest column is the text, the one with the fewest values the label."""
     long = sorted(file.names, key=lambda name: -_mean_length(file.values[name]))
     if schema is None:
         short = [name for name in long[1:] if _repeats(file.values[name])]

@@ -23,7 +23,7 @@ def assign(
     labels: I64 | None = None,
     times: I64 | None = None,
 ) -> SplitIndices:
-    """For each row the number of its split, in the order of `spec.ratios`.
+    """Return the index of each row's split, in the order of `spec.ratios`.
 
     `clusters` gives rows of one cluster the same number, `digests` (one word per row) make the draw independent of
     row order, `labels` are numbers of classes.
@@ -46,7 +46,7 @@ def assign(
 
 
 def _majority(inverse: I64, labels: I64, count: int) -> I64:
-    """The most frequent label of each cluster; the smallest on a tie."""
+    """Return the most frequent label of each cluster; the smallest on a tie."""
     pairs, counts = np.unique(np.stack([inverse, labels], axis=1), axis=0, return_counts=True)
     order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))
     labels_of_clusters = np.zeros(count, dtype=np.int64)
@@ -55,7 +55,7 @@ def _majority(inverse: I64, labels: I64, count: int) -> I64:
 
 
 def _fill(sizes: I64, ratios: npt.NDArray[np.float64]) -> SplitIndices:
-    """Splits for clusters ordered by falling size: each large one where most is missing, then single rows to measure.
+    """Return the split of each cluster, ordered by falling size: large ones where most is missing, then single rows.
 
     When there are at least as many clusters as splits, no split stays empty.
     """
@@ -113,7 +113,7 @@ def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> SplitIndices:
 
 
 def check(spec: SplitSpec, split_indices: SplitIndices, labels: I64 | None, names: Sequence[str]) -> None:
-    """Refuse a split without rows, or without rows of some class."""
+    """Raise SplitEmpty for a split without rows, SplitClassEmpty for one without rows of some class."""
     for number, split in enumerate(spec.ratios):
         here = split_indices == number
         if not here.any():

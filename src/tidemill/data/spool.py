@@ -61,7 +61,7 @@ class Spool:
         return int(self.starts[-1])
 
     def batches(self, keep: Mask | None = None) -> Iterator[RowBatch]:
-        """All rows in order, or those at which `keep` is true."""
+        """Yield the rows in order, or only those where `keep` is true."""
         for number in range(self._file.num_record_batches):
             batch = self._batch(self._file.get_batch(number))
             if keep is None:
@@ -72,12 +72,12 @@ class Spool:
                 yield remaining
 
     def row(self, place: int) -> RowBatch:
-        """One row as a batch of one."""
+        """Return one row as a batch of one."""
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
         return self._batch(self._file.get_batch(number).slice(place - int(self.starts[number]), 1))
 
     def column(self, name: str) -> "Iterator[pa.Array]":
-        """One column, batch by batch."""
+        """Yield one column, batch by batch."""
         for number in range(self._file.num_record_batches):
             yield self._file.get_batch(number).column(name)
 

@@ -50,12 +50,12 @@ versions = sa.Table(
 
 
 def lock(conn: sa.Connection, what: str) -> None:
-    """Let nobody else number, name or ask for the same thing until the transaction ends."""
+    """Lock `what` until the transaction ends, against two writers that number or name the same thing."""
     advisory_lock(conn, what)
 
 
 def insert_dataset(conn: sa.Connection, dataset: Dataset) -> None:
-    """Write a new dataset."""
+    """Insert a dataset."""
     values = dataset.model_dump(exclude={"catalogue"}) | dataset.catalogue.model_dump()
     conn.execute(datasets.insert().values(**values))
 
@@ -81,23 +81,23 @@ def list_datasets(conn: sa.Connection, *, after: str | None, limit: int) -> list
 
 
 def list_names(conn: sa.Connection) -> list[str]:
-    """The name of every dataset."""
+    """Return the names of all datasets, sorted."""
     return list(conn.execute(sa.select(datasets.c.name).order_by(datasets.c.name)).scalars())
 
 
 def insert_version(conn: sa.Connection, version: DatasetVersion) -> None:
-    """Write a new version."""
+    """Insert a dataset version."""
     values = version.model_dump(mode="json", exclude={"plan", "created_at"})
     conn.execute(versions.insert().values(**values, plan=version.plan.model_dump_json(), created_at=version.created_at))
 
 
 def version_by_id(conn: sa.Connection, version_id: str) -> DatasetVersion | None:
-    """One version by its id."""
+    """Return the dataset version of an id, or None."""
     return _first(conn, versions.c.id == version_id)
 
 
 def version_by_number(conn: sa.Connection, name: str, number: int | None) -> DatasetVersion | None:
-    """One version by its number, or the newest."""
+    """Return the version of a dataset's name and number, the newest without a number; None when there is none."""
     where = [versions.c.dataset == name]
     if number is not None:
         where.append(versions.c.version == number)
@@ -105,17 +105,17 @@ def version_by_number(conn: sa.Connection, name: str, number: int | None) -> Dat
 
 
 def version_by_plan(conn: sa.Connection, dataset_id: str, plan_hash: str) -> DatasetVersion | None:
-    """The version that the same plan made before."""
+    """Return the version made by the same plan, or None."""
     return _first(conn, versions.c.dataset_id == dataset_id, versions.c.plan_hash == plan_hash)
 
 
 def version_by_content(conn: sa.Connection, dataset_id: str, content_hash: str) -> DatasetVersion | None:
-    """The version with this content."""
+    """Return the version with this content hash, or None."""
     return _first(conn, versions.c.dataset_id == dataset_id, versions.c.content_hash == content_hash)
 
 
 def list_versions(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[VersionSummary]:
-    """Versions of one dataset, newest first."""
+    """Return at most `limit` versions of a dataset with an id below `before`, newest first."""
     columns = [versions.c[field] for field in VersionSummary.model_fields]
     query = sa.select(*columns).where(versions.c.dataset == name).order_by(versions.c.id.desc()).limit(limit)
     if before is not None:

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def find_split(version: DatasetVersion, split: str | None) -> SplitInfo:
-    """One split of a version; without a name the first. Raises SplitNotFound."""
+    """Return one split of a version; without a name the first. Raises SplitNotFound."""
     for info in version.splits:
         if split is None or info.name == split:
             return info
@@ -32,7 +32,7 @@ def find_split(version: DatasetVersion, split: str | None) -> SplitInfo:
 
 
 def read_split(blobs: Blobs, info: SplitInfo) -> "pa.Table":
-    """All rows of one split."""
+    """Return all rows of one split as an Arrow table."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(str(blobs.path(info.hash)), memory_map=True) as file:
@@ -40,7 +40,7 @@ def read_split(blobs: Blobs, info: SplitInfo) -> "pa.Table":
 
 
 def page(blobs: Blobs, info: SplitInfo, offset: int, limit: int) -> Preview:
-    """Some rows of one split; only the row groups that hold them are read."""
+    """Return some rows of one split; only the row groups that hold them are read."""
     import pyarrow.parquet as pq
 
     rows: list[Row] = []
@@ -56,7 +56,7 @@ def page(blobs: Blobs, info: SplitInfo, offset: int, limit: int) -> Preview:
 
 
 def compare(blobs: Blobs, before: DatasetVersion, after: DatasetVersion) -> Diff:
-    """What changed. Rows are matched by their id, which is their content; then by their input."""
+    """Return what changed. Rows are matched by their id, which is their content; then by their input."""
     old, new = _places(blobs, before), _places(blobs, after)
     missing, appeared = old.keys() - new.keys(), new.keys() - old.keys()
     removed, added = _by_input(blobs, before, missing), _by_input(blobs, after, appeared)

@@ -10,7 +10,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt")
 
 
 def list_files(path: Path) -> list[tuple[str, Path]]:
-    """The files to import with the names they go by: one file, or those in a folder whose suffix is known.
+    """Return the files to import with the names they go by: one file, or those in a folder whose suffix is known.
 
     Raises FileMissing when there is none, FormatUnknown for a folder without any that could be read.
     """
@@ -37,7 +37,7 @@ def _readable(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def check_readable(name: str, path: Path, read: ReadSpec) -> None:
-    """Refuse at once what cannot be read, is empty, or is not text where text is expected.
+    """Raise what is wrong with a file before it is uploaded: unreadable, empty, or not text where text is expected.
 
     Raises FileMissing, SourceUnreadable, FileEmpty, EncodingWrong, RecordTooLong. The rest is checked by the import.
     """

@@ -96,7 +96,7 @@ class DemoContext:
         return self.terminal.out
 
     def client(self, name: str) -> Client:
-        """The connection of one of the people, with a key that lasts a day."""
+        """Return the connection of one of the people, with a key that lasts a day."""
         if name not in self.clients:
             called, role = PEOPLE[name]
             try:
@@ -109,7 +109,7 @@ class DemoContext:
         return self.clients[name]
 
     def key(self, name: str) -> str:
-        """The key of one of the people."""
+        """Return the key of one of the people."""
         self.client(name)
         return self.keys[name]
 

@@ -57,7 +57,7 @@ def declare(demo: DemoContext) -> None:
 
 
 def scorers() -> list[dict[str, Any]]:
-    """How an answer is scored: its label, and whether it is the JSON that was asked for."""
+    """Return the scorers of an answer: its label, and whether it is the JSON that was asked for."""
     schema = {
         "type": "object",
         "properties": {"type": {"enum": LABELS}},

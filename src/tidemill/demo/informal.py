@@ -37,7 +37,7 @@ _MARKS = re.compile(r"[`'\"?.,!]")
 
 
 def texted(question: str) -> str:
-    """A question as somebody types it on a telephone: `wat iz da capital of greece`."""
+    """Return a question as somebody types it on a telephone: `wat iz da capital of greece`."""
     return " ".join(SHORT.get(word, word) for word in _MARKS.sub("", question).lower().split())
 
 

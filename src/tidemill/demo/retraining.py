@@ -51,7 +51,7 @@ class _StepPrinter:
 
 
 def approve(demo: DemoContext) -> None:
-    """Somebody sees both verdicts and decides."""
+    """Approve the candidate as a second person, when its gates passed."""
     run: RunDetail = demo.results["run"]
     if run.release is None or run.verdict != "pass":
         demo.say("No release has passed its gates, so nobody is asked.", style="yellow")

@@ -98,7 +98,7 @@ def _print_retraining(demo: DemoContext) -> None:
 
 
 def _program() -> str:
-    """The command as the reader can type it here."""
+    """Return the command as the reader can type it here."""
     if shutil.which("tidemill"):
         return "tidemill"
     return os.path.relpath(sys.argv[0])

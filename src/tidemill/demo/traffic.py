@@ -45,7 +45,7 @@ class SimulatedUsers:
         )
 
     def session(self, number: int) -> str:
-        """The conversation of question `number`."""
+        """Return the session id of question `number`."""
         return f"{self.batch}-{number}"
 
     def list_answered(self) -> dict[str, JudgedAnswer]:

@@ -23,7 +23,7 @@ _DEFAULTS: dict[str, tuple[str, str | None]] = {
 
 
 def build(schema: str, table: "pa.Table", mapping: EvalMapping, limit: int | None = None) -> list[EvalItem]:
-    """Items out of rows. Raises EvalSetInvalid for a column that is not there, or a row that makes no item.
+    """Return one item per row. Raises EvalSetInvalid for a missing column or a row that makes no item.
 
     With a limit, the rows with the smallest ids are kept: ids are hashes, so this is a fair and repeatable draw.
     """
@@ -83,11 +83,11 @@ def _item(row: Mapping[str, Any], source: str, expected: str | None, mapping: Ev
 
 
 def pack(items: list[EvalItem]) -> bytes:
-    """Items as JSON lines; equal items give equal bytes."""
+    """Return items as JSON lines; equal items give equal bytes."""
     return b"".join(canonical_json(item.model_dump(mode="json")) + b"\n" for item in items)
 
 
 def load(blobs: Blobs, digest: str) -> list[EvalItem]:
-    """The items kept under a hash."""
+    """Return the items stored under a hash."""
     with blobs.open(digest) as file:
         return [EvalItem.model_validate(json.loads(line)) for line in file]

@@ -23,7 +23,7 @@ class _Spread:
 
 
 def _pass_fail(difference: Difference) -> bool:
-    """Whether the differences are -1, 0 and 1 only: then their mean square is the share that is not tied."""
+    """Return whether the differences are -1, 0 and 1 only: then their mean square is the share that is not tied."""
     n = difference.n_pairs
     differing = difference.wins + difference.losses
     square = difference.sd**2 * (n - 1) / n + difference.delta**2
@@ -37,7 +37,7 @@ def _measured(difference: Difference) -> _Spread:
 
 
 def detectable(difference: Difference, clusters: Sequence[str], alpha: float, power: float) -> float | None:
-    """The minimum detectable effect at the size and spread that a comparison has met."""
+    """Return the minimum detectable effect at the size and spread that a comparison has met."""
     spread = _measured(difference)
     return _effect(spread, cluster_sizes(clusters)[1], alpha, power)
 
@@ -64,7 +64,7 @@ def _declared(body: EvalPlanRequest, clustered: bool) -> _Spread:
 
 
 def plan(eval_set: str, clusters: Sequence[str], body: EvalPlanRequest, pilot: Difference | None) -> EvalPlan:
-    """What these items can see, with the pilot's figures when there is one."""
+    """Return what these items can see, with the pilot's figures when there is one."""
     sizes = cluster_sizes(clusters)[1]
     spread = _measured(pilot) if pilot is not None else _declared(body, len(sizes) < len(clusters))
     effect = _effect(spread, sizes, body.alpha, body.power)

@@ -23,7 +23,7 @@ class Scorer(Protocol):
     needs_expected: ClassVar[bool]
 
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
-        """The score of `answer`; never an error for what a model may say."""
+        """Return the score of `answer`; never an error for what a model may say."""
         ...
 
 
@@ -32,17 +32,17 @@ class CorpusScorer(Protocol):
     """A scorer that also has a figure for all answers together, which is not the mean of the items' scores."""
 
     def corpus(self, expected: list[str], answers: list[str]) -> float:
-        """The figure, from 0 to 1."""
+        """Return the figure over all answers, from 0 to 1."""
         ...
 
 
 def text_of(expected: JsonValue) -> str:
-    """An expected answer as text."""
+    """Return an expected answer as text: strings as they are, other JSON serialised."""
     return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False, sort_keys=True)
 
 
 def normalised(text: str) -> str:
-    """Lower case, without punctuation, articles and extra spaces (as SQuAD's evaluation does)."""
+    """Return the text in lower case, without punctuation, articles and extra spaces (as SQuAD's evaluation does)."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     bare = folded.translate(str.maketrans("", "", string.punctuation))
     return " ".join(stdlib_re.sub(r"\b(a|an|the)\b", " ", bare).split())
@@ -68,7 +68,7 @@ class NormalisedMatch(Body):
     needs_expected: ClassVar[bool] = True
 
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
-        """1 when equal after normalisation."""
+        """Return 1 when the texts are equal after normalisation, else 0."""
         return _yes(normalised(answer) == normalised(text_of(item.expected)))
 
 
@@ -146,7 +146,7 @@ class LabelAccuracy(Body):
     ignore_case: bool = False
 
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
-        """1 when the label is the expected one."""
+        """Return 1 when the label in the answer is the expected one, else 0."""
         label = self.read(answer)
         if label is None:
             return AnswerScore(value=0, invalid=True)
@@ -159,7 +159,7 @@ class LabelAccuracy(Body):
         return self._match_label(self._field(text) or text) or text
 
     def read(self, answer: str) -> str | None:
-        """The label in an answer; None when there is none."""
+        """Return the label in an answer; None when there is none."""
         label = self._field(answer) if self.json_field else answer
         return self._match_label(label) if label is not None else None
 
@@ -183,7 +183,10 @@ class LabelAccuracy(Body):
 
 
 def build(plugins: Plugins, spec: ScorerSpec) -> Scorer:
-    """The scorer that `spec` describes. Raises PluginMissing for an unknown name, ScorerInvalid for wrong settings."""
+    """Return the scorer that `spec` describes.
+
+    Raises PluginMissing for an unknown name, ScorerInvalid for wrong settings.
+    """
     kind = plugins.load(GROUP, spec.scorer)
     try:
         scorer: Scorer = kind(**spec.config)

@@ -38,7 +38,7 @@ class Evals:
         return self._http.post("/api/evals/sets", EvalSet, body)
 
     def get_set(self, ref: str) -> EvalSet:
-        """One eval set: `name`, `name@3` or an id. Raises EvalSetNotFound."""
+        """Return one eval set: `name`, `name@3` or an id. Raises EvalSetNotFound."""
         return self._http.get(f"/api/evals/sets/{ref}", EvalSet)
 
     def sets(self, *, cursor: str | None = None, limit: int = 50) -> Page[EvalSet]:
@@ -46,7 +46,7 @@ class Evals:
         return self._http.get("/api/evals/sets", Page[EvalSet], {"cursor": cursor, "limit": limit})
 
     def items(self, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
-        """The items of an eval set, in order."""
+        """Return the items of an eval set, in order."""
         return self._http.get(f"/api/evals/sets/{ref}/items", Page[EvalItem], {"cursor": cursor, "limit": limit})
 
     def run(
@@ -85,7 +85,7 @@ class Evals:
         return self.get_run(run_id)
 
     def get_run(self, run_id: str) -> EvalRun:
-        """One run with its figures. Raises EvalRunNotFound."""
+        """Return one run with its figures. Raises EvalRunNotFound."""
         return self._http.get(f"/api/evals/runs/{run_id}", EvalRun)
 
     def runs(self, *, eval_set: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[EvalRun]:
@@ -109,7 +109,7 @@ class Evals:
         guardrails: list[MetricRule | dict[str, Any]] | None = None,
         **options: Any,
     ) -> Comparison:
-        """The verdict on two runs. `options` are `alpha`, `power` and `failures` (see ComparisonSpec)."""
+        """Return the verdict on two runs. `options` are `alpha`, `power` and `failures` (see ComparisonSpec)."""
         values = {"baseline_run": baseline, "candidate_run": candidate, "primary": primary, **options}
         body = ComparisonSpec.model_validate(values | {"guardrails": guardrails or []})
         return self._http.post("/api/evals/comparisons", Comparison, body)
@@ -124,5 +124,5 @@ class Evals:
         return self._http.get("/api/evals/comparisons", Page[Comparison], params)
 
     def plan(self, eval_set: str, **assumptions: Any) -> EvalPlan:
-        """What a set can see, before a run. `assumptions` are the fields of EvalPlanRequest."""
+        """Return what a set can see, before a run. `assumptions` are the fields of EvalPlanRequest."""
         return self._http.post("/api/evals/plan", EvalPlan, EvalPlanRequest(eval_set=eval_set, **assumptions))

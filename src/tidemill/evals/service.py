@@ -115,7 +115,7 @@ def create_set(ctx: Context, body: EvalSetCreate, gathered: PreparedItems | None
 
 
 def get_set(ctx: Context, ref: str) -> EvalSet:
-    """The set that `ref` means: `name` (newest), `name@3` or an `es_` id. Raises EvalSetNotFound."""
+    """Return the set that `ref` means: `name` (newest), `name@3` or an `es_` id. Raises EvalSetNotFound."""
     if ref.startswith("es_"):
         eval_set = store.set_by_id(ctx.conn, ref)
     else:
@@ -137,7 +137,7 @@ def list_sets(ctx: Context, *, cursor: str | None, limit: int) -> Page[EvalSet]:
 
 
 def list_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
-    """The items of a set, in order."""
+    """Return the items of a set, in order."""
     eval_items = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
     start = int(cursor) if cursor is not None and cursor.isdecimal() else 0
     more = start + limit < len(eval_items)
@@ -200,7 +200,7 @@ def _check_target(ctx: Context, target: EvalTarget) -> None:
 
 
 def release_node(ctx: Context, target: ReleaseTarget) -> lineage.LineageNode | None:
-    """The release in the lineage: releases lie above evaluation, so it is found there and not imported."""
+    """Return the release in the lineage: releases lie above evaluation, so it is found there and not imported."""
     return lineage.find(ctx.conn, "release", target.release)
 
 
@@ -220,7 +220,7 @@ def list_runs(ctx: Context, *, eval_set: str | None = None, cursor: str | None, 
 
 
 def _with_releases(ctx: Context, runs: Sequence[EvalRun]) -> list[EvalRun]:
-    """The runs with the names of the releases that they ask: a target may be given as a `rel_` id."""
+    """Return the runs with the names of the releases that they ask: a target may be given as a `rel_` id."""
     releases = {run.id: run.spec.target.release for run in runs if isinstance(run.spec.target, ReleaseTarget)}
     names = lineage.labels(ctx.conn, [ref for ref in releases.values() if ref.startswith("rel_")])
     return [
@@ -232,7 +232,7 @@ def _with_releases(ctx: Context, runs: Sequence[EvalRun]) -> list[EvalRun]:
 def list_results(
     ctx: Context, run_id: str, *, failed: bool | None = None, cursor: str | None = None, limit: int = 50
 ) -> Page[EvalResult]:
-    """The results of a run in the order of its items; only failures or only answers with `failed`."""
+    """Return the results of a run in the order of its items; only failures or only answers with `failed`."""
     get_run(ctx, run_id)
     after = int(cursor) if cursor is not None and cursor.isdecimal() else -1
     results = store.list_results(ctx.conn, run_id, after=after, limit=limit + 1, failed=failed)
@@ -241,12 +241,12 @@ def list_results(
 
 
 def run_items(ctx: Context, run: EvalRun) -> list[EvalItem]:
-    """The items that a run asks."""
+    """Return the items of the run's eval set."""
     return items.load(ctx.kernel.blobs, get_set(ctx, run.eval_set_id).content_hash)
 
 
 def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
-    """The verdict on two runs, worked out before the transaction that stores it, which `compare` is called in.
+    """Return the verdict on two runs, worked out before the transaction that stores it, which `compare` is called in.
 
     Raises RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
     """
@@ -260,7 +260,7 @@ def draft(kernel: Kernel, spec: ComparisonSpec) -> Comparison:
 
 
 def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = None) -> Comparison:
-    """The verdict on two runs, stored with its evidence; worked out here unless `draft` did it before.
+    """Return the verdict on two runs, stored with its evidence; worked out here unless `draft` did it before.
 
     Runs never change, so the same question about the same runs is answered by the comparison that is there. Raises
     RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.

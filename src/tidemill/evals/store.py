@@ -128,7 +128,7 @@ def set_by_id(conn: sa.Connection, set_id: str) -> EvalSet | None:
 
 
 def set_by_number(conn: sa.Connection, name: str, number: int | None) -> EvalSet | None:
-    """One set by name and number; the newest without a number."""
+    """Return the eval set of a name and number, the newest without a number; None when there is none."""
     query = sa.select(sets).where(sets.c.name == name).order_by(sets.c.number.desc()).limit(1)
     if number is not None:
         query = query.where(sets.c.number == number)
@@ -136,7 +136,7 @@ def set_by_number(conn: sa.Connection, name: str, number: int | None) -> EvalSet
 
 
 def set_by_content(conn: sa.Connection, name: str, content_hash: str) -> EvalSet | None:
-    """The set of this name with this content."""
+    """Return the eval set of this name and content hash, or None."""
     return _one_set(conn, sa.select(sets).where(sets.c.name == name, sets.c.content_hash == content_hash))
 
 
@@ -170,7 +170,7 @@ def insert_run(conn: sa.Connection, run: EvalRun) -> None:
 
 
 def update_run(conn: sa.Connection, run_id: str, **values: Any) -> None:
-    """Set columns of a run."""
+    """Update columns of a run."""
     conn.execute(runs.update().where(runs.c.id == run_id).values(**values))
 
 
@@ -201,7 +201,7 @@ def _run(row: sa.Row[Any]) -> EvalRun:
 
 
 def insert_results(conn: sa.Connection, new: Iterable[EvalResult]) -> None:
-    """Write results. One that is there already is kept: nothing is counted twice."""
+    """Insert results; those that exist stay as they are."""
     rows = [r.model_dump(mode="json", exclude={"at"}) | {"at": r.at} for r in new]
     if not rows:
         return
@@ -225,7 +225,7 @@ def list_recorded(conn: sa.Connection, run_id: str) -> set[int]:
 def list_results(
     conn: sa.Connection, run_id: str, *, after: int = -1, limit: int | None = None, failed: bool | None = None
 ) -> list[EvalResult]:
-    """Results of a run by sequence number; all of them without a limit."""
+    """Return results of a run by sequence number; all of them without a limit."""
     query = sa.select(results).where(results.c.run_id == run_id, results.c.seq > after).order_by(results.c.seq)
     if failed is not None:
         query = query.where(results.c.error.is_not(None) if failed else results.c.error.is_(None))
@@ -286,7 +286,7 @@ def comparison_by_id(conn: sa.Connection, comparison_id: str) -> Comparison | No
 
 
 def same_comparison(conn: sa.Connection, baseline: str, candidate: str, spec_hash: str) -> Comparison | None:
-    """The comparison that has answered this question already."""
+    """Return the comparison of the same runs and spec, or None."""
     query = sa.select(comparisons.c.value).where(
         comparisons.c.baseline_run == baseline,
         comparisons.c.candidate_run == candidate,

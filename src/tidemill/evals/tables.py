@@ -36,12 +36,12 @@ def _word(text: str) -> Text:
 
 
 def state(run: EvalRun) -> Text:
-    """The state of a run, coloured."""
+    """Return the state of a run in its colour."""
     return _word(run.state)
 
 
 def target(run: EvalRun) -> str:
-    """Who answers, in a few words."""
+    """Return the run's target in a few words."""
     run_target = run.spec.target
     if isinstance(run_target, EndpointTarget):
         return f"{run_target.model} at {run_target.base_url}"
@@ -53,7 +53,7 @@ def target(run: EvalRun) -> str:
 
 
 def means(run: EvalRun) -> str | None:
-    """Every metric of a run on one line."""
+    """Return every metric of a run on one line."""
     if run.figures is None:
         return None
     return "  ".join(f"{m.name} {m.mean:.3f}" for m in run.figures.metrics if m.mean is not None)
@@ -67,7 +67,7 @@ def _plain(*headings: str) -> Table:
 
 
 def run(eval_run: EvalRun) -> Iterator[RenderableType]:
-    """A run with its figures."""
+    """Yield the renderables of a run and its metrics."""
     yield Text.assemble((eval_run.id, "bold"), f"  {eval_run.eval_set}  by {target(eval_run)}  ", state(eval_run))
     if eval_run.error is not None:
         yield Text(eval_run.error.message, style="red")
@@ -126,7 +126,7 @@ def _labels(report: LabelReport) -> Table:
 
 
 def comparison(verdict: Comparison) -> Iterator[RenderableType]:
-    """A verdict with its evidence."""
+    """Yield the renderables of a verdict and its evidence."""
     yield Text.assemble("Verdict: ", _word(verdict.outcome), f"   {verdict.id}")
     table = _plain("metric", "baseline → candidate", "delta", "95% interval", "p", "verdict")
     metrics = (verdict.primary, *verdict.guardrails)
@@ -168,7 +168,7 @@ def _evidence(verdict: Comparison) -> Text:
 
 
 def plan(eval_plan: EvalPlan) -> Iterator[RenderableType]:
-    """What a set can see."""
+    """Yield the renderables of a power analysis."""
     yield Text(eval_plan.summary, style="bold")
     clusters = f"{eval_plan.clusters} clusters, worth {eval_plan.n_eff:.0f} independent items"
     spread = (

@@ -32,11 +32,11 @@ class _Gain:
     upper: float
 
     def p_above(self, threshold: float) -> float:
-        """One-sided p value of "the gain is at most `threshold`"."""
+        """Return one-sided p value of "the gain is at most `threshold`"."""
         return self._tail(self.sign * self.difference.center - threshold, threshold)
 
     def p_below(self, ceiling: float) -> float:
-        """One-sided p value of "the gain is at least `ceiling`"."""
+        """Return one-sided p value of "the gain is at least `ceiling`"."""
         return self._tail(ceiling - self.sign * self.difference.center, ceiling)
 
     def _tail(self, distance: float, truth: float) -> float:
@@ -74,7 +74,7 @@ def thresholds(rule: MetricRule) -> tuple[float, float]:
 
 
 def judge_metric(rule: MetricRule, difference: Difference, alpha: float = 0.05) -> MetricVerdict:
-    """The verdict on one metric.
+    """Return the verdict on one metric.
 
     To pass an improvement, the one-sided bound must lie above 0 and the permutation (or McNemar) test must reject
     as well, so the stricter of the two decides.
@@ -90,7 +90,7 @@ def judge_metric(rule: MetricRule, difference: Difference, alpha: float = 0.05) 
 def judge_guardrails(
     rules: list[MetricRule], differences: list[Difference], alpha: float = 0.05
 ) -> list[MetricVerdict]:
-    """The verdicts on all guardrails, with Holm's correction of both families: "not worse" and "worse"."""
+    """Return the verdicts on all guardrails, with Holm's correction of both families: "not worse" and "worse"."""
     gains = [_gain(d, r, alpha) for r, d in zip(rules, differences, strict=True)]
     limits = [thresholds(r) for r in rules]
     fine = [g.p_above(t) for g, (t, _) in zip(gains, limits, strict=True)]
@@ -182,7 +182,7 @@ def noninferiority(
     margin: float,
     alpha: float = 0.05,
 ) -> NonInferiority:
-    """Whether `candidate` is not worse than `baseline` by `margin` or more (higher is better), and TOST equivalence.
+    """Return whether `candidate` is not worse than `baseline` by `margin` or more, and TOST equivalence.
 
     Arrays as in `paired_comparison`. `margin` is in the metric's own unit and must be positive,
     else ValueError is raised. Raises TooFewPairs as `paired_difference` does.

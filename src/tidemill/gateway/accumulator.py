@@ -27,7 +27,7 @@ class CompletionAccumulator:
         self._messages: list[MessageDict] | None = None
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take in one chunk.
+        """Add one chunk of the stream.
 
         A delta that only opens a choice gets the empty content that OpenAI's has; llama.cpp writes null there.
         """

@@ -40,7 +40,7 @@ class CallRecorder:
 
     @property
     def stats(self) -> RecorderStats:
-        """Counts of calls since the start."""
+        """Return how many calls were recorded, wait and were lost since the start."""
         waiting = len(self._in_flight) + len(self._backlog)
         return RecorderStats(recorded=self._recorded, waiting=waiting, lost=self._lost)
 

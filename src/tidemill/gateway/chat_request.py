@@ -129,7 +129,7 @@ def encode_engine_body(
 
 
 def streams_internally(request: ChatRequest) -> bool:
-    """Whether a response in one piece is requested from the engine as a stream and accumulated here.
+    """Return whether a response in one piece is requested from the engine as a stream and accumulated here.
 
     llama.cpp notices a disconnect only while it writes, so without a stream it would generate to the end for nobody.
     """

@@ -150,7 +150,7 @@ def _set_target(record: SpanRecord, target: ReplicaTarget, progress: CallProgres
 
 
 def is_call(span: SpanDetail) -> bool:
-    """Whether the gateway wrote this span."""
+    """Return whether the gateway wrote this span."""
     return span.dialect == "gateway"
 
 

@@ -59,7 +59,7 @@ class Upstream:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the engines."""
         if self._session is not None:
             await self._session.close()
 

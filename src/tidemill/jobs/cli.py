@@ -64,7 +64,7 @@ _COLUMNS: list[Column] = [
 
 
 def duration_text(job: Job) -> str | None:
-    """How long the job ran."""
+    """Return how long the job ran; None before it has ended."""
     if job.started_at is None or job.finished_at is None:
         return None
     return duration((job.finished_at - job.started_at).total_seconds())

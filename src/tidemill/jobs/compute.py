@@ -94,7 +94,7 @@ class Compute(Protocol):
         env: Mapping[str, str] | None = None,
         resources: Resources | None = None,
     ) -> ComputeStatus:
-        """Start `argv` in `workdir`; if `job_id` runs or has ended, only say how it stands.
+        """Start `argv` in `workdir`; if `job_id` runs or has ended, only return its status.
 
         `env` is added to the environment of the caller. A lost one is started again, its log continued.
         Raises ComputeInvalid for an unusable id, an empty command or a missing `workdir`.
@@ -102,19 +102,22 @@ class Compute(Protocol):
         ...
 
     def status(self, job_id: str) -> ComputeStatus:
-        """How it stands. Raises ComputeMissing."""
+        """Return the state of the process. Raises ComputeMissing."""
         ...
 
     def logs(self, job_id: str, offset: int = 0, limit: int = 2**20) -> LogChunk:
-        """Its stdout and stderr: at most `limit` bytes from byte `offset` on. Raises ComputeMissing."""
+        """Return its stdout and stderr: at most `limit` bytes from byte `offset` on. Raises ComputeMissing."""
         ...
 
     def cancel(self, job_id: str, grace: float = 10.0) -> ComputeStatus:
-        """End it and all it started: ask, wait up to `grace` seconds, kill. What has ended stays as it is."""
+        """End the process and its children: ask, wait up to `grace` seconds, kill.
+
+        One that has ended stays as it is.
+        """
         ...
 
     def pause(self, job_id: str) -> None:
-        """End it at once without a mark, so that the next `submit` starts it again. What has ended stays as it is."""
+        """Kill the process without marking it cancelled, so that the next `submit` starts it again."""
         ...
 
 
@@ -132,7 +135,7 @@ class LocalCompute:
         env: Mapping[str, str] | None = None,
         resources: Resources | None = None,
     ) -> ComputeStatus:
-        """Start `argv` in `workdir`; if `job_id` runs or has ended, only say how it stands."""
+        """Start `argv` in `workdir`; if `job_id` runs or has ended, only return its status."""
         folder = self._folder(job_id)
         spec = _spec(argv, workdir, env or {}, resources or Resources())
         with _disk_errors(folder):
@@ -149,7 +152,7 @@ class LocalCompute:
         return self.status(job_id)
 
     def status(self, job_id: str) -> ComputeStatus:
-        """How it stands. Raises ComputeMissing."""
+        """Return the state of the process. Raises ComputeMissing."""
         folder = self._existing_folder(job_id)
         process = _read(folder / wrapper.PROCESS)
         if process is None:
@@ -174,7 +177,7 @@ class LocalCompute:
         )
 
     def logs(self, job_id: str, offset: int = 0, limit: int = 2**20) -> LogChunk:
-        """At most `limit` bytes of its output from byte `offset` on; never half a UTF-8 character."""
+        """Return at most `limit` bytes of its output from byte `offset` on; never half a UTF-8 character."""
         log = self._existing_folder(job_id) / wrapper.LOG
         try:
             with log.open("rb") as file:
@@ -186,7 +189,7 @@ class LocalCompute:
         return LogChunk(text=complete.decode("utf-8", "replace"), next_offset=max(offset, 0) + len(complete))
 
     def cancel(self, job_id: str, grace: float = 10.0) -> ComputeStatus:
-        """End it and all it started: SIGTERM, `grace` seconds, SIGKILL. What has ended stays as it is."""
+        """End the process and its children: SIGTERM, `grace` seconds, SIGKILL. One that has ended stays as it is."""
         folder = self._existing_folder(job_id)
         status = self.status(job_id)
         if status.ended:
@@ -206,7 +209,7 @@ class LocalCompute:
         return status
 
     def pause(self, job_id: str) -> None:
-        """End it at once without a mark, so that the next `submit` starts it again."""
+        """Kill the process without marking it cancelled, so that the next `submit` starts it again."""
         status = self.status(job_id)
         if status.ended or status.pid is None:
             return

@@ -44,7 +44,7 @@ LOST_LIMIT = 5
 
 
 def failure_body(error: Exception, job_id: str) -> ErrorBody:
-    """The error as the API shows it, without a traceback."""
+    """Return the error as the API shows it, without a traceback."""
     if isinstance(error, TidemillError):
         return error.body()
     return JobFailed(
@@ -113,7 +113,7 @@ class JobContext:
         message: str | None = None,
         **figures: Any,
     ) -> None:
-        """Say how far the job has come. Cheap: it is written four times a second at most, the newest last."""
+        """Report progress. Cheap: it is written four times a second at most, the newest last."""
         self._running.log_buffer.progress = Progress(
             done=done, total=total, message=message, figures=json_value(figures), at=utc_now()
         )
@@ -155,7 +155,7 @@ class JobContext:
             yield ctx
 
     def wait_for(self, topic: str, timeout: float | None = None) -> Any:
-        """The payload of the next signal on `topic`; None after `timeout` seconds. It may take days.
+        """Return the payload of the next signal on `topic`; None after `timeout` seconds. It may take days.
 
         While it waits, the job gives its place to another. See `Jobs.signal`.
         """
@@ -182,7 +182,7 @@ class JobContext:
                 self._set_waiting(None)
 
     def wait_until(self, topic: str, look: Callable[[], T | None], *, poll: float = 30.0) -> T:
-        """The first thing that `look()` gives, however many days that takes.
+        """Return the first result of `look` that is not None, however long that takes.
 
         It is no step: what `look` reads is kept elsewhere, so after a crash or an upgrade it is simply read again.
         While it waits, the job gives its place to another. `look` is called every `poll` seconds, and at once
@@ -215,7 +215,7 @@ class JobContext:
         return result
 
     def _count_starts_anew(self) -> None:
-        """Who waits calmly for a person is not to blame for the crashes of those days."""
+        """Forget earlier starts: crashes while a job waits for a person do not count against it."""
         if self._running.claim.starts <= 1:
             return
         try:
@@ -233,7 +233,7 @@ class JobContext:
             logger.warning("Job %s is shown as waiting: %s", self.id, trouble)
 
     def wait_job(self, job_id: str, watch: Callable[[Job], None] | None = None) -> Job:
-        """The job `job_id` once it has ended, well or badly. `watch` is given it at each look.
+        """Return the job `job_id` once it has ended, whatever its state. `watch` gets the job at each poll.
 
         Like `wait_until` it is no step and gives way, so that one place is enough for this job and that one.
         """
@@ -337,7 +337,7 @@ class JobContext:
 
 
 def traceback_note(job_id: str, error: Exception) -> store.Note:
-    """The log line of a failure."""
+    """Return the traceback of a failure as a line for the job's log."""
     text = "".join(traceback.format_exception(error))
     return store.Note(job_id=job_id, at=utc_now(), level="error", message=text, data=None)
 

@@ -39,7 +39,7 @@ class StepLog(Protocol):
     """What the runner needs: begin a job in a thread, and a step inside it that is done once."""
 
     def start(self, run: Callable[[str], None]) -> None:
-        """Make ready; `run(job_id)` will be called in a thread for each job begun."""
+        """Open the log; `run(job_id)` is called in a thread for each job begun."""
         ...
 
     def begin(self, job_id: str) -> None:
@@ -47,15 +47,15 @@ class StepLog(Protocol):
         ...
 
     def step(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The recorded result of this step, or `function()`, recorded."""
+        """Return the recorded result of this step; without one call `function` and record its result."""
         ...
 
     def forget(self, executor: str) -> None:
-        """A process is dead: drop what was kept for it alone."""
+        """Remove what the log keeps for a dead process."""
         ...
 
     def stop(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and threads."""
         ...
 
 
@@ -101,7 +101,7 @@ class DbosLog:
             }
 
     def start(self, run: Callable[[str], None]) -> None:
-        """Make ready; `run(job_id)` will be called in a thread for each job begun. Raises Unavailable."""
+        """Open the log; `run(job_id)` is called in a thread for each job begun. Raises Unavailable."""
         import dbos  # takes half a second and 12 MB, and only a server that runs jobs needs it
 
         self._dbos = dbos
@@ -173,7 +173,7 @@ class DbosLog:
         return max((int(step["function_id"]) for step in steps), default=0) + 1
 
     def step(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The recorded result of this step, or `function()`, recorded. Raises JobStepsChanged, JobSuspended."""
+        """Return the recorded result of this step, or `function()`, recorded. Raises JobStepsChanged, JobSuspended."""
         errors = self._dbos.error
         try:
             result: dict[str, Any] = self._dbos.DBOS.run_step({"name": name}, function)
@@ -187,11 +187,11 @@ class DbosLog:
         return result
 
     def forget(self, executor: str) -> None:
-        """A process is dead: drop its queue. Its jobs move to the queue of whoever takes them."""
+        """Remove a dead process's queue. Its jobs move to the queue of the process that takes them over."""
         self._dbos.DBOS.delete_queue(_queue(executor))
 
     def stop(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and threads."""
         self._stopped = True
         for waiting in list(self._waiting):
             waiting.set()

@@ -14,7 +14,7 @@ def json_value(value: Any) -> Any:
 
 
 def bounded(value: Any, name: str) -> Any:
-    """The plain value of the result of `name`. Raises JobResultTooLarge."""
+    """Return the plain value of the result of `name`. Raises JobResultTooLarge."""
     raw = to_json(value, inf_nan_mode="null")
     if len(raw) > RESULT_BYTES:
         raise JobResultTooLarge(

@@ -20,14 +20,14 @@ class LogBuffer:
             self._lines.append(note)
 
     def take(self) -> tuple[Progress | None, list[store.Note]]:
-        """What is new since the last call."""
+        """Return the lines and progress since the last call, and empty the buffer."""
         with self._lock:
             progress, self.progress = self.progress, None
             lines, self._lines = self._lines, []
         return progress, lines
 
     def restore(self, progress: Progress | None, lines: list[store.Note]) -> None:
-        """Keep what could not be written."""
+        """Put lines that could not be written back at the front."""
         with self._lock:
             self.progress = self.progress or progress
             self._lines = lines + self._lines

@@ -78,7 +78,7 @@ class Runner:
         ]
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Register this process as a worker and start its threads."""
         with self.kernel.db.begin() as conn:
             store.register(conn, self.worker, utc_now())
         try:
@@ -91,7 +91,7 @@ class Runner:
             thread.start()
 
     def wake(self) -> None:
-        """Look for work now."""
+        """Look for queued jobs now instead of at the next tick."""
         self._wake.set()
 
     def stop(self, grace: float) -> bool:
@@ -335,7 +335,7 @@ def _write(conn: sa.Connection, running: RunningJob) -> None:
 
 
 def _machine() -> str:
-    """Where a process number means something: host name, boot and, on Linux, the space of process numbers."""
+    """Return where a process number means something: host name, boot and, on Linux, the space of process numbers."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

@@ -30,7 +30,7 @@ class RunningJob:
 
     @contextmanager
     def slot_released(self) -> Iterator[None]:
-        """Let another job have this one's place meanwhile."""
+        """Release the job's slot inside the block; take one again after it."""
         self.slots.leave(self.heavy)
         try:
             yield
@@ -40,7 +40,7 @@ class RunningJob:
         self.slots.enter(self.heavy, self.stopping)
 
     def adopt_child(self, child: str) -> None:
-        """Write down, before it starts, a process that must end when the job ends badly."""
+        """Record a child process before it starts: it ends when the job fails or is cancelled."""
         if child not in self.claim.children:
             self.claim = self.claim.model_copy(update={"children": [*self.claim.children, child]})
             with self.kernel.db.begin() as conn:
@@ -59,13 +59,13 @@ class Slots:
         return self._free[heavy]
 
     def leave(self, heavy: bool) -> None:
-        """Give a place back."""
+        """Release a slot."""
         with self._changed:
             self._free[heavy] += 1
             self._changed.notify_all()
 
     def enter(self, heavy: bool, stopping: threading.Event | None = None) -> None:
-        """Take a place; with `stopping`, wait until there is one."""
+        """Take a slot; with `stopping`, wait until one is free or `stopping` is set."""
         with self._changed:
             while stopping is not None and self._free[heavy] < 1 and not stopping.is_set():
                 self._changed.wait(0.2)

@@ -19,7 +19,7 @@ class Jobs:
         self._http = http
 
     def get(self, job_id: str) -> Job:
-        """One job. Raises JobNotFound."""
+        """Return the job of an id. Raises JobNotFound."""
         return self._http.get(f"/api/jobs/{job_id}", Job)
 
     def list(

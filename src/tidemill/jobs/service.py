@@ -49,11 +49,11 @@ class JobQueue:
 
     @property
     def running(self) -> bool:
-        """Whether this process runs jobs."""
+        """Return whether this process runs jobs."""
         return self._runner is not None
 
     def wake(self) -> None:
-        """Look for work now instead of within a second."""
+        """Let the runner look for queued jobs now."""
         if self._runner is not None:
             self._runner.wake()
 
@@ -115,7 +115,7 @@ class JobQueue:
         return first
 
     def get(self, ctx: Context, job_id: str) -> Job:
-        """One job. Raises JobNotFound."""
+        """Return the job of an id. Raises JobNotFound."""
         job = store.get(ctx.conn, job_id)
         if job is None:
             raise JobNotFound(f"There is no job {job_id!r}.", hint="`tidemill jobs list` shows all.")

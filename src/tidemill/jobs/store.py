@@ -144,7 +144,7 @@ def get(conn: sa.Connection, job_id: str) -> Job | None:
 
 
 def by_key(conn: sa.Connection, kind: str, key: str) -> Job | None:
-    """The job of this kind and idempotency key."""
+    """Return the job of this kind and idempotency key."""
     row = conn.execute(sa.select(jobs).where(jobs.c.kind == kind, jobs.c.key == key)).first()
     return _job(row) if row else None
 
@@ -169,12 +169,12 @@ def list_jobs(
 
 
 def get_starts(conn: sa.Connection, job_id: str) -> int:
-    """How often the job has been started."""
+    """Return how often the job has been started."""
     return int(conn.execute(sa.select(jobs.c.starts).where(jobs.c.id == job_id)).scalar_one())
 
 
 def get_actor(conn: sa.Connection, job_id: str) -> Actor:
-    """Who submitted the job."""
+    """Return the actor that submitted the job."""
     values = conn.execute(sa.select(jobs.c.actor).where(jobs.c.id == job_id)).scalar_one()
     return Actor(**(values | {"roles": frozenset(values["roles"])}))
 
@@ -188,14 +188,14 @@ def update(conn: sa.Connection, job_id: str, *, executor: str | None = None, **v
 
 
 def get_ownership(conn: sa.Connection, job_id: str) -> Ownership | None:
-    """Who runs the job, and whether it is asked to end."""
+    """Return which process runs the job, its state, and whether its end was requested."""
     columns = (jobs.c.executor, jobs.c.state, jobs.c.cancel_requested)
     row = conn.execute(sa.select(*columns).where(jobs.c.id == job_id)).first()
     return Ownership.model_validate(row._asdict()) if row else None
 
 
 def count_queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
-    """How many jobs of these kinds wait to be started."""
+    """Return how many jobs of these kinds wait to be started."""
     query = sa.select(sa.func.count()).where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
     return int(conn.execute(query).scalar_one())
 
@@ -250,7 +250,7 @@ def requeue_unstarted(conn: sa.Connection, executor: str) -> None:
 
 
 def list_running(conn: sa.Connection, executor: str) -> dict[str, bool]:
-    """The jobs that a process holds, each with whether it is asked to end."""
+    """Return the jobs that a process runs: id -> whether their end was requested."""
     query = sa.select(jobs.c.id, jobs.c.cancel_requested)
     rows = conn.execute(query.where(jobs.c.executor == executor, jobs.c.state == "running"))
     return {row.id: row.cancel_requested for row in rows}
@@ -263,7 +263,7 @@ def add_lines(conn: sa.Connection, notes: Sequence[Note]) -> None:
 
 
 def list_lines(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLine]:
-    """The lines of a job after line `after`, oldest first."""
+    """Return the lines of a job after line `after`, oldest first."""
     query = sa.select(lines.c.id, lines.c.at, lines.c.level, lines.c.message, lines.c.data)
     query = query.where(lines.c.job_id == job_id, lines.c.id > after).order_by(lines.c.id).limit(limit)
     return [LogLine.model_validate(row._asdict()) for row in conn.execute(query)]
@@ -276,7 +276,7 @@ def insert_signal(conn: sa.Connection, *, signal_id: str, job_id: str, topic: st
 
 
 def take_signal(conn: sa.Connection, job_id: str, topic: str, step: str) -> tuple[Any] | None:
-    """The payload, in a tuple, of the oldest signal on `topic` that is free or was taken by this very step."""
+    """Return the payload, in a tuple, of the oldest signal on `topic` that is free or was taken by this very step."""
     query = (
         sa.select(signals.c.id, signals.c.payload)
         .where(signals.c.job_id == job_id, signals.c.topic == topic)
@@ -292,13 +292,13 @@ def take_signal(conn: sa.Connection, job_id: str, topic: str, step: str) -> tupl
 
 
 def clear_signals(conn: sa.Connection, job_id: str, topic: str) -> None:
-    """Take all free signals on `topic`: they only said that it is time to look."""
+    """Delete all untaken signals on `topic`."""
     free = (signals.c.job_id == job_id) & (signals.c.topic == topic) & signals.c.taken_by.is_(None)
     conn.execute(signals.update().where(free).values(taken_by="heard"))
 
 
 def list_signalled(conn: sa.Connection, job_ids: Sequence[str]) -> set[str]:
-    """Which of these jobs have a signal that no step has taken."""
+    """Return which of these jobs have a signal that no step has taken."""
     if not job_ids:
         return set()
     query = sa.select(signals.c.job_id).where(signals.c.job_id.in_(job_ids), signals.c.taken_by.is_(None))
@@ -317,7 +317,7 @@ def record_heartbeat(conn: sa.Connection, worker_id: str) -> bool:
 
 
 def list_workers(conn: sa.Connection) -> list[Worker]:
-    """Every process that runs jobs, or did and has not been found dead yet."""
+    """Return every registered worker process, alive or not yet found dead."""
     columns = [workers.c[name] for name in Worker.model_fields]
     return [Worker.model_validate(row_values(row)) for row in conn.execute(sa.select(*columns))]
 

@@ -19,7 +19,7 @@ SPEC, PROCESS, EXIT, CANCEL, LOG = "spec.json", "process.json", "exit.json", "ca
 
 
 def process_stamp(pid: int) -> str | None:
-    """What tells this process from a later one with the same number; None when it is gone or a zombie."""
+    """Return what tells this process from a later one with the same number; None when it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -23,7 +23,7 @@ from tidemill.triggers import service as triggers
 
 
 def plan(ctx: Context, body: PipelineApply) -> Plan:
-    """What applying a document would change, and what the next run would do. Raises PipelineInvalid."""
+    """Return what applying a document would change, and what the next run would do. Raises PipelineInvalid."""
     _check(ctx, body.spec)
     current = _find_active(ctx, body.spec.name)
     return Plan(
@@ -91,13 +91,13 @@ def remove(ctx: Context, name: str, body: PipelineRemove) -> PipelineRemoved:
 
 
 def _others(ctx: Context, name: str) -> list[PipelineSpec]:
-    """What the other pipelines declare."""
+    """Return the documents of the other pipelines."""
     others = (store.pipeline_by(ctx.conn, other) for other in store.list_names(ctx.conn) if other != name)
     return [pipeline.spec for pipeline in others if pipeline is not None]
 
 
 def list_names(ctx: Context) -> list[str]:
-    """The names of all pipelines."""
+    """Return the names of all pipelines, sorted."""
     return store.list_names(ctx.conn)
 
 
@@ -107,7 +107,7 @@ def _find_active(ctx: Context, name: str) -> Pipeline | None:
 
 
 def spec_hash(spec: PipelineSpec) -> str:
-    """The hash of a document. The order of the splits counts, which canonical JSON would lose."""
+    """Return the hash of a document. The order of the splits counts, which canonical JSON would lose."""
     split = spec.data.split if spec.data is not None else None
     order = list(split.ratios) if split is not None else None
     return content_hash({"spec": spec.model_dump(mode="json"), "order": order})
@@ -129,7 +129,7 @@ def _check_sources(spec: PipelineSpec) -> None:
 
 
 def get(ctx: Context, ref: str) -> Pipeline:
-    """A pipeline as it was applied last, or with `name@2` as it was then, also after its removal.
+    """Return a pipeline as it was applied last, or with `name@2` as it was then, also after its removal.
 
     Raises PipelineNotFound.
     """
@@ -143,7 +143,7 @@ def get(ctx: Context, ref: str) -> Pipeline:
 
 
 def get_any(ctx: Context, ref: str) -> Pipeline:
-    """A pipeline whether it was removed or not. Raises PipelineNotFound."""
+    """Return the pipeline of a reference, removed or not. Raises PipelineNotFound."""
     name, _, number = ref.partition("@")
     pipeline = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
     if pipeline is None:
@@ -156,7 +156,7 @@ def get_any(ctx: Context, ref: str) -> Pipeline:
 
 
 def list_pipelines(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:
-    """Every pipeline as it was applied last, by name."""
+    """Return every pipeline as it was applied last, by name."""
     rows = store.list_pipelines(ctx.conn, after=cursor, limit=limit + 1)
     items = rows[:limit]
     return Page(items=items, next_cursor=items[-1].name if len(rows) > limit else None)

@@ -68,7 +68,7 @@ def _changed(steps: list[RunStep]) -> bool:
 
 
 def _run_step(context: StepContext) -> None:
-    """One step: taken from an earlier run that has read the same, or done."""
+    """Run one step, or take the outputs of an earlier step with the same inputs."""
     step = context.row
     kind = KINDS.get(step.kind)
     if kind is None:
@@ -100,7 +100,7 @@ def _run_step(context: StepContext) -> None:
 
 
 def key_of(kind: str, reads: CacheInputs) -> str | None:
-    """The hash of what a step reads."""
+    """Return the cache key of a step: the hash of its inputs."""
     return content_hash({"kind": kind, "reads": reads}) if reads is not None else None
 
 
@@ -149,7 +149,7 @@ def ended(ctx: Context, job: Job) -> None:
 
 
 def _cancel_open_step(ctx: Context, run: Run, step: RunStep) -> str | None:
-    """End what the open step has brought to people, when its run is cancelled; says so."""
+    """End what the open step has deployed or rolled out, when its run is cancelled; return a text about it."""
     try:
         with ctx.conn.begin_nested():
             return cancel_step(ctx, step, f"{run.ref}, which began it, was cancelled.")
@@ -186,7 +186,7 @@ def _end_step(ctx: Context, step: RunStep, job: Job, state: StepState) -> None:
 
 
 def summary(state: RunState, steps: list[RunStep], job: Job) -> str:
-    """How a run ended, in one line."""
+    """Return how a run ended, in one line."""
     if job.error is not None:
         return job.error.message
     if state == "cancelled":

@@ -24,7 +24,10 @@ SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz
 
 
 def read(path: FilePath) -> tuple[PipelineSpec, Located]:
-    """A document from a file. Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid with line and column."""
+    """Return the document in a file. Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid.
+
+    Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid with line and column.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -38,7 +41,10 @@ def read(path: FilePath) -> tuple[PipelineSpec, Located]:
 
 
 def parse(document: Located) -> PipelineSpec:
-    """The document out of its plain values. Raises PipelineInvalid with line, column and the nearest right word."""
+    """Return the document of plain values. Raises PipelineInvalid with line, column and the most similar word.
+
+    Raises PipelineInvalid with line, column and the nearest right word.
+    """
     try:
         return PipelineSpec.model_validate(document.value)
     except ValidationError as error:
@@ -46,7 +52,10 @@ def parse(document: Located) -> PipelineSpec:
 
 
 def fault(document: Located, error: ValidationError) -> PipelineInvalid:
-    """The first fault of a document, where it stands. A misspelt word explains what is then missing, so it is first."""
+    """Return the error for the first fault of a document, with line and column. Misspelt words come first.
+
+    A misspelt word explains what is then missing, so it is first.
+    """
     details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(document, e)))
     first = details[0]
     loc: Path = tuple(first["loc"])
@@ -87,7 +96,7 @@ def _describe(error: ErrorDetails) -> tuple[str, str | None]:
 
 
 def _words(document: Located, path: Path) -> list[str]:
-    """The words that are known at a place of the document."""
+    """Return the words that are allowed at a place of the document."""
     kinds: list[Any] = [PipelineSpec]
     value = document.value
     for part in path:
@@ -128,7 +137,7 @@ def _inside_list(kind: Any) -> list[Any]:
 
 
 def _flat(kind: Any) -> list[Any]:
-    """The types behind annotations and unions."""
+    """Return the types inside annotations and unions."""
     if get_origin(kind) is Annotated:
         return _flat(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
@@ -137,7 +146,7 @@ def _flat(kind: Any) -> list[Any]:
 
 
 def with_location(document: Located, error: TidemillError) -> TidemillError:
-    """What the server refused, with the line of the document that it is about."""
+    """Return the server's error with the line of the document that it is about."""
     if error.param is None or not isinstance(error, PipelineInvalid):
         return error
     path: Path = tuple(int(p) if p.isdigit() else p for p in error.param.split("."))
@@ -150,7 +159,7 @@ def with_location(document: Located, error: TidemillError) -> TidemillError:
 
 
 def files(spec: PipelineSpec, folder: FilePath) -> list[tuple[str, FilePath]]:
-    """The files that the document names, each with the name it goes by. Raises FileMissing."""
+    """Return the files that the document names, each with the name it goes by. Raises FileMissing."""
     out: list[tuple[str, FilePath]] = []
     for source in spec.data.sources if spec.data is not None else []:
         path = folder / source.path
@@ -166,13 +175,13 @@ def files(spec: PipelineSpec, folder: FilePath) -> list[tuple[str, FilePath]]:
 
 
 def with_sources(spec: PipelineSpec, sources: list[SourceFile]) -> PipelineSpec:
-    """The document with the files it meant."""
+    """Return the document with `sources` as its data sources."""
     if spec.data is None:
         return spec
     return spec.model_copy(update={"data": spec.data.model_copy(update={"sources": sources})})
 
 
 def digest(path: FilePath) -> str:
-    """The hash that a file's blob will have."""
+    """Return the hash that a file's blob will have."""
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from tidemill.pipelines.types import Change, NothingMeasured, Pipeline, Pipeline
 
 
 def changes(before: PipelineSpec | None, after: PipelineSpec) -> list[Change]:
-    """The differences between two documents, section by section."""
+    """Return the differences between two documents, section by section."""
     old = _plain(before) if before is not None else {}
     return list(_differences("", old, _plain(after)))
 
@@ -22,7 +22,7 @@ def _plain(spec: PipelineSpec) -> dict[str, Any]:
 
 
 def _keyed(value: Any) -> Any:
-    """A list of named things as a mapping by name, so that an inserted one does not move all others."""
+    """Return a list of named things as a mapping by name, so that an inserted one does not move all others."""
     if _is_named(value):
         return {str(v["name"]): {k: w for k, w in v.items() if k != "name"} for v in value}
     return value
@@ -52,7 +52,7 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def forecast(ctx: Context, spec: PipelineSpec, pipeline: Pipeline | None) -> list[StepForecast]:
-    """What each step of the next run would do, as far as it can be known now."""
+    """Return what each step of the next run would do, as far as it is known now."""
     outputs: dict[str, dict[str, Any]] = {}
     forecasts: dict[str, StepForecast] = {}
     for name in step_registry.names(spec):

@@ -19,7 +19,7 @@ BASELINE_KINDS = ("base_model", "naive_bayes")
 
 @dataclass(frozen=True)
 class Fault:
-    """One word that means nothing here."""
+    """A name in a document that refers to nothing."""
 
     path: Path
     message: str
@@ -31,12 +31,12 @@ class Fault:
         return ".".join(str(part) for part in self.path)
 
     def error(self) -> PipelineInvalid:
-        """The fault as an error."""
+        """Return the fault as a PipelineInvalid."""
         return PipelineInvalid(f"{self.where}: {self.message}", hint=self.hint, param=self.where)
 
 
 def unknown_name(path: Path, what: str, word: str, names: list[str]) -> Fault:
-    """A fault that names the nearest right word."""
+    """Return a fault that suggests the most similar name."""
     near = nearest(word, names, count=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"There is {', '.join(names)}." if names else None
     return Fault(path, f"there is no {what} {word!r}", hint)
@@ -46,7 +46,7 @@ def unknown_name(path: Path, what: str, word: str, names: list[str]) -> Fault:
 
 
 def inner_faults(spec: PipelineSpec) -> Iterator[Fault]:
-    """References to other sections of the same document."""
+    """Yield the faults in references to other sections of the document."""
     yield from _missing_sections(spec)
     yield from _duplicates(spec)
     yield from _splits(spec)
@@ -123,7 +123,7 @@ def _gates(spec: PipelineSpec) -> Iterator[Fault]:
 
 
 def outer_faults(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
-    """References to what the server must have."""
+    """Yield the faults in references to things on the server."""
     yield from _environments(ctx, spec)
     yield from _triggers(ctx, spec)
     scorers = ctx.kernel.plugins.names("tidemill.scorers")

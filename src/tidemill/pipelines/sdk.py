@@ -46,7 +46,7 @@ class Pipelines:
         self._http = http
 
     def plan(self, document: str | Path | PipelineSpec, *, folder: str | Path | None = None) -> Plan:
-        """What applying a document would change, and what the next run would do. Changes and sends nothing.
+        """Return what applying a document would change, and what the next run would do. Changes and sends nothing.
 
         `document` is the path of a `tidemill.yaml` or a PipelineSpec, whose files are looked for in `folder`.
         Raises PipelineInvalid, which names line and column in a file.
@@ -84,11 +84,11 @@ class Pipelines:
         return parse.with_sources(spec, sources)
 
     def get(self, ref: str) -> Pipeline:
-        """A pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
+        """Return a pipeline as it was applied last, or with `name@2` as it was then. Raises PipelineNotFound."""
         return self._http.get(f"/api/pipelines/{ref}", Pipeline)
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Pipeline]:
-        """Every pipeline as it was applied last, by name."""
+        """Return every pipeline as it was applied last, by name."""
         return self._http.get("/api/pipelines", Page[Pipeline], {"cursor": cursor, "limit": limit})
 
     def remove(self, name: str, *, cancel: bool = False) -> PipelineRemoved:
@@ -114,7 +114,7 @@ class Runs:
         return self._http.post("/api/pipeline-runs", RunDetail, body)
 
     def get(self, ref: str) -> RunDetail:
-        """One run with its steps: an id, `name#3`, or `name` for its newest. Raises RunNotFound."""
+        """Return one run with its steps: an id, `name#3`, or `name` for its newest. Raises RunNotFound."""
         return self._http.get(f"/api/pipeline-runs/{ref}", RunDetail)
 
     def list(

@@ -117,7 +117,10 @@ def _join(ctx: Context, pipeline: Pipeline, active: Run, cause: Cause) -> RunDet
 
 
 def get_run(ctx: Context, ref: str) -> RunDetail:
-    """One run with its steps: `plr_…`, `name#3`, or `name` for its newest. Raises RunNotFound, PipelineNotFound."""
+    """Return one run with its steps:
+
+    `plr_…`, `name#3`, or `name` for its newest. Raises RunNotFound, PipelineNotFound.
+    """
     return _detail(ctx, _run(ctx, ref))
 
 
@@ -236,7 +239,7 @@ def _reset_step(ctx: Context, step: RunStep) -> None:
 
 
 def _resume_step(ctx: Context, step: RunStep) -> None:
-    """A failed step goes on with its own job where that one failed; without one it is done again."""
+    """Resume a failed step with its own job where that one failed; without a job it runs again."""
     store.update_step(ctx.conn, step.id, **_CLEARED, attempt=step.attempt + 1)
     if step.job_id is None:
         return
@@ -253,7 +256,7 @@ def _resume_step(ctx: Context, step: RunStep) -> None:
 
 
 def approval_decided(ctx: Context, event: Event) -> None:
-    """An approval was given or refused: the runs that wait for a person look again."""
+    """Listener of approvals: wake the runs that wait for a person."""
     for run in store.list_waiting_runs(ctx.conn):
         _signal_approval(ctx, run)
 
@@ -266,7 +269,7 @@ def _signal_approval(ctx: Context, run: Run) -> None:
 
 
 def trigger_fired(ctx: Context, event: Event) -> None:
-    """A monitor asks for a run. The run that is on its way already is the answer; then it is noted as joined."""
+    """Listener of `trigger.fired`: start a run, or add the cause to the run that is active."""
     name = str(event.data.get("pipeline") or "")
     pipeline = store.pipeline_by(ctx.conn, name)
     if pipeline is None or pipeline.removed_at is not None:

@@ -54,7 +54,7 @@ UNCACHEABLE = frozenset({"approve", "deploy", "rollout", "feedback", "watch"})
 
 
 def names(spec: PipelineSpec) -> list[str]:
-    """The steps of a run in order, such as `data`, `tune`, `judge/quality`, `deploy/prod`."""
+    """Return the names of a run's steps in order, such as `data`, `tune`, `judge/quality`, `deploy/prod`."""
     return list(_names(spec))
 
 

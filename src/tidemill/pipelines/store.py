@@ -110,7 +110,7 @@ def _step(row: sa.Row[*tuple[Any, ...]]) -> RunStep:
 
 
 def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pipeline | None:
-    """The newest applied document of that name, or the one of that number, of a removed pipeline too."""
+    """Return the newest applied document of a name, or the one of a number, also of a removed pipeline; else None."""
     version_number = pipelines.c.number if number is None else number
     joined = pipelines.join(
         versions, (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == version_number)
@@ -120,7 +120,7 @@ def pipeline_by(conn: sa.Connection, name: str, number: int | None = None) -> Pi
 
 
 def list_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> list[Pipeline]:
-    """Every pipeline that is not removed, as it was applied last, by name."""
+    """Return every pipeline that is not removed, as it was applied last, by name."""
     newest = (versions.c.pipeline_id == pipelines.c.id) & (versions.c.number == pipelines.c.number)
     query = sa.select(*_APPLIED).select_from(pipelines.join(versions, newest)).order_by(pipelines.c.name).limit(limit)
     query = query.where(pipelines.c.removed_at.is_(None))
@@ -130,19 +130,19 @@ def list_pipelines(conn: sa.Connection, *, after: str | None, limit: int) -> lis
 
 
 def list_names(conn: sa.Connection) -> list[str]:
-    """The names of all pipelines that are not removed."""
+    """Return the names of all pipelines that are not removed."""
     here = sa.select(pipelines.c.name).where(pipelines.c.removed_at.is_(None))
     return list(conn.execute(here.order_by(pipelines.c.name)).scalars())
 
 
 def remove(conn: sa.Connection, pipeline: Pipeline) -> None:
-    """Note who removed a pipeline and when."""
+    """Set who removed a pipeline and when."""
     values = {"removed_at": pipeline.removed_at, "removed_by": pipeline.removed_by}
     conn.execute(pipelines.update().where(pipelines.c.id == pipeline.id).values(**values))
 
 
 def insert_version(conn: sa.Connection, value: Pipeline) -> None:
-    """Keep a newly applied document; the pipeline's row is made with the first. A removed one is there again."""
+    """Insert an applied document, and its pipeline with the first. A removed pipeline is active again."""
     back = {"removed_at": None, "removed_by": None}
     if value.number == 1:
         conn.execute(pipelines.insert().values(id=value.id, name=value.name, number=1))
@@ -161,7 +161,7 @@ def insert_version(conn: sa.Connection, value: Pipeline) -> None:
 
 
 def insert_run(conn: sa.Connection, run: Run, run_steps: list[RunStep]) -> None:
-    """Enter a run with its steps."""
+    """Insert a run with its steps."""
     conn.execute(runs.insert().values(**run.model_dump(mode="python", exclude={"causes"}), causes=_causes(run)))
     if run_steps:
         conn.execute(steps.insert(), [step.model_dump() for step in run_steps])
@@ -172,17 +172,17 @@ def _causes(run: Run) -> list[dict[str, Any]]:
 
 
 def set_causes(conn: sa.Connection, run: Run) -> None:
-    """Keep why a run started and who joined it."""
+    """Write why a run started and which causes joined it."""
     conn.execute(runs.update().where(runs.c.id == run.id).values(causes=_causes(run)))
 
 
 def update_run(conn: sa.Connection, run_id: str, **values: Any) -> None:
-    """Write these columns of a run."""
+    """Update columns of a run."""
     conn.execute(runs.update().where(runs.c.id == run_id).values(**values))
 
 
 def update_step(conn: sa.Connection, step_id: str, **values: Any) -> None:
-    """Write these columns of a step."""
+    """Update columns of a step."""
     conn.execute(steps.update().where(steps.c.id == step_id).values(**values))
 
 
@@ -193,20 +193,20 @@ def run_by_id(conn: sa.Connection, run_id: str) -> Run | None:
 
 
 def run_by_number(conn: sa.Connection, pipeline: str, number: int) -> Run | None:
-    """One run by its number within the pipeline."""
+    """Return the run of a pipeline's name and number, or None."""
     row = conn.execute(sa.select(runs).where(runs.c.pipeline == pipeline, runs.c.number == number)).first()
     return _run(row) if row is not None else None
 
 
 def active_run(conn: sa.Connection, pipeline_id: str) -> Run | None:
-    """The run of this pipeline that has not ended."""
+    """Return the run of a pipeline that has not ended, or None."""
     query = sa.select(runs).where(runs.c.pipeline_id == pipeline_id, runs.c.state.not_in(sorted(RUN_ENDED)))
     row = conn.execute(query.order_by(runs.c.id.desc()).limit(1)).first()
     return _run(row) if row is not None else None
 
 
 def newest_run(conn: sa.Connection, pipeline_id: str) -> Run | None:
-    """The run of this pipeline that was started last."""
+    """Return the run of a pipeline that was started last, or None."""
     row = conn.execute(
         sa.select(runs).where(runs.c.pipeline_id == pipeline_id).order_by(runs.c.number.desc()).limit(1)
     ).first()
@@ -214,7 +214,7 @@ def newest_run(conn: sa.Connection, pipeline_id: str) -> Run | None:
 
 
 def run_by_job(conn: sa.Connection, job_id: str) -> Run | None:
-    """The run that a job carries out."""
+    """Return the run that a job carries out, or None."""
     row = conn.execute(sa.select(runs).where(runs.c.job_id == job_id)).first()
     return _run(row) if row is not None else None
 
@@ -234,17 +234,17 @@ def list_runs(
 
 
 def list_steps(conn: sa.Connection, run_id: str) -> list[RunStep]:
-    """The steps of a run, in order."""
+    """Return the steps of a run, in order."""
     return [_step(row) for row in conn.execute(sa.select(steps).where(steps.c.run_id == run_id).order_by("position"))]
 
 
 def step_by_id(conn: sa.Connection, step_id: str) -> RunStep:
-    """One step as it stands now."""
+    """Return the step of an id."""
     return _step(conn.execute(sa.select(steps).where(steps.c.id == step_id)).one())
 
 
 def done_before(conn: sa.Connection, kind: str, key: str) -> tuple[RunStep, str] | None:
-    """The newest step of this kind that has read the same and succeeded, and the run it was done in."""
+    """Return the newest succeeded step of this kind and key with the reference of its run, or None."""
     query = (
         sa.select(steps, (runs.c.pipeline + "#" + sa.cast(runs.c.number, sa.String)).label("ref"))
         .join(runs, runs.c.id == steps.c.run_id)
@@ -261,7 +261,7 @@ def done_before(conn: sa.Connection, kind: str, key: str) -> tuple[RunStep, str]
 
 
 def last_outputs(conn: sa.Connection, pipeline_id: str, kind: str) -> dict[str, Any] | None:
-    """What the newest successful step of this kind in this pipeline gave."""
+    """Return the outputs of the newest successful step of this kind in a pipeline, or None."""
     query = (
         sa.select(steps.c.outputs)
         .join(runs, runs.c.id == steps.c.run_id)
@@ -274,5 +274,5 @@ def last_outputs(conn: sa.Connection, pipeline_id: str, kind: str) -> dict[str, 
 
 
 def list_waiting_runs(conn: sa.Connection) -> list[Run]:
-    """Runs that wait for a person."""
+    """Return runs that wait for a person."""
     return [_run(row) for row in conn.execute(sa.select(runs).where(runs.c.state == "waiting").order_by(runs.c.id))]

@@ -19,7 +19,7 @@ Put = Callable[[Context, Any], bool]
 
 
 def put_all(ctx: Context, spec: PipelineSpec) -> tuple[list[str], list[str]]:
-    """Make what is declared, as far as what it names is there.
+    """Create or update the declared monitors, as far as what they refer to exists.
 
     Returns what was created or changed (`triggers.retrain`), and why the rest is not there yet.
     """
@@ -36,7 +36,7 @@ def put_all(ctx: Context, spec: PipelineSpec) -> tuple[list[str], list[str]]:
 
 
 def _sections(spec: PipelineSpec) -> list[tuple[str, list[Any], Put]]:
-    """In the order in which they lean on each other: triggers name the others."""
+    """Return the sections in the order of their references: triggers name the others."""
     trigger: Put = lambda ctx, item: _put_trigger(ctx, item, spec.name)  # noqa: E731
     return [
         ("monitors", list(spec.monitors), _put_monitor),
@@ -87,7 +87,7 @@ def _find(look: Callable[[], object]) -> object:
 def remove_undeclared(
     ctx: Context, before: PipelineSpec, after: PipelineSpec | None, others: Sequence[PipelineSpec]
 ) -> list[str]:
-    """Watch no longer what an earlier document declared and this one does not; triggers go first.
+    """Remove what an earlier document declared and this one does not, triggers first; return the names.
 
     What another pipeline's document declares under the same name stays.
     """

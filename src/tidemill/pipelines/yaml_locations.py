@@ -24,7 +24,7 @@ class Place:
 
 @dataclass
 class Located:
-    """A document as plain values, and where each of them stands."""
+    """A document as plain values, with the location of each key and value."""
 
     file: str
     value: Any
@@ -32,7 +32,7 @@ class Located:
     values: dict[Path, Place] = field(default_factory=dict)
 
     def place(self, path: Path, *, key: bool = False) -> Place:
-        """Where `path` stands; the nearest thing around it when it does not stand there."""
+        """Return the location of `path`, or of the nearest thing around it that has one."""
         first, second = (self.keys, self.values) if key else (self.values, self.keys)
         while path:
             for places in (first, second):
@@ -42,7 +42,7 @@ class Located:
         return Place(1, 1)
 
     def existing_path(self, loc: Path) -> Path:
-        """The part of a validation error's location that stands in the document: names of types are left out."""
+        """Return the part of a validation error's location that is in the document, without names of types."""
         here: list[str | int] = []
         for part in loc:
             if (*here, part) in self.values or (*here, part) in self.keys:
@@ -56,7 +56,7 @@ class Located:
 
 
 class _NodeReader:
-    """Turns YAML nodes into plain values and notes where they stand."""
+    """Turns YAML nodes into plain values and records their locations."""
 
     def __init__(self, located: Located) -> None:
         self.located = located
@@ -119,7 +119,7 @@ def _place(node: yaml.Node) -> Place:
 
 
 def locate(text: str, file: str) -> Located:
-    """The document with its places. Raises PipelineUnreadable, PipelineInvalid (a word that is there twice)."""
+    """Return the document with its locations. Raises PipelineUnreadable, and PipelineInvalid for a repeated key."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -47,32 +47,32 @@ class Prompts:
         return self._http.post("/api/prompts", PromptVersion, body)
 
     def get(self, ref: str) -> PromptVersion:
-        """One version: `name` (newest), `name@3`, `name@label` or an id. Raises PromptNotFound."""
+        """Return one version: `name` (newest), `name@3`, `name@label` or an id. Raises PromptNotFound."""
         return self._http.get(f"/api/prompts/{ref}", PromptVersion)
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Prompt]:
-        """Every prompt with its newest version, by name."""
+        """Return every prompt with its newest version, by name."""
         return self._http.get("/api/prompts", Page[Prompt], {"cursor": cursor, "limit": limit})
 
     def versions(self, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[PromptVersion]:
-        """The versions of one prompt, newest first."""
+        """Return the versions of one prompt, newest first."""
         return self._http.get(f"/api/prompts/{name}/versions", Page[PromptVersion], {"cursor": cursor, "limit": limit})
 
     def move_label(self, name: str, label: str, version: int, *, note: str = "") -> LabelChange:
-        """Put a label on a version."""
+        """Move a label to a version; return the change."""
         return self._http.put(f"/api/prompts/{name}/labels/{label}", LabelChange, LabelMove(version=version, note=note))
 
     def label_history(
         self, name: str, label: str | None = None, *, cursor: str | None = None, limit: int = 50
     ) -> Page[LabelChange]:
-        """Where labels stood, newest first."""
+        """Return the moves of labels, newest first."""
         params = {"label": label, "cursor": cursor, "limit": limit}
         return self._http.get(f"/api/prompts/{name}/labels", Page[LabelChange], params)
 
     def render(self, ref: str, **variables: str) -> Rendered:
-        """The prompt with its variables filled in. Raises VariablesMissing."""
+        """Return the prompt with its variables filled in. Raises VariablesMissing."""
         return self._http.post(f"/api/prompts/{ref}/render", Rendered, RenderRequest(variables=variables))
 
     def diff(self, name: str, before: str, after: str) -> PromptDiff:
-        """How one version or label differs from another."""
+        """Return how one version or label differs from another."""
         return self._http.get(f"/api/prompts/{name}/diff", PromptDiff, {"before": before, "after": after})

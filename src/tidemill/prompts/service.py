@@ -73,7 +73,7 @@ def create(ctx: Context, body: PromptCreate) -> PromptVersion:
 
 
 def get(ctx: Context, ref: str) -> PromptVersion:
-    """The version that `ref` means: `name` (newest), `name@3`, `name@label` or a `pv_` id.
+    """Return the version that `ref` means: `name` (newest), `name@3`, `name@label` or a `pv_` id.
 
     Raises PromptNotFound.
     """
@@ -89,14 +89,14 @@ def get(ctx: Context, ref: str) -> PromptVersion:
 
 
 def list_prompts(ctx: Context, *, cursor: str | None, limit: int) -> Page[Prompt]:
-    """Every prompt with its newest version, by name."""
+    """Return every prompt with its newest version, by name."""
     versions = store.list_latest(ctx.conn, after=cursor, limit=limit + 1)
     items = [Prompt(name=v.name, versions=v.number, latest=v) for v in versions[:limit]]
     return Page(items=items, next_cursor=items[-1].name if len(versions) > limit else None)
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[PromptVersion]:
-    """The versions of one prompt, newest first."""
+    """Return the versions of one prompt, newest first."""
     get(ctx, name)
     return page(store.list_versions(ctx.conn, name, before=cursor, limit=limit + 1), limit)
 
@@ -112,13 +112,13 @@ def move_label(ctx: Context, name: str, label: str, body: LabelMove) -> LabelCha
 def list_label_changes(
     ctx: Context, name: str, label: str | None, *, cursor: str | None, limit: int
 ) -> Page[LabelChange]:
-    """Where labels stood, newest first."""
+    """Return the moves of labels, newest first."""
     get(ctx, name)
     return page(store.list_changes(ctx.conn, name, label, before=cursor, limit=limit + 1), limit)
 
 
 def render(ctx: Context, ref: str, variables: dict[str, str]) -> Rendered:
-    """The prompt with its variables filled in. Raises VariablesMissing."""
+    """Return the prompt with its variables filled in. Raises VariablesMissing."""
     version = get(ctx, ref)
     return Rendered(
         version=version,
@@ -128,7 +128,7 @@ def render(ctx: Context, ref: str, variables: dict[str, str]) -> Rendered:
 
 
 def diff(ctx: Context, name: str, before: str, after: str) -> PromptDiff:
-    """How version or label `after` differs from `before`."""
+    """Return how version or label `after` differs from `before`."""
     old, new = get(ctx, f"{name}@{before}"), get(ctx, f"{name}@{after}")
     return PromptDiff(
         name=name,

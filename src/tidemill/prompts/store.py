@@ -50,37 +50,37 @@ label_changes = sa.Table(
 
 
 def lock(conn: sa.Connection, what: str) -> None:
-    """Let nobody else number, name or ask for the same thing until the transaction ends."""
+    """Lock `what` until the transaction ends, against two writers that number or name the same thing."""
     advisory_lock(conn, what)
 
 
 def insert_version(conn: sa.Connection, version: PromptVersion) -> None:
-    """Write a new version."""
+    """Insert a prompt version."""
     conn.execute(versions.insert().values(**version.model_dump(exclude={"labels"})))
 
 
 def version_by_id(conn: sa.Connection, version_id: str) -> PromptVersion | None:
-    """One version by its id."""
+    """Return the prompt version of an id, or None."""
     return _first(conn, sa.select(versions).where(versions.c.id == version_id))
 
 
 def version_by_number(conn: sa.Connection, name: str, number: int) -> PromptVersion | None:
-    """One version by its number."""
+    """Return the prompt version of a name and number, or None."""
     return _first(conn, sa.select(versions).where(versions.c.name == name, versions.c.number == number))
 
 
 def get_newest(conn: sa.Connection, name: str) -> PromptVersion | None:
-    """The newest version."""
+    """Return the newest version of a prompt, or None."""
     return _first(conn, sa.select(versions).where(versions.c.name == name).order_by(versions.c.number.desc()).limit(1))
 
 
 def get_labelled_number(conn: sa.Connection, name: str, label: str) -> int | None:
-    """The number of the version a label stands on."""
+    """Return the number of the version a label stands on."""
     return conn.execute(sa.select(labels.c.version).where(labels.c.name == name, labels.c.label == label)).scalar()
 
 
 def list_versions(conn: sa.Connection, name: str, *, before: str | None, limit: int) -> list[PromptVersion]:
-    """Versions of one prompt, newest first."""
+    """Return at most `limit` versions of a prompt with an id below `before`, newest first."""
     query = sa.select(versions).where(versions.c.name == name).order_by(versions.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(versions.c.id < before)
@@ -88,7 +88,7 @@ def list_versions(conn: sa.Connection, name: str, *, before: str | None, limit: 
 
 
 def list_latest(conn: sa.Connection, *, after: str | None, limit: int) -> list[PromptVersion]:
-    """The newest version of every prompt, by name."""
+    """Return at most `limit` prompts' newest versions with a name after `after`, sorted by name."""
     top = sa.select(versions.c.name, sa.func.max(versions.c.number).label("number")).group_by(versions.c.name)
     if after is not None:
         top = top.where(versions.c.name > after)
@@ -100,12 +100,12 @@ def list_latest(conn: sa.Connection, *, after: str | None, limit: int) -> list[P
 
 
 def list_names(conn: sa.Connection) -> list[str]:
-    """Every prompt's name."""
+    """Return the names of all prompts, sorted."""
     return list(conn.execute(sa.select(versions.c.name).distinct().order_by(versions.c.name)).scalars())
 
 
 def put_label(conn: sa.Connection, change: LabelChange) -> None:
-    """Move a label and write its history."""
+    """Move a label and insert its change."""
     key = (labels.c.name == change.name, labels.c.label == change.label)
     if change.before is None:
         conn.execute(labels.insert().values(name=change.name, label=change.label, version=change.version))
@@ -117,7 +117,7 @@ def put_label(conn: sa.Connection, change: LabelChange) -> None:
 def list_changes(
     conn: sa.Connection, name: str, label: str | None, *, before: str | None, limit: int
 ) -> list[LabelChange]:
-    """History of labels, newest first."""
+    """Return at most `limit` moves of labels with an id below `before`, newest first."""
     query = sa.select(label_changes).where(label_changes.c.name == name).order_by(label_changes.c.id.desc())
     if label is not None:
         query = query.where(label_changes.c.label == label)

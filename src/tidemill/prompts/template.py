@@ -11,7 +11,7 @@ _BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 def variables(texts: Iterable[str]) -> list[str]:
-    """Names of the variables in order of first appearance.
+    """Return names of the variables in order of first appearance.
 
     Raises PromptInvalid for double braces around something that is not a name, which is nearly always a typing error.
     """
@@ -43,12 +43,12 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def fill_messages(messages: Iterable[Message], values: Mapping[str, str]) -> list[Message]:
-    """Chat messages with every variable replaced."""
+    """Return chat messages with every variable replaced."""
     return [Message(role=m.role, content=fill(m.content, values)) for m in messages]
 
 
 def lines(version: PromptVersion) -> list[str]:
-    """The template as lines of text: chat messages under a heading with their role."""
+    """Return the template as lines of text: chat messages under a heading with their role."""
     if version.text is not None:
         return version.text.splitlines()
     out: list[str] = []

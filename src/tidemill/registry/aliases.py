@@ -73,12 +73,12 @@ def remove_alias(ctx: Context, name: str, alias: str, body: AliasRemove) -> Alia
 
 
 def list_aliases(ctx: Context, name: str) -> Page[AliasChange]:
-    """Where the aliases of a model point now, by alias."""
+    """Return where the aliases of a model point now, by alias."""
     return Page(items=store.current_aliases(ctx.conn, get_model(ctx, name).id))
 
 
 def alias_history(ctx: Context, name: str, alias: str) -> AliasHistory:
-    """Every move of an alias, newest first. Raises ModelNotFound."""
+    """Return every move of an alias, newest first. Raises ModelNotFound."""
     model = get_model(ctx, name)
     changes = store.list_changes(ctx.conn, model.id, alias)
     if not changes:
@@ -87,7 +87,7 @@ def alias_history(ctx: Context, name: str, alias: str) -> AliasHistory:
 
 
 def alias_at(ctx: Context, name: str, alias: str, at: datetime | None) -> ModelVersion:
-    """The version that `alias` named at the moment `at`; now when it is None. Raises ModelNotFound."""
+    """Return the version that `alias` named at the moment `at`; now when it is None. Raises ModelNotFound."""
     model = get_model(ctx, name)
     change = store.change_at(ctx.conn, model.id, alias, at)
     version = store.version_by_id(ctx.conn, change.version_id) if change and change.version_id else None

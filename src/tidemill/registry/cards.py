@@ -53,7 +53,7 @@ def draft(
 
 
 def render(version: ModelVersion) -> str:
-    """The card as a Markdown file with its metadata in front, as model hubs expect it."""
+    """Return the card as a Markdown file with its metadata in front, as model hubs expect it."""
     # A JSON value is a YAML value, so the front matter needs no YAML library.
     front = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(version.card.metadata.items())]
     rows = [

@@ -10,7 +10,7 @@ from tidemill.registry.types import CorruptModelFile
 
 
 def template_hash(template: str | None) -> str | None:
-    """The hash of a template; None for none.
+    """Return the hash of a template; None for none.
 
     Line ends become `\\n` and one line end at the very end is dropped: Jinja does both before it renders, so
     templates that differ only there give the same text.
@@ -22,7 +22,7 @@ def template_hash(template: str | None) -> str | None:
 
 
 def find_template(files: Mapping[str, Path]) -> str | None:
-    """The chat template of a safetensors or PEFT folder, given as path in the folder -> local file.
+    """Return the chat template of a safetensors or PEFT folder, given as path in the folder -> local file.
 
     `chat_template.jinja` wins over `tokenizer_config.json`, as in transformers.
     """
@@ -48,7 +48,7 @@ def _configured(value: Any) -> str | None:
 
 
 def read_json(path: Path, label: str) -> dict[str, Any]:
-    """A JSON object from a side file. Raises CorruptModelFile."""
+    """Return a JSON object from a side file. Raises CorruptModelFile."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:

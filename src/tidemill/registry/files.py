@@ -28,7 +28,10 @@ def ingest_folder(kernel: Kernel, path: Path) -> list[ModelFile]:
 
 
 def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
-    """Where the bytes of `files` lie on this machine. Raises ModelFilesMissing for what the store does not have."""
+    """Return where the bytes of `files` lie on this machine.
+
+    Raises ModelFilesMissing for what the store does not have.
+    """
     labels = [file.path for file in files]
     if len(set(labels)) != len(labels):
         raise ModelFilesMissing(
@@ -49,12 +52,12 @@ def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
 
 
 def folder_of(kernel: Kernel, version_id: str) -> Path:
-    """Where a version's files are laid out on this machine."""
+    """Return where a version's files are laid out on this machine."""
     return kernel.settings.home / "cache" / "models" / version_id
 
 
 def materialise(kernel: Kernel, version: ModelVersion) -> Path:
-    """A folder with the version's files, made once and used again; its files are read-only.
+    """Return a folder with the version's files, made once and used again; its files are read-only.
 
     The files are hard links to the blobs, or copies where links cannot be made. Two processes may call this at
     once: the folder appears whole or not at all.
@@ -78,7 +81,7 @@ def materialise(kernel: Kernel, version: ModelVersion) -> Path:
 
 
 def weights_path(kernel: Kernel, version: ModelVersion) -> Path:
-    """The one GGUF file of a version, laid out on this machine. Raises UnknownModelFormat for other formats."""
+    """Return the one GGUF file of a version, laid out on this machine. Raises UnknownModelFormat for other formats."""
     if version.format != "gguf":
         raise UnknownModelFormat(
             f"{version.ref} is {version.format}, not GGUF.", hint="Convert it: `tidemill tune` makes GGUF versions."
@@ -88,7 +91,7 @@ def weights_path(kernel: Kernel, version: ModelVersion) -> Path:
 
 
 def remove(kernel: Kernel, version_id: str) -> None:
-    """Take away the folder of a version that is no more."""
+    """Remove the folder of a deleted version."""
     shutil.rmtree(folder_of(kernel, version_id), ignore_errors=True)
 
 

@@ -73,23 +73,23 @@ class GgufHeader:
     data_start: int
 
     def text(self, key: str) -> str | None:
-        """A metadata value that is a string."""
+        """Return a metadata value that is a string."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
 
     def integer(self, key: str) -> int | None:
-        """A metadata value that is a whole number."""
+        """Return a metadata value that is a whole number."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def count(self, key: str) -> int | None:
-        """The length of a metadata array."""
+        """Return the length of a metadata array."""
         value = self.metadata.get(key)
         return value.count if isinstance(value, ArrayLength) else None
 
 
 def read_header(path: Path, label: str | None = None) -> GgufHeader:
-    """The header of the GGUF file at `path`, checked against the file's size.
+    """Return the header of the GGUF file at `path`, checked against the file's size.
 
     `label` names the file in errors. Raises CorruptModelFile.
     """

@@ -35,7 +35,7 @@ class Inspection:
 
 
 def folder_files(root: Path) -> dict[str, Path]:
-    """The files of a model folder (or the one file `root`) by their path in it. Names with a leading dot stay out.
+    """Return the files of a model folder (or the one file `root`) by relative path. Hidden files are left out.
 
     Raises ModelFilesMissing.
     """

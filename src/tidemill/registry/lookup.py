@@ -20,7 +20,7 @@ def get_model(ctx: Context, name: str) -> Model:
 
 
 def get_version(ctx: Context, ref: str) -> ModelVersion:
-    """The version that `ref` means: `name` or `name@latest` (newest), `name@3`, `name@alias`, or an `mv_` id.
+    """Return the version that `ref` means: `name` or `name@latest` (newest), `name@3`, `name@alias`, or an `mv_` id.
 
     Raises ModelNotFound or InvalidModelReference.
     """
@@ -40,7 +40,7 @@ def get_version(ctx: Context, ref: str) -> ModelVersion:
 
 
 def version_of(ctx: Context, model: Model, which: str) -> ModelVersion:
-    """A version of `model` by number, alias, `latest` or nothing (the newest). Raises ModelNotFound."""
+    """Return a version of `model` by number, alias, `latest` or nothing (the newest). Raises ModelNotFound."""
     if which in ("", LATEST):
         version = store.get_newest(ctx.conn, model.id)
     elif which.isdecimal():

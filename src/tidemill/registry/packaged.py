@@ -56,7 +56,7 @@ PACKAGED = {p.name: p for p in (SMOLLM2,)}
 
 
 def locate(packaged: Packaged) -> Path:
-    """The model file of an installed package, found without importing it. Raises PackagedModelMissing."""
+    """Return the model file of an installed package, found without importing it. Raises PackagedModelMissing."""
     try:
         files = importlib.metadata.files(packaged.package) or []
     except importlib.metadata.PackageNotFoundError:

@@ -61,7 +61,7 @@ def check(path: Path, label: str) -> None:
 
 
 def describe(head: bytes) -> str | None:
-    """What kind of dangerous file starts with `head`; None when it is none that we know."""
+    """Return what kind of dangerous file starts with `head`; None when it is none that we know."""
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             return what

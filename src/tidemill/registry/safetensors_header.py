@@ -46,7 +46,7 @@ class SafetensorsHeader:
 
 
 def read_header(path: Path, label: str | None = None) -> SafetensorsHeader:
-    """The header of the file at `path`, checked against the file's size. Raises CorruptModelFile."""
+    """Return the header of the file at `path`, checked against the file's size. Raises CorruptModelFile."""
     label = label or path.name
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -100,7 +100,7 @@ def _tensor(name: str, entry: Any, label: str) -> SafetensorsTensor:
 
 
 def _counts(value: Any) -> list[int] | None:
-    """A list of whole numbers from 0 up; None for anything else."""
+    """Return a list of whole numbers from 0 up; None for anything else."""
     if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
         return value
     return None

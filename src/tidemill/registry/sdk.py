@@ -93,15 +93,15 @@ class Models:
         )
 
     def create(self, body: VersionCreate) -> ModelVersion:
-        """Register files that are uploaded already."""
+        """Register files that are uploaded already; return the version."""
         return self._http.post("/api/model-versions", ModelVersion, body)
 
     def get(self, ref: str) -> ModelVersion:
-        """One version: `name` (newest), `name@3`, `name@alias` or an id. Raises ModelNotFound."""
+        """Return one version: `name` (newest), `name@3`, `name@alias` or an id. Raises ModelNotFound."""
         return self._http.get(f"/api/model-versions/{ref}", ModelVersion)
 
     def delete(self, ref: str) -> None:
-        """Forget a version that nothing refers to. Raises ModelInUse."""
+        """Delete a version that nothing refers to. Raises ModelInUse."""
         self._http.delete(f"/api/model-versions/{ref}")
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Model]:
@@ -113,23 +113,23 @@ class Models:
         return self._http.get(f"/api/models/{name}", Model)
 
     def versions(self, name: str, *, cursor: str | None = None, limit: int = 50) -> Page[ModelVersion]:
-        """The versions of one model, newest first."""
+        """Return the versions of one model, newest first."""
         return self._http.get(f"/api/models/{name}/versions", Page[ModelVersion], {"cursor": cursor, "limit": limit})
 
     def card(self, ref: str) -> ModelCard:
-        """The model card as a Markdown file."""
+        """Return the model card as a Markdown file."""
         return self._http.get(f"/api/model-versions/{ref}/card", ModelCard)
 
     def evidence(self, ref: str) -> tuple[ModelEvidence, ...]:
-        """Why a version may be served, or why not; newest first."""
+        """Return why a version may be served, or why not; newest first."""
         return tuple(self._http.get(f"/api/model-versions/{ref}/evidence", EvidenceList).items)
 
     def chat_template(self, ref: str) -> ChatTemplate:
-        """The chat template that a version carries."""
+        """Return the chat template that a version carries."""
         return self._http.get(f"/api/model-versions/{ref}/chat-template", ChatTemplate)
 
     def aliases(self, name: str) -> Page[AliasChange]:
-        """Where the aliases of a model point now."""
+        """Return where the aliases of a model point now."""
         return self._http.get(f"/api/models/{name}/aliases", Page[AliasChange])
 
     def move_alias(self, name: str, alias: str, version: str | int, *, reason: str) -> AliasChange:
@@ -142,11 +142,11 @@ class Models:
         return self._http.post(f"/api/models/{name}/aliases/{alias}/removal", AliasChange, AliasRemove(reason=reason))
 
     def alias_history(self, name: str, alias: str) -> AliasHistory:
-        """Every move of an alias, newest first."""
+        """Return every move of an alias, newest first."""
         return self._http.get(f"/api/models/{name}/aliases/{alias}", AliasHistory)
 
     def alias_at(self, name: str, alias: str, at: datetime | None = None) -> ModelVersion:
-        """The version that an alias names now, or named at the moment `at` (with a time zone)."""
+        """Return the version that an alias names now, or named at the moment `at` (with a time zone)."""
         params = {"at": at.isoformat() if at is not None else None}
         return self._http.get(f"/api/models/{name}/aliases/{alias}/version", ModelVersion, params)
 

@@ -120,25 +120,25 @@ def list_models(ctx: Context, *, cursor: str | None, limit: int) -> Page[Model]:
 
 
 def list_versions(ctx: Context, name: str, *, cursor: str | None, limit: int) -> Page[ModelVersion]:
-    """The versions of one model, newest first."""
+    """Return the versions of one model, newest first."""
     model = get_model(ctx, name)
     return page(store.list_versions(ctx.conn, model.id, before=cursor, limit=limit + 1), limit)
 
 
 def chat_template(ctx: Context, ref: str) -> ChatTemplate:
-    """The chat template that a version carries."""
+    """Return the chat template that a version carries."""
     version = get_version(ctx, ref)
     return ChatTemplate(template=store.get_template(ctx.conn, version.id), hash=version.chat_template_hash)
 
 
 def render_card(ctx: Context, ref: str) -> ModelCard:
-    """The model card as a Markdown file."""
+    """Return the model card as a Markdown file."""
     version = get_version(ctx, ref)
     return ModelCard(version=version.ref, markdown=cards.render(version))
 
 
 def list_evidence(ctx: Context, ref: str) -> EvidenceList:
-    """Why a version may be served, or why not; newest first."""
+    """Return why a version may be served, or why not; newest first."""
     return EvidenceList(items=store.list_evidence(ctx.conn, get_version(ctx, ref).id))
 
 
@@ -155,7 +155,7 @@ def mark_servable(ctx: Context, ref: str, proof: ParityEvidence) -> ModelVersion
 
 
 def delete_version(ctx: Context, ref: str) -> None:
-    """Forget a version that nothing was made from and that no alias ever named. Its number is not used again.
+    """Delete a version that nothing was made from and that no alias ever named. Its number is not used again.
 
     Raises ModelInUse.
     """
@@ -188,7 +188,7 @@ def _check_kind(body: VersionCreate, inspection: Inspection) -> None:
 
 
 def _parents(ctx: Context, refs: list[ParentRef]) -> tuple[list[Parent], list[tuple[str, Relation]]]:
-    """The parents by id, and the references of those that are model versions."""
+    """Return the parents by id, and the references of those that are model versions."""
     parents, bases = [], []
     for parent in refs:
         if parent.relation in ("trained_by", "trained_on"):

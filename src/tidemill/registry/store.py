@@ -83,7 +83,7 @@ def insert_model(conn: sa.Connection, model: Model) -> None:
 
 
 def lock_model(conn: sa.Connection, name: str) -> None:
-    """Let nobody else make the model, add versions or move its aliases until the transaction ends."""
+    """Lock a model's name until the transaction ends: only one writer adds versions or moves aliases."""
     advisory_lock(conn, f"model {name}")
 
 
@@ -113,24 +113,24 @@ def delete_model(conn: sa.Connection, model_id: str) -> None:
 
 
 def insert_version(conn: sa.Connection, version: ModelVersion, template: str | None) -> None:
-    """Write a new version and count it."""
+    """Insert a version and update the model's counter."""
     values = version.model_dump(mode="python", exclude={"model"}) | {"chat_template": template}
     conn.execute(versions.insert().values(**values))
     conn.execute(models.update().where(models.c.id == version.model_id).values(versions=version.number))
 
 
 def version_by_id(conn: sa.Connection, version_id: str) -> ModelVersion | None:
-    """One version by its id."""
+    """Return the model version of an id, or None."""
     return _first(conn, versions.c.id == version_id)
 
 
 def version_by_number(conn: sa.Connection, model_id: str, number: int) -> ModelVersion | None:
-    """One version by its number."""
+    """Return the model version of a number, or None."""
     return _first(conn, versions.c.model_id == model_id, versions.c.number == number)
 
 
 def version_by_hash(conn: sa.Connection, model_id: str, content_hash: str) -> ModelVersion | None:
-    """The version with these files."""
+    """Return the version of a model with this content hash, or None."""
     return _first(conn, versions.c.model_id == model_id, versions.c.content_hash == content_hash)
 
 
@@ -140,7 +140,7 @@ def get_newest(conn: sa.Connection, model_id: str) -> ModelVersion | None:
 
 
 def list_versions(conn: sa.Connection, model_id: str, *, before: str | None, limit: int) -> list[ModelVersion]:
-    """Versions of one model, newest first."""
+    """Return versions of one model, newest first."""
     query = _select().where(versions.c.model_id == model_id).order_by(versions.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(versions.c.id < before)
@@ -148,12 +148,12 @@ def list_versions(conn: sa.Connection, model_id: str, *, before: str | None, lim
 
 
 def get_template(conn: sa.Connection, version_id: str) -> str | None:
-    """The chat template that a version carries."""
+    """Return the chat template that a version carries."""
     return conn.execute(sa.select(versions.c.chat_template).where(versions.c.id == version_id)).scalar()
 
 
 def set_servable(conn: sa.Connection, version_id: str, servable: bool) -> None:
-    """Write what the newest evidence says."""
+    """Set whether a version may be served, as its newest evidence says."""
     conn.execute(versions.update().where(versions.c.id == version_id).values(servable=servable))
 
 
@@ -169,7 +169,7 @@ def insert_evidence(conn: sa.Connection, item: ModelEvidence) -> None:
 
 
 def list_evidence(conn: sa.Connection, version_id: str) -> list[ModelEvidence]:
-    """All evidence about a version, newest first."""
+    """Return all evidence about a version, newest first."""
     query = sa.select(evidence).where(evidence.c.version_id == version_id).order_by(evidence.c.id.desc())
     return [ModelEvidence.model_validate(row_values(row)) for row in conn.execute(query)]
 
@@ -181,7 +181,7 @@ def insert_change(conn: sa.Connection, model_id: str, change: AliasChange, seque
 
 
 def next_sequence(conn: sa.Connection, model_id: str, alias: str) -> int:
-    """The number of an alias's next change."""
+    """Return the number of an alias's next change."""
     query = sa.select(sa.func.max(alias_changes.c.sequence)).where(
         alias_changes.c.model_id == model_id, alias_changes.c.alias == alias
     )
@@ -189,13 +189,13 @@ def next_sequence(conn: sa.Connection, model_id: str, alias: str) -> int:
 
 
 def list_changes(conn: sa.Connection, model_id: str, alias: str) -> list[AliasChange]:
-    """An alias's history, newest first."""
+    """Return the moves of an alias, newest first."""
     query = _changes().where(alias_changes.c.model_id == model_id, alias_changes.c.alias == alias)
     return [_change(row) for row in conn.execute(query.order_by(alias_changes.c.sequence.desc()))]
 
 
 def change_at(conn: sa.Connection, model_id: str, alias: str, at: datetime | None) -> AliasChange | None:
-    """The change in force at a moment; now when `at` is None."""
+    """Return the move of an alias in force at a moment; now when `at` is None; None before the first."""
     query = _changes().where(alias_changes.c.model_id == model_id, alias_changes.c.alias == alias)
     if at is not None:
         query = query.where(alias_changes.c.at <= at)
@@ -204,7 +204,7 @@ def change_at(conn: sa.Connection, model_id: str, alias: str, at: datetime | Non
 
 
 def current_aliases(conn: sa.Connection, model_id: str) -> list[AliasChange]:
-    """Where each alias of a model points now, by name."""
+    """Return where each alias of a model points now, by name."""
     newest_ones = (
         sa.select(alias_changes.c.alias, sa.func.max(alias_changes.c.sequence).label("sequence"))
         .where(alias_changes.c.model_id == model_id)
@@ -224,7 +224,7 @@ def current_aliases(conn: sa.Connection, model_id: str) -> list[AliasChange]:
 
 
 def aliases_ever_on(conn: sa.Connection, version_id: str) -> list[str]:
-    """Every alias that points or pointed at a version."""
+    """Return every alias that points or pointed at a version."""
     query = sa.select(alias_changes.c.alias).where(alias_changes.c.version_id == version_id).distinct()
     return sorted(conn.execute(query).scalars())
 

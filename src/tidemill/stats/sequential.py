@@ -71,12 +71,12 @@ class Wealth:
         self._best = np.maximum(self._best, self.log_now())
 
     def log_now(self) -> Array:
-        """The natural logarithm of the wealth against each null."""
+        """Return the natural logarithm of the wealth against each null."""
         log_wealth: Array = np.logaddexp.reduce(self._log, axis=1)
         return log_wealth
 
     def log_best(self) -> Array:
-        """The highest that it ever was; this is what may be compared with log(1/alpha) at any time."""
+        """Return the highest log wealth so far against each null: compare it with log(1/alpha) at any time."""
         return self._best
 
 
@@ -154,7 +154,7 @@ class SequentialComparison:
             self._bet(_take(self._waiting[0], sizes[0]), _take(self._waiting[1], sizes[1]))
 
     def _sizes(self) -> tuple[int, int]:
-        """One answer of the smaller group, and as many of the larger as keep both used up at the same rate."""
+        """Return one answer of the smaller group, and as many of the larger as keep both used up at the same rate."""
         small = int(self._seen[1].count < self._seen[0].count)
         large = 1 - small
         fair = self._seen[large].count * (self._used[small].count + 1) / self._seen[small].count
@@ -206,7 +206,7 @@ class SequentialComparison:
         )
 
     def _bounds(self) -> tuple[float, float]:
-        """The ends of what neither side rejects at alpha/2."""
+        """Return the ends of what neither side rejects at alpha/2."""
         limit = math.log(2 / self._alpha)
         below = self._grid[self._against_good.log_best()[1:] >= limit]
         above = self._grid[self._against_harm.log_best()[1:] >= limit]
@@ -230,7 +230,7 @@ class RatioTest:
         self._best = 0.0
 
     def add(self, value: float, *, canary: bool) -> None:
-        """Add one value."""
+        """Add the value of one answer to a group."""
         self._waiting[canary].append(value)
         self._seen[canary].append(value)
         rivals = self._rivals()
@@ -251,7 +251,7 @@ class RatioTest:
         return math.exp(min(self._best, LARGEST_LOG))
 
     def medians(self) -> tuple[float | None, float | None]:
-        """The medians of baseline and canary."""
+        """Return the medians of baseline and canary."""
         first, second = (float(np.median(values)) if values else None for values in self._seen)
         return first, second
 

@@ -21,7 +21,7 @@ class PassFailScenario:
     icc: float = 0.0
 
     def draw(self, times: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scores of baseline and candidate, each of shape (times, items)."""
+        """Return scores of baseline and candidate, each of shape (times, items)."""
         losses, wins = (self.discordance - self.delta) / 2, (self.discordance + self.delta) / 2
         both = self.baseline - losses
         if min(losses, wins, both, 1 - self.baseline - wins) < -1e-9:
@@ -55,7 +55,7 @@ class GradedScenario:
 
 
 def uneven_clusters(items: int, rng: np.random.Generator, largest: int = 8) -> NDArray[np.int64]:
-    """Sizes from 1 to `largest` that add up to `items`."""
+    """Return cluster sizes from 1 to `largest` that add up to `items`."""
     sizes: list[int] = []
     while sum(sizes) < items:
         sizes.append(int(rng.integers(1, largest + 1)))

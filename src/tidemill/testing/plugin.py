@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", "cases(file): one test for each line of a JSON lines file, given as `case`.")
 
 
@@ -79,7 +79,7 @@ def _is_inconclusive(report: pytest.TestReport) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Show it as `?`."""
+    """Report an inconclusive test as `?`."""
     if _is_inconclusive(report) and report.when == "call":
         return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
     return None

@@ -37,14 +37,14 @@ class Tester:
             self._client.close()
 
     def under_test(self, release: str | None = None) -> str:
-        """The release that a test is about: the given one, or that of `tidemill test --release`."""
+        """Return the release that a test is about: the given one, or that of `tidemill test --release`."""
         release_ref = release or self.release
         if release_ref is None:
             raise ValueError("no release is under test: run `tidemill test --release NAME@3`, or name one in the test")
         return release_ref
 
     def release_id(self, ref: str) -> str:
-        """The release that `name@3`, or `prod/name`, means now."""
+        """Return the release that `name@3`, or `prod/name`, means now."""
         environment, slash, name = ref.partition("/")
         if not slash:
             return self.client.releases.get(ref).id
@@ -55,7 +55,7 @@ class Tester:
         return live_deployment.release_id
 
     def ask(self, question: str | list[dict[str, Any]], *, model: str | None = None, **fields: Any) -> str:
-        """The answer to a question, or to messages. `model` is `prod/NAME` or a release, `NAME@3`."""
+        """Return the answer to a question, or to messages. `model` is `prod/NAME` or a release, `NAME@3`."""
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
         reply = self.client.gateway.ask(self.under_test(model), messages, **fields)
         return str(reply["choices"][0]["message"]["content"] or "")

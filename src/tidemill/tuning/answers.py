@@ -49,7 +49,7 @@ def write(path: Path, model: Any, encoder: ChatEncoder, proof: Path, device: Dev
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The answers that `write` wrote."""
+    """Return the answers in a file that `write` wrote."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

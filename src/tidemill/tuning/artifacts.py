@@ -62,7 +62,7 @@ class ArtifactBuilder:
         self.kernel = job.kernel
 
     def gguf(self, form: str) -> Path:
-        """Where the GGUF file of a form (`f16`, `q8_0`) lies."""
+        """Return where the GGUF file of a form (`f16`, `q8_0`) lies."""
         return self.folder / f"{self.run.name}-{form}.gguf"
 
     def register_trained(self, base_id: str) -> None:
@@ -93,7 +93,7 @@ class ArtifactBuilder:
         return {"id": version.id}
 
     def restore(self) -> dict[str, bool]:
-        """Bring into an empty work folder what a proof needs: the trained weights and the trainer's record."""
+        """Bring the trained weights and the trainer's record into an empty work folder, for a proof."""
         with self.kernel.read(self.job.actor) as ctx:
             record_hash = store.record_hash(ctx.conn, self.run.id)
             trained = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
@@ -111,7 +111,7 @@ class ArtifactBuilder:
         return {"restored": True}
 
     def clear(self) -> dict[str, bool]:
-        """Take away what an earlier proof made and said: all of it is to be made anew."""
+        """Remove what an earlier proof made, so that everything is made again."""
         names = ("*.gguf", "gguf-*.json", "served-*.json", "files.done.json", "adapter.jsonl", "merged.jsonl")
         for path in [path for name in names for path in self.folder.glob(name)]:
             path.unlink()
@@ -120,7 +120,7 @@ class ArtifactBuilder:
         return {"cleared": True}
 
     def tidy(self) -> dict[str, bool]:
-        """Take away what the registry holds or nobody needs any more; the step log and the answers stay."""
+        """Remove what the registry holds or nobody needs any more; the step log and the answers stay."""
         for path in self.folder.iterdir():
             if path.is_symlink() or path.suffix == ".gguf":
                 path.unlink()
@@ -129,7 +129,7 @@ class ArtifactBuilder:
         return {"tidied": True}
 
     def remove(self) -> dict[str, bool]:
-        """Take away the whole work folder."""
+        """Remove the work folder."""
         shutil.rmtree(self.folder)
         return {"removed": True}
 

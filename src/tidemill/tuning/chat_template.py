@@ -58,7 +58,7 @@ class ChatEncoder:
         self.eos: str = self.names["eos_token"] or ""
 
     def render(self, messages: Sequence[Message], *, ask: bool) -> str:
-        """The chat as text. `ask` adds what stands before the assistant's answer."""
+        """Return the chat as text. `ask` adds what stands before the assistant's answer."""
         from jinja2 import TemplateError
         from jinja2.exceptions import SecurityError
 
@@ -69,22 +69,22 @@ class ChatEncoder:
             raise ChatTemplateUnfit(f"The chat template refuses the messages: {error}.") from error
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of rendered text; special tokens are read as such and none is added."""
+        """Return token ids of rendered text; special tokens are read as such and none is added."""
         token_ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return token_ids
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a chat up to where the assistant answers."""
+        """Return token ids of a chat up to where the assistant answers."""
         return self.ids(self.render(messages, ask=True))
 
     def text(self, ids: Sequence[int]) -> str:
-        """Text of token ids, special tokens left out."""
+        """Return text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def example(
         self, messages: Sequence[Message], *, start: int = 0, completion_only: bool = True
     ) -> tuple[list[int], list[bool]]:
-        """Token ids of a whole chat, and for each whether it counts in the loss. Turns before `start` never do.
+        """Return token ids of a whole chat, and for each whether it counts in the loss. Turns before `start` never do.
 
         Every assistant turn is cut off where serving would ask for it, so that training sees the very tokens of
         serving. Its end token counts too: without it the model never learns to stop.

@@ -34,7 +34,7 @@ def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:
 
 
 def chat_of(row: dict[str, Any], schema: str, prefix: list[Message], answer_template: str | None) -> list[Message]:
-    """A row as messages that end with the answer. `prefix`: the rendered messages of the prompt version."""
+    """Return a row as messages that end with the answer. `prefix`: the rendered messages of the prompt version."""
     if schema == "classification":
         answer = (answer_template or "{{label}}").replace("{{label}}", str(row["label"]))
         return [*prefix, _user(row["text"]), _assistant(answer)]

@@ -72,7 +72,7 @@ def _begin(job: JobContext, run_id: str) -> TuningRun:
 
 
 def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
-    """The base as safetensors: found in the registry, or made from its GGUF file and registered."""
+    """Return the base as safetensors: found in the registry, or made from its GGUF file and registered."""
 
     def look() -> dict[str, str] | None:
         with job.write() as ctx:

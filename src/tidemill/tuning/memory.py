@@ -19,7 +19,7 @@ EVAL_ROWS = 64
 def estimate(
     config: Mapping[str, Any], method: Method, lora: Lora, training: Training, *, longest: int, prefix: int = 0
 ) -> MemoryEstimate:
-    """Peak memory in bytes of training a llama-like model with rows of at most `longest` tokens.
+    """Return peak memory in bytes of training a llama-like model with rows of at most `longest` tokens.
 
     Weights are float32 (frozen linear ones half of that under bf16, which is not counted on), gradients and both
     moments of AdamW float32. Activations per token and block: what the backward pass keeps, counted from the layers'
@@ -71,7 +71,7 @@ def _lora_weights(lora: Lora, width: int, keys: int, inner: int, depth: int) -> 
 
 
 def available_bytes() -> int:
-    """Bytes that a new process can take: what the machine has free, or less when a control group says so."""
+    """Return bytes that a new process can take: what the machine has free, or less when a control group says so."""
     free = int(psutil.virtual_memory().available)
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -87,7 +87,7 @@ def available_bytes() -> int:
 
 
 def check(estimated: MemoryEstimate, training: Training) -> None:
-    """Refuse a run that cannot fit."""
+    """Raise NotEnoughMemory when a run needs more than is available."""
     if estimated.fits:
         return
     largest = max(estimated.parts, key=lambda part: estimated.parts[part])

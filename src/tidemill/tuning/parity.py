@@ -32,7 +32,7 @@ class ProofAnswer(NamedTuple):
 
 
 def quality(answer: str, expected: str, *, exact: bool) -> float:
-    """How good an answer is, from 0 to 1. `exact`: right or wrong; else the F1 of its words."""
+    """Return how good an answer is, from 0 to 1. `exact`: right or wrong; else the F1 of its words."""
     if exact:
         return float(_plain(answer) == _plain(expected))
     answer_words, expected_words = Counter(answer.lower().split()), Counter(expected.lower().split())
@@ -53,7 +53,7 @@ def _plain(text: str) -> Any:
 
 
 def trainer_hop(questions: Sequence[ProofPrompt], record: Sequence[ProofAnswer], *, exact: bool) -> Hop:
-    """The trainer's own answers: the reference, which passes by definition."""
+    """Return the trainer's own answers: the reference, which passes by definition."""
     scores = [quality(r.answer, q.expected, exact=exact) for q, r in zip(questions, record, strict=True)]
     share = wilson(len(record), len(record))
     return Hop(
@@ -139,7 +139,7 @@ def _differing(
 
 
 def report(hops: Sequence[Hop], proof: Proof) -> ParityReport:
-    """The whole way, and the first hop that did not pass."""
+    """Return the report of all hops, with the first one that did not pass."""
     broken = next((h.name for h in hops if h.verdict != "pass"), None)
     return ParityReport(
         passed=broken is None,

@@ -15,7 +15,7 @@ TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 
 
 def by_tokens(url: str, prompts: Sequence[list[int]], *, max_tokens: int, parallel: int) -> list[ProofAnswer]:
-    """Greedy answers to prompts given as token ids: the weights alone are under test."""
+    """Return greedy answers to prompts given as token ids: the weights alone are under test."""
 
     def ask(http: httpx.Client, ids: list[int]) -> ProofAnswer:
         body = {"prompt": ids, "n_predict": max_tokens, "temperature": 0.0, "cache_prompt": False, "top_k": 1}
@@ -25,7 +25,7 @@ def by_tokens(url: str, prompts: Sequence[list[int]], *, max_tokens: int, parall
 
 
 def by_chat(url: str, chats: Sequence[list[Message]], *, max_tokens: int, parallel: int) -> list[ProofAnswer]:
-    """Greedy answers to chats, as a caller would ask, and the token ids that the engine reads them as."""
+    """Return greedy answers to chats, as a caller would ask, and the token ids that the engine reads them as."""
 
     def ask(http: httpx.Client, messages: list[Message]) -> ProofAnswer:
         text = _post(http, "/apply-template", {"messages": messages})["prompt"]

@@ -162,7 +162,7 @@ def compress(ctx: Context, body: CompressSubmit) -> Job:
 
 
 def get_run_of_version(ctx: Context, version: ModelVersion) -> TuningRun:
-    """The run that made a version. Raises UnsupportedModel for one that came from elsewhere."""
+    """Return the run that made a version. Raises UnsupportedModel for one that came from elsewhere."""
     run = store.by_output(ctx.conn, version.id)
     if run is None:
         raise UnsupportedModel(

@@ -66,12 +66,12 @@ _NESTED = {
 
 
 def read(text: str) -> TuneSubmit:
-    """A spec from YAML. Raises InvalidTuningSpec, which names the key."""
+    """Return a spec from YAML. Raises InvalidTuningSpec, which names the key."""
     return build(mapping(text))
 
 
 def mapping(text: str) -> dict[str, Any]:
-    """The keys of a YAML text, as they stand there."""
+    """Return the keys of a YAML text, as they stand there."""
     try:
         keys = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -90,12 +90,12 @@ def _number(value: Any) -> Any:
 
 
 def has(keys: dict[str, Any], name: str) -> bool:
-    """Whether some key in `given` means our `name`."""
+    """Return whether some key means our `name`."""
     return any(key == name or ALIASES.get(key) == name for key in keys)
 
 
 def build(keys: dict[str, Any]) -> TuneSubmit:
-    """A spec from keys in any of the four dialects."""
+    """Return a spec from keys in any of the four dialects."""
     fields: dict[str, Any] = {}
     for key, value in keys.items():
         _place(fields, str(key), value)

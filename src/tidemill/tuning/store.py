@@ -57,7 +57,7 @@ _DERIVED = {"last_step", "outputs"}
 
 
 def lock(conn: sa.Connection, what: str) -> None:
-    """Let nobody else number, name or ask for the same thing until the transaction ends."""
+    """Lock `what` until the transaction ends, against two writers that number or name the same thing."""
     advisory_lock(conn, what)
 
 
@@ -71,7 +71,7 @@ def _json(run: TuningRun) -> dict[str, Any]:
 
 
 def update(conn: sa.Connection, run_id: str, **changes: Any) -> None:
-    """Change fields of a run."""
+    """Update columns of a run."""
     conn.execute(runs.update().where(runs.c.id == run_id).values(**changes))
 
 
@@ -81,17 +81,17 @@ def get(conn: sa.Connection, run_id: str) -> TuningRun | None:
 
 
 def by_key(conn: sa.Connection, key: str) -> TuningRun | None:
-    """The run that was asked for under `key`."""
+    """Return the run with this idempotency key, or None."""
     return _first(conn, runs.c.key == key)
 
 
 def by_job(conn: sa.Connection, job_id: str) -> TuningRun | None:
-    """The run that a job does."""
+    """Return the run that a job carries out, or None."""
     return _first(conn, runs.c.job_id == job_id)
 
 
 def by_output(conn: sa.Connection, version_id: str) -> TuningRun | None:
-    """The newest run that made a model version."""
+    """Return the newest run that made a model version, or None."""
     query = sa.select(outputs.c.run_id).where(outputs.c.version_id == version_id, outputs.c.kind != "base")
     run_id = conn.execute(query.order_by(outputs.c.run_id.desc()).limit(1)).scalar()
     return get(conn, run_id) if run_id is not None else None
@@ -108,7 +108,7 @@ def list_runs(conn: sa.Connection, *, state: str | None, before: str | None, lim
 
 
 def record_hash(conn: sa.Connection, run_id: str) -> str | None:
-    """Blob of the trainer's own answers."""
+    """Return the hash of the blob with the trainer's own answers, or None."""
     return conn.execute(sa.select(runs.c.record_hash).where(runs.c.id == run_id)).scalar()
 
 
@@ -136,7 +136,7 @@ def step_page(conn: sa.Connection, run_id: str, after: int, limit: int) -> list[
 
 
 def put_output(conn: sa.Connection, run_id: str, output: Output) -> None:
-    """Say what a run made; the same kind again takes the place of the old."""
+    """Insert a run's output; one of the same kind is replaced."""
     conn.execute(outputs.delete().where(outputs.c.run_id == run_id, outputs.c.kind == output.kind))
     conn.execute(outputs.insert().values(run_id=run_id, **output.model_dump()))
 

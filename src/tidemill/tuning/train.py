@@ -225,7 +225,7 @@ class TrainingLoop:
             self.trained[name].data.copy_(value)
 
     def _finish(self) -> None:
-        """Write the best weights in the form the registry keeps, the trainer's answers, and the summary last."""
+        """Write the best weights in the registry's form, the trainer's answers, and the summary last."""
         from safetensors.torch import load_file
 
         self._load_weights(load_file(self.folder / "best" / "weights.safetensors"))

@@ -18,7 +18,7 @@ from tidemill.tuning.types import DatasetSchemaUnfit, MemoryEstimate, NoTraining
 
 
 def folder_of(kernel: Kernel, owner: str) -> Path:
-    """Where the files of a run, or of a job that makes more of one, lie until they are in the registry."""
+    """Return where the files of a run, or of a job that makes more of one, lie until they are in the registry."""
     return kernel.folder("tuning", owner)
 
 
@@ -28,7 +28,7 @@ def trainable_name(model: str) -> str:
 
 
 def find_trainable(ctx: Context, base: ModelVersion) -> ModelVersion | None:
-    """The safetensors form of `base`: itself, or the version that was made from it before."""
+    """Return the safetensors form of `base`: itself, or the version that was made from it before."""
     if base.format == "safetensors":
         return base
     if trainable_name(base.model) not in _model_names(ctx):
@@ -48,7 +48,7 @@ def _model_names(ctx: Context) -> set[str]:
 
 
 def trainable_form(base: ModelVersion, files: list[ModelFile]) -> VersionCreate:
-    """What keeps the safetensors form of a GGUF base in the registry, so that it is made once."""
+    """Return what keeps the safetensors form of a GGUF base in the registry, so that it is made once."""
     return VersionCreate(
         model=trainable_name(base.model),
         kind="base",
@@ -60,7 +60,7 @@ def trainable_form(base: ModelVersion, files: list[ModelFile]) -> VersionCreate:
 
 
 def prefix_of(ctx: Context, run: TuningRun) -> list[Message]:
-    """The messages of the run's prompt version, which stand before every row."""
+    """Return the messages of the run's prompt version, which stand before every row."""
     if run.prompt_version_id is None:
         return []
     rendered = prompts.render(ctx, run.prompt_version_id, {})

@@ -39,7 +39,7 @@ class BlobUrlInvalid(Invalid):
 
 
 def open_blobs(settings: Settings) -> Blobs:
-    """The store that the settings choose: `blob_url`, or the folder `blobs` of the home."""
+    """Return the store that the settings choose: `blob_url`, or the folder `blobs` of the home."""
     if not settings.blob_url:
         store = LocalBlobs(settings.home / "blobs")
         store.sweep()

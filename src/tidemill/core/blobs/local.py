@@ -120,7 +120,7 @@ class LocalBlobs:
         self.incoming = root / "incoming"
 
     def place(self, hex_name: str) -> Path:
-        """Where the blob lies or would lie."""
+        """Return the path of a blob, whether it exists or not."""
         return self.root / hex_name[:2] / hex_name
 
     def writer(self, limit: int | None = None) -> LocalWriter:
@@ -144,24 +144,24 @@ class LocalBlobs:
             return writer.finish()
 
     def open(self, digest: str) -> BinaryIO:
-        """The content as a readable file. Raises BlobMissing."""
+        """Return the content as a readable file. Raises BlobMissing."""
         return self.path(digest).open("rb")
 
     def path(self, digest: str) -> Path:
-        """The read-only file with the content. Raises BlobMissing."""
+        """Return the read-only file with the content. Raises BlobMissing."""
         place = self.place(hex_digest(digest))
         if not place.is_file():
             raise missing(digest)
         return place
 
     def find(self, digest: str) -> Blob | None:
-        """The blob of this hash, or None."""
+        """Return the blob of this hash, or None."""
         with suppress(FileNotFoundError):
             return Blob(hash=digest, size=self.place(hex_digest(digest)).stat().st_size)
         return None
 
     def exists(self, digest: str) -> bool:
-        """Whether the store has the blob."""
+        """Return whether the store has the blob."""
         return self.find(digest) is not None
 
     def verify(self, digest: str) -> Blob:

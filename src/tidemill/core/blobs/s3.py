@@ -18,7 +18,7 @@ PART = 8 * 2**20
 
 @contextmanager
 def store_errors(digest: str, where: str) -> Iterator[None]:
-    """Turn obstore's errors into ours."""
+    """Raise obstore's errors as BlobMissing, Forbidden or Unavailable."""
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
@@ -134,11 +134,11 @@ class S3Blobs:
             return writer.finish()
 
     def open(self, digest: str) -> BinaryIO:
-        """The content as a readable file. Raises BlobMissing."""
+        """Return the content as a readable file. Raises BlobMissing."""
         return self.path(digest).open("rb")
 
     def path(self, digest: str) -> Path:
-        """A local, read-only file with the content, fetched and checked on first use. Raises BlobMissing."""
+        """Return a local, read-only file with the content, fetched and checked on first use. Raises BlobMissing."""
         if not self.cache.exists(digest):
             self._fetch(digest)
         return self.cache.path(digest)
@@ -158,7 +158,7 @@ class S3Blobs:
             )
 
     def find(self, digest: str) -> Blob | None:
-        """The blob of this hash, or None. Asks the bucket."""
+        """Return the blob of this hash, or None. Asks the bucket."""
         import obstore
 
         try:
@@ -168,7 +168,7 @@ class S3Blobs:
             return None
 
     def exists(self, digest: str) -> bool:
-        """Whether the bucket has the blob."""
+        """Return whether the bucket has the blob."""
         return self.find(digest) is not None
 
     def verify(self, digest: str) -> Blob:

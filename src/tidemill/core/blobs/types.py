@@ -89,19 +89,19 @@ class Blobs(Protocol):
         ...
 
     def open(self, digest: str) -> BinaryIO:
-        """The content as a readable file. Raises BlobMissing."""
+        """Return the content as a readable file. Raises BlobMissing."""
         ...
 
     def path(self, digest: str) -> Path:
-        """A local, read-only file with the content, fetched first when the store is remote."""
+        """Return a local, read-only file with the content, fetched first when the store is remote."""
         ...
 
     def find(self, digest: str) -> Blob | None:
-        """The blob of this hash, or None."""
+        """Return the blob of this hash, or None."""
         ...
 
     def exists(self, digest: str) -> bool:
-        """Whether the store has the blob."""
+        """Return whether the store has the blob."""
         ...
 
     def verify(self, digest: str) -> Blob:
@@ -114,7 +114,7 @@ class Blobs(Protocol):
 
 
 def hex_digest(digest: str) -> str:
-    """The hexadecimal part of `sha256:<hex>`, safe as a file name. Raises BlobHashInvalid."""
+    """Return the hexadecimal part of `sha256:<hex>`, safe as a file name. Raises BlobHashInvalid."""
     if not re.fullmatch(HASH_PATTERN, digest):
         raise BlobHashInvalid(
             f"{digest[:100]!r} is not the hash of a blob.",
@@ -124,5 +124,5 @@ def hex_digest(digest: str) -> str:
 
 
 def missing(digest: str) -> BlobMissing:
-    """The error for a blob that is not there."""
+    """Return the error for a blob that is not there."""
     return BlobMissing(f"There is no blob {digest}.", hint="Upload the content first: POST /api/blobs.")

@@ -53,7 +53,7 @@ class JudgedPage:
 
 
 def in_share(trace_id: str, share: float) -> bool:
-    """Whether a trace belongs to the share: always the same ones, and those of a small share in every larger one."""
+    """Return whether a trace is in the share, stable by id. A larger share contains every smaller one."""
     return int.from_bytes(hashlib.sha256(trace_id.encode()).digest()[:8]) < share * 2**64
 
 

@@ -25,11 +25,11 @@ class Online:
         return self._http.post("/api/evals/online", OnlineEvaluator, body)
 
     def list(self) -> Page[OnlineEvaluator]:
-        """Every online evaluator, by name."""
+        """Return every online evaluator, sorted by name."""
         return self._http.get("/api/evals/online", Page[OnlineEvaluator])
 
     def get(self, name: str) -> OnlineEvaluator:
-        """One with its counts. Raises OnlineNotFound."""
+        """Return the evaluator of a name with its counts. Raises OnlineNotFound."""
         return self._http.get(f"/api/evals/online/{name}", OnlineEvaluator)
 
     def change(self, name: str, **changes: Any) -> OnlineEvaluator:
@@ -37,5 +37,5 @@ class Online:
         return self._http.patch(f"/api/evals/online/{name}", OnlineEvaluator, OnlineChange.model_validate(changes))
 
     def delete(self, name: str) -> None:
-        """Remove one; the scores it gave stay."""
+        """Remove an evaluator; its scores stay."""
         self._http.delete(f"/api/evals/online/{name}")

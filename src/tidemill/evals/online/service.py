@@ -57,7 +57,7 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
 
 
 def _with_releases(ctx: Context, evaluators: Sequence[OnlineEvaluator]) -> list[OnlineEvaluator]:
-    """The evaluators with the names of the releases that their filters know by id only."""
+    """Return the evaluators with the names of the releases that their filters know by id only."""
     release_ids = {one.id: ref for one in evaluators if (ref := one.spec.filter.release_id) is not None}
     names = lineage.labels(ctx.conn, release_ids.values())
     return [
@@ -86,7 +86,7 @@ def _check(ctx: Context, body: OnlineCreate) -> None:
 
 
 def get(ctx: Context, name: str) -> OnlineEvaluator:
-    """One evaluator by name. Raises OnlineNotFound."""
+    """Return the evaluator of a name. Raises OnlineNotFound."""
     evaluator = store.by_name(ctx.conn, name)
     if evaluator is None:
         near = nearest(name, [e.name for e in store.list_evaluators(ctx.conn)])
@@ -127,7 +127,7 @@ def delete(ctx: Context, name: str) -> OnlineEvaluator:
 
 
 def queue_correction(ctx: Context, event: Event) -> None:
-    """Listener of `feedback.corrected`: queue the correction for every evaluator that waits for such."""
+    """Listener of `feedback.corrected`: queue the correction for every evaluator that expects corrections."""
     waiting = [
         store.PendingCorrection(new_id("ocr"), evaluator.id, event.subject)
         for evaluator in store.list_evaluators(ctx.conn)
@@ -137,7 +137,7 @@ def queue_correction(ctx: Context, event: Event) -> None:
 
 
 def budget_left(evaluator: OnlineEvaluator, today: str) -> DailyBudget:
-    """What the day still has."""
+    """Return what remains of the evaluator's daily budget."""
     same = evaluator.day == today
     limit = evaluator.spec.usd_per_day
     return DailyBudget(
@@ -172,7 +172,7 @@ def record_corrections(
 
 
 def record_error(ctx: Context, evaluator_id: str, message: str) -> None:
-    """Say in an evaluator why it does not go on."""
+    """Store the message of the error that keeps an evaluator from going on."""
     evaluator = store.by_id(ctx.conn, evaluator_id)
     if evaluator is not None:
         store.update(ctx.conn, evaluator.model_copy(update={"last_error": message}))
@@ -209,7 +209,7 @@ def _spend(ctx: Context, evaluator_id: str, page_result: JudgedPage) -> None:
 
 
 def _used(evaluator: OnlineEvaluator, now: datetime, judgements: int, usd: float) -> dict[str, Any]:
-    """The day's figures with what was just used."""
+    """Return the day's figures after `judgements` more and `usd` more spent."""
     today = now.date().isoformat()
     judged, spent = (evaluator.judged_today, evaluator.spent_today) if evaluator.day == today else (0, 0.0)
     return {"day": today, "judged_today": judged + judgements, "spent_today": spent + usd}
@@ -220,4 +220,4 @@ def _tomorrow(now: datetime) -> datetime:
 
 
 LISTENERS: Mapping[str, Sequence[Listener]] = {feedback.CORRECTED: [queue_correction]}
-"""Which facts online evaluation is told of."""
+"""The events that online evaluation listens to."""

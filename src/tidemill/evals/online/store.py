@@ -60,13 +60,13 @@ def update(conn: sa.Connection, evaluator: OnlineEvaluator) -> None:
 
 
 def advance_position(conn: sa.Connection, evaluator_id: str, before: str, after: str) -> bool:
-    """Move the position on; False when somebody else has moved it since it was read."""
+    """Advance the position; False when another process has changed it since it was read."""
     here = (evaluators.c.id == evaluator_id, evaluators.c.position == before)
     return conn.execute(evaluators.update().where(*here).values(position=after)).rowcount == 1
 
 
 def delete(conn: sa.Connection, evaluator_id: str) -> None:
-    """Remove an evaluator and what waits for it."""
+    """Delete an evaluator and its queued corrections."""
     conn.execute(corrections.delete().where(corrections.c.evaluator_id == evaluator_id))
     conn.execute(evaluators.delete().where(evaluators.c.id == evaluator_id))
 
@@ -89,7 +89,7 @@ def list_evaluators(conn: sa.Connection) -> list[OnlineEvaluator]:
 
 
 def get_position(conn: sa.Connection, evaluator_id: str) -> str:
-    """How far an evaluator has read."""
+    """Return the position up to which an evaluator has read."""
     query = sa.select(evaluators.c.position).where(evaluators.c.id == evaluator_id)
     return str(conn.execute(query).scalar_one())
 
@@ -102,14 +102,14 @@ def add_corrections(conn: sa.Connection, waiting: Sequence[PendingCorrection], a
 
 
 def list_pending(conn: sa.Connection, evaluator_id: str, limit: int) -> list[PendingCorrection]:
-    """The corrections that wait longest."""
+    """Return the evaluator's queued corrections, oldest first."""
     query = sa.select(corrections).where(corrections.c.evaluator_id == evaluator_id)
     rows = conn.execute(query.order_by(corrections.c.id).limit(limit))
     return [PendingCorrection(row.id, row.evaluator_id, row.score_id) for row in rows]
 
 
 def remove_pending(conn: sa.Connection, waiting_id: str) -> bool:
-    """Take a correction out of the queue; False when somebody else has taken it."""
+    """Remove a correction from the queue; False when another process has removed it."""
     return conn.execute(corrections.delete().where(corrections.c.id == waiting_id)).rowcount == 1
 
 

@@ -120,7 +120,7 @@ class OnlineEvaluation:
         return (page.more or not stored) and not stopped
 
     def _position_behind(self, begin: str, count: int, where: TraceFilter) -> str:
-        """The tail's position behind the first so many spans: there it goes on the next day."""
+        """Return the tail's position after the first `count` spans, where the next day resumes."""
         if count == 0:
             return begin
         with self._kernel.read(SYSTEM) as ctx:

@@ -22,7 +22,7 @@ def _messages(section: PromptSection) -> list[Message]:
 
 
 def prompt_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The messages, or the version that is there."""
+    """Return the messages, or the version that is there."""
     section = inputs.spec.prompt
     if isinstance(section, PromptSection):
         return {
@@ -54,12 +54,12 @@ def _save_prompt(ctx: Context, section: PromptSection, run: str) -> PromptVersio
 
 
 def base_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The version that the name stands for now."""
+    """Return the model version that the name refers to now."""
     return {"version": registry.get_version(ctx, str(inputs.spec.model)).id}
 
 
 def run_base(context: StepContext) -> StepResult:
-    """Find the base model."""
+    """Return the version of the base model that the document names."""
     with context.job_context.write() as ctx:
         version = registry.get_version(ctx, str(context.spec.model))
     return StepResult({"version_id": version.id, "ref": version.ref}, version.ref)
@@ -77,7 +77,7 @@ def tune_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
 
 
 def run_tune(context: StepContext) -> StepResult:
-    """Tune, convert, and prove every hop."""
+    """Tune, convert and prove; return the served model version."""
     section = context.spec.tuning
     assert section is not None
 
@@ -107,7 +107,7 @@ def _training_note(run: TuningRun) -> str:
 
 
 def parity_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The tuning run whose artefacts are proved."""
+    """Return the tuning run whose artefacts are proved."""
     return {"run": inputs.outputs_of("tune")["run_id"]}
 
 
@@ -136,13 +136,13 @@ def _release(inputs: StepInputs, model: str) -> ReleaseCreate:
 
 
 def release_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """All that is frozen."""
+    """Return everything that the release freezes."""
     model = inputs.outputs_of("tune" if inputs.spec.tuning is not None else "base")["version_id"]
     return _release(inputs, str(model)).model_dump(mode="json")
 
 
 def run_release(context: StepContext) -> StepResult:
-    """Freeze the candidate, and note that this run has made it."""
+    """Create the candidate release, and record it as made by this run."""
     made_by = context.outputs_of("tune" if context.spec.tuning is not None else "base")
     with context.job_context.write() as ctx:
         release = releases.create_release(ctx, _release(context, str(made_by["version_id"])))

@@ -132,7 +132,7 @@ class StepContext(StepInputs):
         return self.run.ref
 
     def run_child_job(self, submit: Callable[[Context], str | None]) -> Job | None:
-        """Have a job done: submitted once in the life of this step, then waited for.
+        """Submit a job once in the life of this step, wait for it, and return it.
 
         `submit` returns the job's id, or None when there is nothing to do. The job and the note of it are one
         transaction, so a crash neither loses nor doubles it. Raises what the job failed with.
@@ -164,13 +164,13 @@ class StepContext(StepInputs):
         return report
 
     def report_progress(self, text: str) -> None:
-        """Say how far the step has come."""
+        """Write the step's progress."""
         self.job_context.progress(message=f"{self.name}: {text}")
         with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, progress=text)
 
     def set_waiting(self, text: str) -> None:
-        """Say that the step waits for a person."""
+        """Mark the step and the run as waiting for a person."""
         self.job_context.progress(message=f"{self.name}: {text}")
         with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="waiting", progress=text)
@@ -178,7 +178,7 @@ class StepContext(StepInputs):
             events.emit(ctx, "pipeline_run.waiting", self.row.run_id, {"run": self.run_ref, "for": text})
 
     def set_running(self, text: str | None) -> None:
-        """Say how far it has come, and that it waits for nobody."""
+        """Mark the step and the run as running."""
         with self.job_context.write() as ctx:
             store.update_step(ctx.conn, self.row.id, state="running", progress=text)
             store.update_run(ctx.conn, self.row.run_id, state="running", summary="")

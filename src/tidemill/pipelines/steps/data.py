@@ -15,7 +15,7 @@ def _section(inputs: StepInputs) -> DataSection:
 
 
 def import_body(section: DataSection) -> ImportCreate:
-    """The import that the section declares."""
+    """Return the import that the section declares."""
     fields: dict[str, Any] = {
         "name": section.dataset,
         "sources": [SourceRef(name=s.path, hash=s.hash or "") for s in section.sources],
@@ -30,7 +30,7 @@ def import_body(section: DataSection) -> ImportCreate:
 
 
 def version_outputs(version: DatasetVersion) -> dict[str, Any]:
-    """What later steps need to know of a dataset version."""
+    """Return what later steps need to know of a dataset version."""
     return {
         "version_id": version.id,
         "ref": version.ref,
@@ -40,12 +40,12 @@ def version_outputs(version: DatasetVersion) -> dict[str, Any]:
 
 
 def version_note(version: DatasetVersion) -> str:
-    """A dataset version in a few words."""
+    """Return a dataset version in a few words."""
     return f"{version.ref}: " + ", ".join(f"{split.name} {split.rows:,}" for split in version.splits)
 
 
 def data_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The files and what is done with them; or the version that is there."""
+    """Return the files and what is done with them; or the version that is there."""
     section = _section(inputs)
     if not section.sources:
         return {"version": data.get_version(ctx, section.dataset).id}
@@ -55,7 +55,7 @@ def data_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
 
 
 def run_data(context: StepContext) -> StepResult:
-    """Import the declared files."""
+    """Import the declared files; return the dataset version."""
     section = _section(context)
     version_ids: list[str] = []
     body = import_body(section) if section.sources else None

@@ -19,7 +19,7 @@ ROLLOUT_POLL_SECONDS = 1.0
 
 
 def uncacheable_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """Nothing that could be hashed: what is served or decided is looked at each time."""
+    """Return None: the step depends on what is served or decided now, so nothing is cached."""
     return None
 
 
@@ -163,7 +163,7 @@ def _start_rollout(ctx: Context, context: StepContext) -> Rollout:
 
 
 def cancel_step(ctx: Context, step: RunStep, note: str) -> str | None:
-    """End the rollout or the deployment that an unfinished step has begun; says what was done, None: nothing had to be.
+    """End the rollout or deployment that an unfinished step began. Returns what was done, or None for nothing.
 
     A release that has gone live stays: ending that is a rollback, which is asked for by a person.
     """

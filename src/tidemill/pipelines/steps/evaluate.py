@@ -34,12 +34,12 @@ def _eval_set_body(inputs: StepInputs) -> EvalSetCreate:
 
 
 def set_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """Which rows, and how they become items."""
+    """Return which rows become items, and how."""
     return _eval_set_body(inputs).model_dump(mode="json")
 
 
 def run_set(context: StepContext) -> StepResult:
-    """Make the eval set; the same rows are the set that is there."""
+    """Create the eval set; equal rows give the existing set."""
     body = _eval_set_body(context)
     gathered = evals.prepare_items(context.kernel, body)  # before the transaction: others must write meanwhile
     with context.job_context.write() as ctx:
@@ -60,7 +60,7 @@ def _gate_body(inputs: StepInputs) -> GateCreate:
 
 
 def gate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The terms of the gate decide its identity."""
+    """Return the terms of the gate."""
     return _gate_body(inputs).model_dump(mode="json")
 
 
@@ -88,7 +88,7 @@ def _run_body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name
 
 
 def _cache_inputs(inputs: StepInputs, section: EvalSection, target: EvalTarget) -> CacheInputs:
-    """What is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
+    """Return what is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
     body = _run_body(inputs, section, target, "")
     gates = [inputs.outputs_of(f"gate/{g.name}") for g in inputs.spec.gates if g.eval == section.name]
     return body.model_dump(mode="json", exclude={"name", "key", "concurrency"}) | {
@@ -126,12 +126,12 @@ def _candidate(inputs: StepInputs) -> ReleaseTarget:
 
 
 def candidate_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The eval set and the candidate."""
+    """Return the eval set, the candidate and the gates."""
     return _cache_inputs(inputs, inputs.eval, _candidate(inputs))
 
 
 def run_candidate(context: StepContext) -> StepResult:
-    """Ask the candidate every item."""
+    """Evaluate the candidate release on the eval set."""
     return _run_eval(context, context.eval, _candidate(context), context.outputs_of("release")["ref"])
 
 
@@ -141,12 +141,12 @@ def _naive_bayes(inputs: StepInputs, section: EvalSection) -> BaselineTarget:
 
 
 def naive_bayes_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The eval set and the rows that Naive Bayes learns from."""
+    """Return the eval set and the rows that Naive Bayes learns from."""
     return _cache_inputs(inputs, inputs.eval, _naive_bayes(inputs, inputs.eval))
 
 
 def run_naive_bayes(context: StepContext) -> StepResult:
-    """Let Naive Bayes answer every item."""
+    """Evaluate Naive Bayes on the eval set."""
     return _run_eval(context, context.eval, _naive_bayes(context, context.eval), "Naive Bayes")
 
 
@@ -154,14 +154,14 @@ def run_naive_bayes(context: StepContext) -> StepResult:
 
 
 def served_release(ctx: Context, environment: str, name: str) -> Release | None:
-    """What an environment serves under this release name now."""
+    """Return the release of this name that is live in an environment, or None."""
     live_deployments = deployments.list_deployments(ctx, environment=environment, name=name, active_only=True).items
     live = next((d for d in live_deployments if d.state == "live"), None)
     return releases.get_release(ctx, live.release_id) if live is not None else None
 
 
 def _find_baseline(ctx: Context, inputs: StepInputs) -> Release | str:
-    """What the candidate is compared with: what is served, or what the gate declares for the beginning."""
+    """Return what the candidate is compared with: what is served, or what the gate declares for the beginning."""
     gate = inputs.gate
     assert inputs.spec.release is not None
     served = served_release(ctx, gate.against, inputs.spec.release.name)
@@ -192,7 +192,7 @@ def _is_candidate(inputs: StepInputs, against: Release | str) -> bool:
 
 
 def baseline_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The eval set, and what the candidate is compared with."""
+    """Return the eval set, and what the candidate is compared with."""
     against = _find_baseline(ctx, inputs)
     if _is_candidate(inputs, against):
         return None
@@ -209,7 +209,7 @@ def baseline_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
 
 
 def run_baseline(context: StepContext) -> StepResult:
-    """Ask what the candidate is compared with."""
+    """Evaluate what the candidate is compared with."""
     with context.job_context.write() as ctx:
         against = _find_baseline(ctx, context)
         if against == BASE_MODEL:
@@ -226,7 +226,7 @@ def run_baseline(context: StepContext) -> StepResult:
 
 
 def judge_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The gate and the two runs."""
+    """Return the gate and the two runs."""
     baseline = inputs.outputs_of(f"baseline/{inputs.subject}")
     if baseline.get("same"):
         return None

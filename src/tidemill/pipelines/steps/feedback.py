@@ -105,7 +105,7 @@ def run_feedback(context: StepContext) -> StepResult:
 
 
 def _list_scores(ctx: Context, context: StepContext, source: FeedbackSource) -> list[Score]:
-    """What people said about this release's answers in the environment, oldest first."""
+    """Return people's scores of this release's answers in the environment, oldest first."""
     name = source.release or (context.spec.release.name if context.spec.release is not None else None)
     ids = {r.id for r in releases.list_releases(ctx, name=name, cursor=None, limit=500).items}
     page = feedback.list_scores(
@@ -120,7 +120,7 @@ def _list_scores(ctx: Context, context: StepContext, source: FeedbackSource) -> 
 
 
 def _collect(context: StepContext, body: ToDataset) -> Collection | None:
-    """The collection; None when no answer makes a row. Answers that retention has removed are left out."""
+    """Return the collection; None when no answer makes a row. Answers that retention has removed are left out."""
     try:
         return collections.to_dataset(context.kernel, context.job_context.actor, body)
     except AnswersUnknown as error:
@@ -148,7 +148,7 @@ def _note(outputs: dict[str, Any]) -> str:
 
 
 def join_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
-    """The declared rows, what production taught, and the eval sets to keep out of."""
+    """Return the declared rows, the feedback rows, and the eval sets whose rows are left out."""
     section, source = _sections(inputs)
     tuning = inputs.spec.tuning
     assert tuning is not None
@@ -165,7 +165,7 @@ def join_inputs(ctx: Context, inputs: StepInputs) -> CacheInputs:
 
 
 def run_join(context: StepContext) -> StepResult:
-    """Put the feedback's rows beside the declared ones that are trained on, in a dataset of its own."""
+    """Import the feedback's rows together with the declared training rows as a dataset of its own."""
     _, source = _sections(context)
     feedback_id = context.outputs_of("feedback").get("version_id")
     with context.kernel.read(context.job_context.actor) as ctx:
@@ -215,7 +215,7 @@ def _import_rows(context: StepContext, body: ImportCreate | None) -> str:
 def _select_rows(
     context: StepContext, source: FeedbackSource, declared: DatasetVersion, collected: DatasetVersion
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The feedback's rows that may be trained on, and how many were left out for which reason."""
+    """Return the feedback's rows that may be trained on, and how many were left out for which reason."""
     rows = _rows(context.kernel, collected)
     texts = [text_of(declared.row_schema, row) for row in rows]
     leak = data.find_leaking(context.kernel, texts, _eval_texts(context)) if rows else []
@@ -244,7 +244,7 @@ def _rows(kernel: Kernel, version: DatasetVersion) -> list[dict[str, Any]]:
 
 
 def text_of(schema: RowSchema, row: dict[str, Any]) -> str:
-    """What a row asks."""
+    """Return the input text of a row."""
     if schema == "chat":
         questions = [m["content"] for m in row["messages"] if m["role"] == "user"]
         return str(questions[-1]) if questions else ""
@@ -252,7 +252,7 @@ def text_of(schema: RowSchema, row: dict[str, Any]) -> str:
 
 
 def _eval_texts(context: StepContext) -> Sequence[str]:
-    """What the document's eval sets ask."""
+    """Return the input texts of the document's eval sets."""
     texts: list[str] = []
     with context.kernel.read(context.job_context.actor) as ctx:
         for section in context.spec.evals:
@@ -268,7 +268,7 @@ def _splits(context: StepContext) -> list[str]:
 
 
 def _join_body(context: StepContext, declared: DatasetVersion, rows: list[dict[str, Any]]) -> ImportCreate:
-    """The declared rows stand first: where both ask the same, the declared answer stays."""
+    """Return the import of both. The declared rows come first, so their answer wins over an equal question's."""
     section, source = _sections(context)
     fields = FIELDS[declared.row_schema]
     splits = [s for s in declared.splits if s.name in _splits(context)]

@@ -6,7 +6,7 @@ from tidemill.pipelines.types import StepFailed
 
 
 def run_watch(context: StepContext) -> StepResult:
-    """Make the monitors, objectives, indicators and triggers that are not there yet.
+    """Create the declared monitors, SLOs, KPIs and triggers that do not exist yet.
 
     Declared by the document as it is now: a run of an earlier one must not bring back what was taken out since.
     """

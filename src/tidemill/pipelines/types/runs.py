@@ -206,5 +206,5 @@ class RunDetail(Run):
     steps: list[RunStep]
 
     def step(self, name: str) -> RunStep | None:
-        """One step by name."""
+        """Return the step of a name."""
         return next((s for s in self.steps if s.name == name), None)

@@ -51,7 +51,7 @@ def convert(folder: Path, target: Path, *, name: str, run: str | None = None) ->
 
 
 def header_of(folder: Path, config: dict[str, Any], name: str) -> dict[str, tuple[str, Any]]:
-    """The GGUF metadata of a Hugging Face folder: key -> (kind, value)."""
+    """Return the GGUF metadata of a Hugging Face folder: key -> (kind, value)."""
     fields: dict[str, tuple[str, Any]] = {
         "general.type": ("string", "model"),
         "general.name": ("string", name),
@@ -100,7 +100,7 @@ def writing(target: Path) -> Iterator[GGUFWriter]:
 
 
 def start_tensors(writer: GGUFWriter) -> None:
-    """Write all that stands before the tensors."""
+    """Write everything that precedes the tensors."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

@@ -49,7 +49,7 @@ def dequantise(source: Path, target: Path) -> None:
 
 
 def half(weight: NDArray[Any], name: str) -> NDArray[Any]:
-    """`weight` as float16. Raises OverflowError when a value does not fit (65,504 is the largest)."""
+    """Return `weight` as float16. Raises OverflowError when a value does not fit (65,504 is the largest)."""
     largest = float(np.abs(weight).max(initial=0.0))
     if not largest <= 65504.0:
         raise OverflowError(f"{name} holds {largest:g}, which float16 cannot")

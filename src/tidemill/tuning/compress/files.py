@@ -10,7 +10,7 @@ from typing import IO, Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write; it takes `path`'s place when the block ends well, and leaves nothing when it does not."""
+    """Yield a file that takes `path`'s place when the block ends well, and leaves nothing when it does not."""
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with part.open("wb") as file:

@@ -28,7 +28,7 @@ _OUTSIDE_BACK = {v: k for k, v in _OUTSIDE.items()}
 
 
 def gguf_name(name: str) -> str:
-    """Hugging Face's tensor name as GGUF's, such as `blk.3.attn_q.weight`."""
+    """Return GGUF's name of a Hugging Face tensor, such as `blk.3.attn_q.weight`."""
     stem = name.removesuffix(".weight")
     if stem in _OUTSIDE:
         return f"{_OUTSIDE[stem]}.weight"
@@ -39,7 +39,7 @@ def gguf_name(name: str) -> str:
 
 
 def hf_name(name: str) -> str:
-    """GGUF's tensor name as Hugging Face's, such as `model.layers.3.self_attn.q_proj.weight`."""
+    """Return Hugging Face's name of a GGUF tensor, such as `model.layers.3.self_attn.q_proj.weight`."""
     stem = name.removesuffix(".weight")
     if stem in _OUTSIDE_BACK:
         return f"{_OUTSIDE_BACK[stem]}.weight"
@@ -50,7 +50,7 @@ def hf_name(name: str) -> str:
 
 
 def heads_of(name: str, config: dict[str, Any]) -> int | None:
-    """How many heads the rows of a tensor belong to; None when rotary embedding does not touch it."""
+    """Return how many heads the rows of a tensor belong to; None when rotary embedding does not touch it."""
     if name.endswith("q_proj.weight"):
         return int(config["num_attention_heads"])
     if name.endswith("k_proj.weight"):
@@ -59,19 +59,19 @@ def heads_of(name: str, config: dict[str, Any]) -> int | None:
 
 
 def interleave(weight: Array, heads: int) -> Array:
-    """Hugging Face's row order (the two halves of a head after each other) as GGUF's (pairs side by side)."""
+    """Reorder rows from Hugging Face's order (halves of a head after each other) to GGUF's (pairs side by side)."""
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))
 
 
 def deinterleave(weight: Array, heads: int) -> Array:
-    """The way back from `interleave`."""
+    """Undo `interleave`."""
     pairs = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(weight.shape))
 
 
 def config_of(fields: dict[str, Any], *, tied: bool) -> dict[str, Any]:
-    """A Hugging Face `config.json` from GGUF metadata. `tied`: input and output embeddings are one tensor."""
+    """Return a Hugging Face `config.json` from GGUF metadata. `tied`: input and output embeddings are one tensor."""
     architecture = fields.get("general.architecture")
     if architecture != "llama":
         raise UnsupportedModel(
@@ -112,7 +112,7 @@ def _shortest(value: float) -> float:
 
 
 def fields_of(config: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """GGUF metadata from a Hugging Face `config.json`: key -> (kind of number, value)."""
+    """Return GGUF metadata from a Hugging Face `config.json`: key -> (kind of number, value)."""
     if config.get("model_type") != "llama" or config.get("attention_bias") or config.get("mlp_bias"):
         raise UnsupportedModel(
             f"The model's type is {config.get('model_type')!r}.",

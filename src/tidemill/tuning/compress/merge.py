@@ -58,7 +58,7 @@ def copy_side_files(base: Path, target: Path) -> None:
 
 
 def scale_of(settings: dict[str, Any], rank: int) -> float:
-    """What B A is multiplied by: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA."""
+    """Return what B A is multiplied by: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA."""
     alpha = float(settings["lora_alpha"])
     return alpha / math.sqrt(rank) if settings.get("use_rslora") else alpha / rank
 
@@ -72,7 +72,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 
 def _factors(path: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """The pairs (A, B) of an adapter by the name of the weight they change."""
+    """Return the pairs (A, B) of an adapter by the name of the weight they change."""
     from safetensors import safe_open
 
     factors: dict[str, dict[str, NDArray[Any]]] = {}

@@ -53,7 +53,7 @@ def quantise(source: Path, target: Path, to: Quantisation) -> None:
 
 
 def form_of(name: str, shape: tuple[int, ...], main: Kind, layers: int, *, tied: bool) -> Kind:
-    """The form of one matrix in a file whose main form is `main`."""
+    """Return the form of one matrix in a file whose main form is `main`."""
     kind = _mixed(name, layers, tied=tied) if main == Kind.Q4_K else _plain(name, main, tied=tied)
     if shape[-1] % GGML_QUANT_SIZES[kind][0] == 0:
         return kind
@@ -93,7 +93,7 @@ def _encoded(tensor: Any, kind: Kind) -> NDArray[Any]:
 
 
 def ggml_encode(values: NDArray[np.float32], kind: Kind) -> NDArray[np.uint8]:
-    """`values` (rows, columns) in ggml's block form `kind`; uint8, (rows, bytes a row)."""
+    """Return `values` (rows, columns) in ggml's block form `kind`: uint8, (rows, bytes a row)."""
     rows, columns = values.shape
     block, size = GGML_QUANT_SIZES[kind]
     out = np.empty((rows, columns // block * size), dtype=np.uint8)

@@ -34,7 +34,7 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 
 def tokenizer_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """A `tokenizer.json` from GGUF metadata."""
+    """Return a `tokenizer.json` from GGUF metadata."""
     model, pre = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
     if model != "gpt2" or pre not in PRE_TOKENIZERS:
         raise UnsupportedModel(
@@ -81,7 +81,7 @@ def tokenizer_json(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
-    """A `tokenizer_config.json` from GGUF metadata."""
+    """Return a `tokenizer_config.json` from GGUF metadata."""
     tokens = fields["tokenizer.ggml.tokens"]
 
     def named(key: str) -> str | None:
@@ -102,7 +102,10 @@ def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def vocabulary_fields(tokenizer: dict[str, Any], settings: dict[str, Any], size: int) -> dict[str, tuple[str, Any]]:
-    """GGUF metadata from `tokenizer.json` and `tokenizer_config.json`: key -> (kind, value). `size`: embedding rows."""
+    """Return GGUF metadata from `tokenizer.json` and `tokenizer_config.json`: key -> (kind, value).
+
+    `size`: embedding rows.
+    """
     pre = _pre_name(tokenizer)
     vocabulary: dict[str, int] = dict(tokenizer["model"]["vocab"])
     types = [NORMAL] * size
