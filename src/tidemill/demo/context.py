@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -24,6 +25,9 @@ from tidemill.jobs.types import Job
 
 PEOPLE: dict[str, tuple[str, Role]] = {"dana": ("Dana Kim", "developer"), "amir": ("Amir Haddad", "approver")}
 """Who acts in the demo: one builds, the other approves."""
+
+_WHOLE_WIDTH = 20
+"""Cells up to this wide are never broken over lines."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +142,14 @@ class DemoContext:
             self.out.print(Padding(renderable, (0, 0, 0, 4)))
 
     def rows(self, headings: list[str], rows: list[list[Any]]) -> None:
-        """Print a table."""
-        table = Table(*headings, box=None, pad_edge=False, header_style="bold", padding=(0, 2))
-        for row in rows:
-            table.add_row(*(str(value) for value in row))
+        """Print a table: on a narrow screen headings give way before figures do."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        cells = [[str(value) for value in row] for row in rows]
+        for number, heading in enumerate(headings):
+            widest = max((cell_len(row[number]) for row in cells), default=0)
+            table.add_column(heading, min_width=min(widest, _WHOLE_WIDTH))
+        for row in cells:
+            table.add_row(*row)
         self.show(table)
 
     @contextmanager

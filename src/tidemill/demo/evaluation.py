@@ -82,7 +82,7 @@ def measure(demo: DemoContext) -> None:
     for key, (target, label, by) in runs.items():
         demo.results[f"{key}_run"] = _run(demo, eval_set, key, target, label, by)
     demo.rows(
-        ["answers by", "accuracy", "95% interval", "not readable", "failures", "p50 ms", "took s"],
+        ["answers by", "accuracy", "95% interval", "unreadable", "failures", "p50 ms", "took s"],
         [_row(label, demo.results[f"{key}_run"]) for key, (_, label, _) in runs.items()],
     )
 

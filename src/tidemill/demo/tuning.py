@@ -120,7 +120,7 @@ def _report(demo: DemoContext, run: TuningRun) -> None:
         return
     demo.say(f"Parity proof on {run.parity.rows} held-out questions, each hop against the trainer's own answers:")
     demo.rows(
-        ["hop", "verdict", "prompts equal", "same answer", "quality", "change"],
+        ["hop", "verdict", "prompts", "same answer", "quality", "change"],
         [
             [
                 hop.name,
