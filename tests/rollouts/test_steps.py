@@ -88,7 +88,7 @@ def test_it_goes_on_by_itself_and_a_person_ends_an_open_pause(ctx: Context, tmp_
     made = step(ctx, made, seen(ctx, 30, good=25))
     assert (made.step, made.weight) == (2, 10)
     assert step(ctx, made, seen(ctx, 31), after=20).step == 2
-    made = step(ctx, made, seen(ctx, 31), after=31)
+    made = step(ctx, made, seen(ctx, 31), after=60)
     assert (made.step, made.weight, made.state) == (4, 50, "paused")
     with pytest.raises(RolloutActive, match="hello@2 is being rolled out"):
         service.deploy(ctx, DeploymentCreate(release="hello@1", environment="dev", replicas=2))
@@ -96,7 +96,7 @@ def test_it_goes_on_by_itself_and_a_person_ends_an_open_pause(ctx: Context, tmp_
     assert (done.state, done.weight) == ("promoted", 100)
     states = {d.release: d.state for d in service.list_deployments(ctx).items}
     assert states == {"hello@1": "superseded", "hello@2": "live"}
-    moves = [s.move for s in rollouts.show(ctx, done.id).history]
+    moves = [s.move for s in rollouts.get_page(ctx, done.id).history]
     assert moves == [
         "ordered",
         "began",
@@ -109,7 +109,7 @@ def test_it_goes_on_by_itself_and_a_person_ends_an_open_pause(ctx: Context, tmp_
         "resumed",
         "promoted",
     ]
-    passed = rollouts.show(ctx, done.id).history[4]
+    passed = rollouts.get_page(ctx, done.id).history[4]
     assert "accuracy 0.8 against 0.8 (e-value 25)" in passed.reason
     assert passed.evidence is not None
     assert (passed.evidence.canary_answers, passed.actor) == (30, "system")
@@ -201,13 +201,13 @@ def test_the_rules_of_an_environment_hold_for_rollouts(ctx: Context, tmp_path: P
 
 def test_what_answered_is_told_with_shares(ctx: Context, tmp_path: Path) -> None:
     made = begun(ctx, tmp_path)
-    now = [(a.release, a.share) for a in service.answered_at(ctx, ctx.now, environment="dev").items]
+    now = [(a.release, a.share) for a in service.list_serving_at(ctx, ctx.now, environment="dev").items]
     assert now == [("hello@1", 90), ("hello@2", 10)]
     later = Context(ctx.conn, ctx.actor, ctx.kernel, now=ctx.now + timedelta(minutes=5))
     rollouts.abort(later, made.id, NOTE)
-    assert [a.share for a in service.answered_at(ctx, ctx.now + timedelta(minutes=1)).items] == [90, 10]
-    assert [a.release for a in service.answered_at(ctx, later.now).items] == ["hello@1"]
-    assert service.answered_at(ctx, ctx.now - timedelta(minutes=1)).items == []
+    assert [a.share for a in service.list_serving_at(ctx, ctx.now + timedelta(minutes=1)).items] == [90, 10]
+    assert [a.release for a in service.list_serving_at(ctx, later.now).items] == ["hello@1"]
+    assert service.list_serving_at(ctx, ctx.now - timedelta(minutes=1)).items == []
 
 
 def test_blue_green_switches_at_once_and_keeps_the_old_one_warm(ctx: Context, tmp_path: Path) -> None:
