@@ -37,7 +37,7 @@ def key(kernel: Kernel, name: str = "ana", **more: object):
 def test_the_first_start_makes_one_admin_and_only_then(kernel: Kernel) -> None:
     secret = service.ensure_admin(kernel)
     assert secret is not None
-    assert service.KeyRing(kernel).authenticate(secret).has("admin")
+    assert service.KeyAuthenticator(kernel).authenticate(secret).has("admin")
     assert service.ensure_admin(kernel) is None
 
 
@@ -47,12 +47,12 @@ def test_a_key_is_kept_as_a_hash_only(kernel: Kernel) -> None:
     with kernel.read(OWNER) as ctx:
         dump = str(ctx.conn.exec_driver_sql("SELECT * FROM api_keys").all())
     assert created.secret not in dump
-    assert service.KeyRing(kernel).authenticate(created.secret).name == "ana"
+    assert service.KeyAuthenticator(kernel).authenticate(created.secret).name == "ana"
 
 
 def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None:
     person(kernel)
-    ring = service.KeyRing(kernel)
+    ring = service.KeyAuthenticator(kernel)
     with pytest.raises(KeyMissing):
         ring.authenticate(None)
     with pytest.raises(KeyInvalid):
@@ -62,7 +62,7 @@ def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None
     made = key(kernel)
     assert ring.authenticate(made.secret).name == "ana"
     with kernel.write(OWNER) as ctx:
-        ctx.once_committed(ring.forget)
+        ctx.once_committed(ring.clear_cache)
         service.revoke_key(ctx, made.key.id)
     with pytest.raises(KeyRevoked):
         ring.authenticate(made.secret)
@@ -70,11 +70,11 @@ def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None
 
 def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Kernel) -> None:
     person(kernel)
-    here, there = service.KeyRing(kernel), service.KeyRing(kernel)
+    here, there = service.KeyAuthenticator(kernel), service.KeyAuthenticator(kernel)
     made = key(kernel)
     there.authenticate(made.secret)
     with kernel.write(OWNER) as ctx:
-        ctx.once_committed(here.forget)
+        ctx.once_committed(here.clear_cache)
         service.revoke_key(ctx, made.key.id)
     import time
 
@@ -85,7 +85,7 @@ def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Ke
 
 def test_a_disabled_person_is_out_at_once(kernel: Kernel) -> None:
     person(kernel)
-    ring = service.KeyRing(kernel)
+    ring = service.KeyAuthenticator(kernel)
     made = key(kernel)
     with kernel.write(OWNER) as ctx:
         service.update_person(ctx, "ana", PersonUpdate(disabled=True))
@@ -146,7 +146,7 @@ def test_people_added_before_the_first_start_do_not_keep_the_admin_key_back(kern
     person(kernel, "dana")
     secret = service.ensure_admin(kernel)
     assert secret is not None
-    assert service.KeyRing(kernel).authenticate(secret).has("admin")
+    assert service.KeyAuthenticator(kernel).authenticate(secret).has("admin")
 
 
 def test_a_good_key_is_accepted_when_its_use_cannot_be_written_down(
@@ -159,4 +159,4 @@ def test_a_good_key_is_accepted_when_its_use_cannot_be_written_down(
         raise StorageFull("The database cannot write: database or disk is full.")
 
     monkeypatch.setattr(service.store, "touch_key", full)
-    assert service.KeyRing(kernel).authenticate(secret).name == "ana"
+    assert service.KeyAuthenticator(kernel).authenticate(secret).name == "ana"

@@ -54,7 +54,7 @@ async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Respon
     recorder = CallRecorder(kernel.get(TraceWriter), 120)
     async with engine(*said) as (target, hung_up):
         router = OneReplica(target)
-        gateway = GatewayApp(access.KeyRing(kernel), router, recorder, Upstream(0.5), 2**20)
+        gateway = GatewayApp(access.KeyAuthenticator(kernel), router, recorder, Upstream(0.5), 2**20)
         transport = httpx.ASGITransport(app=gateway)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             body = {"model": "dev/hello", "messages": HI, **fields}

@@ -17,12 +17,12 @@ Roles = Annotated[list[str] | None, typer.Option("--role", help=f"One of {', '.j
 PersonArgument = Annotated[str, typer.Argument(help="The person's name.")]
 
 
-def _roles(given: list[str]) -> list[Role]:
-    known = [role for role in ROLES if role in given]
-    unknown = sorted(set(given) - set(ROLES))
+def _roles(names: list[str]) -> list[Role]:
+    roles = [role for role in ROLES if role in names]
+    unknown = sorted(set(names) - set(ROLES))
     if unknown:
         raise BadRequest(f"There is no role {unknown[0]!r}.", hint=f"Roles are {', '.join(ROLES)}.")
-    return known
+    return roles
 
 
 @app.command()
@@ -34,7 +34,7 @@ def whoami(ctx: typer.Context) -> None:
 
 @app.command()
 def people(ctx: typer.Context) -> None:
-    """Everybody, by name."""
+    """List all people, by name."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("name", "name"),
@@ -56,7 +56,7 @@ def add(
     display_name: Annotated[str | None, typer.Option(help="As people write it.")] = None,
     email: Annotated[str | None, typer.Option(help="For notices.")] = None,
 ) -> None:
-    """Add somebody."""
+    """Create a person."""
     term = terminal(ctx)
     roles = _roles(role or ["viewer"])
     term.show(Access(term.http).create_person(name, roles, display_name=display_name, email=email))
@@ -69,7 +69,7 @@ def change(
     role: Roles = None,
     disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="End or restore all access.")] = None,
 ) -> None:
-    """Change roles, or disable."""
+    """Change a person's roles, or disable them."""
     term = terminal(ctx)
     term.show(Access(term.http).update_person(name, roles=_roles(role) if role else None, disabled=disabled))
 
@@ -104,7 +104,7 @@ def create_key(
         float | None, typer.Option(min=0, max=36500, help="Days until it expires; without, it does not.")
     ] = None,
 ) -> None:
-    """Make a key. Its secret is shown this once."""
+    """Create a key. Its secret is shown only now."""
     term = terminal(ctx)
     expires = utc_now() + timedelta(days=days) if days is not None else None
     created = Access(term.http).create_key(person, name=name, expires_at=expires)
@@ -117,6 +117,6 @@ def create_key(
 
 @app.command()
 def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
-    """End a key at once."""
+    """Revoke a key at once."""
     term = terminal(ctx)
     term.show(Access(term.http).revoke_key(key_id))

@@ -1,4 +1,4 @@
-"""The routes of people and keys, and the check that stands before every route."""
+"""The routes of people and keys, and the authorization of every route."""
 
 from fastapi import APIRouter, Request
 
@@ -14,8 +14,8 @@ router = APIRouter(prefix="/api/access", tags=["access"])
 
 
 def authorize(request: Request) -> None:
-    """Know the caller and check the route's role; put before every route in `server/app.py`."""
-    ring: service.KeyRing = request.app.state.keys
+    """Authenticate the caller and check the route's role. `server/app.py` runs it before every route."""
+    ring: service.KeyAuthenticator = request.app.state.keys
     if request.scope.get(LOCAL_SCOPE) and "authorization" not in request.headers:
         actor = OWNER
     else:
@@ -24,8 +24,8 @@ def authorize(request: Request) -> None:
     request.state.actor = actor
 
 
-def _changed(ctx: Context, request: Request) -> None:
-    ctx.once_committed(request.app.state.keys.forget)
+def _clear_key_cache(ctx: Context, request: Request) -> None:
+    ctx.once_committed(request.app.state.keys.clear_cache)
 
 
 @router.get("/me", openapi_extra=role("viewer"))
@@ -36,22 +36,22 @@ def whoami(request: RequestContext) -> Me:
 
 @router.get("/people", openapi_extra=role("viewer"))
 def list_people(request: RequestContext) -> Page[Person]:
-    """Everybody, by name."""
+    """List all people, by name."""
     return request.read(service.list_people)
 
 
 @router.post("/people", status_code=201, openapi_extra=role("admin"))
 def create_person(body: PersonCreate, request: RequestContext) -> Person:
-    """Add somebody."""
+    """Create a person."""
     return request.write(service.create_person, body)
 
 
 @router.patch("/people/{name}", openapi_extra=role("admin"))
 def update_person(name: str, body: PersonUpdate, request: RequestContext, http: Request) -> Person:
-    """Change roles, or disable."""
+    """Change a person's roles, or disable them."""
 
     def change(ctx: Context) -> Person:
-        _changed(ctx, http)
+        _clear_key_cache(ctx, http)
         return service.update_person(ctx, name, body)
 
     return request.write(change)
@@ -67,16 +67,16 @@ def list_keys(
 
 @router.post("/keys", status_code=201, openapi_extra=role("admin"))
 def create_key(body: KeyCreate, request: RequestContext) -> KeyCreated:
-    """A new key; its secret is shown this once."""
+    """Create a key; its secret is shown only now."""
     return request.write(service.create_key, body)
 
 
 @router.delete("/keys/{key_id}", openapi_extra=role("admin"))
 def revoke_key(key_id: str, request: RequestContext, http: Request) -> Key:
-    """End a key at once."""
+    """Revoke a key at once."""
 
     def change(ctx: Context) -> Key:
-        _changed(ctx, http)
+        _clear_key_cache(ctx, http)
         return service.revoke_key(ctx, key_id)
 
     return request.write(change)

@@ -1,4 +1,4 @@
-"""Who may do what: people, keys, and the one check that every route passes."""
+"""People, API keys, and the role check of every route."""
 
 import hashlib
 import hmac
@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill.access import store
@@ -40,12 +41,12 @@ CACHE_SECONDS = 1.0
 """How long another process may still accept a key after it was revoked; in this process it stops at once."""
 
 OUTAGE_SECONDS = 300.0
-"""How long a key that was good goes on being accepted while the database does not answer."""
+"""How long a valid key is still accepted while the database does not answer."""
 
 
 def create_person(ctx: Context, body: PersonCreate) -> Person:
-    """Add somebody. Raises PersonExists."""
-    if store.person_by(ctx.conn, name=body.name) is not None:
+    """Create a person. Raises PersonExists."""
+    if store.find_person(ctx.conn, name=body.name) is not None:
         raise PersonExists(f"There is already a person called {body.name!r}.", param="name")
     person = Person(
         id=new_id("per"),
@@ -62,20 +63,20 @@ def create_person(ctx: Context, body: PersonCreate) -> Person:
 
 
 def get_person(ctx: Context, name: str) -> Person:
-    """One person. Raises PersonNotFound."""
-    person = store.person_by(ctx.conn, name=name)
+    """Return one person by name. Raises PersonNotFound."""
+    person = store.find_person(ctx.conn, name=name)
     if person is None:
         raise PersonNotFound(f"There is no person called {name!r}.", hint="`tidemill access people` lists them.")
     return person
 
 
 def list_people(ctx: Context) -> Page[Person]:
-    """Everybody, by name."""
-    return Page(items=store.all_people(ctx.conn))
+    """Return all people, ordered by name."""
+    return Page(items=store.list_people(ctx.conn))
 
 
 def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
-    """Change roles, or disable. Refuses to leave nobody who administers."""
+    """Change a person's roles, or disable them. Raises PersonNotFound, LastAdmin."""
     person = get_person(ctx, name)
     changed = person.model_copy(
         update={
@@ -83,7 +84,7 @@ def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
             "disabled": body.disabled if body.disabled is not None else person.disabled,
         }
     )
-    others = [p for p in store.all_people(ctx.conn) if p.id != person.id and not p.disabled and "admin" in p.roles]
+    others = [p for p in store.list_people(ctx.conn) if p.id != person.id and not p.disabled and "admin" in p.roles]
     if "admin" in person.roles and not others and ("admin" not in changed.roles or changed.disabled):
         raise LastAdmin(
             f"{name} is the last active admin.",
@@ -96,7 +97,7 @@ def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
 
 
 def create_key(ctx: Context, body: KeyCreate) -> KeyCreated:
-    """A new key for a person. Its secret is in the reply and nowhere else."""
+    """Create a key for a person. Its secret is in the result and stored nowhere. Raises PersonNotFound."""
     person = get_person(ctx, body.person)
     secret = "tm-" + secrets.token_urlsafe(32)
     key = Key(
@@ -115,13 +116,13 @@ def create_key(ctx: Context, body: KeyCreate) -> KeyCreated:
 
 
 def list_keys(ctx: Context, *, person: str | None, cursor: str | None, limit: int) -> Page[Key]:
-    """Keys, newest first, revoked ones too."""
-    return page(store.keys(ctx.conn, person=person, before=cursor, limit=limit + 1), limit)
+    """Return keys, newest first, including revoked ones."""
+    return page(store.list_keys(ctx.conn, person=person, before=cursor, limit=limit + 1), limit)
 
 
 def revoke_key(ctx: Context, key_id: str) -> Key:
-    """End a key at once. Revoking a revoked key changes nothing."""
-    key = store.key_by_id(ctx.conn, key_id)
+    """Revoke a key, and return it. Revoking it again changes nothing. Raises KeyNotFound."""
+    key = store.find_key(ctx.conn, key_id)
     if key is None:
         raise KeyNotFound(f"There is no key {key_id!r}.", hint="`tidemill access keys` lists them.")
     if key.revoked_at is not None:
@@ -132,24 +133,24 @@ def revoke_key(ctx: Context, key_id: str) -> Key:
 
 
 def whoami(ctx: Context) -> Me:
-    """The caller."""
+    """Return the caller with their roles."""
     return Me(id=ctx.actor.id, name=ctx.actor.name, roles=sorted(ctx.actor.roles), key_id=ctx.actor.key_id)
 
 
 def ensure_admin(kernel: Kernel) -> str | None:
-    """On the first start, make the person `admin` and return the key's secret; later None.
+    """Create the person `admin` on the first start, and return the secret of their key; later None.
 
     People whom the owner of the home added before that start do not count, unless one of them administers.
     """
     with kernel.write(SYSTEM) as ctx:
-        if any("admin" in person.roles or person.name == "admin" for person in store.all_people(ctx.conn)):
+        if any("admin" in person.roles or person.name == "admin" for person in store.list_people(ctx.conn)):
             return None
         create_person(ctx, PersonCreate(name="admin", roles=["admin"]))
         return create_key(ctx, KeyCreate(person="admin", name="first start")).secret
 
 
 def require(actor: Actor, role: Role) -> None:
-    """The one check of a role. Raises RoleMissing."""
+    """Raise RoleMissing unless the actor has the role."""
     if not actor.has(role):
         raise RoleMissing(
             f"This needs the role {role}; {actor.name} has {', '.join(sorted(actor.roles))}.",
@@ -157,17 +158,29 @@ def require(actor: Actor, role: Role) -> None:
         )
 
 
-class KeyRing:
-    """Finds whose a key is, remembering the answer for a moment so that a request need not ask the database."""
+@dataclass(frozen=True)
+class _CachedActor:
+    """The actor of a key, until when to believe it (monotonic), and when the key expires (Unix time)."""
+
+    fresh_until: float
+    actor: Actor
+    expires_at: float
+
+
+class KeyAuthenticator:
+    """Maps API keys to actors, with a short cache, so that not every request queries the database."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self._seen: dict[str, tuple[float, Actor, float]] = {}
+        self._cache: dict[str, _CachedActor] = {}
         self._lock = threading.Lock()
         self._generation = 0
 
     def authenticate(self, token: str | None) -> Actor:
-        """Who calls. Raises KeyMissing, KeyInvalid, KeyRevoked or KeyExpired."""
+        """Return the actor whose key `token` is. May query the database.
+
+        Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired.
+        """
         if not token:
             raise KeyMissing(
                 "No API key was given.", hint="Send `Authorization: Bearer <key>`, or set TIDEMILL_API_KEY."
@@ -176,47 +189,50 @@ class KeyRing:
         if owner is not None and hmac.compare_digest(token.encode(), owner.encode()):
             return OWNER
         digest = _digest(token)
-        known = self._fresh(digest)
-        if known is not None:
-            return known
+        actor = self._find_cached(digest)
+        if actor is not None:
+            return actor
         try:
-            return self._look_up(digest)
+            return self._load(digest)
         except Unavailable:
-            known = self._during_outage(digest)
-            if known is None:
+            actor = self._find_during_outage(digest)
+            if actor is None:
                 raise
-            return known
+            return actor
 
     def remembered(self, token: str) -> Actor | None:
-        """Who calls, when that is known without asking the database."""
+        """Return the actor whose key `token` is if the cache has it, else None. Makes no query."""
         owner = self.kernel.owner_token
         if owner is not None and hmac.compare_digest(token.encode(), owner.encode()):
             return OWNER
-        return self._fresh(_digest(token))
+        return self._find_cached(_digest(token))
 
-    def _fresh(self, digest: str) -> Actor | None:
-        seen = self._seen.get(digest)
-        return seen[1] if seen is not None and seen[0] > time.monotonic() and seen[2] > time.time() else None
+    def _find_cached(self, digest: str) -> Actor | None:
+        entry = self._cache.get(digest)
+        if entry is None or entry.fresh_until <= time.monotonic() or entry.expires_at <= time.time():
+            return None
+        return entry.actor
 
-    def _during_outage(self, digest: str) -> Actor | None:
-        """A key that was good a moment ago stays good while the database cannot be asked."""
-        seen = self._seen.get(digest)
-        still = seen is not None and seen[0] + OUTAGE_SECONDS > time.monotonic() and seen[2] > time.time()
-        return seen[1] if seen is not None and still else None
+    def _find_during_outage(self, digest: str) -> Actor | None:
+        """Return the actor of a key that was valid within `OUTAGE_SECONDS`, for when the database does not answer."""
+        entry = self._cache.get(digest)
+        if entry is None or entry.expires_at <= time.time():
+            return None
+        return entry.actor if entry.fresh_until + OUTAGE_SECONDS > time.monotonic() else None
 
-    def forget(self) -> None:
-        """Ask the database again for every key, because a key or a person has changed."""
+    def clear_cache(self) -> None:
+        """Empty the cache, because a key or a person has changed."""
         with self._lock:
             self._generation += 1
-            self._seen.clear()
+            self._cache.clear()
 
-    def _look_up(self, digest: str) -> Actor:
+    def _load(self, digest: str) -> Actor:
         generation = self._generation
         with self.kernel.read(SYSTEM) as ctx:
-            found = store.key_and_person(ctx.conn, digest)
-        if found is None:
+            key_and_person = store.find_key_and_person(ctx.conn, digest)
+        if key_and_person is None:
             raise KeyInvalid("The API key is not known here.", hint="Check the key, and that it is for this server.")
-        key, person = found
+        key, person = key_and_person
         now = utc_now()
         if key.revoked_at is not None or person.disabled:
             raise KeyRevoked(f"The key {key.hint}… has been revoked.", hint="Ask an admin for a new one.")
@@ -228,13 +244,13 @@ class KeyRing:
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
             self._touch(key, now)
         actor = Actor(id=person.id, name=person.name, roles=frozenset(person.roles), key_id=key.id)
-        end = key.expires_at.timestamp() if key.expires_at else float("inf")
+        expires_at = key.expires_at.timestamp() if key.expires_at else float("inf")
         with self._lock:
             # A revocation that came in while we read must not be overwritten by what we read before it.
             if generation == self._generation:
-                if len(self._seen) > 10_000:
-                    self._seen.clear()
-                self._seen[digest] = (time.monotonic() + CACHE_SECONDS, actor, end)
+                if len(self._cache) > 10_000:
+                    self._cache.clear()
+                self._cache[digest] = _CachedActor(time.monotonic() + CACHE_SECONDS, actor, expires_at)
         return actor
 
     def _touch(self, key: Key, now: datetime) -> None:

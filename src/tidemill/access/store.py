@@ -1,4 +1,4 @@
-"""Rows of people and keys."""
+"""The tables of people and API keys."""
 
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,7 @@ api_keys = sa.Table(
     sa.Index("ix_api_keys_person_id", "person_id"),
 )
 
-_KEY = (
+_KEY_COLUMNS = (
     api_keys.c.id,
     people.c.name.label("person"),
     api_keys.c.name,
@@ -53,43 +53,43 @@ def insert_person(conn: sa.Connection, person: Person) -> None:
 
 
 def update_person(conn: sa.Connection, person_id: str, **values: Any) -> None:
-    """Change a person."""
+    """Update columns of a person."""
     conn.execute(people.update().where(people.c.id == person_id).values(**values))
 
 
-def person_by(conn: sa.Connection, *, name: str | None = None, person_id: str | None = None) -> Person | None:
-    """One person by name or id."""
+def find_person(conn: sa.Connection, *, name: str | None = None, person_id: str | None = None) -> Person | None:
+    """Return one person by name or id, or None."""
     where = people.c.name == name if name is not None else people.c.id == person_id
     row = conn.execute(sa.select(people).where(where)).first()
     return Person.model_validate(row_values(row)) if row else None
 
 
-def all_people(conn: sa.Connection) -> list[Person]:
-    """Everybody, by name."""
+def list_people(conn: sa.Connection) -> list[Person]:
+    """Return all people, ordered by name."""
     rows = conn.execute(sa.select(people).order_by(people.c.name))
     return [Person.model_validate(row_values(row)) for row in rows]
 
 
 def insert_key(conn: sa.Connection, key: Key, person_id: str, secret_hash: str) -> None:
-    """Write a new key: only the hash of its secret."""
+    """Write a new key, with only the hash of its secret."""
     values = key.model_dump(exclude={"person"}) | {"person_id": person_id, "secret_hash": secret_hash}
     conn.execute(api_keys.insert().values(**values))
 
 
 def update_key(conn: sa.Connection, key_id: str, **values: Any) -> None:
-    """Change a key."""
+    """Update columns of a key."""
     conn.execute(api_keys.update().where(api_keys.c.id == key_id).values(**values))
 
 
-def key_by_id(conn: sa.Connection, key_id: str) -> Key | None:
-    """One key."""
-    row = conn.execute(sa.select(*_KEY).join(people).where(api_keys.c.id == key_id)).first()
+def find_key(conn: sa.Connection, key_id: str) -> Key | None:
+    """Return one key by its id, or None."""
+    row = conn.execute(sa.select(*_KEY_COLUMNS).join(people).where(api_keys.c.id == key_id)).first()
     return Key.model_validate(row_values(row)) if row else None
 
 
-def keys(conn: sa.Connection, *, person: str | None, before: str | None, limit: int) -> list[Key]:
-    """Keys, newest first."""
-    query = sa.select(*_KEY).join(people).order_by(api_keys.c.id.desc()).limit(limit)
+def list_keys(conn: sa.Connection, *, person: str | None, before: str | None, limit: int) -> list[Key]:
+    """Return keys, newest first."""
+    query = sa.select(*_KEY_COLUMNS).join(people).order_by(api_keys.c.id.desc()).limit(limit)
     if person is not None:
         query = query.where(people.c.name == person)
     if before is not None:
@@ -97,18 +97,20 @@ def keys(conn: sa.Connection, *, person: str | None, before: str | None, limit: 
     return [Key.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def key_and_person(conn: sa.Connection, secret_hash: str) -> tuple[Key, Person] | None:
-    """The key with this hash and whose it is."""
+def find_key_and_person(conn: sa.Connection, secret_hash: str) -> tuple[Key, Person] | None:
+    """Return the key with this hash and its owner, or None."""
     row = conn.execute(
-        sa.select(*_KEY, people.c.id.label("owner_id")).join(people).where(api_keys.c.secret_hash == secret_hash)
+        sa.select(*_KEY_COLUMNS, people.c.id.label("owner_id"))
+        .join(people)
+        .where(api_keys.c.secret_hash == secret_hash)
     ).first()
     if row is None:
         return None
     values = row_values(row)
-    person = person_by(conn, person_id=values.pop("owner_id"))
+    person = find_person(conn, person_id=values.pop("owner_id"))
     return (Key.model_validate(values), person) if person else None
 
 
 def touch_key(conn: sa.Connection, key_id: str, at: datetime) -> None:
-    """Remember that a key was used."""
+    """Write when a key was last used."""
     update_key(conn, key_id, last_used_at=at)

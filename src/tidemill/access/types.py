@@ -8,25 +8,25 @@ from tidemill.core.wire import Body, Instant, Name, Value
 
 
 class PersonNotFound(NotFound):
-    """No person of that name."""
+    """No person has this name."""
 
     code = "person_not_found"
 
 
 class PersonExists(Conflict):
-    """The name is taken."""
+    """A person of this name exists already."""
 
     code = "person_exists"
 
 
 class LastAdmin(Conflict):
-    """Nobody would be left to administer."""
+    """The change would leave no active admin."""
 
     code = "last_admin"
 
 
 class KeyNotFound(NotFound):
-    """No key of that id."""
+    """No key has this id."""
 
     code = "key_not_found"
 
@@ -38,7 +38,7 @@ class KeyMissing(Unauthorized):
 
 
 class KeyInvalid(Unauthorized):
-    """The key is not one of ours."""
+    """The key is unknown to this server."""
 
     code = "invalid_api_key"
 
@@ -50,7 +50,7 @@ class KeyRevoked(Unauthorized):
 
 
 class KeyExpired(Unauthorized):
-    """The key's time is over."""
+    """The key has expired."""
 
     code = "key_expired"
 
@@ -78,7 +78,7 @@ class PersonUpdate(Body):
 
 
 class Person(Value):
-    """Somebody who may act."""
+    """A person with roles."""
 
     id: str
     name: str
@@ -98,7 +98,7 @@ class KeyCreate(Body):
 
 
 class Key(Value):
-    """A key as it can be shown later: without its secret."""
+    """An API key without its secret."""
 
     id: str
     person: str
@@ -111,14 +111,14 @@ class Key(Value):
 
 
 class KeyCreated(Value):
-    """A new key with its secret, which is shown this once and not kept."""
+    """A new key with its secret, which is shown only here and not stored."""
 
     key: Key
     secret: str
 
 
 class Me(Value):
-    """Who the caller is."""
+    """The caller with their roles."""
 
     id: str
     name: str

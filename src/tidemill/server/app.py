@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 
 from tidemill import __version__
 from tidemill.access import routes as access
-from tidemill.access.service import KeyRing
+from tidemill.access.service import KeyAuthenticator
 from tidemill.core.asgi import AsgiApp, Receive, Scope, Send
 from tidemill.core.blobs import open_blobs
 from tidemill.core.db import Database
@@ -181,7 +181,7 @@ def build_api(kernel: Kernel) -> FastAPI:
         dependencies=[Depends(access.authorize)],
     )
     api.state.kernel = kernel
-    api.state.keys = KeyRing(kernel)
+    api.state.keys = KeyAuthenticator(kernel)
     error_responses.install(api)
     for router in ROUTERS:
         api.include_router(router)

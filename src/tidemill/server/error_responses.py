@@ -39,11 +39,11 @@ def _validation(error: RequestValidationError) -> TidemillError:
     if first["type"] == "json_invalid":
         return BadRequest(f"The body is not JSON: {first['ctx']['error']}.", hint="Send one JSON object.")
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    where = ".".join(path)
+    path_text = ".".join(path)
     message = "there is no such field" if first["type"] == "extra_forbidden" else fault(first)
-    text = f"{where}: {message}." if where else f"{message}."
-    shown = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()[:20]]
-    return Invalid(text, param=where or None, details={"errors": shown})
+    text = f"{path_text}: {message}." if path_text else f"{message}."
+    errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()[:20]]
+    return Invalid(text, param=path_text or None, details={"errors": errors})
 
 
 def _allowed(app: FastAPI, request: Request) -> list[str]:

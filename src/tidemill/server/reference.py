@@ -31,8 +31,12 @@ def settings_page() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        known = field.default is not PydanticUndefined
-        default = f"`{field.default}`" if known and field.default is not None else ("see right" if not known else "-")
+        has_default = field.default is not PydanticUndefined
+        default = (
+            f"`{field.default}`"
+            if has_default and field.default is not None
+            else ("see right" if not has_default else "-")
+        )
         rows.append(f"| `TIDEMILL_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
 
@@ -63,14 +67,14 @@ def _describe(command: Any, name: str, lines: list[str]) -> None:
 
 
 def _leaf(command: Any, name: str, lines: list[str]) -> None:
-    shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
-    arguments = [p for p in shown if p.param_type_name == "argument"]
-    words = [_word(p) if p.required else f"[{_word(p)}]" for p in arguments]
-    lines += [f"### {' '.join([name, *words])}", "", (command.help or "").strip(), ""]
-    for param in shown:
+    visible = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
+    arguments = [p for p in visible if p.param_type_name == "argument"]
+    arguments_text = [_word(p) if p.required else f"[{_word(p)}]" for p in arguments]
+    lines += [f"### {' '.join([name, *arguments_text])}", "", (command.help or "").strip(), ""]
+    for param in visible:
         label = _word(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
         lines.append(f"- `{label}` {getattr(param, 'help', None) or ''}".rstrip())
-    if shown:
+    if visible:
         lines.append("")
 
 
