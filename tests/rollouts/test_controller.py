@@ -61,7 +61,7 @@ class World:
     @property
     def page(self) -> RolloutPage:
         with self.kernel.read(OWNER) as ctx:
-            return rollouts.show(ctx, self.id)
+            return rollouts.get_page(ctx, self.id)
 
     def calls(self, count: int, *, old: float, new: float, weight: float = 0.5, **changed: Any) -> None:
         """Calls with a score; `changed` are fields of the canary's spans."""
@@ -137,7 +137,7 @@ def test_one_user_who_complains_much_is_one_voice(world: World) -> None:
 def test_failures_of_the_release_roll_back_and_one_dead_engine_does_not(kernel: Kernel, tmp_path: Path) -> None:
     world = World(kernel, tmp_path, [{"weight": 50}, {"analysis": SCORED | {"min_answers": 1000}}])
     engines = Engines()
-    controller = RolloutController(kernel, engines, ShadowSamplers(), keep_s=0)
+    controller = RolloutController(kernel, engines, ShadowSamplers(), store_every_s=0)
     world.calls(100, old=0.9, new=0.9)
     controller.tick()
     died = {"status": "error", "payload": SpanPayload(attributes={"error.type": "engine_died"})}
@@ -184,13 +184,13 @@ def test_calls_that_a_busy_mirror_skipped_are_counted_through_restarts(kernel: K
         return now.shadow.skipped
 
     first = ShadowSamplers()
-    controller = RolloutController(kernel, Engines(), first, keep_s=0)
+    controller = RolloutController(kernel, Engines(), first, store_every_s=0)
     for count, concurrency, expected in ((3, 1, 3), (4, 2, 7)):  # the second sampler of one server
         skip(first, count, concurrency)
         controller.tick()
         assert counted() == expected
     second = ShadowSamplers()
-    controller = RolloutController(kernel, Engines(), second, keep_s=0)
+    controller = RolloutController(kernel, Engines(), second, store_every_s=0)
     controller.tick()
     assert counted() == 7
     skip(second, 4, 1)
@@ -206,7 +206,7 @@ def test_an_erased_users_mirrored_calls_go_with_the_traces(kernel: Kernel, tmp_p
     fields |= {"shadow_ms": 1.0, "tokens": 3, "cost_usd": None, "error": None, "rollout_id": world.id}
     with kernel.write(OWNER) as ctx:
         made = [ShadowPair(id=f"shp_{n}", call_id=f"chatcmpl-{n}", at=ctx.now, **fields) for n in (1, 2)]
-        rollouts.keep_pairs(ctx, made)
+        rollouts.insert_pairs(ctx, made)
     with kernel.read(OWNER) as ctx:
         assert erasure.footprint(ctx, "ada").copies == 1
     assert erasure.erase(kernel, OWNER, "ada").copies == 1

@@ -114,7 +114,7 @@ def test_the_headers_are_those_of_the_standards(ctx: Context, tmp_path: Path) ->
     sunset = datetime(2099, 12, 31, 18, 0, tzinfo=UTC)
     assert models.list_cards(ctx)[0].shutdown_date is None
     made = retirements.announce(ctx, RetirementCreate(name="hello", sunset=sunset, successor="prod/help")).items[0]
-    assert dict(headers.of(made)) == {
+    assert dict(headers.build_headers(made)) == {
         b"deprecation": f"@{int(ctx.now.timestamp())}".encode(),
         b"sunset": b"Thu, 31 Dec 2099 18:00:00 GMT",
         b"link": b'</v1/models/prod%2Fhelp>; rel="successor-version"',

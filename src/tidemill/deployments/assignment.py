@@ -2,18 +2,18 @@
 
 import hashlib
 
-_SPAN = float(2**64)
+_HASH_RANGE = float(2**64)
 
 
-def percentile_of(split_id: str, affinity: str) -> float:
+def hash_percentile(split_id: str, affinity: str) -> float:
     """Return where a user or session stands from 0 to 100 in a traffic split. It never moves; each split shuffles anew.
 
     `affinity` names the user or session.
     """
     digest = hashlib.blake2b(f"{split_id}\0{affinity}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / _SPAN * 100
+    return int.from_bytes(digest) / _HASH_RANGE * 100
 
 
 def in_share(split_id: str, affinity: str, share: float) -> bool:
     """Whether a user or session is among the `share` percent that stand lowest in a traffic split."""
-    return percentile_of(split_id, affinity) < share
+    return hash_percentile(split_id, affinity) < share

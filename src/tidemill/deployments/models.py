@@ -72,7 +72,7 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
 def list_cards(ctx: Context) -> list[ModelObject]:
     """Return every name that can be asked for: environments first, then releases and aliases."""
     cards: dict[str, ModelObject] = {}
-    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_standing(ctx)}
+    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_uncancelled(ctx)}
     for deployment in store.list_active(ctx.conn):
         if deployment.state == "live":
             name = f"{deployment.environment}/{deployment.name}"

@@ -30,8 +30,8 @@ def build(
 
     Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed, NotDeployable, EnvironmentNotFound.
     """
-    before = environment_before(ctx, environment)
-    _check_form(release)
+    before = find_previous_environment(ctx, environment)
+    _check_format(release)
     if force_reason is not None and not ctx.actor.has("admin"):
         raise ForceNotAllowed(
             f"{ctx.actor.name} is no admin and cannot force a deployment.", hint="Ask an admin, or meet the rules."
@@ -79,18 +79,18 @@ def request(ctx: Context, deployment: Deployment) -> Deployment:
     return deployment
 
 
-def environment_before(ctx: Context, name: str) -> str | None:
+def find_previous_environment(ctx: Context, name: str) -> str | None:
     """The environment that comes before `name` in the order; None for the first. Raises EnvironmentNotFound."""
     names = [n for n, _ in store.list_environments(ctx.conn)]
     if name not in names:
         raise EnvironmentNotFound(
             f"There is no environment {name!r}.", hint=f"There are {', '.join(names)}.", param="environment"
         )
-    place = names.index(name)
-    return names[place - 1] if place else None
+    index = names.index(name)
+    return names[index - 1] if index else None
 
 
-def _check_form(release: Release) -> None:
+def _check_format(release: Release) -> None:
     for part in (release.manifest.model, release.manifest.adapter):
         if part is not None and part.format != "gguf":
             raise NotDeployable(

@@ -27,7 +27,7 @@ MAX_START_FAILURES = 3
 """A new deployment fails when its engine did not start so often."""
 
 
-class Shadows(Protocol):
+class ShadowSelector(Protocol):
     """Who samples live calls for the releases that are tried out; rollouts do."""
 
     def select(
@@ -46,7 +46,7 @@ class Reconciler:
     The router reads `routes` and `retirements`; it counts `fallbacks`.
     """
 
-    def __init__(self, kernel: Kernel, supervisor: Supervisor, shadows: Shadows) -> None:
+    def __init__(self, kernel: Kernel, supervisor: Supervisor, shadows: ShadowSelector) -> None:
         self.supervisor = supervisor
         self.routes: dict[str, Route] = {}
         """By `environment/name`."""
@@ -98,10 +98,10 @@ class Reconciler:
 
     async def _read_desired(self) -> list[Deployment]:
         """Pin what environments ask for and flip the routes; returns the deployments that are not live yet."""
-        desired = await self.read(service.desired)
+        desired = await self.read(service.get_desired_state)
         if any(r.ended_at is None and r.sunset <= utc_now() for r in desired.retirements):
             await self.write(retirements.end_due, utc_now())
-            desired = await self.read(service.desired)
+            desired = await self.read(service.get_desired_state)
         pinned: dict[str, int] = {}
         targets: list[RouteTarget] = []
         for deployment in desired.deployments:
@@ -143,6 +143,6 @@ class Reconciler:
         elif pool.failures >= MAX_START_FAILURES:
             await self.write(service.fail, deployment.id, pool.error or "The engine did not start.")
             # A pool that something else still asks for keeps its back-off: a new one would start at once again.
-            needed = {d.release_id for d in (await self.read(service.desired)).deployments}
+            needed = {d.release_id for d in (await self.read(service.get_desired_state)).deployments}
             if pool.ready == 0 and deployment.release_id not in needed:
                 self.supervisor.remove(pool)

@@ -60,7 +60,7 @@ def build_routes(
             split=split,
             shadow=shadows.get(split.id) if split is not None else None,
             retirement=retirement,
-            headers=headers.of(retirement) if retirement is not None else (),
+            headers=headers.build_headers(retirement) if retirement is not None else (),
         )
     return routes
 

@@ -8,7 +8,7 @@ from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
 from tidemill.deployments.retirements import routes as retirements
-from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Rollback
+from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Rollback, ServingDeployment
 from tidemill.engines.types import Fleet
 
 router = APIRouter(prefix="/api", tags=["deployments"])
@@ -61,9 +61,9 @@ def answering(
     at: Annotated[Instant, Query(description="The moment.")],
     environment: str | None = None,
     name: str | None = None,
-) -> Page[Answering]:
+) -> Page[ServingDeployment]:
     """What answered at a moment, with the share of each release."""
-    return request.read(service.answered_at, at, environment=environment, name=name)
+    return request.read(service.list_serving_at, at, environment=environment, name=name)
 
 
 @router.get("/deployments/{deployment_id}", openapi_extra=role("viewer"))
@@ -81,5 +81,5 @@ def stop(deployment_id: str, request: RequestContext) -> Deployment:
 @router.get("/engines", openapi_extra=role("viewer"))
 def list_engines(request: Request) -> Fleet:
     """The engines of this server, as its supervisor sees them."""
-    fleet: Fleet = request.app.state.supervisor.fleet()
+    fleet: Fleet = request.app.state.supervisor.get_fleet()
     return fleet

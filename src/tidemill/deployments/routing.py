@@ -93,7 +93,7 @@ class EngineRouter:
             route = self._reconciler.routes.get(model)
             retirement = route.retirement if route is not None else self._reconciler.retirements.get(model)
             if retirement is not None and has_ended(retirement, utc_now()):
-                raise retirements.gone(retirement)
+                raise retirements.retired_error(retirement)
             if route is None:
                 raise unknown_model(model, [card.id for card in await self.models()])
             return self._choose(route, affinity)

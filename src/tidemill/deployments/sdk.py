@@ -7,7 +7,7 @@ from tidemill.core.errors import Unavailable
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementPage
-from tidemill.deployments.types import Answering, Deployment, DeploymentCreate, Environment, Rollback
+from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Rollback, ServingDeployment
 from tidemill.engines.types import Fleet
 
 
@@ -92,10 +92,12 @@ class Deployments:
         """Return the engines of the server."""
         return self._http.get("/api/engines", Fleet)
 
-    def at(self, moment: datetime, *, environment: str | None = None, name: str | None = None) -> Page[Answering]:
+    def at(
+        self, moment: datetime, *, environment: str | None = None, name: str | None = None
+    ) -> Page[ServingDeployment]:
         """Return what answered at a moment, with the share of each release while a rollout went on."""
         params = {"at": moment.isoformat(), "environment": environment, "name": name}
-        return self._http.get("/api/answering", Page[Answering], params=params)
+        return self._http.get("/api/answering", Page[ServingDeployment], params=params)
 
     def retire(self, name: str, *, sunset: datetime, successor: str, note: str = "") -> Page[Retirement]:
         """Announce that `prod/support`, or `support` everywhere, goes out of service.

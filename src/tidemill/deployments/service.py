@@ -11,7 +11,6 @@ from tidemill.deployments import promotion, store
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import Retirement
 from tidemill.deployments.types import (
-    Answering,
     Deployment,
     DeploymentCreate,
     DeploymentNotFound,
@@ -21,13 +20,14 @@ from tidemill.deployments.types import (
     Rollback,
     RollbackAmbiguous,
     RolloutHooks,
+    ServingDeployment,
     TrafficSplit,
 )
 from tidemill.releases import service as releases
 
 
 @dataclass(frozen=True)
-class Desired:
+class DesiredState:
     """What the reconciler has to bring about."""
 
     deployments: list[Deployment]
@@ -53,7 +53,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     A release that is live or starting there already is returned as it is. Raises PromotionOutOfOrder, NotCleared,
     ForceNotAllowed, NotDeployable, EnvironmentNotFound, ReleaseNotFound.
     """
-    promotion.environment_before(ctx, body.environment)
+    promotion.find_previous_environment(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
     current = store.list_active(ctx.conn, body.environment, release.name)
     if current and current[-1].release_id == release.id and current[-1].replicas == body.replicas:
@@ -67,7 +67,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
         note=body.note,
         force_reason=body.force_reason,
     )
-    retirements.refuse_when_gone(ctx, body.environment, release.name)
+    retirements.check_not_retired(ctx, body.environment, release.name)
     return promotion.request(ctx, deployment)
 
 
@@ -78,7 +78,7 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
 
     Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
     """
-    promotion.environment_before(ctx, environment)
+    promotion.find_previous_environment(ctx, environment)
     live = [d for d in store.list_active(ctx.conn, environment) if d.state == "live"]
     names = sorted({d.name for d in live})
     name = body.name or (names[0] if len(names) == 1 else None)
@@ -93,8 +93,8 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
         return current
     previous = None
     if name is not None:
-        seen = store.list_past(ctx.conn, environment, name, 100)
-        previous = next((d for d in seen if current is None or d.release_id != current.release_id), None)
+        past = store.list_past(ctx.conn, environment, name, 100)
+        previous = next((d for d in past if current is None or d.release_id != current.release_id), None)
     if previous is None:
         raise NothingToRollBack(
             f"No other release was live in {environment} before" + (f" under the name {name}." if name else "."),
@@ -154,44 +154,44 @@ def list_deployments(
 ) -> Page[Deployment]:
     """Return deployments, newest first; with `at` those that served at that moment."""
     if environment is not None:
-        promotion.environment_before(ctx, environment)
+        promotion.find_previous_environment(ctx, environment)
     deployments = store.list_deployments(
         ctx.conn, environment=environment, name=name, at=at, active_only=active_only, before=cursor, limit=limit + 1
     )
     return page(deployments, limit)
 
 
-def desired(ctx: Context) -> Desired:
+def get_desired_state(ctx: Context) -> DesiredState:
     """Return what the reconciler has to bring about."""
-    return Desired(
+    return DesiredState(
         deployments=store.list_active(ctx.conn),
-        splits=_hooks(ctx).splits(ctx),
-        retirements=retirements.list_standing(ctx),
+        splits=_hooks(ctx).list_splits(ctx),
+        retirements=retirements.list_uncancelled(ctx),
     )
 
 
-def answered_at(
-    ctx: Context, moment: datetime, *, environment: str | None = None, name: str | None = None
-) -> Page[Answering]:
+def list_serving_at(
+    ctx: Context, time: datetime, *, environment: str | None = None, name: str | None = None
+) -> Page[ServingDeployment]:
     """Return what answered at a moment, with the share of each: two releases while a rollout shared calls out."""
     if environment is not None:
-        promotion.environment_before(ctx, environment)
-    split_of = {split.baseline_id: split for split in _hooks(ctx).splits_at(ctx, moment, environment)}
-    answering = []
+        promotion.find_previous_environment(ctx, environment)
+    split_of = {split.baseline_id: split for split in _hooks(ctx).list_splits_at(ctx, time, environment)}
+    entries = []
     live = store.list_deployments(
-        ctx.conn, environment=environment, name=name, at=moment, active_only=False, before=None, limit=1000
+        ctx.conn, environment=environment, name=name, at=time, active_only=False, before=None, limit=1000
     )
     for deployment in sorted(live, key=lambda d: (d.environment, d.name, d.id)):
         split = split_of.get(deployment.id)
-        answering.append(_answering(deployment, 100 - (split.weight if split is not None else 0.0), split))
+        entries.append(_serving(deployment, 100 - (split.weight if split is not None else 0.0), split))
         candidate = store.get(ctx.conn, split.candidate_id) if split is not None else None
         if candidate is not None and split is not None and split.weight > 0:
-            answering.append(_answering(candidate.model_copy(update={"live_at": None}), split.weight, split))
-    return Page(items=[each for each in answering if each.share > 0])
+            entries.append(_serving(candidate.model_copy(update={"live_at": None}), split.weight, split))
+    return Page(items=[entry for entry in entries if entry.share > 0])
 
 
-def _answering(deployment: Deployment, share: float, split: TrafficSplit | None) -> Answering:
-    return Answering(
+def _serving(deployment: Deployment, share: float, split: TrafficSplit | None) -> ServingDeployment:
+    return ServingDeployment(
         environment=deployment.environment,
         name=deployment.name,
         share=share,

@@ -60,7 +60,7 @@ def update(conn: sa.Connection, deployment_id: str, **values: Any) -> None:
 
 def get(conn: sa.Connection, deployment_id: str) -> Deployment | None:
     """Return a deployment, or None."""
-    rows = _many(conn, sa.select(deployments).where(deployments.c.id == deployment_id))
+    rows = _load(conn, sa.select(deployments).where(deployments.c.id == deployment_id))
     return rows[0] if rows else None
 
 
@@ -71,7 +71,7 @@ def list_active(conn: sa.Connection, environment: str | None = None, name: str |
         query = query.where(deployments.c.environment == environment)
     if name is not None:
         query = query.where(deployments.c.name == name)
-    return _many(conn, query)
+    return _load(conn, query)
 
 
 def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
@@ -84,11 +84,11 @@ def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def list_under(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
+def list_by_name(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
     """Return every deployment of a name that was there at `since` or came later."""
     ended = sa.or_(deployments.c.ended_at.is_(None), deployments.c.ended_at > since)
     query = sa.select(deployments).where(deployments.c.environment == environment, deployments.c.name == name, ended)
-    return _many(conn, query.order_by(deployments.c.id))
+    return _load(conn, query.order_by(deployments.c.id))
 
 
 def list_past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:
@@ -104,7 +104,7 @@ def list_past(conn: sa.Connection, environment: str, name: str, limit: int) -> l
         .order_by(deployments.c.live_at.desc())
         .limit(limit)
     )
-    return _many(conn, query)
+    return _load(conn, query)
 
 
 def list_deployments(
@@ -130,8 +130,8 @@ def list_deployments(
         query = query.where(deployments.c.live_at <= at, ended)
     if before is not None:
         query = query.where(deployments.c.id < before)
-    return _many(conn, query)
+    return _load(conn, query)
 
 
-def _many(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Deployment]:
+def _load(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Deployment]:
     return [Deployment.model_validate(row_values(row)) for row in conn.execute(query)]

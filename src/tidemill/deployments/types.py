@@ -118,7 +118,7 @@ class Deployment(Value):
     rollout_id: str | None = Field(default=None, description="The rollout that brings it in; null without one.")
 
 
-class Answering(Value):
+class ServingDeployment(Value):
     """A deployment that answered at a moment."""
 
     environment: str
@@ -175,7 +175,7 @@ class RolloutHooks:
     """The engines of a rollout's deployment answer: take the first step."""
     fail: "Callable[[Context, str, str], None]"
     """(rollout id, reason): its deployment has failed."""
-    splits: "Callable[[Context], list[TrafficSplit]]"
+    list_splits: "Callable[[Context], list[TrafficSplit]]"
     """What is shared out now."""
-    splits_at: "Callable[[Context, datetime, str | None], list[TrafficSplit]]"
+    list_splits_at: "Callable[[Context, datetime, str | None], list[TrafficSplit]]"
     """(moment, environment): what was shared out then, with the weights of then."""

@@ -15,7 +15,7 @@ from tidemill.engines.types import EngineFailed
 
 MODULE = "tidemill.engines.llamacpp_server"
 _GGUF_MAGIC = b"GGUF"
-_SHOWN_LOG_LINES = 8
+_LOG_TAIL_LINES = 8
 
 
 class LlamaCppProcess:
@@ -49,22 +49,22 @@ class LlamaCppProcess:
         deadline = time.monotonic() + timeout
         with self._lock:
             while self._url is None:
-                line = self._line(deadline)
+                line = self._next_line(deadline)
                 if line is None:
                     self.stop(grace=0)
                     raise EngineFailed(
-                        f"The engine did not answer within {timeout:g} s.{self._log_end()}",
+                        f"The engine did not answer within {timeout:g} s.{self._log_tail()}",
                         hint=f"Look into {self._log.name}; a large model may need more time or memory.",
                     )
                 self._read_report(line)
 
-    def _line(self, deadline: float) -> bytes | None:
+    def _next_line(self, deadline: float) -> bytes | None:
         """The next line the child reports, b"" when it ended, None when the time is over."""
         stdout = self._child.stdout
         assert stdout is not None
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([stdout], [], [], left)[0]:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0 or not select.select([stdout], [], [], remaining_s)[0]:
                 return None
             data = os.read(stdout.fileno(), 4096)
             if not data:
@@ -78,27 +78,27 @@ class LlamaCppProcess:
         if "url" in report:
             self._url = str(report["url"])
             return
-        code = self._ended()
+        code = self._wait_for_exit()
         raise EngineFailed(
-            f"The engine ended at its start (exit code {code}).{self._log_end()}",
+            f"The engine ended at its start (exit code {code}).{self._log_tail()}",
             hint="The model file may be corrupt or too large for the memory that is free.",
             details={"exit_code": code, "reason": report.get("error")},
         )
 
-    def _ended(self) -> int:
+    def _wait_for_exit(self) -> int:
         try:
             return self._child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._child.kill()
             return self._child.wait()
 
-    def _log_end(self) -> str:
+    def _log_tail(self) -> str:
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as error:
             return f" Its log cannot be read: {error}."
-        telling = [line.strip() for line in lines if " E " in line] or lines
-        return " Its log ends: " + " | ".join(telling[-_SHOWN_LOG_LINES:]) if telling else ""
+        error_lines = [line.strip() for line in lines if " E " in line] or lines
+        return " Its log ends: " + " | ".join(error_lines[-_LOG_TAIL_LINES:]) if error_lines else ""
 
     def stop(self, grace: float = 5.0) -> None:
         """End it: ask first, kill after `grace` seconds. Stopping a stopped engine does nothing."""

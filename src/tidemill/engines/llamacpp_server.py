@@ -35,7 +35,7 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
+def _exit_on_signal(_signal: int, _frame: FrameType | None) -> None:
     os._exit(0)
 
 
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     report = os.dup(1)
     os.dup2(2, 1)  # the library prints to standard output, which is the parent's channel
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:

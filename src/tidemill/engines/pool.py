@@ -93,12 +93,12 @@ class Pool:
 
     def notify(self, count: int | None = None) -> None:
         """Tell `count` waiting requests (all of them without a number) to look again."""
-        left = len(self._waiters) if count is None else count
-        while left and self._waiters:
+        remaining = len(self._waiters) if count is None else count
+        while remaining and self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                left -= 1
+                remaining -= 1
 
     def record_failure(self, reason: str) -> None:
         """Count a death or a failed start; the next start waits longer each time."""
@@ -107,7 +107,7 @@ class Pool:
         self.error = reason
         self.not_before = time.monotonic() + min(BACK_OFF_S * 2 ** (self.failures - 1), MAX_BACK_OFF_S)
 
-    def forget_old_failures(self) -> None:
+    def reset_failures(self) -> None:
         """Forget old failures once a replica has lived for a while."""
         if self.failures and any(r.state == "ready" and time.monotonic() - r.since > STABLE_S for r in self.replicas):
             self.failures = 0

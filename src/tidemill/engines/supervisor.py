@@ -25,7 +25,7 @@ HEALTH_EVERY_S = 2.0
 MAX_FAILED_CHECKS = 3
 """So many failed health checks in a row end a replica."""
 DRAIN_S = 300.0
-QUIT_DRAIN_S = 10.0
+STOP_DRAIN_S = 10.0
 
 
 class Supervisor:
@@ -63,7 +63,7 @@ class Supervisor:
         if self._loop_task is not None:
             self._loop_task.cancel()
             await asyncio.wait([self._loop_task])
-        deadline = time.monotonic() + QUIT_DRAIN_S
+        deadline = time.monotonic() + STOP_DRAIN_S
         while any(p.in_flight for p in self.pools.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         replicas = [r for p in self.pools.values() for r in p.replicas]
@@ -89,7 +89,7 @@ class Supervisor:
         for key, pool in self.pools.items():
             pool.pin(counts.get(key, 0))
 
-    def fleet(self) -> Fleet:
+    def get_fleet(self) -> Fleet:
         """Return all engines as the API shows them."""
         replicas = [
             r.to_value(restarts=p.restarts, pinned=p.pinned > 0, error=p.error)
@@ -133,7 +133,7 @@ class Supervisor:
         for pool in list(self.pools.values()):
             self._reap(pool)
             self._scale(pool)
-            pool.forget_old_failures()
+            pool.reset_failures()
         self._remove_idle()
         if time.monotonic() - self._checked > HEALTH_EVERY_S:
             self._checked = time.monotonic()
@@ -181,9 +181,9 @@ class Supervisor:
         idle = [p for p in self.pools.values() if p.pinned == 0 and p.in_flight == 0 and p.waiting == 0]
         idle.sort(key=lambda p: p.last_used)
         too_many = sum(p.pinned == 0 for p in self.pools.values()) - self._kernel.settings.engines_on_demand
-        for place, pool in enumerate(idle):
-            unused = time.monotonic() - pool.last_used
-            if unused > self._kernel.settings.engine_idle_seconds or (place < too_many and unused > 1.0):
+        for index, pool in enumerate(idle):
+            unused_s = time.monotonic() - pool.last_used
+            if unused_s > self._kernel.settings.engine_idle_seconds or (index < too_many and unused_s > 1.0):
                 self.remove(pool)
 
     def _drain(self, pool: Pool, replica: RunningReplica) -> None:
@@ -219,9 +219,9 @@ class Supervisor:
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task: asyncio.Task[Any] = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._forget_task)
+        task.add_done_callback(self._finish_task)
 
-    def _forget_task(self, task: "asyncio.Task[Any]") -> None:
+    def _finish_task(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a task of the supervisor failed", exc_info=task.exception())

@@ -1,4 +1,4 @@
-"""The analysis of one rollout: running sums of its answers and scores, each added once, in the order they came."""
+"""The analysis of one rollout: running sums of its answers and scores, each added once, in order of arrival."""
 
 from datetime import datetime, timedelta
 
@@ -15,8 +15,8 @@ from tidemill.rollouts.types import (
 )
 from tidemill.stats.sequential import RatioTest, SequentialComparison
 
-INCIDENT = timedelta(seconds=30)
-"""Failures of an engine within so long are one incident: it died once, whoever was waiting."""
+INCIDENT_GAP = timedelta(seconds=30)
+"""Failures of an engine within this time are one incident: it died once, for all requests that it ran."""
 
 
 class ScoreAnalysis:
@@ -33,8 +33,8 @@ class ScoreAnalysis:
         if (score.unit, score.canary) in self._units:
             return
         self._units.add((score.unit, score.canary))
-        place = (score.value - self.rule.low) / self._range
-        self._comparison.add(place if self.rule.direction == "higher" else 1 - place, canary=score.canary)
+        scaled = (score.value - self.rule.low) / self._range
+        self._comparison.add(scaled if self.rule.direction == "higher" else 1 - scaled, canary=score.canary)
 
     def evidence(self, needed: float) -> ScoreEvidence:
         """Return the comparison so far, in the score's own units."""
@@ -47,8 +47,8 @@ class ScoreAnalysis:
             margin=rule.margin,
             baseline_answers=result.baseline_answers,
             canary_answers=result.canary_answers,
-            baseline_mean=self._in_own_units(result.baseline_mean),
-            canary_mean=self._in_own_units(result.canary_mean),
+            baseline_mean=self._unscale(result.baseline_mean),
+            canary_mean=self._unscale(result.canary_mean),
             difference=None if result.difference is None else sign * result.difference * self._range,
             low=ends[0],
             high=ends[1],
@@ -57,7 +57,7 @@ class ScoreAnalysis:
             needed=needed,
         )
 
-    def _in_own_units(self, mean: float | None) -> float | None:
+    def _unscale(self, mean: float | None) -> float | None:
         if mean is None:
             return None
         return self.rule.low + (mean if self.rule.direction == "higher" else 1 - mean) * self._range
@@ -107,7 +107,7 @@ class RolloutAnalysis:
 
     def add_answer(self, answer: ObservedAnswer) -> None:
         """Add a call to the sums. Failures of an engine within 30 s count as one incident."""
-        if answer.infrastructure and self._known_incident(answer):
+        if answer.infrastructure and self._is_counted_incident(answer):
             return
         self._answers[answer.canary] += 1
         if answer.canary:
@@ -117,20 +117,20 @@ class RolloutAnalysis:
             self._failures.add(answer.failed, canary=answer.canary)
         if answer.failed or answer.attempts > 1:
             return  # how long a dead engine kept it waiting says nothing about the release
-        self._measure("latency_ms", answer.latency_ms, answer.canary)
+        self._add_ratio("latency_ms", answer.latency_ms, answer.canary)
         if answer.cost_usd is not None:
-            self._measure("cost", answer.cost_usd, answer.canary)
+            self._add_ratio("cost", answer.cost_usd, answer.canary)
 
-    def _known_incident(self, answer: ObservedAnswer) -> bool:
-        """Whether this failure belongs to an incident that was counted."""
+    def _is_counted_incident(self, answer: ObservedAnswer) -> bool:
+        """Return whether this failure belongs to a counted incident; else count a new one."""
         if not answer.canary:
             return True
-        if any(abs(answer.at - at) < INCIDENT for at in self._incidents):
+        if any(abs(answer.at - at) < INCIDENT_GAP for at in self._incidents):
             return True
         self._incidents.append(answer.at)
         return False
 
-    def _measure(self, name: str, value: float, canary: bool) -> None:
+    def _add_ratio(self, name: str, value: float, canary: bool) -> None:
         if name in self._ratios:
             self._ratios[name][1].add(value, canary=canary)
 

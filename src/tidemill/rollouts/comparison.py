@@ -1,4 +1,4 @@
-"""Copied calls judged in pairs: how far both answers agree, or which of them a scorer rates higher."""
+"""Judge pairs of live and shadow answers: how far they agree, or which of them a scorer rates higher."""
 
 import os
 import time
@@ -25,7 +25,7 @@ LIVE = "tidemill.live_answer"
 
 
 class ShadowScorer(Protocol):
-    """A scorer of the seam `tidemill.scorers`."""
+    """A scorer of the entry-point group `tidemill.scorers`, as a shadow comparison uses it."""
 
     needs_expected: ClassVar[bool]
 
@@ -35,7 +35,7 @@ class ShadowScorer(Protocol):
 
 
 def load_scorer(plugins: Plugins, terms: Shadow) -> ShadowScorer | None:
-    """Return what judges the pairs; None for agreement. Raises RolloutPlanInvalid."""
+    """Return the scorer of the pairs; None for agreement. Raises RolloutPlanInvalid."""
     if terms.scorer == AGREEMENT:
         return None
     try:
@@ -43,8 +43,8 @@ def load_scorer(plugins: Plugins, terms: Shadow) -> ShadowScorer | None:
     except TidemillError as error:
         raise RolloutPlanInvalid(error.message, hint=error.hint, param="steps") from error
     except ValidationError as error:
-        where, why = first_fault(error)
-        raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {where}: {why}.", param="steps") from error
+        path, message = first_fault(error)
+        raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {path}: {message}.", param="steps") from error
     except TypeError as error:
         raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {error}.", param="steps") from error
     if scorer.needs_expected:
@@ -57,7 +57,7 @@ def load_scorer(plugins: Plugins, terms: Shadow) -> ShadowScorer | None:
 
 
 def judge_pair(scorer: ShadowScorer | None, result: ShadowResult) -> float | None:
-    """Agreement: 1 for the same words, else their overlap. With a scorer: 1 better, 0.5 as good, 0 worse."""
+    """Return the verdict on a pair, None for a failed copy. Without a scorer: word overlap; with one: 1, 0.5 or 0."""
     if result.text is None:
         return None
     if scorer is None:
@@ -70,10 +70,10 @@ def judge_pair(scorer: ShadowScorer | None, result: ShadowResult) -> float | Non
 
 def word_overlap(first: str, second: str) -> float:
     """Return the F1 of two texts over their words, from 0 to 1, ignoring case."""
-    one, two = Counter(first.casefold().split()), Counter(second.casefold().split())
-    if not one or not two:
-        return float(one == two)
-    return 2 * (one & two).total() / (one.total() + two.total())
+    first_words, second_words = Counter(first.casefold().split()), Counter(second.casefold().split())
+    if not first_words or not second_words:
+        return float(first_words == second_words)
+    return 2 * (first_words & second_words).total() / (first_words.total() + second_words.total())
 
 
 class ShadowComparison:
@@ -95,7 +95,7 @@ class ShadowComparison:
         records = [_span(self._rollout, result) for result in results]
         if records:
             kernel.get(TraceWriter).write(records)
-        return [_pair(self._rollout, now, *parts) for parts in zip(results, records, verdicts, strict=True)]
+        return [_pair(self._rollout, now, *pair) for pair in zip(results, records, verdicts, strict=True)]
 
     def add(self, pair: ShadowPair) -> None:
         """Add a judged pair to the sums."""
@@ -110,7 +110,7 @@ class ShadowComparison:
         self._shadow_ms.append(pair.shadow_ms)
 
     def evidence(self, skipped: int) -> ShadowEvidence:
-        """Return the comparison so far. `skipped` calls were to be copied, but nobody was free."""
+        """Return the comparison so far. `skipped` calls were not copied, as no engine was free."""
         return ShadowEvidence(
             pairs=len(self._live_ms),
             failed=self._failed,

@@ -1,4 +1,4 @@
-"""Moves rollouts on: reads new answers and scores, analyses them, and does what follows."""
+"""Advances rollouts: reads new answers and scores, analyses them, and acts on the decision."""
 
 import asyncio
 import logging
@@ -22,12 +22,12 @@ from tidemill.rollouts.types import Infrastructure, Rollout, RolloutEvidence, Sh
 log = logging.getLogger("tidemill.rollouts")
 
 TICK_S = 0.5
-KEEP_S = 2.0
-"""Seconds between two writes of the evidence of a rollout that stays where it is."""
+STORE_EVERY_S = 2.0
+"""Seconds between two writes of a rollout's evidence while no decision is made."""
 
 
 class Engines(Protocol):
-    """What the engines of deployments have to tell; the reconciler of deployments is one."""
+    """The state of the engines of deployments; the reconciler of deployments implements it."""
 
     def deaths(self, release_id: str) -> int:
         """Return the deaths and failed starts of a release's engines since the server started."""
@@ -38,36 +38,38 @@ class Engines(Protocol):
         ...
 
     def wake(self) -> None:
-        """Bring about at once what has changed."""
+        """Start the next reconciliation at once."""
         ...
 
 
 @dataclass
-class _Case:
+class _OpenRollout:
     """An open rollout and its running analysis."""
 
     observations: Observations
     analysis: RolloutAnalysis
     shadow: ShadowComparison | None
     before: Infrastructure | None
-    """What an earlier server had counted."""
-    deaths_at_first: int
+    """The counts of an earlier server."""
+    deaths_at_start: int
     skipped_before: int = 0
     sampler: ShadowSampler | None = None
-    """The one whose skipped calls are not among those before."""
-    kept: RolloutEvidence | None = None
-    kept_at: float = field(default_factory=time.monotonic)
+    """The sampler whose skipped calls are not in `skipped_before`."""
+    stored: RolloutEvidence | None = None
+    stored_at: float = field(default_factory=time.monotonic)
 
 
 class RolloutController:
-    """A service of the server. All it knows can be rebuilt from the database and the traces at any time."""
+    """Advances open rollouts in a loop. Its state can be rebuilt from the database and the traces at any time."""
 
-    def __init__(self, kernel: Kernel, engines: Engines, samplers: ShadowSamplers, *, keep_s: float = KEEP_S) -> None:
+    def __init__(
+        self, kernel: Kernel, engines: Engines, samplers: ShadowSamplers, *, store_every_s: float = STORE_EVERY_S
+    ) -> None:
         self._kernel = kernel
         self._engines = engines
         self._samplers = samplers
-        self._keep_s = keep_s
-        self._cases: dict[str, _Case] = {}
+        self._store_every_s = store_every_s
+        self._open_rollouts: dict[str, _OpenRollout] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -75,7 +77,7 @@ class RolloutController:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop the loop; another server goes on from here."""
+        """Stop the loop; another server can continue."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -92,80 +94,80 @@ class RolloutController:
             await asyncio.sleep(TICK_S)
 
     def tick(self) -> bool:
-        """Analyse every open rollout once; True when one of them moved."""
+        """Analyse every open rollout once. Return whether one of them moved."""
         with self._kernel.read(SYSTEM) as ctx:
             begun = [r for r in service.list_open(ctx) if r.began_at is not None]
-        self._cases = {r.id: case for r in begun if (case := self._cases.get(r.id)) is not None}
+        self._open_rollouts = {r.id: current for r in begun if (current := self._open_rollouts.get(r.id)) is not None}
         moved = [self._analyse(rollout) for rollout in begun]
         return any(moved)
 
     def _analyse(self, rollout: Rollout) -> bool:
-        case = self._cases.get(rollout.id)
-        if case is None:
-            case = self._cases[rollout.id] = self._open_case(rollout)
+        current = self._open_rollouts.get(rollout.id)
+        if current is None:
+            current = self._open_rollouts[rollout.id] = self._open(rollout)
         with self._kernel.read(SYSTEM) as ctx:
-            for answer in case.observations.answers(ctx):
-                case.analysis.add_answer(answer)
-            for score in case.observations.scores(ctx):
-                case.analysis.add_score(score)
-        self._judge_pairs(rollout, case)
-        evidence = self._evidence(rollout, case)
+            for answer in current.observations.answers(ctx):
+                current.analysis.add_answer(answer)
+            for score in current.observations.scores(ctx):
+                current.analysis.add_score(score)
+        self._judge_pairs(rollout, current)
+        evidence = self._evidence(rollout, current)
         decision = decisions.decide(rollout, evidence, evidence.at)
-        if decision.action == "stay" and not self._worth_keeping(case, evidence):
+        if decision.action == "stay" and not self._should_store(current, evidence):
             return False
         with self._kernel.write(SYSTEM) as ctx:
             after = service.advance(ctx, rollout, decision, evidence)
-        case.kept, case.kept_at = evidence, time.monotonic()
+        current.stored, current.stored_at = evidence, time.monotonic()
         if decision.action != "stay":
             log.warning("rollout of %s in %s: %s. %s", rollout.release, rollout.environment, after.state, after.reason)
         return decision.action != "stay"
 
-    def _open_case(self, rollout: Rollout) -> _Case:
+    def _open(self, rollout: Rollout) -> _OpenRollout:
         terms = next((step.shadow for step in rollout.steps if isinstance(step, ShadowStep)), None)
         shadow = ShadowComparison(rollout, load_scorer(self._kernel.plugins, terms)) if terms is not None else None
         with self._kernel.read(SYSTEM) as ctx:
-            kept = store.evidence_of(ctx.conn, rollout.id)
+            stored = store.find_evidence(ctx.conn, rollout.id)
             if shadow is not None:
                 for pair in service.iterate_pairs(ctx, rollout.id):
                     shadow.add(pair)
-        return _Case(
+        return _OpenRollout(
             observations=Observations(rollout),
             analysis=RolloutAnalysis(rollout),
             shadow=shadow,
-            before=kept.infrastructure if kept is not None else None,
-            skipped_before=kept.shadow.skipped if kept is not None and kept.shadow is not None else 0,
-            deaths_at_first=self._engines.deaths(rollout.release_id),
+            before=stored.infrastructure if stored is not None else None,
+            skipped_before=stored.shadow.skipped if stored is not None and stored.shadow is not None else 0,
+            deaths_at_start=self._engines.deaths(rollout.release_id),
         )
 
-    def _evidence(self, rollout: Rollout, case: _Case) -> RolloutEvidence:
-        deaths = max(self._engines.deaths(rollout.release_id) - case.deaths_at_first, 0)
+    def _evidence(self, rollout: Rollout, current: _OpenRollout) -> RolloutEvidence:
+        deaths = max(self._engines.deaths(rollout.release_id) - current.deaths_at_start, 0)
         fallbacks = self._engines.fallbacks(rollout.id)
-        if case.before is not None:
-            deaths, fallbacks = deaths + case.before.deaths, fallbacks + case.before.fallbacks
-        shadow = case.shadow.evidence(self._skipped(rollout, case)) if case.shadow is not None else None
-        return case.analysis.evidence(utc_now(), deaths=deaths, fallbacks=fallbacks, shadow=shadow)
+        if current.before is not None:
+            deaths, fallbacks = deaths + current.before.deaths, fallbacks + current.before.fallbacks
+        shadow = current.shadow.evidence(self._skipped(rollout, current)) if current.shadow is not None else None
+        return current.analysis.evidence(utc_now(), deaths=deaths, fallbacks=fallbacks, shadow=shadow)
 
-    def _skipped(self, rollout: Rollout, case: _Case) -> int:
-        """Since the rollout began: a sampler counts from its own start, the kept evidence tells what was before."""
+    def _skipped(self, rollout: Rollout, current: _OpenRollout) -> int:
+        """Return the skipped calls since the rollout began: those in stored evidence, and those of later samplers."""
         sampler = self._samplers.get(rollout.id)
-        if sampler is not case.sampler:
-            case.skipped_before += case.sampler.skipped if case.sampler is not None else 0
-            case.sampler = sampler
-        return case.skipped_before + (sampler.skipped if sampler is not None else 0)
+        if sampler is not current.sampler:
+            current.skipped_before += current.sampler.skipped if current.sampler is not None else 0
+            current.sampler = sampler
+        return current.skipped_before + (sampler.skipped if sampler is not None else 0)
 
-    def _judge_pairs(self, rollout: Rollout, case: _Case) -> None:
+    def _judge_pairs(self, rollout: Rollout, current: _OpenRollout) -> None:
         sampler = self._samplers.get(rollout.id)
         results = sampler.drain() if sampler is not None else []
-        if not results or case.shadow is None:
+        if not results or current.shadow is None:
             return
-        judged = case.shadow.judge(self._kernel, utc_now(), results)
+        judged = current.shadow.judge(self._kernel, utc_now(), results)
         with self._kernel.write(SYSTEM) as ctx:
-            service.keep_pairs(ctx, judged)
+            service.insert_pairs(ctx, judged)
         for pair in judged:
-            case.shadow.add(pair)
+            current.shadow.add(pair)
 
-    def _worth_keeping(self, case: _Case, evidence: RolloutEvidence) -> bool:
-        if case.kept is not None and time.monotonic() - case.kept_at < self._keep_s:
+    def _should_store(self, current: _OpenRollout, evidence: RolloutEvidence) -> bool:
+        if current.stored is not None and time.monotonic() - current.stored_at < self._store_every_s:
             return False
-        same = case.kept is not None and case.kept.model_copy(update={"at": evidence.at}) == evidence
+        same = current.stored is not None and current.stored.model_copy(update={"at": evidence.at}) == evidence
         return not same

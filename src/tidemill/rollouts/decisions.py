@@ -1,4 +1,4 @@
-"""From evidence to a decision: on, hold, back, or wait for more."""
+"""Decide from evidence: go on, hold, roll back, or wait."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,8 +31,8 @@ STAY = Decision("stay")
 
 
 def decide(rollout: Rollout, evidence: RolloutEvidence, now: datetime) -> Decision:
-    """What the evidence asks for. Proof of harm counts at any time, also while the rollout is paused or held."""
-    harm = _harm(rollout, evidence)
+    """Return the decision. Proof of harm rolls back at any time, also while the rollout is paused or held."""
+    harm = _find_harm(rollout, evidence)
     if harm is not None:
         return Decision("rollback", harm)
     if rollout.state != "running" or rollout.step_at is None:
@@ -45,7 +45,7 @@ def decide(rollout: Rollout, evidence: RolloutEvidence, now: datetime) -> Decisi
     return _judge(step.analysis, rollout, evidence, waited) if isinstance(step, AnalysisStep) else STAY
 
 
-def _harm(rollout: Rollout, evidence: RolloutEvidence) -> str | None:
+def _find_harm(rollout: Rollout, evidence: RolloutEvidence) -> str | None:
     rules = plan.combine_rules(rollout.steps)
     for score in evidence.scores:
         if score.worse >= score.needed and loss(score) > score.margin * _range(rules, score.name):
@@ -65,12 +65,12 @@ def _harm(rollout: Rollout, evidence: RolloutEvidence) -> str | None:
     return None
 
 
-def _range(rules: plan.Rules, name: str) -> float:
+def _range(rules: plan.CombinedRules, name: str) -> float:
     return next((rule.high - rule.low for rule in rules.scores if rule.name == name), 1.0)
 
 
 def loss(score: ScoreEvidence) -> float:
-    """By how much the canary looks worse, in the score's own units; negative when it looks better."""
+    """Return by how much the canary's mean is worse, in the score's own units; negative when it is better."""
     if score.difference is None:
         return 0.0
     return -score.difference if score.direction == "higher" else score.difference
@@ -79,13 +79,13 @@ def loss(score: ScoreEvidence) -> float:
 def _judge(analysis: Analysis, rollout: Rollout, evidence: RolloutEvidence, waited: float) -> Decision:
     open_points = _open_points(analysis, rollout, evidence)
     if not open_points:
-        return Decision("next", _passed(analysis, evidence))
+        return Decision("next", _passed_reason(analysis, evidence))
     if waited < analysis.max_duration:
         return STAY
-    text = f"No verdict after {analysis.max_duration:g} s: {' '.join(open_points)}"
+    timeout_text = f"No verdict after {analysis.max_duration:g} s: {' '.join(open_points)}"
     if analysis.otherwise == "promote":
-        return Decision("next", f"{text} Nothing speaks against it, so it goes on as the plan says.")
-    return Decision("rollback" if analysis.otherwise == "rollback" else "hold", text)
+        return Decision("next", f"{timeout_text} Nothing speaks against it, so it goes on as the plan says.")
+    return Decision("rollback" if analysis.otherwise == "rollback" else "hold", timeout_text)
 
 
 def _open_points(analysis: Analysis, rollout: Rollout, evidence: RolloutEvidence) -> list[str]:
@@ -116,7 +116,7 @@ def _tolerable(item: ToleranceEvidence) -> bool:
     return item.canary <= item.baseline * (1 + item.tolerance)
 
 
-def _passed(analysis: Analysis, evidence: RolloutEvidence) -> str:
+def _passed_reason(analysis: Analysis, evidence: RolloutEvidence) -> str:
     required = {rule.name for rule in analysis.scores}
     scores = [
         f"{s.name} {s.canary_mean:.3g} against {s.baseline_mean:.3g} (e-value {s.good_enough:.3g})"
@@ -125,5 +125,5 @@ def _passed(analysis: Analysis, evidence: RolloutEvidence) -> str:
     ]
     tolerances = [f"{t.name} {t.canary:.4g} against {t.baseline:.4g}" for t in evidence.tolerances
                   if t.canary is not None and t.baseline is not None]  # fmt: skip
-    held = ", ".join(scores + tolerances) or "nothing speaks against it"
-    return f"It holds its ground on {_answers(evidence)} answers: {held}."
+    findings = ", ".join(scores + tolerances) or "nothing speaks against it"
+    return f"It holds its ground on {_answers(evidence)} answers: {findings}."

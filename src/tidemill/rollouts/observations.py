@@ -1,4 +1,4 @@
-"""What a rollout is judged on, read from the traces as it comes in: answers and scores."""
+"""The answers and scores that a rollout is judged on, read from the traces as they come in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from tidemill.traces import service as traces
 from tidemill.traces.types import Span, TraceFilter
 
 PAGE = 1000
-REREAD = timedelta(seconds=15)
-"""A score may be committed after one with a later id; scores so young are read again."""
+REREAD_WINDOW = timedelta(seconds=15)
+"""A score may be committed after one with a later id, so scores this recent are read again."""
 
 INFRASTRUCTURE = frozenset({"engine_died", "engine_unavailable", "overloaded", "upstream_timeout"})
-"""Errors that say something about the machine, not about the release."""
+"""Errors of the infrastructure, not of the release."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ObservedAnswer:
     at: datetime
     canary: bool
     unit: str
-    """Who asked: a session, else a user, else the call itself."""
+    """The independent unit: a session, else a user, else the call itself."""
     failed: bool
     infrastructure: bool
     attempts: int
@@ -36,7 +36,7 @@ class ObservedAnswer:
 
 @dataclass(frozen=True)
 class ObservedScore:
-    """One score that an answer of one of the two releases got."""
+    """One score of an answer of one of the two releases."""
 
     name: str
     canary: bool
@@ -45,7 +45,7 @@ class ObservedScore:
 
 
 class Observations:
-    """Reads on from where it stopped. A new one begins at the rollout's first answer, so it can be built anytime."""
+    """Reads new answers and scores of a rollout. A new instance starts at the rollout's first answer."""
 
     def __init__(self, rollout: Rollout) -> None:
         self._since = rollout.began_at
@@ -79,7 +79,7 @@ class Observations:
                 if score.id not in self._seen and canary is not None and score.value is not None:
                     yield ObservedScore(score.name, canary, _unit_of_score(score), score.value)
                 self._seen.add(score.id)
-                if score.at < ctx.now - REREAD:
+                if score.at < ctx.now - REREAD_WINDOW:
                     self._after = score.id
             if len(batch) < PAGE:
                 return

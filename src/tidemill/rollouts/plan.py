@@ -1,4 +1,4 @@
-"""The steps of a rollout: the usual ones of each strategy, what they must not be, and the rules they hold together."""
+"""The steps of a rollout: each strategy's defaults, their validation, and the combined rules of their analyses."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ from tidemill.rollouts.types import (
     WeightStep,
 )
 
-SHADOWED_S = 3600.0
+DEFAULT_SHADOW_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Rules:
-    """All that the analyses of a rollout ask for, together; it is watched from the first answer to the last."""
+class CombinedRules:
+    """The rules of all analyses of a rollout together. They are tested from the first answer to the last."""
 
     scores: tuple[ScoreRule, ...]
     latency_ms: Tolerance | None
@@ -32,13 +32,13 @@ class Rules:
 
     @property
     def needed(self) -> float:
-        """The e-value that rolls back: the level is shared among the rules."""
+        """The e-value from which a rule rolls back: alpha is shared among the rules."""
         count = len(self.scores) + sum(rule is not None for rule in (self.latency_ms, self.errors, self.cost))
         return max(count, 1) / self.alpha
 
 
 def resolve_steps(body: RolloutCreate) -> list[Step]:
-    """The steps that are meant. Raises RolloutPlanInvalid."""
+    """Return the given steps, or the strategy's defaults. Raises RolloutPlanInvalid."""
     steps = list(body.steps) if body.steps is not None else _default_steps(body)
     weights = [step.weight for step in steps if isinstance(step, WeightStep)]
     if body.strategy == "shadow":
@@ -62,8 +62,8 @@ def resolve_steps(body: RolloutCreate) -> list[Step]:
     return steps
 
 
-def combine_rules(steps: list[Step]) -> Rules:
-    """What all analyses ask for together. Raises RolloutPlanInvalid when two of them disagree."""
+def combine_rules(steps: list[Step]) -> CombinedRules:
+    """Return the rules of all analyses together. Raises RolloutPlanInvalid when two of them disagree."""
     analyses = [step.analysis for step in steps if isinstance(step, AnalysisStep)]
     scores: dict[str, ScoreRule] = {}
     for rule in (rule for analysis in analyses for rule in analysis.scores):
@@ -73,7 +73,7 @@ def combine_rules(steps: list[Step]) -> Rules:
                 hint="Its answers are counted over the whole rollout: give it the same rule in each analysis.",
                 param="steps",
             )
-    return Rules(
+    return CombinedRules(
         scores=tuple(scores.values()),
         latency_ms=_same_tolerance("latency_ms", [a.latency_ms for a in analyses]),
         errors=_same_tolerance("errors", [a.errors for a in analyses]),
@@ -98,12 +98,12 @@ def _default_steps(body: RolloutCreate) -> list[Step]:
     if body.strategy == "blue_green":
         return [WeightStep(weight=100), PauseStep(pause=body.warm)]
     if body.strategy == "shadow":
-        return [ShadowStep(shadow=Shadow()), PauseStep(pause=SHADOWED_S)]
-    first = Analysis(latency_ms=Tolerance(tolerance=0.5))
+        return [ShadowStep(shadow=Shadow()), PauseStep(pause=DEFAULT_SHADOW_S)]
+    analysis = Analysis(latency_ms=Tolerance(tolerance=0.5))
     return [
         WeightStep(weight=10),
-        AnalysisStep(analysis=first),
+        AnalysisStep(analysis=analysis),
         WeightStep(weight=50),
-        AnalysisStep(analysis=first),
+        AnalysisStep(analysis=analysis),
         WeightStep(weight=100),
     ]

@@ -71,4 +71,4 @@ def abort(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollou
 @router.get("/{rollout_id:path}", openapi_extra=role("viewer"))
 def show(rollout_id: str, request: RequestContext) -> RolloutPage:
     """One rollout: its steps, its history, and the evidence as it is now."""
-    return request.read(service.show, rollout_id)
+    return request.read(service.get_page, rollout_id)

@@ -1,4 +1,4 @@
-"""Decides about rollouts: when one begins, which step it is at, and how it ends."""
+"""Rollouts: start, advance, pause, resume, promote, abort and list them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,11 +46,11 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
     Where nothing answers under that name yet there is nothing to compare with: the release simply becomes live.
     Raises RolloutActive, NothingToRollOut, RolloutPlanInvalid, and what a deployment raises.
     """
-    promotion.environment_before(ctx, body.environment)
+    promotion.find_previous_environment(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
     db.advisory_lock(ctx.conn, f"rollout {body.environment}/{release.name}")
     refuse_while_open(ctx, body.environment, release.name)
-    retirements.refuse_when_gone(ctx, body.environment, release.name)
+    retirements.check_not_retired(ctx, body.environment, release.name)
     live = [d for d in deployments.list_active(ctx, body.environment, release.name) if d.state == "live"]
     baseline = live[-1] if live else None
     if baseline is not None and baseline.release_id == release.id:
@@ -125,13 +125,13 @@ def get(ctx: Context, rollout_id: str) -> Rollout:
     return rollout
 
 
-def show(ctx: Context, rollout_id: str) -> RolloutPage:
+def get_page(ctx: Context, rollout_id: str) -> RolloutPage:
     """Return a rollout with its history and the newest evidence. Raises RolloutNotFound."""
     rollout = get(ctx, rollout_id)
     return RolloutPage(
         rollout=rollout,
         history=store.list_steps(ctx.conn, rollout.id),
-        now=store.evidence_of(ctx.conn, rollout.id),
+        now=store.find_evidence(ctx.conn, rollout.id),
     )
 
 
@@ -174,17 +174,17 @@ def iterate_pairs(ctx: Context, rollout_id: str) -> Iterator[ShadowPair]:
 
 
 def list_open(ctx: Context) -> list[Rollout]:
-    """Return the rollouts that go on, oldest first."""
+    """Return open rollouts, oldest first."""
     return store.list_open(ctx.conn)
 
 
 def get_open(ctx: Context, environment: str, name: str) -> Rollout | None:
-    """Return the rollout that goes on under a name in an environment; None when there is none."""
+    """Return the open rollout of a name in an environment, or None."""
     return next(iter(store.list_open(ctx.conn, environment, name)), None)
 
 
 def refuse_while_open(ctx: Context, environment: str, name: str) -> None:
-    """Raise RolloutActive when a rollout goes on under that name."""
+    """Raise RolloutActive when a rollout of this name is open."""
     rollout = get_open(ctx, environment, name)
     if rollout is not None:
         raise RolloutActive(
@@ -195,7 +195,7 @@ def refuse_while_open(ctx: Context, environment: str, name: str) -> None:
 
 
 def begin(ctx: Context, deployment: Deployment) -> Deployment:
-    """The engines of the new release answer: the first step."""
+    """Enter the first step, as the engines of the new release answer. Return the deployment."""
     rollout = get(ctx, deployment.rollout_id or "")
     deployments.make_canary(ctx, deployment.id)
     rollout = _move(ctx, rollout, "began", "Its engines answer.", began_at=ctx.now, state="running")
@@ -207,22 +207,22 @@ def begin(ctx: Context, deployment: Deployment) -> Deployment:
 
 
 def fail(ctx: Context, rollout_id: str, reason: str) -> None:
-    """The engines of the new release do not start: it never answered a caller."""
+    """Mark a rollout as failed, as the engines of the new release do not start."""
     rollout = get(ctx, rollout_id)
     if rollout.state in OPEN:
         _move(ctx, rollout, "failed", reason, state="failed", ended_at=ctx.now, weight=0.0, shadow=None)
 
 
-def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: RolloutEvidence) -> Rollout:
-    """Do what the analysis decided, unless the rollout has moved since it was `seen`; keep the evidence."""
-    db.advisory_lock(ctx.conn, f"rollout {seen.environment}/{seen.name}")
-    rollout = get(ctx, seen.id)
+def advance(ctx: Context, expected: Rollout, decision: Decision, evidence: RolloutEvidence) -> Rollout:
+    """Store the evidence and act on the decision, unless the rollout is no longer in the `expected` state."""
+    db.advisory_lock(ctx.conn, f"rollout {expected.environment}/{expected.name}")
+    rollout = get(ctx, expected.id)
     if rollout.state not in OPEN:
         return rollout
-    store.keep_evidence(ctx.conn, rollout.id, evidence)
+    store.put_evidence(ctx.conn, rollout.id, evidence)
     if decision.action == "rollback":
-        return _take_back(ctx, rollout, "rolled_back", decision.reason, evidence)
-    if (rollout.state, rollout.step, rollout.step_at) != (seen.state, seen.step, seen.step_at):
+        return _withdraw(ctx, rollout, "rolled_back", decision.reason, evidence)
+    if (rollout.state, rollout.step, rollout.step_at) != (expected.state, expected.step, expected.step_at):
         return rollout
     if decision.action == "hold":
         return _move(ctx, rollout, "held", decision.reason, evidence, state="held")
@@ -234,17 +234,17 @@ def advance(ctx: Context, seen: Rollout, decision: Decision, evidence: RolloutEv
 
 
 def promote(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """A person sends everybody to the new release now, past the steps that are left."""
+    """Send all callers to the new release now, skipping the remaining steps."""
     rollout = _get_open_locked(ctx, rollout_id)
     if rollout.began_at is None:
         raise RolloutNotReady(
             f"The engines of {rollout.release} do not answer yet.", hint="`tidemill deployments engines` shows them."
         )
-    return _promote(ctx, rollout, body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
+    return _promote(ctx, rollout, body.note or "By hand.", store.find_evidence(ctx.conn, rollout.id))
 
 
 def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """Stay where it is until a person resumes. Proof of harm still rolls back."""
+    """Pause a rollout until a person resumes it. Proof of harm still rolls back."""
     rollout = _get_open_locked(ctx, rollout_id)
     if rollout.began_at is None:
         raise RolloutNotReady(f"The engines of {rollout.release} do not answer yet.", hint="Wait, or abort it.")
@@ -252,7 +252,7 @@ def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
 
 
 def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """Go on after a pause or a hold; an analysis gets its whole time again."""
+    """Continue after a pause or a hold; an analysis gets its full time again."""
     rollout = _get_open_locked(ctx, rollout_id)
     if rollout.state not in ("paused", "held"):
         raise RolloutNotReady(
@@ -261,17 +261,17 @@ def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
     resumed = _move(ctx, rollout, "resumed", body.note or "By hand.", state="running", step_at=ctx.now)
     step = rollout.steps[rollout.step]
     if isinstance(step, PauseStep) and isinstance(step.pause, Forever):
-        return _enter_step(ctx, resumed, rollout.step + 1, store.evidence_of(ctx.conn, rollout.id))
+        return _enter_step(ctx, resumed, rollout.step + 1, store.find_evidence(ctx.conn, rollout.id))
     return resumed
 
 
 def abort(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """Back to the old release alone, at once: its engines never stopped."""
+    """Send all callers back to the old release at once: its engines never stopped."""
     rollout = _get_open_locked(ctx, rollout_id)
-    return _take_back(ctx, rollout, "aborted", body.note or "By hand.", store.evidence_of(ctx.conn, rollout.id))
+    return _withdraw(ctx, rollout, "aborted", body.note or "By hand.", store.find_evidence(ctx.conn, rollout.id))
 
 
-def keep_pairs(ctx: Context, pairs: list[ShadowPair]) -> None:
+def insert_pairs(ctx: Context, pairs: list[ShadowPair]) -> None:
     """Store judged pairs."""
     store.insert_pairs(ctx.conn, pairs)
 
@@ -287,57 +287,57 @@ def delete_pairs(ctx: Context, calls: Sequence[str]) -> int:
 
 
 def _get_open_locked(ctx: Context, rollout_id: str) -> Rollout:
-    known = get(ctx, rollout_id)
-    db.advisory_lock(ctx.conn, f"rollout {known.environment}/{known.name}")
-    rollout = get(ctx, known.id)
+    unlocked = get(ctx, rollout_id)
+    db.advisory_lock(ctx.conn, f"rollout {unlocked.environment}/{unlocked.name}")
+    rollout = get(ctx, unlocked.id)
     if rollout.state not in OPEN:
         raise RolloutEnded(f"The rollout of {rollout.release} has ended: {rollout.state}.", hint="Start another one.")
     return rollout
 
 
 def _enter_step(ctx: Context, rollout: Rollout, number: int, evidence: RolloutEvidence | None) -> Rollout:
-    """Go on from step `number` until one has to wait, or to the end."""
+    """Enter steps from `number` on, until one has to wait, or to the end."""
     answers = evidence.canary_answers + (evidence.shadow.pairs if evidence.shadow else 0) if evidence else 0
-    for place, step in enumerate(rollout.steps[number:], number):
-        at: dict[str, Any] = {"step": place, "step_at": ctx.now, "answers_before": answers, "state": "running"}
+    for index, step in enumerate(rollout.steps[number:], number):
+        changes: dict[str, Any] = {"step": index, "step_at": ctx.now, "answers_before": answers, "state": "running"}
         if isinstance(step, WeightStep):
-            rollout = _move(ctx, rollout, "weight", f"{step.weight:g}% of callers.", **at, weight=step.weight)
+            rollout = _move(ctx, rollout, "weight", f"{step.weight:g}% of callers.", **changes, weight=step.weight)
         elif isinstance(step, ShadowStep):
-            rollout = _move(ctx, rollout, "shadow", f"{step.shadow.share:g}% mirrored.", **at, shadow=step.shadow)
+            rollout = _move(ctx, rollout, "shadow", f"{step.shadow.share:g}% mirrored.", **changes, shadow=step.shadow)
         elif isinstance(step, AnalysisStep):
             text = f"From {step.analysis.min_answers} answers, for {step.analysis.max_duration:g} s at most."
-            return _move(ctx, rollout, "analysis", text, **at)
+            return _move(ctx, rollout, "analysis", text, **changes)
         elif isinstance(step.pause, Forever):
             text = f"Waits for a person: tidemill rollouts resume {rollout.id}"
-            return _move(ctx, rollout, "pause", text, **at | {"state": "paused"})
+            return _move(ctx, rollout, "pause", text, **changes | {"state": "paused"})
         else:
-            return _move(ctx, rollout, "pause", f"For {step.pause:g} s.", **at)
+            return _move(ctx, rollout, "pause", f"For {step.pause:g} s.", **changes)
     if rollout.strategy == "shadow":
-        return _take_back(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
+        return _withdraw(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
     return _promote(ctx, rollout, "All steps are done.", evidence)
 
 
 def _promote(ctx: Context, rollout: Rollout, reason: str, evidence: RolloutEvidence | None) -> Rollout:
     deployments.make_live(ctx, deployments.get(ctx, rollout.deployment_id), {"kind": "rollout", "rollout": rollout.id})
-    ended: dict[str, Any] = {"state": "promoted", "ended_at": ctx.now, "weight": 100.0, "shadow": None}
-    return _move(ctx, rollout, "promoted", reason, evidence, **ended)
+    changes: dict[str, Any] = {"state": "promoted", "ended_at": ctx.now, "weight": 100.0, "shadow": None}
+    return _move(ctx, rollout, "promoted", reason, evidence, **changes)
 
 
-def _take_back(
+def _withdraw(
     ctx: Context, rollout: Rollout, move: RolloutState, reason: str, evidence: RolloutEvidence | None
 ) -> Rollout:
     deployments.withdraw(ctx, rollout.deployment_id, "rolled_back" if move == "rolled_back" else "stopped", reason)
-    ended: dict[str, Any] = {"state": move, "ended_at": ctx.now, "weight": 0.0, "shadow": None}
-    return _move(ctx, rollout, _MOVE_OF_END[move], reason, evidence, **ended)
+    changes: dict[str, Any] = {"state": move, "ended_at": ctx.now, "weight": 0.0, "shadow": None}
+    return _move(ctx, rollout, _END_MOVES[move], reason, evidence, **changes)
 
 
-_MOVE_OF_END: dict[RolloutState, Move] = {"rolled_back": "rolled_back", "aborted": "aborted", "finished": "finished"}
+_END_MOVES: dict[RolloutState, Move] = {"rolled_back": "rolled_back", "aborted": "aborted", "finished": "finished"}
 
 
 def _move(
     ctx: Context, rollout: Rollout, move: Move, reason: str, evidence: RolloutEvidence | None = None, **changes: Any
 ) -> Rollout:
-    """Change where it stands, and write down why: in its own history, among the facts, and in the release's."""
+    """Change a rollout's state, and record why: in its history, and as an event of the rollout and of the release."""
     store.update(ctx.conn, rollout.id, **changes, reason=reason[:4000])
     moved = get(ctx, rollout.id)
     step = RolloutStep(

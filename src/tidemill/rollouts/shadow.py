@@ -1,4 +1,4 @@
-"""Copies of live calls for a release that is tried out: a bounded share, so many at once, and never a queue."""
+"""Copies live calls to a candidate release: a share of calls, limited concurrency, no queue."""
 
 import asyncio
 import functools
@@ -12,25 +12,25 @@ from tidemill.gateway.types import Lease, ShadowResult, ShadowSink
 
 log = logging.getLogger("tidemill.rollouts")
 
-MAX_KEPT = 1000
-"""Copied calls that wait to be judged; beyond it the oldest are lost."""
+MAX_PENDING = 1000
+"""Copied calls that may wait for judgement; beyond it the oldest are dropped."""
 
 
 class ShadowSampler:
-    """The gateway's shadow for one rollout. Touched on the event loop only, but for `drain`."""
+    """The gateway's shadow sink of one rollout. All but `drain` runs on the event loop."""
 
     def __init__(self, rollout_id: str, terms: ShadowTerms, acquire: Callable[[], Lease | None]) -> None:
-        """`acquire` gives a place in an engine of the new release, or None when all are busy."""
+        """`acquire` returns a lease on an engine of the new release, or None when all are busy."""
         self.terms = terms
         self.skipped = 0
-        """Calls that were in the share but not copied, as nobody was free."""
+        """Calls that were in the share but not copied, as no engine was free."""
         self._rollout_id = rollout_id
         self._acquire = acquire
         self._running: set[asyncio.Task[None]] = set()
-        self._done: deque[ShadowResult] = deque(maxlen=MAX_KEPT)
+        self._done: deque[ShadowResult] = deque(maxlen=MAX_PENDING)
 
     def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[ShadowResult]]) -> None:
-        """Copy this call if it is in the share and somebody is free; never waits."""
+        """Copy this call if it is in the share and an engine is free. Never waits."""
         if not in_share(f"{self._rollout_id} shadow", call_id, self.terms.share):
             return
         lease = self._acquire() if len(self._running) < self.terms.concurrency else None
@@ -52,28 +52,28 @@ class ShadowSampler:
             lease.release()
 
     def drain(self) -> list[ShadowResult]:
-        """Return the copied calls since the last time."""
+        """Return the copied calls since the last call of `drain`."""
         return [self._done.popleft() for _ in range(len(self._done))]
 
 
 class ShadowSamplers:
-    """The samplers of all rollouts that mirror calls now; the reconciler of deployments keeps them up to date."""
+    """The samplers of all rollouts that copy calls now; the reconciler of deployments keeps them up to date."""
 
     def __init__(self) -> None:
         self._samplers: dict[str, ShadowSampler] = {}
 
     def get(self, rollout_id: str) -> ShadowSampler | None:
-        """Return the sampler of a rollout; None when nothing is mirrored."""
+        """Return the sampler of a rollout; None when it copies no calls."""
         return self._samplers.get(rollout_id)
 
     def select(
         self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]
     ) -> dict[str, ShadowSink]:
-        """Return the sampler of each split that mirrors calls, by the split's id; changed terms make a new one."""
+        """Return the sampler of each split that copies calls, by the split's id. Changed terms get a new sampler."""
         terms_of = {split.id: split.shadow for split in splits}
-        self._samplers = {id_: known for id_, known in self._samplers.items() if known.terms == terms_of.get(id_)}
+        self._samplers = {id_: sampler for id_, sampler in self._samplers.items() if sampler.terms == terms_of.get(id_)}
         for split in splits:
             if split.shadow is not None and split.id not in self._samplers:
-                place = functools.partial(acquire, split)
-                self._samplers[split.id] = ShadowSampler(split.id, split.shadow, place)
+                acquire_candidate = functools.partial(acquire, split)
+                self._samplers[split.id] = ShadowSampler(split.id, split.shadow, acquire_candidate)
         return dict(self._samplers)

@@ -75,7 +75,7 @@ pairs = sa.Table(
     sa.Index("ix_shadow_pairs_rollout_id_id", "rollout_id", "id"),
 )
 
-_VALUE = [column for column in rollouts.c if column.name != "evidence"]
+_ROLLOUT_COLUMNS = [column for column in rollouts.c if column.name != "evidence"]
 
 
 def insert(conn: sa.Connection, rollout: Rollout) -> None:
@@ -91,13 +91,13 @@ def update(conn: sa.Connection, rollout_id: str, **values: Any) -> None:
     conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
 
 
-def keep_evidence(conn: sa.Connection, rollout_id: str, evidence: RolloutEvidence) -> None:
-    """Write the evidence as it is now."""
+def put_evidence(conn: sa.Connection, rollout_id: str, evidence: RolloutEvidence) -> None:
+    """Write the newest evidence of a rollout."""
     values = {"evidence": evidence.model_dump(mode="json")}
     conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
 
 
-def evidence_of(conn: sa.Connection, rollout_id: str) -> RolloutEvidence | None:
+def find_evidence(conn: sa.Connection, rollout_id: str) -> RolloutEvidence | None:
     """Return the evidence that was stored last; None without any."""
     evidence = conn.execute(sa.select(rollouts.c.evidence).where(rollouts.c.id == rollout_id)).scalar_one_or_none()
     return RolloutEvidence.model_validate(evidence) if evidence is not None else None
@@ -105,28 +105,28 @@ def evidence_of(conn: sa.Connection, rollout_id: str) -> RolloutEvidence | None:
 
 def get(conn: sa.Connection, rollout_id: str) -> Rollout | None:
     """Return a rollout, or None."""
-    rows = _many(conn, sa.select(*_VALUE).where(rollouts.c.id == rollout_id))
+    rows = _load(conn, sa.select(*_ROLLOUT_COLUMNS).where(rollouts.c.id == rollout_id))
     return rows[0] if rows else None
 
 
-def get_open_of(conn: sa.Connection, deployment_id: str) -> Rollout | None:
-    """The open rollout that a deployment takes part in, as the new one or as the old one."""
-    query = sa.select(*_VALUE).where(
+def find_open_by_deployment(conn: sa.Connection, deployment_id: str) -> Rollout | None:
+    """Return the open rollout of which a deployment is the candidate or the baseline, or None."""
+    query = sa.select(*_ROLLOUT_COLUMNS).where(
         rollouts.c.state.in_(OPEN),
         sa.or_(rollouts.c.deployment_id == deployment_id, rollouts.c.baseline_deployment_id == deployment_id),
     )
-    rows = _many(conn, query.order_by(rollouts.c.id.desc()).limit(1))
+    rows = _load(conn, query.order_by(rollouts.c.id.desc()).limit(1))
     return rows[0] if rows else None
 
 
 def list_open(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Rollout]:
-    """Rollouts that go on, oldest first."""
-    query = sa.select(*_VALUE).where(rollouts.c.state.in_(OPEN)).order_by(rollouts.c.id)
+    """Return open rollouts, oldest first."""
+    query = sa.select(*_ROLLOUT_COLUMNS).where(rollouts.c.state.in_(OPEN)).order_by(rollouts.c.id)
     if environment is not None:
         query = query.where(rollouts.c.environment == environment)
     if name is not None:
         query = query.where(rollouts.c.name == name)
-    return _many(conn, query)
+    return _load(conn, query)
 
 
 def list_rollouts(
@@ -139,8 +139,8 @@ def list_rollouts(
     before: str | None,
     limit: int,
 ) -> list[Rollout]:
-    """Rollouts, newest first."""
-    query = sa.select(*_VALUE).order_by(rollouts.c.id.desc()).limit(limit)
+    """Return rollouts, newest first."""
+    query = sa.select(*_ROLLOUT_COLUMNS).order_by(rollouts.c.id.desc()).limit(limit)
     filters = ((rollouts.c.environment, environment), (rollouts.c.name, name), (rollouts.c.release_id, release_id))
     for column, value in filters:
         if value is not None:
@@ -149,16 +149,16 @@ def list_rollouts(
         query = query.where(rollouts.c.state.in_(OPEN))
     if before is not None:
         query = query.where(rollouts.c.id < before)
-    return _many(conn, query)
+    return _load(conn, query)
 
 
-def list_at(conn: sa.Connection, moment: datetime, environment: str | None) -> list[Rollout]:
-    """Rollouts that shared calls out at a moment."""
-    ended = sa.or_(rollouts.c.ended_at.is_(None), rollouts.c.ended_at > moment)
-    query = sa.select(*_VALUE).where(rollouts.c.began_at <= moment, ended).order_by(rollouts.c.id)
+def list_open_at(conn: sa.Connection, time: datetime, environment: str | None) -> list[Rollout]:
+    """Return the rollouts that split traffic at a time."""
+    ended = sa.or_(rollouts.c.ended_at.is_(None), rollouts.c.ended_at > time)
+    query = sa.select(*_ROLLOUT_COLUMNS).where(rollouts.c.began_at <= time, ended).order_by(rollouts.c.id)
     if environment is not None:
         query = query.where(rollouts.c.environment == environment)
-    return _many(conn, query)
+    return _load(conn, query)
 
 
 def add_step(conn: sa.Connection, step: RolloutStep) -> None:
@@ -174,9 +174,9 @@ def list_steps(conn: sa.Connection, rollout_id: str) -> list[RolloutStep]:
     return [RolloutStep.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def weight_at(conn: sa.Connection, rollout_id: str, moment: datetime) -> float:
-    """The new release's share at a moment, in percent."""
-    query = sa.select(steps.c.weight).where(steps.c.rollout_id == rollout_id, steps.c.at <= moment)
+def find_weight_at(conn: sa.Connection, rollout_id: str, time: datetime) -> float:
+    """Return the new release's weight at a time, in percent."""
+    query = sa.select(steps.c.weight).where(steps.c.rollout_id == rollout_id, steps.c.at <= time)
     weight = conn.execute(query.order_by(steps.c.id.desc()).limit(1)).scalar_one_or_none()
     return float(weight) if weight is not None else 0.0
 
@@ -190,15 +190,15 @@ def insert_pairs(conn: sa.Connection, new_pairs: Sequence[ShadowPair]) -> None:
 def count_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
     """Return how many pairs these calls have."""
     query = sa.select(sa.func.count()).select_from(pairs)
-    return sum(conn.execute(query.where(pairs.c.call_id.in_(part))).scalar_one() for part in _parts(calls))
+    return sum(conn.execute(query.where(pairs.c.call_id.in_(chunk))).scalar_one() for chunk in _chunks(calls))
 
 
 def delete_pairs(conn: sa.Connection, calls: Sequence[str]) -> int:
     """Delete the pairs of these calls; return how many there were."""
-    return sum(conn.execute(pairs.delete().where(pairs.c.call_id.in_(part))).rowcount for part in _parts(calls))
+    return sum(conn.execute(pairs.delete().where(pairs.c.call_id.in_(chunk))).rowcount for chunk in _chunks(calls))
 
 
-def _parts(calls: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(calls: Sequence[str]) -> Iterator[Sequence[str]]:
     return (calls[at : at + 500] for at in range(0, len(calls), 500))
 
 
@@ -216,5 +216,5 @@ def list_pairs(
     return [ShadowPair.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def _many(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Rollout]:
+def _load(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Rollout]:
     return [Rollout.model_validate(row_values(row)) for row in conn.execute(query)]

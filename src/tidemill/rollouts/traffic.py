@@ -1,4 +1,4 @@
-"""What rollouts tell deployments, which do not know them: traffic splits, and what a rollout does on their moves."""
+"""The hooks through which deployments, which do not import rollouts, get traffic splits and report changes."""
 
 from datetime import datetime
 
@@ -8,8 +8,8 @@ from tidemill.rollouts import service, store
 from tidemill.rollouts.types import Rollout, RolloutActive, RolloutMove
 
 
-def splits(ctx: Context) -> list[TrafficSplit]:
-    """Return the traffic splits of the rollouts that go on and have begun."""
+def list_splits(ctx: Context) -> list[TrafficSplit]:
+    """Return the traffic splits of the open rollouts that have begun."""
     return [
         split
         for rollout in store.list_open(ctx.conn)
@@ -17,17 +17,17 @@ def splits(ctx: Context) -> list[TrafficSplit]:
     ]
 
 
-def splits_at(ctx: Context, moment: datetime, environment: str | None) -> list[TrafficSplit]:
-    """Return the traffic splits of a moment, with the weights of then."""
+def list_splits_at(ctx: Context, time: datetime, environment: str | None) -> list[TrafficSplit]:
+    """Return the traffic splits at a time, with their weights at that time."""
     return [
         split
-        for rollout in store.list_at(ctx.conn, moment, environment)
-        if (split := _split(rollout, store.weight_at(ctx.conn, rollout.id, moment))) is not None
+        for rollout in store.list_open_at(ctx.conn, time, environment)
+        if (split := _split(rollout, store.find_weight_at(ctx.conn, rollout.id, time))) is not None
     ]
 
 
 def _split(rollout: Rollout, weight: float) -> TrafficSplit | None:
-    """The split of a rollout; None when there was nothing to share with."""
+    """Return the split of a rollout; None when it has no baseline."""
     if rollout.baseline_deployment_id is None:
         return None
     shadow = rollout.shadow
@@ -41,7 +41,7 @@ def _split(rollout: Rollout, weight: float) -> TrafficSplit | None:
 
 
 def abort_open(ctx: Context, environment: str, name: str, note: str) -> bool:
-    """Abort the rollout that goes on under a name; False when there is none."""
+    """Abort the open rollout of a name. Return False when there is none."""
     rollout = service.get_open(ctx, environment, name)
     if rollout is None:
         return False
@@ -50,11 +50,11 @@ def abort_open(ctx: Context, environment: str, name: str, note: str) -> bool:
 
 
 def abort_for(ctx: Context, deployment: Deployment, note: str) -> bool:
-    """Abort the open rollout that brings a deployment in; False when there is none.
+    """Abort the open rollout of a deployment. Return False when there is none.
 
-    Raises RolloutActive when the deployment is what a rollout goes back to.
+    Raises RolloutActive when the deployment is the baseline of the rollout.
     """
-    rollout = store.get_open_of(ctx.conn, deployment.id)
+    rollout = store.find_open_by_deployment(ctx.conn, deployment.id)
     if rollout is None:
         return False
     if rollout.deployment_id != deployment.id:
@@ -72,7 +72,7 @@ HOOKS = RolloutHooks(
     abort_for=abort_for,
     begin=service.begin,
     fail=service.fail,
-    splits=splits,
-    splits_at=splits_at,
+    list_splits=list_splits,
+    list_splits_at=list_splits_at,
 )
 """For `server/app.py`, which registers it in the kernel."""

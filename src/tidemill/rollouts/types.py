@@ -1,4 +1,4 @@
-"""Rollouts: their steps, their state, and the evidence they are decided on."""
+"""Rollouts: their steps, their state, and the evidence behind their decisions."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ RolloutState = Literal[
     "starting", "running", "paused", "held", "promoted", "finished", "rolled_back", "aborted", "failed"
 ]
 OPEN: tuple[RolloutState, ...] = ("starting", "running", "paused", "held")
-"""States in which a rollout still goes on."""
+"""The states of a rollout that has not ended."""
 Move = Literal[
     "ordered", "began", "weight", "shadow", "pause", "analysis", "passed", "held", "resumed", "promoted", "finished",
     "rolled_back", "aborted", "failed",
@@ -26,31 +26,31 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*")
 
 
 class RolloutNotFound(NotFound):
-    """No rollout has this id, and none has gone on under this name."""
+    """No rollout has this id or name."""
 
     code = "rollout_not_found"
 
 
 class RolloutActive(Conflict):
-    """A rollout goes on under that name in the environment."""
+    """A rollout of this name is open in the environment."""
 
     code = "rollout_active"
 
 
 class NothingToRollOut(Conflict):
-    """The release is live there already."""
+    """The release is live in the environment already."""
 
     code = "nothing_to_roll_out"
 
 
 class RolloutNotReady(Conflict):
-    """The engines of the new release do not answer yet, or nothing waits to be resumed."""
+    """The engines of the new release do not answer yet, or the rollout is not paused."""
 
     code = "rollout_not_ready"
 
 
 class RolloutEnded(Conflict):
-    """The rollout has ended, so it cannot be moved."""
+    """The rollout has ended, so it cannot be changed."""
 
     code = "rollout_ended"
 
@@ -94,7 +94,7 @@ class PauseStep(Body):
 
 
 class Shadow(Body):
-    """Copies of live calls for the new release, whose answers no caller sees."""
+    """How live calls are copied to the new release, whose answers no caller sees."""
 
     share: float = Field(default=10, gt=0, le=100, description="Percent of calls that are mirrored.")
     concurrency: int = Field(default=1, ge=1, le=64, description="Copied calls at once; what is more is skipped.")
@@ -112,7 +112,7 @@ class ShadowStep(Body):
 
 
 class ScoreRule(Body):
-    """A score that the canary must hold."""
+    """A score by which the canary must not be worse."""
 
     name: str = Field(min_length=1, max_length=120, description="As scores of traces are named.")
     direction: Direction = Field(default="higher", description="Which way is better.")
@@ -134,7 +134,7 @@ class Tolerance(Body):
 
 
 class Analysis(Body):
-    """What must hold before the rollout goes on. From the start of the rollout it also says when to roll back."""
+    """The conditions under which the rollout goes on. From its start they also say when to roll back."""
 
     scores: list[ScoreRule] = Field(default_factory=list, max_length=20)
     latency_ms: Tolerance | None = Field(default=None, description="0.25: a typical answer may be 25% slower.")
@@ -155,7 +155,7 @@ class Analysis(Body):
 
 
 class AnalysisStep(Body):
-    """Go on only when the new release holds its ground."""
+    """Go on only when the analysis of the new release passes."""
 
     analysis: Analysis
 
@@ -197,7 +197,7 @@ class RolloutCreate(Body):
 
 
 class RolloutMove(Body):
-    """Why a person moves a rollout."""
+    """A person's reason for changing a rollout."""
 
     note: str = Field(default="", max_length=2000)
 
@@ -232,7 +232,7 @@ class ToleranceEvidence(Value):
 
 
 class Infrastructure(Value):
-    """What the machine did, counted apart from what the release did."""
+    """Faults of the infrastructure, counted apart from those of the release."""
 
     retried: int = Field(description="Answers of the canary that took more than one attempt.")
     incidents: int = Field(description="Failures of its engines that callers saw; those within 30 s are one.")
@@ -259,7 +259,7 @@ class ShadowEvidence(Value):
 
 
 class RolloutEvidence(Value):
-    """Everything that a decision about a rollout is based on, at one moment."""
+    """The evidence of a decision about a rollout, at one time."""
 
     at: Instant
     baseline_answers: int
@@ -272,7 +272,7 @@ class RolloutEvidence(Value):
 
 
 class RolloutStep(Value):
-    """One thing that happened to a rollout."""
+    """One entry in the history of a rollout."""
 
     id: str
     rollout_id: str
@@ -286,7 +286,7 @@ class RolloutStep(Value):
 
 
 class Rollout(Value):
-    """A release on its way into an environment."""
+    """The step-by-step move of an environment to a release."""
 
     id: str
     environment: str
@@ -315,7 +315,7 @@ class Rollout(Value):
 
 
 class RolloutPage(Value):
-    """A rollout with its history and, while it goes on, the evidence as it is now."""
+    """A rollout with its history and its newest evidence."""
 
     rollout: Rollout
     history: list[RolloutStep]
@@ -323,7 +323,7 @@ class RolloutPage(Value):
 
 
 class ShadowPair(Value):
-    """A live answer and the one that the new release would have given."""
+    """A live answer and the new release's answer to a copy of the call."""
 
     id: str
     rollout_id: str

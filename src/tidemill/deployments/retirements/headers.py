@@ -6,7 +6,7 @@ from urllib.parse import quote
 from tidemill.deployments.retirements.types import Retirement
 
 
-def of(retirement: Retirement) -> tuple[tuple[bytes, bytes], ...]:
+def build_headers(retirement: Retirement) -> tuple[tuple[bytes, bytes], ...]:
     """The headers of every reply until the date."""
     since = f"@{int(retirement.announced_at.timestamp())}"
     successor = f'</v1/models/{quote(retirement.successor, safe="")}>; rel="successor-version"'

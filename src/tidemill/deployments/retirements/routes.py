@@ -25,7 +25,7 @@ def list_retirements(request: RequestContext) -> Page[Retirement]:
 @router.get("/{environment}/{name}", openapi_extra=role("viewer"))
 def show(environment: str, name: str, request: RequestContext) -> RetirementPage:
     """One retirement and who still asks."""
-    return request.read(service.show, f"{environment}/{name}")
+    return request.read(service.get_page, f"{environment}/{name}")
 
 
 @router.delete("/{environment}/{name}", openapi_extra=role("developer"))

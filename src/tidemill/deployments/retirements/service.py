@@ -35,12 +35,12 @@ def announce(ctx: Context, body: RetirementCreate) -> Page[Retirement]:
         raise NothingToRetire(
             f"Nothing is served under {body.name!r}.", hint="`tidemill deployments list` shows what is.", param="name"
         )
-    announced = [_announce(ctx, body, where, name) for where in served]
+    announced = [_announce(ctx, body, each_environment, name) for each_environment in served]
     return Page(items=announced)
 
 
 def _announce(ctx: Context, body: RetirementCreate, environment: str, name: str) -> Retirement:
-    for earlier in store.list_standing(ctx.conn, environment, name):
+    for earlier in store.list_uncancelled(ctx.conn, environment, name):
         store.update(ctx.conn, earlier.id, cancelled_at=ctx.now)
     retirement = Retirement(
         id=new_id("ret"),
@@ -75,7 +75,7 @@ def cancel(ctx: Context, retirement_id: str) -> Retirement:
 
 def get(ctx: Context, retirement_id: str) -> Retirement:
     """Return a retirement that was not cancelled, by its id or by `environment/name`. Raises RetirementNotFound."""
-    matches = [r for r in store.list_standing(ctx.conn) if retirement_id in (r.id, r.model)]
+    matches = [r for r in store.list_uncancelled(ctx.conn) if retirement_id in (r.id, r.model)]
     if not matches:
         raise RetirementNotFound(
             f"No retirement of {retirement_id!r} stands.", hint="`tidemill deployments retirements` lists them."
@@ -83,38 +83,38 @@ def get(ctx: Context, retirement_id: str) -> Retirement:
     return matches[-1]
 
 
-def show(ctx: Context, retirement_id: str) -> RetirementPage:
+def get_page(ctx: Context, retirement_id: str) -> RetirementPage:
     """Return a retirement and who still asks. Raises RetirementNotFound."""
     retirement = get(ctx, retirement_id)
     callers: list[Caller] = []
-    for deployment in deployments.list_under(
+    for deployment in deployments.list_by_name(
         ctx.conn, retirement.environment, retirement.name, since=retirement.announced_at
     ):
         callers += traces.callers(ctx, deployment_id=deployment.id, since=retirement.announced_at)
     return RetirementPage(retirement=retirement, callers=sorted(callers, key=lambda c: -c.requests))
 
 
-def list_standing(ctx: Context) -> list[Retirement]:
+def list_uncancelled(ctx: Context) -> list[Retirement]:
     """Return the retirements that were not cancelled, oldest first."""
-    return store.list_standing(ctx.conn)
+    return store.list_uncancelled(ctx.conn)
 
 
 def list_retirements(ctx: Context) -> Page[Retirement]:
     """Return the retirements that were not cancelled, newest first."""
-    return Page(items=list(reversed(store.list_standing(ctx.conn))))
+    return Page(items=list(reversed(store.list_uncancelled(ctx.conn))))
 
 
-def refuse_when_gone(ctx: Context, environment: str, name: str) -> None:
+def check_not_retired(ctx: Context, environment: str, name: str) -> None:
     """Raise Retired when the name is out of service in the environment."""
-    for retirement in store.list_standing(ctx.conn, environment, name):
+    for retirement in store.list_uncancelled(ctx.conn, environment, name):
         if retirement.sunset <= ctx.now:
-            raise gone(retirement)
+            raise retired_error(retirement)
 
 
 def end_due(ctx: Context, now: datetime) -> list[Retirement]:
     """Stop what is past its date: running answers finish, new requests are refused. Return what has ended now."""
     ended = []
-    for retirement in store.list_standing(ctx.conn):
+    for retirement in store.list_uncancelled(ctx.conn):
         if retirement.ended_at is None and retirement.sunset <= now:
             for deployment in deployments.list_active(ctx.conn, retirement.environment, retirement.name):
                 deployments.update(ctx.conn, deployment.id, state="stopped", ended_at=ctx.now, error="Retired.")
@@ -126,7 +126,7 @@ def end_due(ctx: Context, now: datetime) -> list[Retirement]:
     return ended
 
 
-def gone(retirement: Retirement) -> Retired:
+def retired_error(retirement: Retirement) -> Retired:
     """Return the error that callers of a retired name get."""
     return Retired(
         f"{retirement.model} is out of service since {retirement.sunset:%Y-%m-%d %H:%M} UTC. "

@@ -34,7 +34,7 @@ def update(conn: sa.Connection, retirement_id: str, **values: Any) -> None:
     conn.execute(retirements.update().where(retirements.c.id == retirement_id).values(**values))
 
 
-def list_standing(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:
+def list_uncancelled(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:
     """Return the retirements that were not cancelled, oldest first: those to come and those that have ended."""
     query = sa.select(retirements).where(retirements.c.cancelled_at.is_(None)).order_by(retirements.c.id)
     if environment is not None:
