@@ -196,7 +196,7 @@ def test_the_newest_spans_of_a_time(kernel: Kernel) -> None:
     ask(kernel, range(10, 20), 1)
     with kernel.read(OWNER) as ctx:
         end = utc_now()
-        found = traces.spans_between(ctx, end - timedelta(days=3), end, TraceFilter(), limit=12, newest=True)
+        found = traces.list_spans(ctx, end - timedelta(days=3), end, TraceFilter(), limit=12, newest=True)
     assert [s.response_id for s in found] == [f"chatcmpl-{n}" for n in range(8, 20)]
 
 

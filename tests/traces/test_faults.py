@@ -46,10 +46,10 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(local: 
     big = [call(number, trace=number, text=os.urandom(40_000).hex()) for number in range(2, 40)]
     with pytest.raises(TracesFull, match="full"):
         write(local, *big)
-    assert [use.spans for use in service.days(context(local))] == [1]
+    assert [use.spans for use in service.list_days(context(local))] == [1]
     assert differences(local.get(TraceStore)) == []
     write(local, *big)  # a new connection, and there is room again
-    assert [use.spans for use in service.days(context(local))] == [39]
+    assert [use.spans for use in service.list_days(context(local))] == [39]
     assert differences(local.get(TraceStore)) == []
 
 

@@ -80,7 +80,7 @@ def test_words_and_filters_find_what_a_look_at_every_span_finds(
             asked = TraceFilter.model_validate(where)
 
             def search(**page: Any) -> Any:
-                return service.search(ctx, text, asked, **page)  # noqa: B023
+                return service.search_spans(ctx, text, asked, **page)  # noqa: B023
 
             def listed(**page: Any) -> Any:
                 return service.list_traces(ctx, asked, text=text, **page)  # noqa: B023
@@ -103,10 +103,10 @@ def test_the_busiest_callers_come_first_and_no_more_than_asked_for(kernel: Kerne
     for call in calls:
         counts.setdefault((call.key_id, call.user, call.service, call.environment), []).append(call.start_ns // 1000)
     since = START - timedelta(days=3)
-    found = service.callers(context(kernel), model="small", since=since)
+    found = service.list_callers(context(kernel), model="small", since=since)
     assert {(c.key_id, c.user, c.service, c.environment): (c.requests, c.first, c.last) for c in found} == {
         who: (len(at), *(datetime.fromtimestamp(t / 1e6, UTC) for t in (min(at), max(at))))
         for who, at in counts.items()
     }
     assert [c.requests for c in found] == sorted((len(at) for at in counts.values()), reverse=True)
-    assert service.callers(context(kernel), model="small", since=since, limit=3) == found[:3]
+    assert service.list_callers(context(kernel), model="small", since=since, limit=3) == found[:3]

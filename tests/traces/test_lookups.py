@@ -96,9 +96,9 @@ def test_users_and_sessions_are_found_as_they_were_told_last(kernel: Kernel) -> 
         assert listed(user=user) == [one.trace_id for one in every if one.user == user] != []
     assert listed(user="user-3", calls=True) != []
     assert listed(user="nobody") == []
-    of_bob = service.sessions(ask, TraceFilter(user="bob")).items
+    of_bob = service.list_sessions(ask, TraceFilter(user="bob")).items
     assert [(one.session, one.user) for one in of_bob] == [("early", "bob")]
-    assert service.sessions(ask, TraceFilter(user="nobody")).items == []
+    assert service.list_sessions(ask, TraceFilter(user="nobody")).items == []
 
 
 def test_a_reply_is_the_span_that_was_counted_wherever_it_is_stored(kernel: Kernel) -> None:

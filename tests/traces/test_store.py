@@ -55,14 +55,14 @@ def test_the_sums_equal_a_recount_also_after_spans_sent_twice(kernel: Kernel) ->
     write(kernel, *spans[100:400], *spans[100:130])  # an exporter that heard no answer sends again
     store = kernel.get(TraceStore)
     assert differences(store) == []
-    assert [use.spans for use in service.days(context(kernel))] == [600]
-    points = service.series(context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND))
+    assert [use.spans for use in service.list_days(context(kernel))] == [600]
+    points = service.get_series(context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND))
     assert sum(point.requests for point in points) == 240
     assert sum(point.cost_usd for point in points) == pytest.approx(60.0)
-    by_model = service.series(context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND), by="model")
+    by_model = service.get_series(context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND), by="model")
     assert {point.key for point in by_model} == {"small", "large"}
     assert sum(point.requests for point in by_model) == 240
-    whole = service.series(
+    whole = service.get_series(
         context(kernel), since=at(NOON), until=at(NOON + 7300 * SECOND), measure="traces", grain="day"
     )
     assert [point.requests for point in whole] == [120]
@@ -77,7 +77,7 @@ def test_a_late_span_goes_to_its_day_and_a_trace_over_midnight_is_one(kernel: Ke
     late = call(2, trace=9, parent=1, start=midnight + SECOND, model="small", cost_usd=0.5)
     write(kernel, late)
     write(kernel, root)
-    assert [use.day for use in service.days(context(kernel))] == ["2026-11-20", "2026-11-19"]
+    assert [use.day for use in service.list_days(context(kernel))] == ["2026-11-20", "2026-11-19"]
     listed = service.list_traces(context(kernel)).items
     assert [(t.name, t.spans, t.duration_ms, t.model) for t in listed] == [("over midnight", 2, 3000.0, "small")]
     tree = service.get_trace(context(kernel), "9".rjust(32, "0"))
@@ -91,7 +91,7 @@ def test_a_reply_told_by_gateway_and_application_counts_once(kernel: Kernel) -> 
     write(kernel, call(2, response_id="chatcmpl-a", cost_usd=1.0, parent=3, start=NOON), record(3, start=NOON))
     trace = service.list_traces(context(kernel)).items[0]
     assert (trace.spans, trace.cost_usd, trace.input_tokens) == (3, 1.0, 10)
-    points = service.series(context(kernel), since=at(NOON), until=at(NOON + SECOND))
+    points = service.get_series(context(kernel), since=at(NOON), until=at(NOON + SECOND))
     assert [(p.requests, p.cost_usd) for p in points] == [(1, 1.0)]
 
 
@@ -147,7 +147,7 @@ def test_search_finds_words_in_inputs_outputs_names_and_errors(kernel: Kernel) -
     ctx = context(kernel)
 
     def found(text: str) -> list[str]:
-        return [span.trace_id[-1] for span in service.search(ctx, text).items]
+        return [span.trace_id[-1] for span in service.search_spans(ctx, text).items]
 
     assert found("oslo") == ["1"]
     assert found("PAKET where") == ["1"]
@@ -156,12 +156,12 @@ def test_search_finds_words_in_inputs_outputs_names_and_errors(kernel: Kernel) -
     assert found("weather") == ["3"]
     assert found("timeout") == ["3"]
     assert [t.trace_id[-1] for t in service.list_traces(ctx, text="order").items] == ["2"]
-    assert service.search(ctx, "said", TraceFilter(model="large")).items == []
-    first = service.search(ctx, "said", limit=1)
-    second = service.search(ctx, "said", limit=1, cursor=first.next_cursor)
+    assert service.search_spans(ctx, "said", TraceFilter(model="large")).items == []
+    first = service.search_spans(ctx, "said", limit=1)
+    second = service.search_spans(ctx, "said", limit=1, cursor=first.next_cursor)
     assert [first.items[0].trace_id[-1], second.items[0].trace_id[-1], second.next_cursor] == ["2", "1", None]
     with pytest.raises(TraceQueryInvalid, match="no word"):
-        service.search(ctx, '"*(')
+        service.search_spans(ctx, '"*(')
 
 
 def test_the_tail_gives_every_span_once_in_commit_order(kernel: Kernel) -> None:
@@ -171,31 +171,31 @@ def test_the_tail_gives_every_span_once_in_commit_order(kernel: Kernel) -> None:
     for begin in range(0, 120, 30):
         write(kernel, *spans[begin : begin + 30])
         while True:
-            page = service.tail(context(kernel), after=position, limit=7)
+            page = service.read_tail(context(kernel), after=position, limit=7)
             seen += [span.span_id for span in page.spans]
             position = page.position
             if not page.more:
                 break
         assert sorted(seen) == sorted(span.span_id.hex() for span in spans[: begin + 30])
-    assert position == service.position(context(kernel))
-    only = service.tail(context(kernel), limit=500, where=TraceFilter(model="small", calls=True))
+    assert position == service.tail_end(context(kernel))
+    only = service.read_tail(context(kernel), limit=500, where=TraceFilter(model="small", calls=True))
     assert len(only.spans) == sum(span.model == "small" for span in spans)
     assert only.position == position
     assert all(span.input is not None for span in only.spans)
     with pytest.raises(TraceQueryInvalid, match="position"):
-        service.tail(context(kernel), after="yesterday")
+        service.read_tail(context(kernel), after="yesterday")
 
 
 def test_spans_between_and_an_even_sample(kernel: Kernel) -> None:
     spans = traffic(500)
     write(kernel, *spans)
     ctx, half = context(kernel), NOON + 3600 * SECOND
-    found = service.spans_between(ctx, at(NOON), at(half), TraceFilter(calls=True), limit=1000)
+    found = service.list_spans(ctx, at(NOON), at(half), TraceFilter(calls=True), limit=1000)
     wanted = sorted((s.start_ns // 1000, s.span_id.hex()) for s in spans if s.kind == "llm" and s.start_ns < half)
     assert sorted(span.span_id for span in found) == sorted(name for _, name in wanted)
     assert [span.start for span in found] == sorted(span.start for span in found)
-    sample = service.spans_between(ctx, at(NOON), at(NOON + 9000 * SECOND), limit=100, spread=True, with_payload=False)
-    again = service.spans_between(ctx, at(NOON), at(NOON + 9000 * SECOND), limit=100, spread=True, with_payload=False)
+    sample = service.list_spans(ctx, at(NOON), at(NOON + 9000 * SECOND), limit=100, spread=True, with_payload=False)
+    again = service.list_spans(ctx, at(NOON), at(NOON + 9000 * SECOND), limit=100, spread=True, with_payload=False)
     assert sample == again
     assert len(sample) == 100
     assert 25 <= sum(span.start < at(half) for span in sample) <= 75
@@ -204,20 +204,20 @@ def test_spans_between_and_an_even_sample(kernel: Kernel) -> None:
 def test_sessions_users_and_callers(kernel: Kernel) -> None:
     write(kernel, *traffic(500))
     ctx = context(kernel)
-    found = [s.session for s in service.sessions(ctx, limit=500).items]
+    found = [s.session for s in service.list_sessions(ctx, limit=500).items]
     assert len(found) == len(set(found)) == len({s.session for s in traffic(500)})
-    first = service.sessions(ctx, limit=10)
-    rest = service.sessions(ctx, limit=500, cursor=first.next_cursor)
+    first = service.list_sessions(ctx, limit=10)
+    rest = service.list_sessions(ctx, limit=500, cursor=first.next_cursor)
     assert [s.session for s in (*first.items, *rest.items)] == found
     one = first.items[0]
     mine = [s for s in traffic(500) if s.session == one.session]
     assert one.calls == sum(s.kind == "llm" for s in mine)
     assert one.traces == sum(s.parent_id is None for s in mine)
     assert one.user in {s.user for s in mine}
-    users = service.users(ctx, since=at(NOON)).items
+    users = service.list_users(ctx, since=at(NOON)).items
     assert sum(u.calls for u in users) == 200
     assert [u.calls for u in users] == sorted((u.calls for u in users), reverse=True)
-    calls = service.callers(ctx, release_id="rel_a", since=at(NOON))
+    calls = service.list_callers(ctx, release_id="rel_a", since=at(NOON))
     assert sum(c.requests for c in calls) == sum(s.release_id == "rel_a" for s in traffic(500))
 
 
@@ -252,10 +252,10 @@ def test_old_days_are_removed_and_their_room_given_back(kernel: Kernel) -> None:
         found = service.prune(ctx)
     assert [use.spans for use in found.days] == [1, 1]
     assert found.freed_bytes > 0
-    assert len(service.days(context(kernel))) == 2
+    assert len(service.list_days(context(kernel))) == 2
     with kernel.write(OWNER) as ctx:
         service.prune(ctx, date.today() + timedelta(days=2))
-    assert service.days(context(kernel)) == []
+    assert service.list_days(context(kernel)) == []
     write(kernel, call(1))
     assert len(service.list_traces(context(kernel)).items) == 1
 
@@ -282,7 +282,9 @@ def test_reads_during_ingest_see_whole_commits(kernel: Kernel) -> None:
 
     def read() -> None:
         while not done.is_set():
-            points = service.series(context(kernel), since=at(NOON), until=at(NOON + 9000 * SECOND), measure="traces")
+            points = service.get_series(
+                context(kernel), since=at(NOON), until=at(NOON + 9000 * SECOND), measure="traces"
+            )
             listed = service.list_traces(context(kernel), limit=500)
             if sum(point.requests for point in points) > len(listed.items) and len(listed.items) < 500:
                 faults.append((points, len(listed.items)))

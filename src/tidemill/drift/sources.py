@@ -129,7 +129,7 @@ def _load_traffic(
     ]
     spans: list[SpanDetail] = []
     for trace_filter in filters:
-        spans += traces.spans_between(ctx, start, end, trace_filter, limit=limit, newest=newest, spread=spread)
+        spans += traces.list_spans(ctx, start, end, trace_filter, limit=limit, newest=newest, spread=spread)
     spans.sort(key=lambda span: (span.start, span.span_id))
     if len(spans) > limit:
         spans = spans[-limit:] if newest else _thin(spans, limit) if spread else spans[:limit]
@@ -156,10 +156,10 @@ def _rows(monitor: DriftMonitor, spans: Iterable[SpanDetail]) -> list[SampleRow]
 
 
 def _row(span: SpanDetail, read: Callable[[str], str | None] | None) -> SampleRow:
-    output = None if span.status == "error" else traces.text_of(traces.answer_of(span.output))
+    output = None if span.status == "error" else traces.to_text(traces.extract_answer(span.output))
     return SampleRow(
         id=span.trace_id,
-        input=_last_user_message(traces.messages_of(span.input)),
+        input=_last_user_message(traces.extract_messages(span.input)),
         output=output if span.output is not None else None,
         label=read(output) if read is not None and output else None,
         finish=span.finish_reason,
@@ -230,7 +230,7 @@ def _text(version: DatasetVersion, row: Mapping[str, Any]) -> str | None:
     value = row[_INPUT_COLUMN[version.row_schema]]
     if version.row_schema == "eval" and isinstance(value, str) and value.startswith("["):
         try:
-            value = _last_user_message(traces.messages_of(json.loads(value)))
+            value = _last_user_message(traces.extract_messages(json.loads(value)))
         except ValueError:
             return str(value)
     return value if isinstance(value, str) and value.strip() else None

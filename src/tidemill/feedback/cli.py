@@ -16,7 +16,7 @@ from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, 
 from tidemill.feedback.rendering import judgement
 from tidemill.feedback.sdk import Scores
 from tidemill.feedback.types.scores import BULK, BulkItem, BulkReply, ScorePoint
-from tidemill.traces.cli import find_span, moment, print_span
+from tidemill.traces.cli import find_span, parse_time, print_span
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail
 
@@ -157,8 +157,8 @@ def list_(
         "environment": environment,
         "source": source,
         "corrected": corrected,
-        "since": moment(since),
-        "until": moment(until),
+        "since": parse_time(since),
+        "until": parse_time(until),
     }
     if target is not None:
         wanted |= {k: v for k, v in _target(term.http, target).items() if k != "span_id"}
@@ -185,8 +185,8 @@ def series(
         "release_id": release,
         "environment": environment,
         "source": source,
-        "since": moment(since),
-        "until": moment(until),
+        "since": parse_time(since),
+        "until": parse_time(until),
     }
     found = Scores(term.http).series(by=by, bucket_seconds=bucket, **wanted)  # type: ignore[arg-type]
     if term.as_json:
@@ -233,7 +233,7 @@ def show(
     if term.as_json:
         term.show(found)
         return
-    print_span(term, found, whole=whole)
+    print_span(term, found, full=whole)
     _show_scores(term, found)
 
 

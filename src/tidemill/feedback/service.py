@@ -59,21 +59,21 @@ def give_feedback(ctx: Context, body: Feedback) -> Score:
     Masking rules take out of it what they take out of spans.
     Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
     """
-    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.get(Masker).for_work(ctx))
+    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.get(Masker).load_mask(ctx))
     return keep(ctx, judged, verdict)
 
 
 def _verdict(ctx: Context, body: Feedback, judged: Judged, mask: Mask) -> tuple[Judged, Verdict]:
     _allow(ctx, judged)
-    user = mask.identity(body.user) if body.user is not None else None
+    user = mask.pseudonymize(body.user) if body.user is not None else None
     verdict = Verdict(
         name=body.name,
         source="person",
         author=user or ctx.actor.name,
         value=body.value,
-        label=mask.text(body.label) if body.label is not None else None,
-        comment=mask.text(body.comment) if body.comment is not None else None,
-        correction=mask.value(body.correction),
+        label=mask.mask_text(body.label) if body.label is not None else None,
+        comment=mask.mask_text(body.comment) if body.comment is not None else None,
+        correction=mask.mask_value(body.correction),
     )
     return judged.of(user), verdict
 
@@ -101,7 +101,7 @@ def _read(ctx: Context, body: FeedbackBulk, answers: dict[int, BulkItem]) -> dic
             items[place] = Feedback.model_validate(item)
         except ValidationError as error:
             answers[place] = BulkItem(score=None, error=_invalid(error).body())
-    mask = ctx.kernel.get(Masker).for_work(ctx)
+    mask = ctx.kernel.get(Masker).load_mask(ctx)
     said: dict[int, tuple[Judged, Verdict]] = {}
     for (place, read), judged in zip(items.items(), find_all(ctx, list(items.values())), strict=True):
         try:

@@ -35,7 +35,7 @@ def _find_own_span(ctx: Context, response_id: str) -> SpanDetail | None:
     """Return the gateway's own span of a response that the application has reported, too, and earlier."""
     made_at = _time_of_id(response_id)
     where = TraceFilter(service=spans.SERVICE)
-    spans_read = traces.spans_between(ctx, made_at - _SPAN_DELAY, made_at + _SPAN_DELAY, where, limit=10_000)
+    spans_read = traces.list_spans(ctx, made_at - _SPAN_DELAY, made_at + _SPAN_DELAY, where, limit=10_000)
     return next((span for span in spans_read if span.response_id == response_id and spans.is_call(span)), None)
 
 
@@ -67,7 +67,7 @@ def list_calls(
     last: str | None = None
     for _ in range(_ROUNDS):
         step = max(_STEP, limit + 1) if caller is not None else limit + 50
-        spans_read = traces.spans_between(ctx, since or _BEGIN, until, where, limit=step, newest=True)
+        spans_read = traces.list_spans(ctx, since or _BEGIN, until, where, limit=step, newest=True)
         for call in (spans.call_from_span(span) for span in spans_read if spans.is_call(span)):
             if (cursor is None or call.id < cursor) and (caller is None or call.caller_name == caller):
                 calls[call.id] = call

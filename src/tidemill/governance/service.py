@@ -41,7 +41,8 @@ def _count_calls(ctx: Context, graph: LineageGraph) -> dict[str, AnsweredCalls]:
         nodes = sorted((n for n in graph.nodes if n.kind == kind), key=lambda n: n.id, reverse=True)[:_MAX_COUNTED]
         node_ids = {n.label if kind == "prompt_version" else n.id: n.id for n in nodes}
         if node_ids:
-            calls_by_id |= {node_ids[key]: calls for key, calls in traces.answered(ctx, by, list(node_ids)).items()}
+            counts = traces.count_answered(ctx, by, list(node_ids))
+            calls_by_id |= {node_ids[key]: calls for key, calls in counts.items()}
     return calls_by_id
 
 

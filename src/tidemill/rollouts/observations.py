@@ -62,7 +62,7 @@ class Observations:
         where = TraceFilter(environment=self._environment, calls=True, since=self._since)
         more = True
         while more:
-            page = traces.tail(ctx, after=self._position, limit=PAGE, where=where)
+            page = traces.read_tail(ctx, after=self._position, limit=PAGE, where=where)
             self._position, more = page.position, page.more
             for span in page.spans:
                 canary = self._is_canary.get(span.deployment_id or "")

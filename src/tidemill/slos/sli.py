@@ -60,12 +60,12 @@ def count_fresh(ctx: Context, slo: Slo, counted_until: datetime | None, position
     if slo.kind == "quality":
         return FreshCounts([], "")
     # First the position, then the count: spans that arrive in between are counted now and again at the next check.
-    end = traces.position(ctx)
+    end = traces.tail_end(ctx)
     oldest = (ctx.now - timedelta(seconds=slo.window_s)).replace(second=0, microsecond=0)
     where = _call_filter(slo)
     tally: Tally = []
     if counted_until is not None and position is not None and oldest < counted_until:
-        tally += _recount(ctx, slo, where, traces.minutes_touched(ctx, position, oldest, counted_until, where))
+        tally += _recount(ctx, slo, where, traces.touched_minutes(ctx, position, oldest, counted_until, where))
     start = max(oldest, counted_until) if counted_until is not None else oldest
     return FreshCounts(tally + _count_between(ctx, slo, where, start, ctx.now + timedelta(minutes=1)), end)
 

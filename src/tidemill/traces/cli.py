@@ -39,21 +39,21 @@ StatusOption = Annotated[str | None, typer.Option(help="ok, error or unset.")]
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def moment(text: str | None) -> datetime | None:
-    """A time as people type it: `30m` ago, `6h`, `7d`, or an ISO time (UTC when it says no zone)."""
+def parse_time(text: str | None) -> datetime | None:
+    """Return a time as people type it: `30m` ago, `6h`, `7d`, or an ISO time (UTC when it says no zone)."""
     if text is None:
         return None
     if text[-1:] in _UNITS and text[:-1].isdigit():
         return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadRequest(f"{text!r} is no time.", hint="Write 30m, 6h, 7d or 2026-11-21T14:00Z.") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _grid(term: Terminal, columns: list[tuple[str, str]], rows: list[list[Text]], *, gap: int = 2) -> None:
-    """A table that keeps one line a row: only the last column gives way on a narrow screen."""
+def _print_grid(term: Terminal, columns: list[tuple[str, str]], rows: list[list[Text]], *, gap: int = 2) -> None:
+    """Print a table with one line a row; on a narrow screen only the last column shrinks."""
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for number, (heading, side) in enumerate(columns):
         justify: Literal["left", "right"] = "right" if side == "right" else "left"
@@ -67,13 +67,13 @@ def _grid(term: Terminal, columns: list[tuple[str, str]], rows: list[list[Text]]
     term.out.print(table)
 
 
-def _more(term: Terminal, found: Page[Any]) -> None:
-    if found.next_cursor:
-        term.out.print(Text(f"More: add --cursor {found.next_cursor}", style="dim"), soft_wrap=True)
+def _print_more(term: Terminal, page: Page[Any]) -> None:
+    if page.next_cursor:
+        term.out.print(Text(f"More: add --cursor {page.next_cursor}", style="dim"), soft_wrap=True)
 
 
 @app.command("list")
-def listing(
+def list_traces(
     ctx: typer.Context,
     text: Annotated[str | None, typer.Option(help="Only those with all of these words.")] = None,
     model: ModelOption = None,
@@ -89,17 +89,17 @@ def listing(
 ) -> None:
     """Traces, newest first."""
     term = terminal(ctx)
-    found = Traces(term.http).list(
+    page = Traces(term.http).list(
         text=text, model=model, release_id=release_id, environment=environment, user=user, session=session,
-        status=status, min_ms=slower_than, since=moment(since), cursor=cursor, limit=limit,
+        status=status, min_ms=slower_than, since=parse_time(since), cursor=cursor, limit=limit,
     )  # fmt: skip
-    if term.as_json or not found.items:
-        term.table(found, [], empty="No traces. Send some by OTLP to /v1/traces, or ask a model: tidemill ask …")
+    if term.as_json or not page.items:
+        term.table(page, [], empty="No traces. Send some by OTLP to /v1/traces, or ask a model: tidemill ask …")
         return
     columns = [("trace", "left"), ("at", "left"), ("took", "right"), ("spans", "right"), ("tokens", "right"),
                ("cost", "right"), ("what", "left")]  # fmt: skip
-    _grid(term, columns, [_trace_row(value) for value in found.items])
-    _more(term, found)
+    _print_grid(term, columns, [_trace_row(value) for value in page.items])
+    _print_more(term, page)
 
 
 def _trace_row(value: TraceSummary) -> list[Text]:
@@ -107,13 +107,13 @@ def _trace_row(value: TraceSummary) -> list[Text]:
     spans = Text(str(value.spans))
     if failed:
         spans.append(f" {value.errors}✗", style="red")
-    what = Text(value.name, style="red" if failed else "bold")
+    name = Text(value.name, style="red" if failed else "bold")
     if not value.complete:
-        what.append(" …", style="dim")
+        name.append(" …", style="dim")
     if value.input:
-        what.append(f"  {value.input}", style="dim")
+        name.append(f"  {value.input}", style="dim")
     elif value.model and value.model not in value.name:
-        what.append(f"  {value.model}", style="cyan")
+        name.append(f"  {value.model}", style="cyan")
     return [
         Text(value.trace_id[:10], style="cyan"),
         Text(format_time(value.start)),
@@ -121,7 +121,7 @@ def _trace_row(value: TraceSummary) -> list[Text]:
         spans,
         Text(format_tokens(value.input_tokens, value.output_tokens)),
         Text(format_cost(value.cost_usd)),
-        what,
+        name,
     ]
 
 
@@ -129,19 +129,21 @@ def _trace_row(value: TraceSummary) -> list[Text]:
 def tree(ctx: typer.Context, trace: TraceArgument) -> None:
     """The spans of a trace as a tree, with when each ran."""
     term = terminal(ctx)
-    found = Traces(term.http).get(trace)
+    trace_tree = Traces(term.http).get(trace)
     if term.as_json:
-        term.show(found)
+        term.show(trace_tree)
         return
-    _head(term, found.summary)
-    _grid(term, [("span", "left"), ("kind", "left"), ("", "left"), ("took", "right"), ("tokens", "right"),
-                 ("cost", "right")], render_waterfall(found), gap=1)  # fmt: skip
-    if found.left_out:
-        term.out.print(Text(f"{found.left_out} more spans are not shown.", style="dim"))
-    term.out.print(Text(f"One span whole: tidemill traces show {found.summary.trace_id[:10]} --span ID", style="dim"))
+    _print_head(term, trace_tree.summary)
+    _print_grid(term, [("span", "left"), ("kind", "left"), ("", "left"), ("took", "right"), ("tokens", "right"),
+                 ("cost", "right")], render_waterfall(trace_tree), gap=1)  # fmt: skip
+    if trace_tree.left_out:
+        term.out.print(Text(f"{trace_tree.left_out} more spans are not shown.", style="dim"))
+    term.out.print(
+        Text(f"One span whole: tidemill traces show {trace_tree.summary.trace_id[:10]} --span ID", style="dim")
+    )
 
 
-def _head(term: Terminal, value: TraceSummary) -> None:
+def _print_head(term: Terminal, value: TraceSummary) -> None:
     line = Text(value.name, style="bold red" if value.errors else "bold")
     line.append(
         f"  {value.start.astimezone():%Y-%m-%d %H:%M:%S}  {format_duration(value.duration_ms)}", style="not bold"
@@ -150,38 +152,38 @@ def _head(term: Terminal, value: TraceSummary) -> None:
     if value.cost_usd is not None:
         line.append(f"  {format_cost(value.cost_usd)}", style="not bold")
     term.out.print(line)
-    facts = {"trace": value.trace_id, "service": value.service, "release": value.release_id,
+    names = {"trace": value.trace_id, "service": value.service, "release": value.release_id,
              "environment": value.environment, "user": value.user, "session": value.session}  # fmt: skip
-    said = "  ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
-    term.out.print(Text(said, style="dim"))
+    details = "  ".join(f"{name} {text}" for name, text in names.items() if text)
+    term.out.print(Text(details, style="dim"))
 
 
 def find_span(traces: Traces, trace: str, span: str | None) -> SpanDetail:
-    """The span of a response id, or one of a trace: its first model call unless `span` gives the id's first digits.
+    """Return the span of a response id, or one of a trace: by its id's first digits, or else the first model call.
 
     Raises BadRequest when the trace has no such span.
     """
-    return traces.response(trace) if "-" in trace else _chosen(traces, trace, span)
+    return traces.response(trace) if "-" in trace else _choose_span(traces, trace, span)
 
 
-def print_span(term: Terminal, found: SpanDetail, *, whole: bool) -> None:
+def print_span(term: Terminal, span: SpanDetail, *, full: bool) -> None:
     """Print a span with what went in and out; `whole` prints all attributes and long texts too."""
-    _facts(term, found)
-    most = None if whole else 2000
-    for title, value in (("input", found.input), ("output", found.output)):
-        _said(term, title, value, most)
-    if found.status_message:
-        term.out.print(Text(found.status_message, style="red"))
-    for event in found.events:
-        term.out.print(Text(f"event {event.name} {format_value(event.attributes, most)}", style="dim"))
-    if whole:
-        for name, attribute in (*found.attributes.items(), *found.resource.items()):
-            term.out.print(Text(f"{name} = {format_value(attribute, most)}", style="dim"))
-    for cut in found.truncated:
-        term.out.print(Text(f"cut: {cut}", style="yellow"))
+    _print_facts(term, span)
+    max_chars = None if full else 2000
+    for title, value in (("input", span.input), ("output", span.output)):
+        _print_content(term, title, value, max_chars)
+    if span.status_message:
+        term.out.print(Text(span.status_message, style="red"))
+    for event in span.events:
+        term.out.print(Text(f"event {event.name} {format_value(event.attributes, max_chars)}", style="dim"))
+    if full:
+        for name, attribute in (*span.attributes.items(), *span.resource.items()):
+            term.out.print(Text(f"{name} = {format_value(attribute, max_chars)}", style="dim"))
+    for note in span.truncated:
+        term.out.print(Text(f"cut: {note}", style="yellow"))
 
 
-def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:
+def _choose_span(traces: Traces, trace: str, span: str | None) -> SpanDetail:
     spans = [node.span for node in traces.get(trace).nodes]
     if span is not None:
         fitting = [s for s in spans if s.span_id.startswith(span.lower())]
@@ -192,37 +194,38 @@ def _chosen(traces: Traces, trace: str, span: str | None) -> SpanDetail:
     return traces.span(fitting[0].trace_id, fitting[0].span_id)
 
 
-def _facts(term: Terminal, found: SpanDetail) -> None:
-    head = Text(found.name, style="bold red" if found.status == "error" else "bold")
-    head.append(f"  {kind_label(found.kind)}  {format_duration(found.duration_ms)}", style="not bold")
-    if found.ttft_ms is not None:
-        head.append(f"  first token {format_duration(found.ttft_ms)}", style="not bold")
-    if found.input_tokens is not None or found.output_tokens is not None:
-        head.append(f"  {format_tokens(found.input_tokens or 0, found.output_tokens or 0)} tokens", style="not bold")
-    if found.cost_usd is not None:
-        head.append(f"  {format_cost(found.cost_usd)}", style="not bold")
+def _print_facts(term: Terminal, span: SpanDetail) -> None:
+    head = Text(span.name, style="bold red" if span.status == "error" else "bold")
+    head.append(f"  {kind_label(span.kind)}  {format_duration(span.duration_ms)}", style="not bold")
+    if span.ttft_ms is not None:
+        head.append(f"  first token {format_duration(span.ttft_ms)}", style="not bold")
+    if span.input_tokens is not None or span.output_tokens is not None:
+        head.append(f"  {format_tokens(span.input_tokens or 0, span.output_tokens or 0)} tokens", style="not bold")
+    if span.cost_usd is not None:
+        head.append(f"  {format_cost(span.cost_usd)}", style="not bold")
     term.out.print(head)
     names = ("trace_id", "span_id", "response_id", "model", "provider", "service", "release_id", "environment",
              "prompt", "user", "session", "finish_reason", "dialect")  # fmt: skip
-    said = "  ".join(f"{name.removesuffix('_id')} {getattr(found, name)}" for name in names if getattr(found, name))
-    term.out.print(Text(said, style="dim"))
+    details = "  ".join(f"{name.removesuffix('_id')} {getattr(span, name)}" for name in names if getattr(span, name))
+    term.out.print(Text(details, style="dim"))
 
 
-def _said(term: Terminal, title: str, value: Any, most: int | None) -> None:
+def _print_content(term: Terminal, title: str, value: Any, max_chars: int | None) -> None:
     if value is None:
         return
     term.out.print(Rule(title, align="left", style="dim"))
     if not isinstance(value, list) or not all(isinstance(item, dict) and "role" in item for item in value):
-        term.out.print(Text(format_value(value, most)))
+        term.out.print(Text(format_value(value, max_chars)))
         return
     for message in value:
         rest = {name: part for name, part in message.items() if name not in ("role", "content")}
         line = Text(f"{message['role']}: ", style="bold cyan")
         line.append(
-            format_value(message.get("content"), most) if message.get("content") is not None else "", style="default"
+            format_value(message.get("content"), max_chars) if message.get("content") is not None else "",
+            style="default",
         )
         if rest:
-            line.append(f" {json.dumps(rest, ensure_ascii=False, default=str)[:most]}", style="dim")
+            line.append(f" {json.dumps(rest, ensure_ascii=False, default=str)[:max_chars]}", style="dim")
         term.out.print(line)
 
 
@@ -239,27 +242,27 @@ def search(
 ) -> None:
     """Spans with all these words in input, output, name or error, the latest first."""
     term = terminal(ctx)
-    found = Traces(term.http).search(
-        " ".join(words), model=model, release_id=release_id, status=status, since=moment(since), cursor=cursor,
+    page = Traces(term.http).search(
+        " ".join(words), model=model, release_id=release_id, status=status, since=parse_time(since), cursor=cursor,
         limit=limit,
     )  # fmt: skip
-    if term.as_json or not found.items:
-        term.table(found, [], empty="No span has all these words.")
+    if term.as_json or not page.items:
+        term.table(page, [], empty="No span has all these words.")
         return
     rows = [
         [Text(s.trace_id[:10], style="cyan"), Text(format_time(s.start)), Text(s.model or s.name), _excerpt(s, words)]
-        for s in found.items
+        for s in page.items
     ]
-    _grid(term, [("trace", "left"), ("at", "left"), ("model", "left"), ("found in", "left")], rows)
-    _more(term, found)
+    _print_grid(term, [("trace", "left"), ("at", "left"), ("model", "left"), ("found in", "left")], rows)
+    _print_more(term, page)
 
 
-def _excerpt(found: SpanDetail, words: list[str]) -> Text:
-    for value in (found.output, found.input, found.status_message, found.name):
+def _excerpt(span: SpanDetail, words: list[str]) -> Text:
+    for value in (span.output, span.input, span.status_message, span.name):
         text = " ".join(extract_text(value).split())
-        at = min((n for n in (text.lower().find(w.lower()) for w in words) if n >= 0), default=-1)
-        if at >= 0:
-            line = Text(("…" if at > 20 else "") + text[max(at - 20, 0) : at + 160], style="dim")
+        start = min((n for n in (text.lower().find(w.lower()) for w in words) if n >= 0), default=-1)
+        if start >= 0:
+            line = Text(("…" if start > 20 else "") + text[max(start - 20, 0) : start + 160], style="dim")
             line.highlight_words(words, style="bold yellow", case_sensitive=False)
             return line
     return Text("")
@@ -278,19 +281,19 @@ def series(
 ) -> None:
     """Requests, errors, tokens, cost and latency over time."""
     term = terminal(ctx)
-    chosen: dict[str, Any] = {"grain": grain, "by": by, "key": key, "measure": measure}
-    points = Traces(term.http).series(moment(since) or datetime.now(UTC), **chosen)
+    choice: dict[str, Any] = {"grain": grain, "by": by, "key": key, "measure": measure}
+    points = Traces(term.http).series(parse_time(since) or datetime.now(UTC), **choice)
     if term.as_json or not points:
         term.table(points, [], empty="Nothing in this time.")
         return
-    most = max(point.requests for point in points)
+    largest = max(point.requests for point in points)
     pattern = {"minute": "%H:%M", "hour": "%m-%d %H:%M", "day": "%Y-%m-%d"}[grain]
     rows = [
         [
             Text(point.t.astimezone().strftime(pattern)),
             *([Text(point.key or "-", style="cyan")] if by else []),
             Text(f"{point.requests}"),
-            Text(render_bar(point.requests, most, 12), style="blue"),
+            Text(render_bar(point.requests, largest, 12), style="blue"),
             Text(str(point.errors), style="red" if point.errors else "dim"),
             Text(format_tokens(point.input_tokens, point.output_tokens)),
             Text(format_cost(point.cost_usd)),
@@ -310,7 +313,7 @@ def series(
         ("p50", "right"),
         ("p99", "right"),
     ]
-    _grid(term, columns, rows, gap=1)  # fmt: skip
+    _print_grid(term, columns, rows, gap=1)  # fmt: skip
 
 
 _ACTIVITY: list[Column] = [
@@ -330,17 +333,17 @@ def sessions(
 ) -> None:  # fmt: skip
     """Sessions, the latest active first."""
     term = terminal(ctx)
-    found = Traces(term.http).sessions(user=user, since=moment(since), cursor=cursor, limit=limit)
+    page = Traces(term.http).sessions(user=user, since=parse_time(since), cursor=cursor, limit=limit)
     empty = "No sessions: senders tell theirs as `session.id` or `gen_ai.conversation.id`."
-    term.table(found, [("session", "session"), ("user", "user"), *_ACTIVITY], empty=empty)
+    term.table(page, [("session", "session"), ("user", "user"), *_ACTIVITY], empty=empty)
 
 
 @app.command()
 def users(ctx: typer.Context, since: SinceOption = "7d", limit: LimitOption = 20) -> None:
     """Users with the most calls first."""
     term = terminal(ctx)
-    found = Traces(term.http).users(since=moment(since), limit=limit)
-    term.table(found, [("user", "user"), *_ACTIVITY], empty="No users: senders tell theirs as `user.id`.")
+    page = Traces(term.http).users(since=parse_time(since), limit=limit)
+    term.table(page, [("user", "user"), *_ACTIVITY], empty="No users: senders tell theirs as `user.id`.")
 
 
 @app.command()
@@ -368,9 +371,9 @@ def prune(
         day = date.fromisoformat(before) if before else None
     except ValueError as error:
         raise BadRequest(f"{before!r} is no day.", hint="Write 2026-11-01.") from error
-    found = Traces(term.http).prune(day)
+    pruned = Traces(term.http).prune(day)
     if term.as_json:
-        term.show(found)
+        term.show(pruned)
         return
-    count = sum(use.spans for use in found.days)
-    term.out.print(f"{len(found.days)} days with {count} spans removed, {size(found.freed_bytes)} freed.")
+    count = sum(use.spans for use in pruned.days)
+    term.out.print(f"{len(pruned.days)} days with {count} spans removed, {size(pruned.freed_bytes)} freed.")

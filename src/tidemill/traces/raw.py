@@ -1,4 +1,4 @@
-"""A span as OTLP brought it, before a dialect says what its attributes mean."""
+"""A span as it was decoded from OTLP, before its attributes are mapped."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class RawSpan(msgspec.Struct):
-    """One decoded span. `dialects.map_span(raw) -> SpanRecord` gives it its meaning; lengths of ids are checked."""
+    """One decoded span, whose ids have been checked. `dialects.map_span` makes a SpanRecord of it."""
 
     trace_id: bytes
     """16 bytes."""

@@ -46,7 +46,7 @@ class Retention:
         """Remove the days and the sums by the minute that are too old."""
         store = self._kernel.get(TraceStore)
         with self._kernel.read(SYSTEM) as ctx:
-            first, now = spans.oldest_kept(ctx), ctx.now
+            first, now = spans.first_retained_day(ctx), ctx.now
         if first is not None and any(day < first for day in store.list_days()):
             with self._kernel.write(SYSTEM) as ctx:
                 spans.prune(ctx)

@@ -1,4 +1,4 @@
-"""The routes of traces. Spans come in at `/v1/traces`, past this framework: see `receiver.py`."""
+"""The routes of traces. Spans come in at `/v1/traces`, which is no FastAPI route: see `receiver.py`."""
 
 from datetime import date
 from typing import Annotated
@@ -22,8 +22,8 @@ from tidemill.traces.types import (
     SpanNotFound,
     TailPage,
     TraceFilter,
-    TraceListing,
-    TraceSearch,
+    TraceListQuery,
+    TraceSearchQuery,
     TraceSummary,
     TraceTree,
     UserSummary,
@@ -37,24 +37,24 @@ Until = Annotated[Instant | None, Query(description="Before this time.")]
 
 
 @router.get("", openapi_extra=role("viewer"))
-def listing(request: RequestContext, asked: Annotated[TraceListing, Query()]) -> Page[TraceSummary]:
-    """Traces, newest first."""
-    where = _where(asked)
-    return request.read(service.list_traces, where, text=asked.text, cursor=asked.cursor, limit=asked.limit)
+def list_traces(request: RequestContext, query: Annotated[TraceListQuery, Query()]) -> Page[TraceSummary]:
+    """List traces, newest first."""
+    where = _where(query)
+    return request.read(service.list_traces, where, text=query.text, cursor=query.cursor, limit=query.limit)
 
 
-def _where(asked: TraceListing) -> TraceFilter:
-    return TraceFilter.model_construct(**{name: getattr(asked, name) for name in TraceFilter.model_fields})
+def _where(query: TraceListQuery) -> TraceFilter:
+    return TraceFilter.model_construct(**{name: getattr(query, name) for name in TraceFilter.model_fields})
 
 
 @router.get("/search", openapi_extra=role("viewer"))
-def search(request: RequestContext, asked: Annotated[TraceSearch, Query()]) -> Page[SpanDetail]:
-    """Spans with all words of `text`, the latest stored first."""
-    return request.read(service.search, asked.text, _where(asked), cursor=asked.cursor, limit=asked.limit)
+def search_spans(request: RequestContext, query: Annotated[TraceSearchQuery, Query()]) -> Page[SpanDetail]:
+    """List spans with all words of `text`, the latest stored first."""
+    return request.read(service.search_spans, query.text, _where(query), cursor=query.cursor, limit=query.limit)
 
 
 @router.get("/series", openapi_extra=role("viewer"))
-def series(
+def get_series(
     request: RequestContext,
     since: Annotated[Instant, Query(description="From this time on, rounded down to a step.")],
     until: Until = None,
@@ -64,12 +64,14 @@ def series(
     measure: Annotated[Measure, Query(description="Model calls, or whole traces.")] = "calls",
     top: Annotated[int, Query(ge=1, le=500, description="So many of the busiest keys.")] = 20,
 ) -> list[SeriesPoint]:
-    """Requests, errors, tokens, cost and latency over time."""
-    return request.read(service.series, since=since, until=until, grain=grain, by=by, key=key, measure=measure, top=top)
+    """Return requests, errors, tokens, cost and latency over time."""
+    return request.read(
+        service.get_series, since=since, until=until, grain=grain, by=by, key=key, measure=measure, top=top
+    )
 
 
 @router.get("/sessions", openapi_extra=role("viewer"))
-def sessions(
+def list_sessions(
     request: RequestContext,
     since: Since = None,
     until: Until = None,
@@ -77,82 +79,86 @@ def sessions(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[SessionSummary]:
-    """Sessions, the latest active first."""
+    """List sessions, the latest active first."""
     where = TraceFilter(since=since, until=until, user=user)
-    return request.read(service.sessions, where, cursor=cursor, limit=limit)
+    return request.read(service.list_sessions, where, cursor=cursor, limit=limit)
 
 
 @router.get("/users", openapi_extra=role("viewer"))
-def users(request: RequestContext, since: Since = None, until: Until = None, limit: Limit = 50) -> Page[UserSummary]:
-    """Users with the most requests first."""
-    return request.read(service.users, since=since, until=until, limit=limit)
+def list_users(
+    request: RequestContext, since: Since = None, until: Until = None, limit: Limit = 50
+) -> Page[UserSummary]:
+    """List users, those with the most requests first."""
+    return request.read(service.list_users, since=since, until=until, limit=limit)
 
 
 @router.get("/callers", openapi_extra=role("viewer"))
-def callers(
+def list_callers(
     request: RequestContext,
     release_id: str | None = None,
     model: str | None = None,
     deployment_id: str | None = None,
     since: Since = None,
 ) -> list[Caller]:
-    """Who called a release, a model or a deployment, the busiest first."""
-    return request.read(service.callers, release_id=release_id, model=model, deployment_id=deployment_id, since=since)
+    """List who called a release, a model or a deployment, the busiest first."""
+    return request.read(
+        service.list_callers, release_id=release_id, model=model, deployment_id=deployment_id, since=since
+    )
 
 
 @router.get("/tail", openapi_extra=role("viewer"))
-def tail(
+def read_tail(
     request: RequestContext,
     after: Annotated[
         str | None, Query(description="`position` of the page before; none begins with the oldest.")
     ] = None,
     limit: Limit = 100,
 ) -> TailPage:
-    """Spans in the order they were stored."""
-    return request.read(service.tail, after=after, limit=limit)
+    """Return spans in the order they were stored."""
+    return request.read(service.read_tail, after=after, limit=limit)
 
 
 @router.get("/days", openapi_extra=role("viewer"))
-def days(request: RequestContext) -> list[DayUse]:
-    """The days that are kept and what they take up, newest first."""
-    return request.read(service.days)
+def list_days(request: RequestContext) -> list[DayUse]:
+    """List the days that are kept and what they take up, newest first."""
+    return request.read(service.list_days)
 
 
 @router.get("/writer", openapi_extra=role("viewer"))
-def writer(request: RequestContext) -> WriterState:
-    """How the storing of spans is doing."""
-    return request.read(service.writer_state)
+def get_writer_state(request: RequestContext) -> WriterState:
+    """Return how many spans were stored, wait and were refused since the start."""
+    return request.read(service.get_writer_state)
 
 
 @router.post("/prune", openapi_extra=role("admin"))
 def prune(body: Prune, request: RequestContext) -> Pruned:
-    """Remove old days."""
+    """Remove old days of spans."""
     return request.write(service.prune, date.fromisoformat(body.before) if body.before else None)
 
 
 @router.get("/responses/{response_id}", openapi_extra=role("viewer"))
-def response(response_id: str, request: RequestContext) -> SpanDetail:
-    """The span of a response, such as `chatcmpl-…`."""
-    found = request.read(service.find_response, response_id)
-    if found is None:
+def get_response(response_id: str, request: RequestContext) -> SpanDetail:
+    """Return the span of a response, such as `chatcmpl-…`."""
+    span = request.read(service.find_response, response_id)
+    if span is None:
         raise SpanNotFound(
             f"No span has the response id {response_id!r}.", hint="It may be older than the days that are kept."
         )
-    return found
+    return span
 
 
 @router.get("/{trace_id}", openapi_extra=role("viewer"))
-def tree(
+def get_trace(
     trace_id: str,
     request: RequestContext,
     payload: Annotated[bool, Query(description="With inputs, outputs and attributes.")] = False,
     limit: Annotated[int, Query(ge=1, le=20_000, description="How many spans at most.")] = 2000,
 ) -> TraceTree:
-    """One trace as a tree."""
+    """Return one trace as a tree."""
     return request.read(service.get_trace, trace_id, payload=payload, limit=limit)
 
 
 @router.get("/{trace_id}/spans/{span_id}", openapi_extra=role("viewer"))
-def span(trace_id: str, span_id: str, request: RequestContext) -> SpanDetail:
-    """One span with what went in and out."""
+def get_span(trace_id: str, span_id: str, request: RequestContext) -> SpanDetail:
+    """Return one span with its input and output."""
     return request.read(service.get_span, trace_id, span_id)

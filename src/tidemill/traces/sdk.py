@@ -1,4 +1,4 @@
-"""`client.traces`: what happened, found again."""
+"""`client.traces`: lists, trees, search and time series of traces."""
 
 from datetime import date, datetime
 from typing import Any
@@ -28,11 +28,11 @@ from tidemill.traces.types import (
 
 Points = list[SeriesPoint]
 Callers = list[Caller]
-Uses = list[DayUse]
+DayUses = list[DayUse]
 
 _POINTS = TypeAdapter(Points)
 _CALLERS = TypeAdapter(Callers)
-_DAYS = TypeAdapter(Uses)
+_DAYS = TypeAdapter(DayUses)
 
 
 class Traces:
@@ -125,7 +125,7 @@ class Traces:
         """Spans in the order they were stored: give back `position` as `after`."""
         return self._http.get("/api/traces/tail", TailPage, {"after": after, "limit": limit})
 
-    def days(self) -> Uses:
+    def days(self) -> DayUses:
         """The days that are kept and what they take up, newest first."""
         return _DAYS.validate_json(self._http.send("GET", "/api/traces/days").content)
 
@@ -141,5 +141,5 @@ class Traces:
 
 def _params(where: dict[str, Any]) -> dict[str, Any]:
     """Fields of a filter as query parameters. An unknown one is refused here, and a time needs its zone."""
-    given = {name: value for name, value in where.items() if value is not None}
-    return TraceFilter.model_validate(given).model_dump(mode="json", exclude_unset=True)
+    fields = {name: value for name, value in where.items() if value is not None}
+    return TraceFilter.model_validate(fields).model_dump(mode="json", exclude_unset=True)

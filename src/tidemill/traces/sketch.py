@@ -19,18 +19,18 @@ _decoder = msgspec.msgpack.Decoder(dict[int, int])
 _encoder = msgspec.msgpack.Encoder()
 
 
-def bucket(microseconds: int) -> int:
-    """The bucket of a duration."""
+def bucket_of(microseconds: int) -> int:
+    """Return the number of the bucket of a duration."""
     return math.ceil(math.log(microseconds) / _LOG_GAMMA) if microseconds > 1 else 0
 
 
 def encode(sketch: Sketch) -> bytes | None:
-    """The sketch as bytes; None for an empty one."""
+    """Return the sketch as bytes; None for an empty one."""
     return _encoder.encode(sketch) if sketch else None
 
 
 def decode(data: bytes | memoryview | None) -> Sketch:
-    """The sketch in `data`."""
+    """Return the sketch that `encode` wrote; an empty one for None."""
     return _decoder.decode(data) if data else {}
 
 
@@ -45,17 +45,17 @@ def merge(into: Sketch, other: Sketch) -> Sketch:
 
 
 def percentiles(sketch: Sketch, shares: Iterable[float]) -> list[float | None]:
-    """The durations in milliseconds below which these shares lie; None for an empty sketch. `shares` ascend."""
+    """Return the durations in milliseconds below which these shares lie; None for an empty sketch. `shares` ascend."""
     total = sum(sketch.values())
     if not total:
         return [None for _ in shares]
     ordered = sorted(sketch.items())
-    found: list[float | None] = []
-    at, seen = 0, ordered[0][1]
+    durations: list[float | None] = []
+    at, count_below = 0, ordered[0][1]
     for share in shares:
         rank = share * (total - 1)
-        while seen <= rank and at + 1 < len(ordered):
+        while count_below <= rank and at + 1 < len(ordered):
             at += 1
-            seen += ordered[at][1]
-        found.append(round(GAMMA ** ordered[at][0] * _MIDDLE / 1000, 3))
-    return found
+            count_below += ordered[at][1]
+        durations.append(round(GAMMA ** ordered[at][0] * _MIDDLE / 1000, 3))
+    return durations

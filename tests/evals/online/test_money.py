@@ -104,7 +104,7 @@ def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> 
     store(kernel, answer(1))
     work_off(kernel)
     with kernel.read(OWNER) as ctx:
-        spans = [(span, None) for span in traces.tail(ctx).spans]
+        spans = [(span, None) for span in traces.read_tail(ctx).spans]
     lost = judge(made, Paid(), spans, service.budget_left(made, ""))
     with kernel.write(OWNER) as ctx:
         assert service.record_page(ctx, made.id, "elsewhere", "on", lost) is False

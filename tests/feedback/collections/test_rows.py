@@ -8,7 +8,7 @@ import pytest
 from tidemill.feedback.collections.rows import Made, Opinion, capped, label_of, make, opinion
 from tidemill.feedback.collections.selection import answer_span, fits
 from tidemill.feedback.types import Score, ToDataset
-from tidemill.traces.messages import answer_of, messages_of
+from tidemill.traces.messages import extract_answer, extract_messages
 from tidemill.traces.types import SpanDetail, TraceFilter
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -172,16 +172,16 @@ def test_a_label_is_read_from_text_or_json(answer: Any, field: str | None, label
 
 def test_messages_are_read_from_whatever_shape() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "image_url"}, {"text": "two"}]}]
-    assert messages_of(parts) == [{"role": "user", "content": "one\ntwo"}]
-    assert messages_of("hello") == [{"role": "user", "content": "hello"}]
-    assert messages_of({"messages": ["hello", 7]}) == [{"role": "user", "content": "hello"}]
-    assert messages_of({"q": 1}) == [{"role": "user", "content": '{"q": 1}'}]
-    assert messages_of(None) == messages_of(7) == []
+    assert extract_messages(parts) == [{"role": "user", "content": "one\ntwo"}]
+    assert extract_messages("hello") == [{"role": "user", "content": "hello"}]
+    assert extract_messages({"messages": ["hello", 7]}) == [{"role": "user", "content": "hello"}]
+    assert extract_messages({"q": 1}) == [{"role": "user", "content": '{"q": 1}'}]
+    assert extract_messages(None) == extract_messages(7) == []
     otel = [{"role": "assistant", "parts": [{"type": "text", "content": "hi"}]}]
-    assert answer_of(otel) == "hi"
-    assert answer_of({"content": "hi"}) == answer_of("hi") == "hi"
-    assert answer_of({"type": "LOC"}) == {"type": "LOC"}
-    assert answer_of([]) is None
+    assert extract_answer(otel) == "hi"
+    assert extract_answer({"content": "hi"}) == extract_answer("hi") == "hi"
+    assert extract_answer({"type": "LOC"}) == {"type": "LOC"}
+    assert extract_answer([]) is None
 
 
 def test_a_trace_answers_with_its_root_or_its_last_call() -> None:

@@ -78,23 +78,23 @@ def test_nothing_of_a_user_is_left_and_the_sums_are_those_of_the_others(kernel: 
         with pytest.raises(TraceNotFound):
             service.get_trace(ctx, f"{number:032x}")
     assert service.list_traces(ctx, TraceFilter(user="ada")).items == []
-    assert {span.trace_id for span in service.search(ctx, f"secret {SECRET}2").items} == {f"{2:032x}"}
-    assert service.search(ctx, f"{SECRET}1").items == []
-    assert len(service.search(ctx, "answer", limit=500).items) == 350
+    assert {span.trace_id for span in service.search_spans(ctx, f"secret {SECRET}2").items} == {f"{2:032x}"}
+    assert service.search_spans(ctx, f"{SECRET}1").items == []
+    assert len(service.search_spans(ctx, "answer", limit=500).items) == 350
     kept = service.get_trace(ctx, f"{2:032x}", payload=True).nodes[1].span
     assert kept.input == [{"role": "user", "content": f"my secret is {SECRET}2"}]
-    assert sum(day.spans for day in service.days(ctx)) in (352, 353)
+    assert sum(day.spans for day in service.list_days(ctx)) in (352, 353)
 
 
 def test_who_reads_on_misses_nothing_and_the_user_may_come_back(kernel: Kernel) -> None:
     write(kernel, *theirs(2, "bob", NOON), *theirs(1, "ada", NOON))
-    seen = service.position(context(kernel))
+    seen = service.tail_end(context(kernel))
     for _ in range(2):  # again changes nothing
         erasure.erase(kernel, OWNER, "ada")
-        assert service.tail(context(kernel), after=seen).spans == []
+        assert service.read_tail(context(kernel), after=seen).spans == []
         assert differences(kernel.get(TraceStore)) == []
     write(kernel, *theirs(4, "ada", NOON))
-    assert [span.trace_id for span in service.tail(context(kernel), after=seen).spans] == [f"{4:032x}"] * 2
+    assert [span.trace_id for span in service.read_tail(context(kernel), after=seen).spans] == [f"{4:032x}"] * 2
     assert [trace.user for trace in service.list_traces(context(kernel)).items] == ["ada", "bob"]
     assert erasure.erase(kernel, OWNER, "ada").spans == 2
     assert differences(kernel.get(TraceStore)) == []

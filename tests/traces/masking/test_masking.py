@@ -18,8 +18,8 @@ from tidemill.core.wire import utc_now
 from tidemill.server.app import build_kernel
 from tidemill.traces import service as traces
 from tidemill.traces.masking import service
-from tidemill.traces.masking.mask import compiled
-from tidemill.traces.masking.masker import Masker, kinds_of, mask_of
+from tidemill.traces.masking.mask import compile_pattern
+from tidemill.traces.masking.masker import Masker, build_mask, parse_kinds
 from tidemill.traces.ttl_cache import TtlCache
 from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter
 from tidemill.traces.types.masking import (
@@ -80,8 +80,8 @@ def test_a_masked_user_is_still_one_user(kernel: Kernel) -> None:
     users = [masked(kernel, record(user=who)).user for who in (MAIL, "bert@example.com", MAIL)]
     assert users[0] == users[2] != users[1]
     assert users[0].startswith("[EMAIL]:")
-    other = mask_of(["email"], [], content=True, salt="another server")
-    assert other.identity(MAIL) != users[0]
+    other = build_mask(["email"], [], content=True, salt="another server")
+    assert other.pseudonymize(MAIL) != users[0]
 
 
 def test_patterns_and_keys_are_masked(kernel: Kernel) -> None:
@@ -109,7 +109,7 @@ def test_what_is_stored_is_masked(kernel: Kernel) -> None:
     add(kernel, kinds=["email"])
     kernel.get(TraceWriter).write([record()])
     with kernel.read(OWNER) as ctx:
-        (span,) = traces.spans_between(ctx, utc_now().replace(hour=0), utc_now(), TraceFilter())
+        (span,) = traces.list_spans(ctx, utc_now().replace(hour=0), utc_now(), TraceFilter())
     assert MAIL not in span.model_dump_json()
     assert "[EMAIL]" in span.model_dump_json()
 
@@ -129,15 +129,15 @@ def test_the_setting_masks_without_any_rule(home: Path) -> None:
     with kernel.read(OWNER) as ctx:
         assert service.state(ctx).always == ["secret", "email"]
     kernel.close()
-    assert kinds_of("all") == kinds_of("phone,ip,card,iban,email,secret")
+    assert parse_kinds("all") == parse_kinds("phone,ip,card,iban,email,secret")
     with pytest.raises(MaskingKindUnknown, match="emial"):
-        kinds_of("emial")
+        parse_kinds("emial")
 
 
 @pytest.mark.parametrize("pattern", ["(", "a*", "(?<=x)y", "(a)\\1"])
 def test_a_pattern_that_cannot_be_used_is_refused(pattern: str) -> None:
     with pytest.raises(MaskingPatternInvalid):
-        compiled(pattern)
+        compile_pattern(pattern)
 
 
 def test_rules_are_kept_while_they_cannot_be_read_and_never_guessed() -> None:
@@ -161,12 +161,12 @@ def test_rules_are_kept_while_they_cannot_be_read_and_never_guessed() -> None:
 
 
 def test_deep_and_odd_values_pass() -> None:
-    mask = mask_of(["email"], [], content=True, salt="")
+    mask = build_mask(["email"], [], content=True, salt="")
     deep: Any = MAIL
     for _ in range(200):
         deep = [deep]
-    assert MAIL not in str(mask.value(deep))
-    assert mask.value({"a": None, "b": 1.5, "c": True, "d": MAIL.encode()}) == {
+    assert MAIL not in str(mask.mask_value(deep))
+    assert mask.mask_value({"a": None, "b": 1.5, "c": True, "d": MAIL.encode()}) == {
         "a": None,
         "b": 1.5,
         "c": True,

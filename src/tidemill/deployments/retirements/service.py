@@ -90,7 +90,7 @@ def get_page(ctx: Context, retirement_id: str) -> RetirementPage:
     for deployment in deployments.list_by_name(
         ctx.conn, retirement.environment, retirement.name, since=retirement.announced_at
     ):
-        callers += traces.callers(ctx, deployment_id=deployment.id, since=retirement.announced_at)
+        callers += traces.list_callers(ctx, deployment_id=deployment.id, since=retirement.announced_at)
     return RetirementPage(retirement=retirement, callers=sorted(callers, key=lambda c: -c.requests))
 
 

@@ -11,7 +11,7 @@ from tidemill.core.errors import TidemillError
 from tidemill.evals.scorers import Scorer, check_expected
 from tidemill.evals.types import ChatMessage, EvalItem, OnlineCounts, OnlineEvaluator
 from tidemill.feedback.service import Verdict
-from tidemill.traces.service import answer_of, messages_of, text_of
+from tidemill.traces.service import extract_answer, extract_messages, to_text
 from tidemill.traces.types import SpanDetail
 
 log = logging.getLogger("tidemill.evals.online")
@@ -93,14 +93,14 @@ def judge(
 
 
 def _answer(span: SpanDetail) -> str:
-    return "" if span.status == "error" else text_of(answer_of(span.output))
+    return "" if span.status == "error" else to_text(extract_answer(span.output))
 
 
 def _judge(evaluator: OnlineEvaluator, scorer: Scorer, span: SpanDetail, expected: JsonValue) -> JudgedSpan:
     spec = evaluator.spec.scorer
     item = EvalItem(
         id=span.span_id,
-        messages=[ChatMessage(role=m["role"], content=m["content"]) for m in messages_of(span.input)],
+        messages=[ChatMessage(role=m["role"], content=m["content"]) for m in extract_messages(span.input)],
         expected=expected,
         cluster_id=span.session or span.user or span.trace_id,
     )

@@ -51,7 +51,7 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
         created_at=ctx.now,
         created_by=ctx.actor.name,
     )
-    store.insert(ctx.conn, evaluator, "" if body.from_start else traces.position(ctx))
+    store.insert(ctx.conn, evaluator, "" if body.from_start else traces.tail_end(ctx))
     events.emit(ctx, "online_evaluator.created", evaluator.id, body.model_dump(mode="json", exclude_none=True))
     return _with_releases(ctx, [evaluator])[0]
 

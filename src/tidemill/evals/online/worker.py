@@ -105,7 +105,7 @@ class OnlineEvaluation:
             _, begin, marked = progress
             where = evaluator.spec.filter
             span_filter = where if where.kind is not None else where.model_copy(update={"kind": "llm", "calls": True})
-            page = traces.tail(ctx, after=begin or None, limit=PAGE, where=span_filter)
+            page = traces.read_tail(ctx, after=begin or None, limit=PAGE, where=span_filter)
         if not page.spans and time.monotonic() - marked < MARK_S:
             self._ahead[evaluator.id] = (written, page.position, marked)
             return page.more
@@ -124,7 +124,7 @@ class OnlineEvaluation:
         if count == 0:
             return begin
         with self._kernel.read(SYSTEM) as ctx:
-            return traces.tail(ctx, after=begin or None, limit=count, where=where).position
+            return traces.read_tail(ctx, after=begin or None, limit=count, where=where).position
 
     def _corrections(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:

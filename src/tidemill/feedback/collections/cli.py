@@ -9,7 +9,7 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.feedback.collections.sdk import Curation
 from tidemill.feedback.types.collections import Collection
-from tidemill.traces.cli import moment
+from tidemill.traces.cli import parse_time
 
 _REASONS = {
     "over_cap": "one user's rows beyond the cap",
@@ -55,13 +55,13 @@ def to_dataset(
 ) -> None:
     """Make a dataset version of answers, with what people said they should have been."""
     term = terminal(ctx)
-    shared = {"until": moment(until), "release_id": release, "environment": environment}
+    shared = {"until": parse_time(until), "release_id": release, "environment": environment}
     wanted = {name: value for name, value in shared.items() if value is not None}
     if (trace or response) and wanted:
         raise BadRequest("Answers were named, and a filter given.", hint="Give one of the two.")
     choice: dict[str, Any] = {"traces": trace or None, "response_ids": response or None}
     if not trace and not response:
-        choice["filter"] = wanted | {"since": moment(since)}
+        choice["filter"] = wanted | {"since": parse_time(since)}
     choice |= {"only": only, "use_correction": use_correction, "label_field": label_field, "append": append}
     choice |= {"cap_per_user": cap_per_user, "limit": most, "split": split}
     sdk = Curation(term.working_http if wait else term.http)

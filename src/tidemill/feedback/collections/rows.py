@@ -13,7 +13,7 @@ from tidemill.core.wire import canonical_json
 from tidemill.data.types import RowSchema
 from tidemill.feedback.types.collections import Reason, ToDataset
 from tidemill.feedback.types.scores import Score
-from tidemill.traces.service import answer_of, messages_of, text_of
+from tidemill.traces.service import extract_answer, extract_messages, to_text
 from tidemill.traces.types import SpanDetail
 
 ANONYMOUS = "anonymous"
@@ -80,7 +80,7 @@ def make(span: SpanDetail, said: Opinion, spec: ToDataset) -> Made:
     reason = _refused(span, said, spec, corrected)
     if reason is not None:
         return Made(span, giver, reason=reason, corrected=corrected)
-    answer = correction if corrected else answer_of(span.output)
+    answer = correction if corrected else extract_answer(span.output)
     row, lacking = _row(span, answer, spec)
     if row is None:
         return Made(span, giver, reason=lacking, corrected=corrected)
@@ -105,7 +105,7 @@ def _refused(span: SpanDetail, said: Opinion, spec: ToDataset, corrected: bool) 
 
 
 def _row(span: SpanDetail, answer: JsonValue, spec: ToDataset) -> tuple[dict[str, Any] | None, Reason]:
-    messages = [m for m in messages_of(span.input) if m["role"] in _ROLES]
+    messages = [m for m in extract_messages(span.input) if m["role"] in _ROLES]
     if not spec.keep_system:
         messages = [m for m in messages if m["role"] not in _SYSTEM]
     question = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
@@ -116,7 +116,7 @@ def _row(span: SpanDetail, answer: JsonValue, spec: ToDataset) -> tuple[dict[str
     if spec.row_schema == "classification":
         label = label_of(answer, spec.label_field)
         return ({"text": question, "label": label} if label else None), "no_label"
-    text = text_of(answer)
+    text = to_text(answer)
     if not text.strip():
         return None, "no_answer"
     if spec.row_schema == "chat":

@@ -33,7 +33,7 @@ def footprint(ctx: Context, user: str) -> Footprint:
 
 def _find(ctx: Context, user: str) -> _Found:
     """A user whose name is masked is stored under another one, which the same salt gives again."""
-    names = sorted({user, ctx.kernel.get(Masker).for_work(ctx).identity(user)})
+    names = sorted({user, ctx.kernel.get(Masker).load_mask(ctx).pseudonymize(user)})
     return _Found(names, traces.find_user_traces(ctx, names))
 
 

@@ -12,7 +12,7 @@ from tidemill.traces.masking.sdk import MaskingRules
 app = typer.Typer(help="What is taken out of traces before they are stored.", no_args_is_help=True)
 
 
-def _what(rule: Any) -> str:
+def _scope(rule: Any) -> str:
     if rule.kinds:
         return ", ".join(rule.kinds)
     return f"/{rule.pattern}/" if rule.pattern else f"keys {', '.join(rule.keys)}"
@@ -20,7 +20,7 @@ def _what(rule: Any) -> str:
 
 _COLUMNS: list[Column] = [
     ("id", "id"),
-    ("masks", _what),
+    ("masks", _scope),
     ("as", lambda r: "[KIND]" if r.kinds else r.replacement),
     ("by", "created_by"),
     ("since", "created_at"),
@@ -29,18 +29,18 @@ _COLUMNS: list[Column] = [
 
 
 @app.command("list")
-def listing(ctx: typer.Context) -> None:
-    """The setting and all rules."""
+def list_rules(ctx: typer.Context) -> None:
+    """List the setting and all rules."""
     term = terminal(ctx)
-    found = MaskingRules(term.http).state()
+    masking = MaskingRules(term.http).state()
     if term.as_json:
-        term.show(found)
+        term.show(masking)
         return
-    if not found.content:
+    if not masking.content:
         term.print("Inputs and outputs are not stored (TIDEMILL_TRACE_CONTENT=off).")
-    if found.always:
-        term.print(f"Always masked by TIDEMILL_TRACE_MASK: {', '.join(found.always)}.")
-    term.table(found.rules, _COLUMNS, empty="No rules. Add one: tidemill masking add --kind email --kind phone")
+    if masking.always:
+        term.print(f"Always masked by TIDEMILL_TRACE_MASK: {', '.join(masking.always)}.")
+    term.table(masking.rules, _COLUMNS, empty="No rules. Add one: tidemill masking add --kind email --kind phone")
 
 
 @app.command()
@@ -58,15 +58,15 @@ def add(
     unknown = [word for word in kinds if word not in PII_KINDS]
     if unknown:
         raise BadRequest(f"There is no kind {unknown[0]!r}.", hint=f"Kinds are {', '.join(PII_KINDS)}.")
-    made = MaskingRules(term.http).add(
+    rule = MaskingRules(term.http).add(
         kinds=cast(list[PiiKind], kinds), pattern=pattern, keys=key or [], replacement=replacement, note=note
     )
-    term.show(made, _COLUMNS)
+    term.show(rule, _COLUMNS)
 
 
 @app.command()
 def remove(ctx: typer.Context, rule: Annotated[str, typer.Argument(help="The rule's id.")]) -> None:
-    """Take a rule away."""
+    """Remove a rule."""
     term = terminal(ctx)
     MaskingRules(term.http).remove(rule)
     term.print(f"{rule} is gone. What was masked stays masked.")
@@ -74,10 +74,10 @@ def remove(ctx: typer.Context, rule: Annotated[str, typer.Argument(help="The rul
 
 @app.command("try")
 def attempt(ctx: typer.Context, text: Annotated[str, typer.Argument(help="A text to try the rules on.")]) -> None:
-    """What the rules would make of a text."""
+    """Show a text as the rules would store it."""
     term = terminal(ctx)
-    found = MaskingRules(term.http).attempt(text)
+    masked = MaskingRules(term.http).attempt(text)
     if term.as_json:
-        term.show(found)
+        term.show(masked)
     else:
-        term.out.print(found.text, markup=False, highlight=False)
+        term.out.print(masked.text, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""The mask: takes what the rules name out of a span, wherever in it it stands."""
+"""The mask: replaces what the rules name, anywhere in a span."""
 
 import hashlib
 import hmac
@@ -11,27 +11,27 @@ import re2
 from tidemill.traces.types import SpanPayload, SpanRecord
 from tidemill.traces.types.masking import MaskingPatternInvalid, MaskingRule
 
-_SHORTEST = 5
+_MIN_CHARS = 5
 """No personal data that is looked for has fewer characters."""
-_DEPTH = 60
-BRIEF = 200
+_MAX_DEPTH = 60
+MAX_BRIEF = 200
 """With contents switched off, texts in attributes are kept up to this length."""
 
 
 class Finder(Protocol):
-    """Finds personal data in a text."""
+    """Finds and replaces personal data in a text."""
 
     def mask(self, text: str) -> str:
-        """The text with each find replaced by its kind in brackets."""
+        """Return the text with each match replaced by its kind in brackets."""
         ...
 
 
-def compiled(pattern: str) -> Any:
-    """A pattern ready for use. Raises MaskingPatternInvalid."""
+def compile_pattern(pattern: str) -> Any:
+    """Return a compiled pattern. Raises MaskingPatternInvalid."""
     options = re2.Options()
     options.log_errors = False
     try:
-        made = re2.compile(pattern, options)
+        expression = re2.compile(pattern, options)
     except re2.error as error:
         text = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise MaskingPatternInvalid(
@@ -39,23 +39,25 @@ def compiled(pattern: str) -> Any:
             hint="RE2 has no look-around and no back-references.",
             param="pattern",
         ) from error
-    if made.search("") is not None:
+    if expression.search("") is not None:
         raise MaskingPatternInvalid(
             f"{pattern!r} matches the empty text, so it would put a mark between all letters.", param="pattern"
         )
-    return made
+    return expression
 
 
 class Mask:
-    """All rules at once. Use one in one thread."""
+    """All rules at once. Not safe for several threads."""
 
     def __init__(self, finder: Finder | None, rules: Sequence[MaskingRule], *, content: bool, salt: str) -> None:
         self._finder = finder
-        self._patterns = [(compiled(r.pattern), _literal(r.replacement)) for r in rules if r.pattern is not None]
+        self._patterns = [
+            (compile_pattern(r.pattern), _constant(r.replacement)) for r in rules if r.pattern is not None
+        ]
         self._keys = [(key.lower(), rule.replacement) for rule in rules for key in rule.keys]
         self._content = content
         self._salt = salt.encode()
-        self._seen: dict[str, str | None] = {}
+        self._replacements: dict[str, str | None] = {}
         self._resource: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     @property
@@ -63,30 +65,30 @@ class Mask:
         """Whether it changes nothing."""
         return self._content and self._finder is None and not self._patterns and not self._keys
 
-    def text(self, text: str) -> str:
-        """A text without what the rules name."""
-        if len(text) < _SHORTEST and not self._patterns:
+    def mask_text(self, text: str) -> str:
+        """Return a text without what the rules name."""
+        if len(text) < _MIN_CHARS and not self._patterns:
             return text
-        made = self._finder.mask(text) if self._finder is not None else text
+        masked = self._finder.mask(text) if self._finder is not None else text
         for pattern, replacement in self._patterns:
-            made = pattern.sub(replacement, made)
-        return made
+            masked = pattern.sub(replacement, masked)
+        return masked
 
-    def value(self, value: Any, depth: int = 0) -> Any:
-        """A JSON value without what the rules name."""
+    def mask_value(self, value: Any, depth: int = 0) -> Any:
+        """Return a JSON value without what the rules name."""
         if isinstance(value, str):
-            return self.text(value)
-        if depth > _DEPTH:
+            return self.mask_text(value)
+        if depth > _MAX_DEPTH:
             return "[MASKED]" if isinstance(value, dict | list) else value
         if isinstance(value, dict):
-            return {key: self._field(str(key), inner, depth) for key, inner in value.items()}
+            return {key: self._mask_field(str(key), inner, depth) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self.value(inner, depth + 1) for inner in value]
-        return self.text(value.decode(errors="replace")) if isinstance(value, bytes) else value
+            return [self.mask_value(inner, depth + 1) for inner in value]
+        return self.mask_text(value.decode(errors="replace")) if isinstance(value, bytes) else value
 
-    def identity(self, value: str) -> str:
-        """A user's or a session's name: one that is masked stays recognisable as the same one."""
-        masked = self.text(value)
+    def pseudonymize(self, value: str) -> str:
+        """Return the name of a user or session; for one that is masked, the same pseudonym each time."""
+        masked = self.mask_text(value)
         if masked == value:
             return value
         mark = hmac.new(self._salt, value.encode(), hashlib.sha256).hexdigest()[:12]
@@ -97,63 +99,63 @@ class Mask:
         if self.idle:
             return
         for record in records:
-            self._record(record)
+            self._mask_record(record)
 
-    def _record(self, record: SpanRecord) -> None:
-        held = record.payload
-        record.name = self.text(record.name)
+    def _mask_record(self, record: SpanRecord) -> None:
+        payload = record.payload
+        record.name = self.mask_text(record.name)
         if record.status_message is not None:
-            record.status_message = self.text(record.status_message)
+            record.status_message = self.mask_text(record.status_message)
         if record.user is not None:
-            record.user = self.identity(record.user)
+            record.user = self.pseudonymize(record.user)
         if record.session is not None:
-            record.session = self.identity(record.session)
+            record.session = self.pseudonymize(record.session)
         record.payload = SpanPayload(
-            input=self.value(held.input) if self._content else None,
-            output=self.value(held.output) if self._content else None,
-            attributes=self._attributes(held.attributes),
-            events=[event | {"attributes": self._attributes(event["attributes"])} for event in held.events],
-            links=[link | {"attributes": self._attributes(link["attributes"])} for link in held.links],
-            resource=self._of_resource(held.resource),
-            scope=held.scope,
+            input=self.mask_value(payload.input) if self._content else None,
+            output=self.mask_value(payload.output) if self._content else None,
+            attributes=self._mask_attributes(payload.attributes),
+            events=[event | {"attributes": self._mask_attributes(event["attributes"])} for event in payload.events],
+            links=[link | {"attributes": self._mask_attributes(link["attributes"])} for link in payload.links],
+            resource=self._mask_resource(payload.resource),
+            scope=payload.scope,
         )
 
-    def _attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
+    def _mask_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if not self._content:
-            attributes = {key: value for key, value in attributes.items() if _brief(value)}
-        made: dict[str, Any] = self.value(attributes)
-        return made
+            attributes = {key: value for key, value in attributes.items() if _is_brief(value)}
+        masked: dict[str, Any] = self.mask_value(attributes)
+        return masked
 
-    def _of_resource(self, resource: dict[str, Any]) -> dict[str, Any]:
+    def _mask_resource(self, resource: dict[str, Any]) -> dict[str, Any]:
         # All spans of a sender share one dict: it is masked once and not changed.
         if self._resource is None or self._resource[0] is not resource:
-            self._resource = (resource, self.value(resource))
+            self._resource = (resource, self.mask_value(resource))
         return self._resource[1]
 
-    def _field(self, key: str, value: Any, depth: int) -> Any:
+    def _mask_field(self, key: str, value: Any, depth: int) -> Any:
         if self._keys:
-            replacement = self._named(key)
+            replacement = self._replacement(key)
             if replacement is not None:
                 return replacement
-        return self.value(value, depth + 1)
+        return self.mask_value(value, depth + 1)
 
-    def _named(self, key: str) -> str | None:
-        """What stands instead of this key's value, if a rule names the key."""
-        if key not in self._seen:
-            if len(self._seen) > 10_000:
-                self._seen.clear()
+    def _replacement(self, key: str) -> str | None:
+        """Return what replaces this key's value, if a rule names the key."""
+        if key not in self._replacements:
+            if len(self._replacements) > 10_000:
+                self._replacements.clear()
             lower = key.lower()
-            self._seen[key] = next((text for name, text in self._keys if fnmatchcase(lower, name)), None)
-        return self._seen[key]
+            self._replacements[key] = next((text for name, text in self._keys if fnmatchcase(lower, name)), None)
+        return self._replacements[key]
 
 
-def _brief(value: Any) -> bool:
+def _is_brief(value: Any) -> bool:
     if isinstance(value, str):
-        return len(value) <= BRIEF
+        return len(value) <= MAX_BRIEF
     if isinstance(value, list):
-        return len(value) <= BRIEF and all(_brief(one) and not isinstance(one, list | dict) for one in value)
+        return len(value) <= MAX_BRIEF and all(_is_brief(item) and not isinstance(item, list | dict) for item in value)
     return not isinstance(value, dict | bytes)
 
 
-def _literal(replacement: str) -> Callable[[Any], str]:
+def _constant(replacement: str) -> Callable[[Any], str]:
     return lambda _match: replacement

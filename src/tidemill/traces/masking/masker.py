@@ -1,4 +1,4 @@
-"""The masker: keeps the mask at hand for the trace writer, which applies it before anything is stored."""
+"""The masker: caches the mask for the trace writer, which applies it before anything is stored."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from tidemill.traces.types import SpanRecord
 from tidemill.traces.types.masking import MaskingKindUnknown, MaskingRule
 
 
-def kinds_of(setting: str) -> tuple[PiiKind, ...]:
-    """The kinds that TIDEMILL_TRACE_MASK names: a list with commas, or `all`. Raises MaskingKindUnknown."""
+def parse_kinds(setting: str) -> tuple[PiiKind, ...]:
+    """Return the kinds that TIDEMILL_TRACE_MASK names: a list with commas, or `all`. Raises MaskingKindUnknown."""
     words = [word.strip().lower() for word in setting.split(",") if word.strip()]
     if words == ["all"]:
         return PII_KINDS
@@ -28,19 +28,19 @@ def kinds_of(setting: str) -> tuple[PiiKind, ...]:
     return tuple(kind for kind in PII_KINDS if kind in words)
 
 
-def mask_of(always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, content: bool, salt: str) -> Mask:
-    """The mask of a setting and some rules."""
-    wanted = {*always, *(kind for rule in rules for kind in rule.kinds)}
-    kinds = tuple(kind for kind in PII_KINDS if kind in wanted)
+def build_mask(always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, content: bool, salt: str) -> Mask:
+    """Return the mask for the kinds of the setting and some rules."""
+    kinds_in_use = {*always, *(kind for rule in rules for kind in rule.kinds)}
+    kinds = tuple(kind for kind in PII_KINDS if kind in kinds_in_use)
     return Mask(data.pii_finder(kinds) if kinds else None, rules, content=content, salt=salt)
 
 
 class Masker:
-    """Masks spans by the setting and the rules as they stand. Nothing is stored while the rules cannot be read."""
+    """Masks spans by the setting and the present rules. Nothing is stored while the rules cannot be read."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self.always = kinds_of(kernel.settings.trace_mask)
+        self.always = parse_kinds(kernel.settings.trace_mask)
         self.content = kernel.settings.trace_content == "on"
         self._mask = TtlCache(self._load)
 
@@ -52,23 +52,25 @@ class Masker:
         """Mask spans in place; called in the writer's thread."""
         self._mask.get().apply(records)
 
-    def for_work(self, ctx: Context) -> Mask:
-        """A mask for one unit of work, in whichever thread it runs: for what people say about spans."""
-        return mask_of(self.always, store.every(ctx.conn), content=True, salt=store.salt(ctx.conn, "pseudonyms") or "")
+    def load_mask(self, ctx: Context) -> Mask:
+        """Return a mask for the use of one thread, by the rules as this transaction sees them. Queries the database."""
+        return build_mask(
+            self.always, store.list_rules(ctx.conn), content=True, salt=store.get_salt(ctx.conn, "pseudonyms") or ""
+        )
 
     def _load(self) -> Mask:
         with self._kernel.read(SYSTEM) as ctx:
-            rules, salt = store.every(ctx.conn), store.salt(ctx.conn, "pseudonyms")
+            rules, salt = store.list_rules(ctx.conn), store.get_salt(ctx.conn, "pseudonyms")
         if salt is None and (rules or self.always):
             salt = self._make_salt()
-        return mask_of(self.always, rules, content=self.content, salt=salt or "")
+        return build_mask(self.always, rules, content=self.content, salt=salt or "")
 
     def _make_salt(self) -> str:
-        """Pseudonyms of one database agree, and nobody outside can make them from a list of addresses."""
+        """Return the salt, stored so that pseudonyms of one database agree and nobody outside can compute them."""
         with self._kernel.write(SYSTEM) as ctx:
             advisory_lock(ctx.conn, "trace salt")
-            found = store.salt(ctx.conn, "pseudonyms")
-            if found is None:
-                found = secrets.token_hex(32)
-                store.put_salt(ctx.conn, "pseudonyms", found)
-        return found
+            salt = store.get_salt(ctx.conn, "pseudonyms")
+            if salt is None:
+                salt = secrets.token_hex(32)
+                store.insert_salt(ctx.conn, "pseudonyms", salt)
+        return salt

@@ -1,4 +1,4 @@
-"""`client.masking`: what is taken out of spans before they are stored."""
+"""`client.masking`: what is masked in spans before they are stored."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from tidemill.traces.types.masking import Masked, Masking, MaskingRule, MaskingR
 
 
 class MaskingRules:
-    """Rules of masking. They hold for spans that come in while they stand."""
+    """Masking rules. They apply to spans that come in while they exist."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
     def state(self) -> Masking:
-        """The setting and all rules."""
+        """Return the setting and all rules."""
         return self._http.get("/api/masking", Masking)
 
     def add(
@@ -36,9 +36,9 @@ class MaskingRules:
         return self._http.post("/api/masking/rules", MaskingRule, body)
 
     def remove(self, rule_id: str) -> None:
-        """Take a rule away. Raises MaskingRuleNotFound."""
+        """Remove a rule. Raises MaskingRuleNotFound."""
         self._http.delete(f"/api/masking/rules/{rule_id}")
 
     def attempt(self, text: str) -> Masked:
-        """What the rules would make of a text."""
+        """Return a text as the rules would store it."""
         return self._http.post("/api/masking/try", Masked, MaskingTry(text=text))

@@ -1,11 +1,11 @@
-"""Deciding about masking: which rules stand, and what they would make of a text."""
+"""Masking rules: creates and removes them, and tries them on a text."""
 
 from tidemill.core import events
 from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.traces.masking import store
-from tidemill.traces.masking.mask import compiled
-from tidemill.traces.masking.masker import Masker, mask_of
+from tidemill.traces.masking.mask import compile_pattern
+from tidemill.traces.masking.masker import Masker, build_mask
 from tidemill.traces.types.masking import (
     Masked,
     Masking,
@@ -17,25 +17,25 @@ from tidemill.traces.types.masking import (
 
 
 def state(ctx: Context) -> Masking:
-    """All that is taken out of spans now."""
+    """Return all that is masked in spans now."""
     masker = ctx.kernel.get(Masker)
-    return Masking(content=masker.content, always=list(masker.always), rules=store.every(ctx.conn))
+    return Masking(content=masker.content, always=list(masker.always), rules=store.list_rules(ctx.conn))
 
 
 def create(ctx: Context, body: MaskingRuleCreate) -> MaskingRule:
-    """Take something out of every span that comes in from now on. Raises MaskingPatternInvalid."""
+    """Mask something in every span that comes in from now on. Raises MaskingPatternInvalid."""
     if body.pattern is not None:
-        compiled(body.pattern)
+        compile_pattern(body.pattern)
     rule = MaskingRule(id=new_id("msk"), created_by=ctx.actor.name, created_at=ctx.now, **body.model_dump())
     store.insert(ctx.conn, rule)
-    facts = {"kinds": rule.kinds, "pattern": rule.pattern, "keys": rule.keys}
-    events.emit(ctx, "masking.added", rule.id, facts)
+    details = {"kinds": rule.kinds, "pattern": rule.pattern, "keys": rule.keys}
+    events.emit(ctx, "masking.added", rule.id, details)
     ctx.once_committed(ctx.kernel.get(Masker).invalidate)
     return rule
 
 
 def remove(ctx: Context, rule_id: str) -> None:
-    """Take a rule away. Raises MaskingRuleNotFound."""
+    """Remove a rule. Raises MaskingRuleNotFound."""
     rule = store.get(ctx.conn, rule_id)
     if rule is None:
         raise MaskingRuleNotFound(f"There is no masking rule {rule_id!r}.", hint="`tidemill masking list` shows them.")
@@ -45,7 +45,7 @@ def remove(ctx: Context, rule_id: str) -> None:
 
 
 def attempt(ctx: Context, body: MaskingTry) -> Masked:
-    """What the rules would make of a text."""
-    mask = mask_of(ctx.kernel.get(Masker).always, store.every(ctx.conn), content=True, salt="")
-    text = mask.text(body.text)
+    """Return a text as the present rules would store it."""
+    mask = build_mask(ctx.kernel.get(Masker).always, store.list_rules(ctx.conn), content=True, salt="")
+    text = mask.mask_text(body.text)
     return Masked(text=text, changed=text != body.text)

@@ -1,4 +1,4 @@
-"""Rows of masking rules, and the salt of pseudonyms."""
+"""The tables of masking rules and of salts for pseudonyms."""
 
 import sqlalchemy as sa
 
@@ -27,31 +27,31 @@ salts = sa.Table(
 
 
 def insert(conn: sa.Connection, rule: MaskingRule) -> None:
-    """Write a new rule."""
+    """Insert a rule."""
     conn.execute(rules.insert().values(**rule.model_dump()))
 
 
 def delete(conn: sa.Connection, rule_id: str) -> None:
-    """Remove a rule."""
+    """Delete a rule; none when there is none of this id."""
     conn.execute(rules.delete().where(rules.c.id == rule_id))
 
 
 def get(conn: sa.Connection, rule_id: str) -> MaskingRule | None:
-    """One rule."""
+    """Return a rule; None when there is none of this id."""
     row = conn.execute(sa.select(rules).where(rules.c.id == rule_id)).first()
     return MaskingRule.model_validate(row_values(row)) if row is not None else None
 
 
-def every(conn: sa.Connection) -> list[MaskingRule]:
-    """Every rule, oldest first."""
+def list_rules(conn: sa.Connection) -> list[MaskingRule]:
+    """Return every rule, oldest first."""
     return [MaskingRule.model_validate(row_values(row)) for row in conn.execute(sa.select(rules).order_by(rules.c.id))]
 
 
-def salt(conn: sa.Connection, name: str) -> str | None:
-    """The salt of this name."""
+def get_salt(conn: sa.Connection, name: str) -> str | None:
+    """Return the salt of this name; None when it is not stored."""
     return conn.execute(sa.select(salts.c.salt).where(salts.c.name == name)).scalar()
 
 
-def put_salt(conn: sa.Connection, name: str, value: str) -> None:
-    """Write a new salt."""
+def insert_salt(conn: sa.Connection, name: str, value: str) -> None:
+    """Insert a salt."""
     conn.execute(salts.insert().values(name=name, salt=value))

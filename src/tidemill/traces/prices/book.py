@@ -1,8 +1,9 @@
-"""The price book: puts a cost on every model call before it is stored, and says who said so."""
+"""The price book: sets the cost of every model call before it is stored, and where the price comes from."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from tidemill.core.actors import SYSTEM
 from tidemill.core.kernel import Kernel
@@ -16,15 +17,22 @@ GATEWAY = "tidemill"
 """The provider of calls through our own gateway: their models are in no public list."""
 
 ENGINE_SECONDS = "tidemill.engine_seconds"
-"""A call's share of the time its engine worked; without it the whole call counts."""
+"""The attribute with a call's share of its engine's time; without it the duration of the call counts."""
 
-WRITTEN = "gen_ai.usage.cache_creation.input_tokens"
+CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 
-Cost = tuple[float, CostSource, str]
+
+class Cost(NamedTuple):
+    """What one call costs, and by which rule or price list."""
+
+    usd: float
+    source: CostSource
+    version: str
+    """The id of the rule, or name and version of the list."""
 
 
 class PriceBook:
-    """Knows what calls cost. `price` is applied by the trace writer, in its thread."""
+    """Computes what calls cost. The trace writer calls `price` in its thread."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -36,50 +44,50 @@ class PriceBook:
         self._rules.invalidate()
 
     def price(self, records: Sequence[SpanRecord]) -> None:
-        """Fill in cost, who said it and the price's version. A rule of one's own goes before what a sender says."""
+        """Set cost, its source and the price's version. A price rule goes before what a sender states."""
         rules = self._rules.get()
         for record in records:
             if record.kind not in MODEL_CALLS or record.model is None:
                 continue
             seconds = record.payload.attributes.get(ENGINE_SECONDS, record.duration_ns / 1e9)
             tokens = _tokens(record)
-            found = by_rule(rules, record.provider, record.model, tokens, seconds, record.start_ns)
-            if found is None and record.cost_usd is None:
-                found = self._by_list(record, tokens)
-            if found is not None:
-                record.cost_usd, record.cost_source, record.price_version = found
+            cost = cost_by_rule(rules, record.provider, record.model, tokens, seconds, record.start_ns)
+            if cost is None and record.cost_usd is None:
+                cost = self._list_cost_of(record, tokens)
+            if cost is not None:
+                record.cost_usd, record.cost_source, record.price_version = cost
 
     def cost(self, provider: str | None, model: str, tokens: Tokens, seconds: float, at_ns: int) -> Cost | None:
-        """What one call costs."""
-        found = by_rule(self._rules.get(), provider, model, tokens, seconds, at_ns)
-        return found or self._listed(provider, model, tokens, at_ns)
+        """Return what one call costs; None when no rule and no list knows the model."""
+        cost = cost_by_rule(self._rules.get(), provider, model, tokens, seconds, at_ns)
+        return cost or self._list_cost(provider, model, tokens, at_ns)
 
-    def _by_list(self, record: SpanRecord, tokens: Tokens) -> Cost | None:
+    def _list_cost_of(self, record: SpanRecord, tokens: Tokens) -> Cost | None:
         if record.input_tokens is None and record.output_tokens is None:
             return None
-        return self._listed(record.provider, record.model or "", tokens, record.start_ns)
+        return self._list_cost(record.provider, record.model or "", tokens, record.start_ns)
 
-    def _listed(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> Cost | None:
+    def _list_cost(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> Cost | None:
         if provider == GATEWAY:
             return None
         cost = self._list.cost(provider, model, tokens, at_ns)
-        return (cost, "list", self._list.version) if cost is not None else None
+        return Cost(cost, "list", self._list.version) if cost is not None else None
 
     def _load(self) -> list[Price]:
         with self._kernel.read(SYSTEM) as ctx:
-            return in_order(store.every(ctx.conn))
+            return sort_rules(store.list_all(ctx.conn))
 
 
-def in_order(rules: Sequence[Price]) -> list[Price]:
-    """The rules as they are tried: names before patterns, with a provider before without, newest first."""
+def sort_rules(rules: Sequence[Price]) -> list[Price]:
+    """Return the rules in the order they apply: names before patterns, with a provider before without, newest first."""
     newest = sorted(rules, key=lambda rule: (rule.since, rule.id), reverse=True)
     return sorted(newest, key=lambda rule: (_is_pattern(rule.model), rule.provider is None, -len(rule.model)))
 
 
-def by_rule(
+def cost_by_rule(
     rules: Sequence[Price], provider: str | None, model: str, tokens: Tokens, seconds: float, at_ns: int
 ) -> Cost | None:
-    """The cost by the first rule that fits; None when none does."""
+    """Return the cost by the first rule that fits; None when none does."""
     if not rules:
         return None
     at = datetime.fromtimestamp(at_ns / 1e9, UTC)
@@ -94,20 +102,21 @@ def by_rule(
 
 
 def _cost(rule: Price, tokens: Tokens, seconds: float) -> Cost:
-    into = rule.input_per_million or 0.0
-    cached = into if rule.cached_per_million is None else rule.cached_per_million
+    input_rate = rule.input_per_million or 0.0
+    cached_rate = input_rate if rule.cached_per_million is None else rule.cached_per_million
     by_tokens = (
-        max(tokens.input - tokens.cached, 0) * into
-        + tokens.cached * cached
+        max(tokens.input - tokens.cached, 0) * input_rate
+        + tokens.cached * cached_rate
         + tokens.output * (rule.output_per_million or 0.0)
     ) / 1e6
     by_hours = seconds / 3600 * (rule.per_hour or 0.0)
     only_hours = rule.per_hour is not None and rule.input_per_million is None and rule.output_per_million is None
-    return by_tokens + by_hours + (rule.per_call or 0.0), "hours" if only_hours else "rule", rule.id
+    usd = by_tokens + by_hours + (rule.per_call or 0.0)
+    return Cost(usd, "hours" if only_hours else "rule", rule.id)
 
 
 def _tokens(record: SpanRecord) -> Tokens:
-    written = record.payload.attributes.get(WRITTEN)
+    written = record.payload.attributes.get(CACHE_WRITE)
     return Tokens(
         input=record.input_tokens or 0,
         output=record.output_tokens or 0,

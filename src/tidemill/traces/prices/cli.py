@@ -48,9 +48,9 @@ def add(
     per_hour: Annotated[float | None, typer.Option(min=0, help="US dollars for an hour of its machine.")] = None,
     note: Annotated[str, typer.Option(help="Where the price comes from.")] = "",
 ) -> None:
-    """Say what calls of a model cost from now on."""
+    """Add a price rule: what calls of a model cost from now on."""
     term = terminal(ctx)
-    made = Prices(term.http).create(
+    price = Prices(term.http).create(
         model,
         provider=provider,
         input_per_million=input_per_million,
@@ -60,17 +60,17 @@ def add(
         per_hour=per_hour,
         note=note,
     )
-    term.show(made, _COLUMNS)
+    term.show(price, _COLUMNS)
 
 
 @app.command("list")
-def listing(
+def list_prices(
     ctx: typer.Context,
-    ended: Annotated[bool, typer.Option("--ended", help="Also rules that hold no longer.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Also rules that have ended.")] = False,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Price rules, newest first."""
+    """List price rules, newest first."""
     term = terminal(ctx)
     empty = "No rules of your own: the public price list holds. Add one: tidemill prices add 'support@*' --per-hour 1.2"
     term.table(Prices(term.http).list(ended=ended, cursor=cursor, limit=limit), _COLUMNS, empty=empty)
@@ -78,7 +78,7 @@ def listing(
 
 @app.command()
 def end(ctx: typer.Context, price: Annotated[str, typer.Argument(help="The rule's id.")]) -> None:
-    """Let a price rule hold no longer."""
+    """End a price rule."""
     term = terminal(ctx)
     term.show(Prices(term.http).end(price), _COLUMNS)
 
@@ -93,9 +93,9 @@ def quote(
     cached_tokens: Annotated[int, typer.Option(min=0, help="Part of the input tokens.")] = 0,
     seconds: Annotated[float, typer.Option(min=0, help="How long the engine worked on it.")] = 0.0,
 ) -> None:
-    """What a call would cost, and who says so."""
+    """Show what a call would cost, and by which rule or list."""
     term = terminal(ctx)
-    found = Prices(term.http).quote(
+    quoted = Prices(term.http).quote(
         model,
         provider=provider,
         input_tokens=input_tokens,
@@ -103,4 +103,4 @@ def quote(
         cached_tokens=cached_tokens,
         seconds=seconds,
     )
-    term.show(found)
+    term.show(quoted)

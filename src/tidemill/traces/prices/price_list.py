@@ -1,4 +1,4 @@
-"""The public price list, from the package `genai-prices` as it is installed: nothing is fetched."""
+"""The public price list of the installed package `genai-prices`; nothing is fetched."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +17,7 @@ _IDS = {
 }
 """The list's names of providers, where they differ from OpenTelemetry's."""
 
-_LARGEST = 10_000
+_MAX_CACHED = 10_000
 _HOUR_NS = 3600 * 10**9
 
 
@@ -40,29 +40,29 @@ class _Rates(NamedTuple):
 
 
 class PriceList:
-    """Costs by the public list. Prices that change with the hour of the day are looked up for each hour."""
+    """Costs by the public list. Rates are cached by the hour, since some change with the hour of the day."""
 
     def __init__(self) -> None:
         self.version = f"genai-prices {version('genai-prices')}"
-        self._known: dict[tuple[str | None, str, int], _Rates | bool] = {}
-        """True: priced in tiers, so each call is worked out by the package; False: not in the list."""
+        self._cache: dict[tuple[str | None, str, int], _Rates | bool] = {}
+        """True: priced in tiers, so the package computes each call; False: not in the list."""
 
     def cost(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> float | None:
-        """Dollars for a call at a time in nanoseconds since 1970; None when the list does not know the model."""
+        """Return what a call costs in dollars; None when the list has no such model. `at_ns` counts from 1970."""
         name = _IDS.get(provider, provider) if provider is not None else None
         key = (name, model, at_ns // _HOUR_NS)
-        rates = self._known.get(key)
+        rates = self._cache.get(key)
         if rates is None:
-            if len(self._known) >= _LARGEST:
-                self._known.clear()
-            rates = self._known[key] = self._rates(name, model, at_ns)
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            rates = self._cache[key] = self._rates(name, model, at_ns)
         if rates is False:
             return None
         if rates is True:
-            return self._worked_out(name, model, tokens, at_ns)
-        plain = max(tokens.input - tokens.cached - tokens.written, 0)
+            return self._tiered_cost(name, model, tokens, at_ns)
+        uncached = max(tokens.input - tokens.cached - tokens.written, 0)
         return (
-            plain * rates.input
+            uncached * rates.input
             + tokens.cached * rates.cached
             + tokens.written * rates.written
             + tokens.output * rates.output
@@ -73,18 +73,25 @@ class PriceList:
 
         at = datetime.fromtimestamp(at_ns / 1e9, UTC)
         try:
-            found = calc_price(Usage(input_tokens=0), model, provider_id=provider, genai_request_timestamp=at)
+            price = calc_price(Usage(input_tokens=0), model, provider_id=provider, genai_request_timestamp=at)
         except LookupError:
             return False
-        said = vars(found.model_price)
-        given = [said.get(name) for name in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")]
-        if any(hasattr(rate, "tiers") for rate in given) or said.get("requests_kcount") is not None:
+        prices = vars(price.model_price)
+        rates = [prices.get(name) for name in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")]
+        if any(hasattr(rate, "tiers") for rate in rates) or prices.get("requests_kcount") is not None:
             return True
-        into, out, cached, written = (float(rate) / 1e6 if rate is not None else None for rate in given)
-        into = into or 0.0
-        return _Rates(into, out or 0.0, into if cached is None else cached, into if written is None else written)
+        input_rate, output_rate, cached_rate, written_rate = (
+            float(rate) / 1e6 if rate is not None else None for rate in rates
+        )
+        input_rate = input_rate or 0.0
+        return _Rates(
+            input=input_rate,
+            output=output_rate or 0.0,
+            cached=input_rate if cached_rate is None else cached_rate,
+            written=input_rate if written_rate is None else written_rate,
+        )
 
-    def _worked_out(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> float | None:
+    def _tiered_cost(self, provider: str | None, model: str, tokens: Tokens, at_ns: int) -> float | None:
         from genai_prices import Usage, calc_price
 
         cached = min(tokens.cached, tokens.input)

@@ -8,7 +8,7 @@ from tidemill.traces.types.prices import Price, PriceCreate, Quote, QuoteRequest
 
 
 class Prices:
-    """Price rules of one's own, in US dollars, and what a call costs by them or by the public list."""
+    """Price rules, in US dollars, and what a call costs by them or by the public list."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -26,7 +26,7 @@ class Prices:
         since: datetime | None = None,
         note: str = "",
     ) -> Price:
-        """Say what calls of `model` (a name or a pattern such as `gpt-4o*`) cost, for calls from `since` on."""
+        """Create a rule: what calls of `model` (a name, or a pattern such as `gpt-4o*`) cost from `since` on."""
         body = PriceCreate(
             model=model,
             provider=provider,
@@ -41,15 +41,15 @@ class Prices:
         return self._http.post("/api/prices", Price, body)
 
     def list(self, *, ended: bool = False, cursor: str | None = None, limit: int = 50) -> Page[Price]:
-        """Rules, newest first."""
+        """Return rules, newest first; with `ended` also those that have ended."""
         return self._http.get("/api/prices", Page[Price], params={"ended": ended, "cursor": cursor, "limit": limit})
 
     def get(self, price_id: str) -> Price:
-        """One rule. Raises PriceNotFound."""
+        """Return a rule. Raises PriceNotFound."""
         return self._http.get(f"/api/prices/{price_id}", Price)
 
     def end(self, price_id: str) -> Price:
-        """Let a rule hold no longer. Raises PriceNotFound, PriceEnded."""
+        """End a rule now. Raises PriceNotFound, PriceEnded."""
         return self._http.post(f"/api/prices/{price_id}/end", Price)
 
     def quote(
@@ -62,7 +62,7 @@ class Prices:
         cached_tokens: int = 0,
         seconds: float = 0.0,
     ) -> Quote:
-        """What a call would cost now, and who says so."""
+        """Return what a call would cost now, and by which rule or list."""
         body = QuoteRequest(
             model=model,
             provider=provider,

@@ -1,4 +1,4 @@
-"""Deciding about prices: a rule is made and ended, never edited, so that a stored cost can be explained for good."""
+"""Price rules: created and ended, never edited, so that a stored cost can always be explained."""
 
 from tidemill.core import events
 from tidemill.core.kernel import Context
@@ -11,18 +11,17 @@ from tidemill.traces.types.prices import Price, PriceCreate, PriceEnded, PriceNo
 
 
 def create(ctx: Context, body: PriceCreate) -> Price:
-    """Say what some models cost from now on, or from `since` on. Costs that are stored already stay as they are."""
+    """Create a rule for calls from now on, or from `since` on. Stored costs stay as they are."""
     values = body.model_dump() | {"since": body.since or ctx.now}
     price = Price(id=new_id("prc"), until=None, created_by=ctx.actor.name, created_at=ctx.now, **values)
     store.insert(ctx.conn, price)
-    facts = {"model": price.model, "provider": price.provider}
-    events.emit(ctx, "price.created", price.id, facts)
+    events.emit(ctx, "price.created", price.id, {"model": price.model, "provider": price.provider})
     ctx.once_committed(ctx.kernel.get(PriceBook).invalidate)
     return price
 
 
 def end(ctx: Context, price_id: str) -> Price:
-    """Let a rule hold no longer. Raises PriceNotFound, PriceEnded."""
+    """End a rule now. Raises PriceNotFound, PriceEnded."""
     price = get(ctx, price_id)
     if price.until is not None:
         raise PriceEnded(f"The price of {price.model} ended at {price.until:%Y-%m-%d %H:%M} UTC already.")
@@ -33,22 +32,23 @@ def end(ctx: Context, price_id: str) -> Price:
 
 
 def get(ctx: Context, price_id: str) -> Price:
-    """One rule. Raises PriceNotFound."""
+    """Return a rule. Raises PriceNotFound."""
     price = store.get(ctx.conn, price_id)
     if price is None:
         raise PriceNotFound(f"There is no price rule {price_id!r}.", hint="`tidemill prices list` shows them.")
     return price
 
 
-def listing(ctx: Context, *, ended: bool = False, cursor: str | None = None, limit: int = 50) -> Page[Price]:
-    """Rules, newest first."""
-    return page(store.page(ctx.conn, before=cursor, ended=ended, limit=limit + 1), limit)
+def list_prices(ctx: Context, *, ended: bool = False, cursor: str | None = None, limit: int = 50) -> Page[Price]:
+    """Return rules, newest first; with `ended` also those that have ended."""
+    return page(store.list_page(ctx.conn, before=cursor, ended=ended, limit=limit + 1), limit)
 
 
 def quote(ctx: Context, body: QuoteRequest) -> Quote:
-    """What a call would cost, and who says so."""
+    """Return what a call would cost, and by which rule or list."""
     tokens = Tokens(body.input_tokens, body.output_tokens, min(body.cached_tokens, body.input_tokens))
     at_ns = int((body.at or ctx.now).timestamp() * 1e9)
-    found = ctx.kernel.get(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
-    cost, source, version = found if found is not None else (None, None, None)
-    return Quote(cost_usd=cost, source=source, version=version)
+    cost = ctx.kernel.get(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
+    if cost is None:
+        return Quote(cost_usd=None, source=None, version=None)
+    return Quote(cost_usd=cost.usd, source=cost.source, version=cost.version)

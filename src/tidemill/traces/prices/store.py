@@ -1,4 +1,4 @@
-"""Rows of price rules."""
+"""The table of price rules."""
 
 from datetime import datetime
 
@@ -27,30 +27,30 @@ prices = sa.Table(
 
 
 def insert(conn: sa.Connection, price: Price) -> None:
-    """Write a new rule."""
+    """Insert a rule."""
     conn.execute(prices.insert().values(**price.model_dump()))
 
 
 def get(conn: sa.Connection, price_id: str) -> Price | None:
-    """One rule."""
+    """Return a rule; None when there is none of this id."""
     row = conn.execute(sa.select(prices).where(prices.c.id == price_id)).first()
     return Price.model_validate(row_values(row)) if row is not None else None
 
 
 def end(conn: sa.Connection, price_id: str, at: datetime) -> None:
-    """Let a rule hold no longer."""
+    """Set when a rule ended."""
     conn.execute(prices.update().where(prices.c.id == price_id).values(until=at))
 
 
-def every(conn: sa.Connection) -> list[Price]:
-    """Every rule, newest first."""
+def list_all(conn: sa.Connection) -> list[Price]:
+    """Return every rule, newest first."""
     return [
         Price.model_validate(row_values(row)) for row in conn.execute(sa.select(prices).order_by(prices.c.id.desc()))
     ]
 
 
-def page(conn: sa.Connection, *, before: str | None, ended: bool, limit: int) -> list[Price]:
-    """Rules, newest first."""
+def list_page(conn: sa.Connection, *, before: str | None, ended: bool, limit: int) -> list[Price]:
+    """Return rules with ids before `before`, newest first."""
     query = sa.select(prices).order_by(prices.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(prices.c.id < before)

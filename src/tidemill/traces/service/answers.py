@@ -1,4 +1,4 @@
-"""Spans by response, by trace and by user, for features above. Each names the user and session of its whole trace."""
+"""Spans by response, trace and user, for features above. Each names the user and session of its whole trace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def _with_owner(store: TraceStore, span: SpanDetail) -> SpanDetail:
 
 @dataclass(frozen=True)
 class UserTraces:
-    """Every trace of one user on all days that are kept."""
+    """The traces of one user on all stored days."""
 
     ids: set[bytes]
     response_ids: list[str]
@@ -79,7 +79,7 @@ def find_user_traces(ctx: Context, users: Sequence[str]) -> UserTraces:
 
 
 def erase_traces(kernel: Kernel, day: date, trace_ids: set[bytes]) -> int:
-    """Take traces out of a day and write the day anew; returns how many spans went.
+    """Erase traces from a day and rewrite the day; return how many spans went.
 
     Raises TracesUnavailable when somebody reads the day for long; what is erased stays erased.
     """

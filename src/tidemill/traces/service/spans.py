@@ -1,4 +1,4 @@
-"""Questions to the traces, and what is done with them.
+"""Queries over traces, and their removal.
 
 Spans come in through `ctx.kernel.get(TraceWriter).submit(records)`; the answers come from the kernel's TraceStore.
 """
@@ -37,10 +37,10 @@ from tidemill.traces.types import (
 )
 from tidemill.traces.writer import TraceWriter
 
-MINUTES_KEPT = timedelta(hours=48)
-MOST_STEPS = 10_000
-SHORTEST = 6
-"""Digits of a trace id that may stand for the whole."""
+MINUTES_RETAINED = timedelta(hours=48)
+MAX_STEPS = 10_000
+MIN_PREFIX = 6
+"""Digits of a trace id that are enough where only one trace begins with them."""
 
 
 def _store(ctx: Context) -> TraceStore:
@@ -55,136 +55,136 @@ def list_traces(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[TraceSummary]:
-    """Traces, newest first. `text`: only those with all of these words in a span. Raises SearchOff."""
+    """Return traces, newest first. `text`: only those with all of these words in a span. Raises SearchOff."""
     store = _store(ctx)
     if text is not None:
-        _searchable(store, text)
-    before = _place(cursor) if cursor is not None else None
-    found = store.list_traces(where or TraceFilter(), text=text, before=before, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    following = f"{found[-1][0][0]}-{found[-1][0][1]}" if more else None
-    return Page(items=[value for _, value in found], next_cursor=following)
+        _check_search(store, text)
+    before = _parse_cursor(cursor) if cursor is not None else None
+    traces = store.list_traces(where or TraceFilter(), text=text, before=before, limit=limit + 1)
+    more = len(traces) > limit
+    traces = traces[:limit]
+    next_cursor = f"{traces[-1][0][0]}-{traces[-1][0][1]}" if more else None
+    return Page(items=[value for _, value in traces], next_cursor=next_cursor)
 
 
-def _place(cursor: str) -> TracePlace:
+def _parse_cursor(cursor: str) -> TracePlace:
     start, _, trace = cursor.partition("-")
     try:
         return int(start), bytes.fromhex(trace).hex()
     except ValueError as error:
-        raise _cursor_refused(cursor) from error
+        raise _invalid_cursor(cursor) from error
 
 
-def _cursor_refused(cursor: str) -> TraceQueryInvalid:
+def _invalid_cursor(cursor: str) -> TraceQueryInvalid:
     return TraceQueryInvalid(
-        f"{cursor[:80]!r} is no cursor of this listing.",
+        f"{cursor[:80]!r} is no cursor of this list.",
         hint="Give back `next_cursor` of the page before, or none.",
         param="cursor",
     )
 
 
-def _searchable(store: TraceStore, text: str) -> None:
+def _check_search(store: TraceStore, text: str) -> None:
     if not store.searchable:
         raise SearchOff("The words of spans are not indexed here.", hint="Set TIDEMILL_TRACE_SEARCH=true.")
     if not split_words(text):
         raise TraceQueryInvalid(f"{text[:80]!r} has no word to search for.", hint="Give a word.", param="text")
 
 
-def _id(text: str, size: int) -> bytes:
+def _parse_id(text: str, size: int) -> bytes:
     try:
-        found = binascii.unhexlify(text)
+        decoded = binascii.unhexlify(text)
     except ValueError:
-        found = b""
-    if len(found) != size:
-        what = "trace" if size == 16 else "span"
+        decoded = b""
+    if len(decoded) != size:
+        kind = "trace" if size == 16 else "span"
         raise TraceIdInvalid(
-            f"{text[:80]!r} is no {what} id: it has {size * 2} hexadecimal digits.",
+            f"{text[:80]!r} is no {kind} id: it has {size * 2} hexadecimal digits.",
             hint="`tidemill traces list` shows ids.",
-            param=f"{what}_id",
+            param=f"{kind}_id",
         )
-    return found
+    return decoded
 
 
-def _whole_id(ctx: Context, trace_id: str) -> bytes:
-    """A trace id, of which the first digits are enough when only one trace begins so."""
-    if not SHORTEST <= len(trace_id) < 32 or not set(trace_id) <= set("0123456789abcdef"):
-        return _id(trace_id, 16)
-    found = _store(ctx).trace_ids_with_prefix(trace_id)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+def _complete_id(ctx: Context, trace_id: str) -> bytes:
+    """Return the trace id that begins with these digits. Raises TraceNotFound, TraceIdInvalid when several do."""
+    if not MIN_PREFIX <= len(trace_id) < 32 or not set(trace_id) <= set("0123456789abcdef"):
+        return _parse_id(trace_id, 16)
+    trace_ids = _store(ctx).trace_ids_with_prefix(trace_id)
+    if len(trace_ids) == 1:
+        return trace_ids[0]
+    if not trace_ids:
         raise TraceNotFound(f"No trace begins with {trace_id}.", hint="It may be older than the days that are kept.")
     raise TraceIdInvalid(f"Several traces begin with {trace_id}.", hint="Give more digits of the id.", param="trace_id")
 
 
 def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
-    """One trace as a tree, by its id or the first digits of it. Raises TraceNotFound, TraceIdInvalid."""
-    found = _store(ctx).get_trace(_whole_id(ctx, trace_id), payload=payload, limit=limit)
-    if found is None:
+    """Return one trace as a tree, by its id or the first digits of it. Raises TraceNotFound, TraceIdInvalid."""
+    tree = _store(ctx).get_trace(_complete_id(ctx, trace_id), payload=payload, limit=limit)
+    if tree is None:
         raise TraceNotFound(f"There is no trace {trace_id}.", hint="It may be older than the days that are kept.")
-    return found
+    return tree
 
 
 def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
-    """One span with what went in and out. Raises SpanNotFound, TraceIdInvalid."""
-    found = _store(ctx).get_span(_whole_id(ctx, trace_id), _id(span_id, 8))
-    if found is None:
+    """Return one span with its input and output. Raises SpanNotFound, TraceIdInvalid."""
+    span = _store(ctx).get_span(_complete_id(ctx, trace_id), _parse_id(span_id, 8))
+    if span is None:
         raise SpanNotFound(
             f"There is no span {span_id} in trace {trace_id}.", hint="`tidemill traces show` lists a trace's spans."
         )
-    return found
+    return span
 
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
-    """The span of a response, such as `chatcmpl-…`; None when no span that is kept has this id."""
+    """Return the span of a response, such as `chatcmpl-…`; None when no span that is kept has this id."""
     return _store(ctx).find_responses([response_id], payload=True).get(response_id)
 
 
-def search(
+def search_spans(
     ctx: Context, text: str, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SpanDetail]:
-    """Spans with all these words in input, output, name or error, the latest stored first. Raises SearchOff."""
+    """Return spans with all these words in input, output, name or error, the latest stored first. Raises SearchOff."""
     store = _store(ctx)
-    _searchable(store, text)
+    _check_search(store, text)
     before = None
     if cursor is not None:
         day, _, number = cursor.partition(".")
         try:
             before = date.fromisoformat(day), int(number)
         except ValueError as error:
-            raise _cursor_refused(cursor) from error
-    found = store.search_spans(text, where or TraceFilter(), before=before, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    following = f"{found[-1][0][0].isoformat()}.{found[-1][0][1]}" if more else None
-    return Page(items=[value for _, value in found], next_cursor=following)
+            raise _invalid_cursor(cursor) from error
+    spans = store.search_spans(text, where or TraceFilter(), before=before, limit=limit + 1)
+    more = len(spans) > limit
+    spans = spans[:limit]
+    next_cursor = f"{spans[-1][0][0].isoformat()}.{spans[-1][0][1]}" if more else None
+    return Page(items=[value for _, value in spans], next_cursor=next_cursor)
 
 
-def sessions(
+def list_sessions(
     ctx: Context, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SessionSummary]:
-    """Sessions, the latest active first. Of the filter: since, until, user; to the hour."""
+    """Return sessions, the latest active first. Of the filter: since, until, user; to the hour."""
     before: SessionPlace | None = None
     if cursor is not None:
         last, _, name = cursor.partition("-")
         if not last.isdigit():
-            raise _cursor_refused(cursor)
+            raise _invalid_cursor(cursor)
         before = int(last), name
-    found = _store(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
-    more = len(found) > limit
-    found = found[:limit]
-    following = f"{round(found[-1].last.timestamp() * 1_000_000)}-{found[-1].session}" if more else None
-    return Page(items=found, next_cursor=following)
+    sessions = _store(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
+    more = len(sessions) > limit
+    sessions = sessions[:limit]
+    next_cursor = f"{round(sessions[-1].last.timestamp() * 1_000_000)}-{sessions[-1].session}" if more else None
+    return Page(items=sessions, next_cursor=next_cursor)
 
 
-def users(
+def list_users(
     ctx: Context, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
 ) -> Page[UserSummary]:
-    """Users with the most requests first, to the hour. Default: within seven days."""
+    """Return users, those with the most requests first, to the hour. Default: within seven days."""
     return Page(items=_store(ctx).list_users(since or ctx.now - timedelta(days=7), until, limit))
 
 
-def series(
+def get_series(
     ctx: Context,
     *,
     since: datetime,
@@ -195,7 +195,7 @@ def series(
     measure: Measure = "calls",
     top: int = 20,
 ) -> list[SeriesPoint]:
-    """Requests, errors, tokens, cost and latency over time from the roll-ups, oldest first.
+    """Return requests, errors, tokens, cost and latency over time from the roll-ups, oldest first.
 
     `measure="calls"` counts model calls, each once; `"traces"` counts whole traces by their roots. `by` groups and
     keeps the `top` busiest keys; `key` keeps one value of the group. Steps without a request are left out. Minutes are
@@ -205,41 +205,43 @@ def series(
     if end <= since:
         raise TraceQueryInvalid("The time ends before it begins.", hint="Give an earlier `since`.", param="since")
     if key is not None and by is None:
-        raise TraceQueryInvalid(f"`key` {key!r} of what?", hint="Say `by` too, such as model.", param="by")
+        raise TraceQueryInvalid(f"`key` {key!r} needs `by`.", hint="Give `by` too, such as model.", param="by")
     if grain == "minute":
-        _minutes(ctx, since, end, by)
+        _check_minutes(ctx, since, end, by)
     return _store(ctx).get_series(since, end, grain, by=by, key=key, measure=measure, top=top)
 
 
-def _minutes(ctx: Context, since: datetime, until: datetime, by: GroupBy | None) -> None:
+def _check_minutes(ctx: Context, since: datetime, until: datetime, by: GroupBy | None) -> None:
     if by in ("key", "user"):
         raise TraceQueryInvalid(f"By {by} there are no minutes.", hint="Ask by the hour.", param="grain")
-    if until - since > timedelta(minutes=MOST_STEPS) or since < ctx.now - MINUTES_KEPT - timedelta(days=1):
+    if until - since > timedelta(minutes=MAX_STEPS) or since < ctx.now - MINUTES_RETAINED - timedelta(days=1):
         raise TraceQueryInvalid(
             "Minutes are kept for 48 hours.", hint="Ask by the hour, or for a later time.", param="grain"
         )
 
 
-def tail(ctx: Context, *, after: str | None = None, limit: int = 500, where: TraceFilter | None = None) -> TailPage:
-    """Spans with payload in the order they were stored, after a position: each span comes exactly once.
+def read_tail(
+    ctx: Context, *, after: str | None = None, limit: int = 500, where: TraceFilter | None = None
+) -> TailPage:
+    """Return spans with payload in the order they were stored, after a position: each span comes exactly once.
 
-    `after=None` begins with the oldest span kept; `position(ctx)` gives the present end. A page may be empty and
+    `after=None` begins with the oldest span kept; `tail_end(ctx)` is the present end. A page may be empty and
     still move the position on, when the filter lets nothing through.
     """
-    spans, moved, more = _store(ctx).read_tail(_position(after), where or TraceFilter(), limit)
-    return TailPage(spans=spans, position=_position_text(moved), more=more)
+    spans, reached, more = _store(ctx).read_tail(_parse_position(after), where or TraceFilter(), limit)
+    return TailPage(spans=spans, position=_format_position(reached), more=more)
 
 
-def position(ctx: Context) -> str:
-    """The present end of the tail."""
-    return _position_text(_store(ctx).tail_end())
+def tail_end(ctx: Context) -> str:
+    """Return the position behind everything that is stored now."""
+    return _format_position(_store(ctx).tail_end())
 
 
-def _position_text(place: Position) -> str:
+def _format_position(place: Position) -> str:
     return "~".join(f"{day:%Y%m%d}.{number}" for day, number in sorted(place.items())) or "0"
 
 
-def _position(text: str | None) -> Position:
+def _parse_position(text: str | None) -> Position:
     if text is None or text == "0":
         return {}
     try:
@@ -251,7 +253,7 @@ def _position(text: str | None) -> Position:
         ) from error
 
 
-def spans_between(
+def list_spans(
     ctx: Context,
     start: datetime,
     end: datetime,
@@ -262,7 +264,7 @@ def spans_between(
     spread: bool = False,
     newest: bool = False,
 ) -> list[SpanDetail]:
-    """Spans that began in [start, end), oldest first.
+    """Return spans that began in [start, end), oldest first.
 
     When there are more than `limit`, these are the oldest; with `spread` a sample chosen evenly over the window (stable
     by span id); with `newest` the newest.
@@ -271,7 +273,7 @@ def spans_between(
     return _store(ctx).list_spans(within, limit=limit, payload=with_payload, spread=spread, newest=newest)
 
 
-def callers(
+def list_callers(
     ctx: Context,
     *,
     release_id: str | None = None,
@@ -280,7 +282,7 @@ def callers(
     since: datetime | None = None,
     limit: int = 1000,
 ) -> list[Caller]:
-    """Who called a release, a model or a deployment: the busiest `limit`, the busiest first.
+    """Return who called a release, a model or a deployment: the busiest `limit`, the busiest first.
 
     Default: within seven days.
     """
@@ -290,12 +292,12 @@ def callers(
     return _store(ctx).list_callers(where, limit)
 
 
-def answered(
+def count_answered(
     ctx: Context, by: GroupBy, keys: Sequence[str], *, since: datetime | None = None
 ) -> dict[str, AnsweredCalls]:
-    """The model calls of each of these releases, deployments or prompt versions (`by`), as far as traces are kept.
+    """Return key -> its model calls as far as traces are kept, for releases, deployments or prompt versions (`by`).
 
-    To the hour. What answered none is left out.
+    To the hour. Keys without calls are left out.
     """
     return _store(ctx).count_answered(by, keys, since)
 
@@ -303,26 +305,26 @@ def answered(
 def count_by_minute(
     ctx: Context, start: datetime, end: datetime, where: TraceFilter | None = None, *, slow_ms: float | None = None
 ) -> list[MinuteCount]:
-    """Spans that began in [start, end), counted exactly by minute: all, failed, and slower than `slow_ms`."""
+    """Return spans that began in [start, end), counted exactly by minute: all, failed, and slower than `slow_ms`."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
     return _store(ctx).count_by_minute(within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
 
 
-def minutes_touched(
+def touched_minutes(
     ctx: Context, after: str, start: datetime, end: datetime, where: TraceFilter | None = None
 ) -> list[int]:
-    """Minutes since 1970 in [start, end) in which spans began that were stored after a position of the tail."""
+    """Return minutes since 1970 in [start, end) in which spans began that were stored after a position of the tail."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return _store(ctx).touched_minutes(_position(after), within)
+    return _store(ctx).touched_minutes(_parse_position(after), within)
 
 
-def writer_state(ctx: Context) -> WriterState:
-    """How the storing of spans is doing."""
+def get_writer_state(ctx: Context) -> WriterState:
+    """Return how many spans were stored, wait and were refused since the start."""
     return ctx.kernel.get(TraceWriter).state
 
 
-def days(ctx: Context) -> list[DayUse]:
-    """The days that are kept, newest first."""
+def list_days(ctx: Context) -> list[DayUse]:
+    """Return the days that are stored and what they take up, newest first."""
     store = _store(ctx)
     return [use for day in reversed(store.list_days()) if (use := store.use(day)) is not None]
 
@@ -333,14 +335,16 @@ def erase_day(ctx: Context, day: date) -> DayUse | None:
     use = store.use(day)
     if use is None:
         return None
-    begin = datetime.combine(day, datetime.min.time(), UTC)
-    gone = _forget_scores(ctx, begin, begin + timedelta(days=1))
+    midnight = datetime.combine(day, datetime.min.time(), UTC)
+    removed_scores = _delete_scores(ctx, midnight, midnight + timedelta(days=1))
     store.erase_day(day)
-    events.emit(ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes, "scores": gone})
+    events.emit(
+        ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes, "scores": removed_scores}
+    )
     return use
 
 
-def _forget_scores(ctx: Context, since: datetime | None, until: datetime) -> int:
+def _delete_scores(ctx: Context, since: datetime | None, until: datetime) -> int:
     return ctx.kernel.get(SpanScores).delete_begun(ctx, since, until)
 
 
@@ -349,15 +353,15 @@ def prune(ctx: Context, before: date | None = None) -> Pruned:
 
     The scores of these days go too, also of days that went before, unless `trace_keep_scores` is set.
     """
-    first = before or oldest_kept(ctx)
-    old = [day for day in _store(ctx).list_days() if first is not None and day < first]
-    gone = [use for day in old if (use := erase_day(ctx, day)) is not None]
-    if first is not None:
-        _forget_scores(ctx, None, datetime.combine(first, datetime.min.time(), UTC))
-    return Pruned(days=gone, freed_bytes=sum(use.size_bytes for use in gone))
+    first_day = before or first_retained_day(ctx)
+    old_days = [day for day in _store(ctx).list_days() if first_day is not None and day < first_day]
+    removed = [use for day in old_days if (use := erase_day(ctx, day)) is not None]
+    if first_day is not None:
+        _delete_scores(ctx, None, datetime.combine(first_day, datetime.min.time(), UTC))
+    return Pruned(days=removed, freed_bytes=sum(use.size_bytes for use in removed))
 
 
-def oldest_kept(ctx: Context) -> date | None:
-    """The first day that the retention setting keeps; None when all are kept."""
+def first_retained_day(ctx: Context) -> date | None:
+    """Return the first day that the retention setting keeps; None when it keeps all."""
     count = ctx.kernel.settings.trace_retention_days
     return ctx.now.astimezone(UTC).date() - timedelta(days=count) if count else None

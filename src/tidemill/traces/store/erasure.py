@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from tidemill.traces.sketch import bucket, encode
+from tidemill.traces.sketch import bucket_of, encode
 from tidemill.traces.store import blocks, words
 from tidemill.traces.store.days import DayReader, DayWriter
 from tidemill.traces.store.rollups import BY_MINUTE, HOUR, MINUTE, SKETCHED, Place, Sums
@@ -263,7 +263,7 @@ def _add(sums: Sums, row: tuple[Any, ...], level: int) -> None:
         sums.input_tokens += input_tokens or 0
         sums.output_tokens += output_tokens or 0
         sums.cost += cost or 0.0
-    number = bucket(duration)
+    number = bucket_of(duration)
     for counts, sketch in ((counted, sums.sketch), (root, sums.trace_sketch)):
         if counts and level < SKETCHED:
             sketch[number] = sketch.get(number, 0) + 1

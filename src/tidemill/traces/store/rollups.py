@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tidemill.traces.sketch import Sketch, bucket, merge
+from tidemill.traces.sketch import Sketch, bucket_of, merge
 
 HOUR, MINUTE = 3600, 60
 
@@ -80,7 +80,7 @@ class Tally:
     def add(self, span: Counted, keys: tuple[int | None, ...]) -> None:
         """Count a span. `keys` are those of the levels after `total`."""
         minute = span.start_us // 60_000_000
-        number = bucket(span.duration_us) if span.root or span.call else 0
+        number = bucket_of(span.duration_us) if span.root or span.call else 0
         fine = (minute, *keys[: BY_MINUTE - 1])
         sums = self._fine.get(fine)
         if sums is None:

@@ -1,4 +1,4 @@
-"""Traces: spans, what is made of them, what is asked, and what can go wrong."""
+"""Traces: spans, queries and their results, prices, masking, and errors."""
 
 from tidemill.traces.types.errors import (
     OtlpEncodingUnknown,
@@ -28,8 +28,8 @@ from tidemill.traces.types.queries import (
     SessionSummary,
     TailPage,
     TraceFilter,
-    TraceListing,
-    TraceSearch,
+    TraceListQuery,
+    TraceSearchQuery,
     TraceSummary,
     TraceTree,
     TreeNode,
@@ -71,11 +71,11 @@ __all__ = [
     "TailPage",
     "TraceFilter",
     "TraceIdInvalid",
-    "TraceListing",
+    "TraceListQuery",
     "TraceNotFound",
     "TraceQueryInvalid",
     "TraceQueueFull",
-    "TraceSearch",
+    "TraceSearchQuery",
     "TraceSummary",
     "TraceTree",
     "TracesClosed",

@@ -1,4 +1,4 @@
-"""What can go wrong with traces."""
+"""The errors of traces."""
 
 from tidemill.core.errors import (
     BadRequest,
@@ -31,7 +31,7 @@ class TraceIdInvalid(Invalid):
 
 
 class TraceQueryInvalid(Invalid):
-    """The question cannot be answered as it was put: a cursor of another listing, an empty range, an empty search."""
+    """The query is invalid: a cursor of another list, an empty range, an empty search."""
 
     code = "trace_query_invalid"
 
@@ -69,7 +69,7 @@ class OtlpEncodingUnknown(TidemillError):
 
 
 class TraceQueueFull(Unavailable):
-    """The queue before the writer is full: nothing of this request was taken; send it again a little later."""
+    """The queue before the writer is full: nothing of this request was stored; send it again a little later."""
 
     code = "traces_overloaded"
 
@@ -81,12 +81,12 @@ class TracesUnavailable(Unavailable):
 
 
 class TracesClosed(Unavailable):
-    """The server is stopping and takes no more spans."""
+    """The server is stopping and stores no more spans."""
 
     code = "traces_closed"
 
 
 class TracesFull(StorageFull):
-    """The disk takes no more spans; nothing of this request was stored."""
+    """The disk is full; nothing of this request was stored."""
 
     code = "traces_storage_full"

@@ -1,4 +1,4 @@
-"""Masking: what is taken out of spans before they are stored."""
+"""Masking rules, and the text that they make of another."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ class MaskingKindUnknown(Invalid):
 
 
 class MaskingRuleCreate(Body):
-    """Something to take out of every span: kinds of personal data, what a pattern matches, or some keys' values."""
+    """Something to mask in every span: kinds of personal data, what a pattern matches, or some keys' values."""
 
     kinds: list[PiiKind] = Field(default_factory=list, description="Kinds of personal data; each becomes `[EMAIL]`.")
     pattern: str | None = Field(default=None, min_length=1, max_length=2000, description="In RE2's syntax.")
@@ -48,7 +48,7 @@ class MaskingRuleCreate(Body):
 
 
 class MaskingRule(Value):
-    """One rule of masking. It holds for spans that come in while it stands."""
+    """One masking rule. It applies to spans that come in while it exists."""
 
     id: str
     kinds: list[PiiKind]
@@ -61,7 +61,7 @@ class MaskingRule(Value):
 
 
 class Masking(Value):
-    """All that is taken out of spans now."""
+    """All that is masked in spans now."""
 
     content: bool = Field(description="Whether inputs and outputs are stored at all (TIDEMILL_TRACE_CONTENT).")
     always: list[PiiKind] = Field(description="Kinds that the setting TIDEMILL_TRACE_MASK masks.")
@@ -75,7 +75,7 @@ class MaskingTry(Body):
 
 
 class Masked(Value):
-    """What would be stored."""
+    """The text as it would be stored."""
 
     text: str
     changed: bool

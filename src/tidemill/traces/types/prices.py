@@ -1,4 +1,4 @@
-"""Prices of model calls: rules of one's own, and what a call would cost."""
+"""Prices of model calls: price rules, and what a call would cost."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.wire import Body, Instant, Value
 
 CostSource = Literal["rule", "hours", "sender", "list"]
-"""Who said the cost: a rule of one's own (by tokens or by hours), the sender of the span, the public price list."""
+"""Where a cost comes from: a price rule (by tokens or by hours), the sender of the span, the public price list."""
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
@@ -55,7 +55,7 @@ class PriceCreate(Body):
 
 
 class Price(Value):
-    """A price rule. It is never edited: a newer one for the same models takes over, and an ended one stays known."""
+    """A price rule. It is never edited: a newer one for the same models takes over, and ended ones stay."""
 
     id: str
     model: str
@@ -73,7 +73,7 @@ class Price(Value):
 
 
 class QuoteRequest(Body):
-    """A call whose price is asked for."""
+    """A call to quote a price for."""
 
     model: Pattern
     provider: Pattern | None = None
@@ -85,7 +85,7 @@ class QuoteRequest(Body):
 
 
 class Quote(Value):
-    """What a call costs and who says so."""
+    """What a call costs, and by which rule or list."""
 
     cost_usd: float | None = Field(description="Null when no rule and no list knows the model.")
     source: CostSource | None

@@ -1,4 +1,4 @@
-"""What is asked of traces, and the answers."""
+"""Filters and queries over traces, and their results."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ Grain = Literal["minute", "hour", "day"]
 
 
 class TraceFilter(Body):
-    """Which spans are meant: every field that is given must fit. A trace fits when one of its spans does."""
+    """A filter over spans: every field that is set must match. A trace matches when one of its spans does."""
 
     since: Instant | None = Field(default=None, description="Spans that began at this time or later.")
     until: Instant | None = Field(default=None, description="Spans that began before this time.")
@@ -38,22 +38,22 @@ class TraceFilter(Body):
     max_ms: float | None = Field(default=None, ge=0, description="At most this long.")
 
 
-class TraceListing(TraceFilter):
-    """Which traces to list."""
+class TraceListQuery(TraceFilter):
+    """The query of a list of traces."""
 
     text: str | None = Field(default=None, max_length=500, description="Only those with all of these words.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
     limit: int = Field(default=50, ge=1, le=500, description="How many at most.")
 
 
-class TraceSearch(TraceListing):
-    """Which spans to search."""
+class TraceSearchQuery(TraceListQuery):
+    """The query of a search over spans."""
 
     text: str = Field(min_length=1, max_length=500, description="Words that all must be there.")
 
 
 class TraceSummary(Value):
-    """A trace as it stands in a listing."""
+    """A trace in a list."""
 
     trace_id: str
     name: str = Field(description="The root's name; the earliest span's while the root has not come.")
@@ -213,8 +213,8 @@ __all__ = [
     "Span",
     "TailPage",
     "TraceFilter",
-    "TraceListing",
-    "TraceSearch",
+    "TraceListQuery",
+    "TraceSearchQuery",
     "TraceSummary",
     "TraceTree",
     "TreeNode",

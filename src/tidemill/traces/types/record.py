@@ -1,4 +1,4 @@
-"""A span on its way in: what a dialect makes of OTLP, and what the gateway makes of a call."""
+"""A span before it is stored: made from OTLP by a dialect, or from a call by the gateway."""
 
 from typing import Any
 

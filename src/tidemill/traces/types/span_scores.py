@@ -1,4 +1,4 @@
-"""What features above keep about spans and what goes with the spans."""
+"""The scores of spans, which a feature above keeps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpanScores:
-    """The scores of spans, which features above keep. Registered with the kernel.
+    """Deletes the scores of spans. Registered with the kernel.
 
     `delete_begun` removes the scores of the spans that began in [since, until) and returns how many went; a `since` of
     None means from the first one on. It removes none where the settings keep scores longer than spans.

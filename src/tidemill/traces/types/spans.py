@@ -1,4 +1,4 @@
-"""A span as it is read back."""
+"""Spans as they are read from the store."""
 
 from typing import Any, Literal, get_args
 
@@ -32,7 +32,7 @@ class SpanLink(Value):
 
 
 class Span(Value):
-    """One piece of work, without what went in and out."""
+    """One operation of a trace, without input and output."""
 
     trace_id: str = Field(description="32 hexadecimal digits.")
     span_id: str = Field(description="16 hexadecimal digits.")
@@ -46,7 +46,7 @@ class Span(Value):
     service: str | None = Field(default=None, description="`service.name` of the sender.")
     model: str | None = None
     provider: str | None = None
-    operation: str | None = Field(default=None, description="OTel's word, such as `chat` or `execute_tool`.")
+    operation: str | None = Field(default=None, description="OpenTelemetry's name, such as `chat` or `execute_tool`.")
     response_id: str | None = Field(default=None, description="The response's id, such as `chatcmpl-…`.")
     release_id: str | None = None
     environment: str | None = None
@@ -62,14 +62,14 @@ class Span(Value):
     reasoning_tokens: int | None = None
     ttft_ms: float | None = Field(default=None, description="Time to the first token.")
     cost_usd: float | None = None
-    cost_source: str | None = Field(default=None, description="Who said the cost: sender, price list, rule, hours.")
+    cost_source: str | None = Field(default=None, description="Where the cost comes from: sender, list, rule or hours.")
     price_version: str | None = None
     dialect: str | None = Field(default=None, description="The convention that the sender's attributes follow.")
     truncated: list[str] = Field(default_factory=list, description="What was cut before it was stored, and how much.")
 
 
 class SpanDetail(Span):
-    """A span with what went in and out."""
+    """A span with input, output and attributes."""
 
     input: Any = Field(default=None, description="A list of messages, or any JSON value.")
     output: Any = Field(default=None, description="A list of messages, or any JSON value.")
