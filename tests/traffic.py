@@ -74,7 +74,7 @@ def scores(
             "span_start": start,
         }
         made.append(Score.model_validate(facts | fields))
-    score_store.put(ctx.conn, made)
+    score_store.upsert(ctx.conn, made)
 
 
 def pipeline(ctx: Context, name: str = "support") -> None:

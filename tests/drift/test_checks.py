@@ -157,7 +157,7 @@ def test_old_scores_foretell_the_quality_of_the_new_mix(local: Kernel) -> None:
     with local.write(OWNER) as ctx:
         for number in range(120):
             body = ScoreCreate(trace_id=answers.trace_id(number), name="right", score=float(number < 60))
-            scores.record(ctx, body)
+            scores.record_score(ctx, body)
     ask(local, range(200, 260), 1, question=person)
     report = service.check(local, OWNER, watch(local))
     (shift,) = report.quality
@@ -174,7 +174,7 @@ def test_scores_are_compared_when_both_sides_have_them(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         for number in [*range(60), *range(100, 160)]:
             value = float(number % 4 > 0) if number < 60 else float(number % 4 == 0)
-            scores.record(ctx, ScoreCreate(trace_id=answers.trace_id(number), name="right", score=value))
+            scores.record_score(ctx, ScoreCreate(trace_id=answers.trace_id(number), name="right", score=value))
     report = service.check(kernel, OWNER, watch(kernel, fields=["scores"]))
     (test,) = report.tests
     assert (test.name, test.verdict) == ("scores.right", "drift")

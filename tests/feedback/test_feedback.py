@@ -152,7 +152,7 @@ def test_each_item_of_a_bulk_is_answered_apart(kernel: Kernel) -> None:
 def test_code_and_models_record_scores_of_their_own(kernel: Kernel) -> None:
     store(kernel, answer(1))
     with kernel.write(OWNER) as ctx:
-        made = service.record(
+        made = service.record_score(
             ctx,
             ScoreCreate(response_id="chatcmpl-1", name="helpful", score=0.7, source="model", scorer="judge-1"),
         )
@@ -180,11 +180,11 @@ def test_scores_are_listed_by_what_the_answer_was(kernel: Kernel) -> None:
     with kernel.read(OWNER) as ctx:
         assert ids(since=ctx.now - timedelta(days=1), name="feedback") == ["1f", "2f", "3f"]
         assert ids(until=ctx.now - timedelta(days=1)) == ["9f"]
-        first = service.page_of_scores(ctx, ScoreFilter(), limit=2)
-        rest = service.page_of_scores(ctx, ScoreFilter(), cursor=first.next_cursor, limit=10)
+        first = service.list_score_page(ctx, ScoreFilter(), limit=2)
+        rest = service.list_score_page(ctx, ScoreFilter(), cursor=first.next_cursor, limit=10)
         assert [s.name for s in first.items] == ["tone", "feedback"]
         assert (len(rest.items), rest.next_cursor) == (3, None)
-        assert service.score_names(ctx) == ["feedback", "tone"]
+        assert service.list_score_names(ctx) == ["feedback", "tone"]
     middle = found(kernel)[1]
     assert ids(after=middle.id) == ["3f", "9f", "1t"]
 
@@ -198,8 +198,8 @@ def test_a_kpi_over_time_by_release(kernel: Kernel) -> None:
         store(kernel, answer(number, start_ns=base + offset, release_id=release))
         give(kernel, response_id=f"chatcmpl-{number}", thumbs=thumbs, label="slow" if thumbs == "down" else None)
     with kernel.read(OWNER) as ctx:
-        points = service.score_series(ctx, ScoreFilter(name="feedback")).points
-        whole = service.score_series(ctx, ScoreFilter(), by="none", bucket=timedelta(days=365 * 100)).points
+        points = service.get_score_series(ctx, ScoreFilter(name="feedback")).points
+        whole = service.get_score_series(ctx, ScoreFilter(), by="none", bucket=timedelta(days=365 * 100)).points
     assert [(p.key, p.count, p.labels) for p in points] == [
         ("rel_a", 3, {"slow": 1}),
         ("rel_b", 1, {}),

@@ -78,7 +78,7 @@ class World:
         store(self.kernel, *records)
         with self.kernel.write(OWNER) as ctx:
             for response, value in verdicts:
-                scores.record(ctx, ScoreCreate(response_id=response, name="valid", score=value))
+                scores.record_score(ctx, ScoreCreate(response_id=response, name="valid", score=value))
 
 
 SCORED = {"scores": [{"name": "valid", "margin": 0.15}], "min_answers": 20}

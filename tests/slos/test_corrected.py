@@ -27,7 +27,7 @@ def test_the_verdict_rests_on_people_s_word(kernel: Kernel) -> None:
             judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0)
             judge(ctx, trace_id, "person", 1.0 if i % 2 else 0.0, author="another")
         judge(ctx, ids[0], "person", 0.0, name="tone")
-        pairs = feedback.judged_by_both(ctx, ScoreFilter(name="right", source="model"), 0.5)
+        pairs = feedback.sum_judged_pairs(ctx, ScoreFilter(name="right", source="model"), 0.5)
         found = slos.get_status(ctx, "right")
     assert pairs.count == 100
     assert pairs.people == 50

@@ -178,7 +178,7 @@ def _last_user_message(messages: Sequence[Mapping[str, str]]) -> str | None:
 def _with_scores(ctx: Context, rows: Sequence[SampleRow]) -> list[SampleRow]:
     """Return the rows with the mean of each score of their traces."""
     values_by_trace: dict[str, dict[str, list[float]]] = {}
-    for score in feedback.scores_of_traces(ctx, [row.id for row in rows]):
+    for score in feedback.list_trace_scores(ctx, [row.id for row in rows]):
         if score.value is not None:
             values_by_trace.setdefault(score.trace_id, {}).setdefault(score.name, []).append(score.value)
     means = {

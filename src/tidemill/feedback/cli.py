@@ -13,9 +13,9 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.http import Http
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.feedback.rendering import judgement
+from tidemill.feedback.rendering import render_score
 from tidemill.feedback.sdk import Scores
-from tidemill.feedback.types.scores import BULK, BulkItem, BulkReply, ScorePoint
+from tidemill.feedback.types.scores import MAX_BULK_ITEMS, BulkItem, BulkReply, ScorePoint
 from tidemill.traces.cli import find_span, parse_time, print_span
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail
@@ -30,12 +30,12 @@ SinceOption = Annotated[str | None, typer.Option(help="Only answers from then on
 UntilOption = Annotated[str | None, typer.Option(help="Only answers before then.")]
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
-_BEGINNING = re.compile(r"[0-9a-f]{6,31}")
+_TRACE_PREFIX = re.compile(r"[0-9a-f]{6,31}")
 
 
-def _target(http: Http, target: str) -> dict[str, str]:
+def _parse_target(http: Http, target: str) -> dict[str, str]:
     trace, _, span = target.partition(":")
-    if _BEGINNING.fullmatch(trace):
+    if _TRACE_PREFIX.fullmatch(trace):
         trace = Traces(http).get(trace, limit=1).summary.trace_id
     if not _TRACE.fullmatch(trace):
         return {"response_id": target}
@@ -44,7 +44,7 @@ def _target(http: Http, target: str) -> dict[str, str]:
 
 _COLUMNS: list[Column] = [
     ("name", "name"),
-    ("says", judgement),
+    ("says", render_score),
     ("source", "source"),
     ("by", "author"),
     ("answer", lambda s: s.response_id or f"{s.trace_id[:12]}…"),
@@ -73,25 +73,26 @@ def feedback(
     if file is not None:
         if target is not None:
             raise BadRequest("A target and --file were given.", hint="Give one of the two.")
-        _show_bulk(ctx, Scores(term.http).feedback_bulk(_items(file)))
+        _print_bulk(ctx, Scores(term.http).feedback_bulk(_read_items(file)))
         return
     if target is None:
         raise BadRequest("Which answer?", hint="Give its response id or trace id, or many with --file.")
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "thumbs": None if thumbs is None else ("up" if thumbs else "down"),
         "score": score,
         "label": label,
-        "correction": _json(correction),
+        "correction": _parse_correction(correction),
         "comment": comment,
         "name": name,
         "user": user,
     }
-    kept = Scores(term.http).feedback(**_target(term.http, target), **{k: v for k, v in said.items() if v is not None})
-    term.show(kept, [*_COLUMNS, ("id", "id")])
+    fields = {name: value for name, value in fields.items() if value is not None}
+    stored = Scores(term.http).feedback(**_parse_target(term.http, target), **fields)
+    term.show(stored, [*_COLUMNS, ("id", "id")])
 
 
-def _json(text: str | None) -> Any:
-    """A correction that is a JSON object or list as such; anything else as the text it is."""
+def _parse_correction(text: str | None) -> Any:
+    """Return a JSON object or list parsed, anything else as text."""
     if text is None or not text.lstrip().startswith(("{", "[")):
         return text
     try:
@@ -100,7 +101,7 @@ def _json(text: str | None) -> Any:
         return text
 
 
-def _items(file: Path) -> list[dict[str, Any]]:
+def _read_items(file: Path) -> list[dict[str, Any]]:
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     items = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -113,12 +114,12 @@ def _items(file: Path) -> list[dict[str, Any]]:
         if not isinstance(item, dict):
             raise BadRequest(f"{file}:{number} is no JSON object.", hint="One JSON object a line.")
         items.append(item)
-    if not 1 <= len(items) <= BULK:
-        raise BadRequest(f"{file} has {len(items):,} items.", hint=f"Send between 1 and {BULK:,} at once.")
+    if not 1 <= len(items) <= MAX_BULK_ITEMS:
+        raise BadRequest(f"{file} has {len(items):,} items.", hint=f"Send between 1 and {MAX_BULK_ITEMS:,} at once.")
     return items
 
 
-def _show_bulk(ctx: typer.Context, reply: BulkReply) -> None:
+def _print_bulk(ctx: typer.Context, reply: BulkReply) -> None:
     term = terminal(ctx)
     if term.as_json:
         term.show(reply)
@@ -126,17 +127,17 @@ def _show_bulk(ctx: typer.Context, reply: BulkReply) -> None:
         term.print(f"{reply.kept:,} kept, {reply.refused:,} refused.")
         wrong = [(place, item) for place, item in enumerate(reply.items, 1) if item.error is not None]
         for place, item in wrong[:20]:
-            term.print(Text(f"  item {place}: {_fault(item)}", style="red"))
+            term.print(Text(f"  item {place}: {_error_text(item)}", style="red"))
     if reply.refused:
         raise typer.Exit(1)
 
 
-def _fault(item: BulkItem) -> str:
+def _error_text(item: BulkItem) -> str:
     return f"{item.error.message} [{item.error.code}]" if item.error is not None else ""
 
 
 @app.command("list")
-def list_(
+def list_scores(
     ctx: typer.Context,
     target: Annotated[str | None, typer.Argument(help="Only of this answer: a response id or a trace id.")] = None,
     name: NameOption = None,
@@ -151,7 +152,7 @@ def list_(
 ) -> None:
     """Scores, newest first."""
     term = terminal(ctx)
-    wanted: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "release_id": release,
         "environment": environment,
@@ -161,9 +162,9 @@ def list_(
         "until": parse_time(until),
     }
     if target is not None:
-        wanted |= {k: v for k, v in _target(term.http, target).items() if k != "span_id"}
-    found = Scores(term.http).list(cursor=cursor, limit=limit, **wanted)
-    term.table(found, _COLUMNS, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
+        fields |= {k: v for k, v in _parse_target(term.http, target).items() if k != "span_id"}
+    page = Scores(term.http).list(cursor=cursor, limit=limit, **fields)
+    term.table(page, _COLUMNS, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
 
 
 @app.command()
@@ -180,7 +181,7 @@ def series(
 ) -> None:
     """Scores over time: how many, and their mean."""
     term = terminal(ctx)
-    wanted = {
+    fields = {
         "name": name,
         "release_id": release,
         "environment": environment,
@@ -188,9 +189,9 @@ def series(
         "since": parse_time(since),
         "until": parse_time(until),
     }
-    found = Scores(term.http).series(by=by, bucket_seconds=bucket, **wanted)  # type: ignore[arg-type]
+    get_score_series = Scores(term.http).series(by=by, bucket_seconds=bucket, **fields)  # type: ignore[arg-type]
     if term.as_json:
-        term.show(found)
+        term.show(get_score_series)
         return
     columns: list[Column] = [
         ("from", "t"),
@@ -198,13 +199,13 @@ def series(
         ("name", "name"),
         ("scores", "count"),
         ("mean", "mean"),
-        ("", _bar),
+        ("", _mean_bar),
         ("labels", "labels"),
     ]
-    term.table(found.points, columns, empty="No scores in this time.")
+    term.table(get_score_series.points, columns, empty="No scores in this time.")
 
 
-def _bar(point: ScorePoint) -> Text:
+def _mean_bar(point: ScorePoint) -> Text:
     if point.mean is None or not 0 <= point.mean <= 1:
         return Text("")
     style = "green" if point.mean >= 0.8 else "yellow" if point.mean >= 0.5 else "red"
@@ -229,20 +230,20 @@ def show(
 ) -> None:
     """One span with what went in and out: the first model call of a trace, unless --span says which."""
     term = terminal(ctx)
-    found = find_span(Traces(term.http), trace, span)
+    span_detail = find_span(Traces(term.http), trace, span)
     if term.as_json:
-        term.show(found)
+        term.show(span_detail)
         return
-    print_span(term, found, full=whole)
-    _show_scores(term, found)
+    print_span(term, span_detail, full=whole)
+    _print_scores(term, span_detail)
 
 
-def _show_scores(term: Terminal, found: SpanDetail) -> None:
-    given = Scores(term.http).list(trace_id=found.trace_id, limit=50).items
-    fitting = [score for score in given if score.span_id in (None, found.span_id)]
+def _print_scores(term: Terminal, span: SpanDetail) -> None:
+    trace_scores = Scores(term.http).list(trace_id=span.trace_id, limit=50).items
+    fitting = [score for score in trace_scores if score.span_id in (None, span.span_id)]
     if fitting:
         term.out.print(Rule("scores", align="left", style="dim"))
     for score in fitting:
         line = Text(f"{score.name}  ", style="bold")
-        line.append_text(judgement(score)).append(f"  {score.source} {score.author}", style="dim not bold")
+        line.append_text(render_score(score)).append(f"  {score.source} {score.author}", style="dim not bold")
         term.out.print(line)

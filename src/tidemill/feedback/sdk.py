@@ -1,4 +1,4 @@
-"""`client.scores`, and `client.traces` with what people say about answers and what is made of it."""
+"""`client.scores`, and `client.traces` with feedback, collections and erasures."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,38 +26,38 @@ class Scores:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def feedback(self, **said: Any) -> Score:
-        """What a person says about an answer; `said` are the fields of Feedback.
+    def feedback(self, **fields: Any) -> Score:
+        """Store a person's feedback on an answer; `fields` are those of Feedback.
 
         Give `response_id`, or `trace_id` (with `span_id`), and one of `thumbs` (`up`, `down`), `score`, `label`,
         `correction`, `comment`. Raises TargetUnknown, FeedbackRefused.
         """
-        return self._http.post("/api/feedback", Score, Feedback.model_validate(said))
+        return self._http.post("/api/feedback", Score, Feedback.model_validate(fields))
 
     def feedback_bulk(self, items: Iterable[Mapping[str, Any]]) -> BulkReply:
-        """Up to 1,000 pieces of feedback; each is answered apart, with a score or an error."""
+        """Store up to 1,000 pieces of feedback; each has its own result, a score or an error."""
         body = FeedbackBulk.model_validate({"items": [dict(item) for item in items]})
         return self._http.post("/api/feedback/bulk", BulkReply, body)
 
-    def record(self, **said: Any) -> Score:
-        """What code or a model says about an answer; `said` are the fields of ScoreCreate. Raises TargetUnknown."""
-        return self._http.post("/api/scores", Score, ScoreCreate.model_validate(said))
+    def record(self, **fields: Any) -> Score:
+        """Store a score that code or a model gives; `fields` are those of ScoreCreate. Raises TargetUnknown."""
+        return self._http.post("/api/scores", Score, ScoreCreate.model_validate(fields))
 
-    def list(self, *, cursor: str | None = None, limit: int = 50, **wanted: Any) -> Page[Score]:
-        """Scores, newest first. `wanted` are the fields of ScoreFilter, such as `name`, `release_id`, `trace_id`."""
-        return self._http.get("/api/scores", Page[Score], _params(wanted) | {"cursor": cursor, "limit": limit})
+    def list(self, *, cursor: str | None = None, limit: int = 50, **where: Any) -> Page[Score]:
+        """Return scores, newest first. `where` are fields of ScoreFilter, such as `name`, `release_id`, `trace_id`."""
+        return self._http.get("/api/scores", Page[Score], _params(where) | {"cursor": cursor, "limit": limit})
 
-    def series(self, *, by: SeriesKey = "release", bucket_seconds: int = 3600, **wanted: Any) -> ScoreSeries:
-        """Scores over time, by release, environment, deployment, model, source or none."""
-        params = _params(wanted) | {"by": by, "bucket_seconds": bucket_seconds}
+    def series(self, *, by: SeriesKey = "release", bucket_seconds: int = 3600, **where: Any) -> ScoreSeries:
+        """Return scores over time, by release, environment, deployment, model, source or none."""
+        params = _params(where) | {"by": by, "bucket_seconds": bucket_seconds}
         return self._http.get("/api/scores/series", ScoreSeries, params)
 
     def get(self, score_id: str) -> Score:
-        """One score. Raises ScoreNotFound."""
+        """Return a score. Raises ScoreNotFound."""
         return self._http.get(f"/api/scores/{score_id}", Score)
 
     def delete(self, score_id: str) -> None:
-        """Take a score back. Raises ScoreNotFound, FeedbackRefused."""
+        """Delete a score. Raises ScoreNotFound, FeedbackRefused."""
         self._http.delete(f"/api/scores/{score_id}")
 
 
@@ -74,5 +74,5 @@ class TracesWithFeedback(Traces):
         self.to_dataset = self.collections.to_dataset
 
 
-def _params(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    return ScoreFilter.model_validate(dict(wanted)).model_dump(mode="json", exclude_none=True)
+def _params(where: Mapping[str, Any]) -> dict[str, Any]:
+    return ScoreFilter.model_validate(dict(where)).model_dump(mode="json", exclude_none=True)

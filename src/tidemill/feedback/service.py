@@ -1,8 +1,8 @@
-"""Deciding about scores: what is judged, who may judge, what an earlier judgement gives way to."""
+"""Scores and feedback: who may judge what, and which earlier judgement a new one replaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
@@ -14,7 +14,7 @@ from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.feedback import store
-from tidemill.feedback.targets import Judged, by_release_id, find, find_all
+from tidemill.feedback.targets import JudgedTarget, find_target, find_targets, resolve_release
 from tidemill.feedback.types.scores import (
     BulkItem,
     BulkReply,
@@ -22,26 +22,28 @@ from tidemill.feedback.types.scores import (
     FeedbackBulk,
     FeedbackInvalid,
     FeedbackRefused,
+    JudgedPairs,
     Score,
     ScoreCreate,
     ScoreFilter,
     ScoreNotFound,
     ScoreSeries,
     ScoreSource,
+    ScoreUnit,
     SeriesKey,
     TargetUnknown,
 )
 from tidemill.traces.service import Mask, Masker
 
 CORRECTED = "feedback.corrected"
-"""The fact that somebody said what an answer should have been. Its subject is the id of the score."""
+"""The kind of the event for a correction of an answer. Its subject is the id of the score."""
 
 _SERIES_POINTS = 20_000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said, whoever says it."""
+    """The content of a judgement, and who gives it."""
 
     name: str
     source: ScoreSource
@@ -54,17 +56,17 @@ class Verdict:
 
 
 def give_feedback(ctx: Context, body: Feedback) -> Score:
-    """Keep what a person says. The same again changes nothing; something else from the same person replaces it.
+    """Store a person's feedback. The same again changes nothing; other feedback of the same person replaces it.
 
-    Masking rules take out of it what they take out of spans.
+    Masking rules apply to it as they do to spans.
     Raises TargetUnknown, and FeedbackRefused for a caller who is no annotator and did not make the call.
     """
-    judged, verdict = _verdict(ctx, body, find(ctx, body), ctx.kernel.get(Masker).load_mask(ctx))
-    return keep(ctx, judged, verdict)
+    judged, verdict = _verdict(ctx, body, find_target(ctx, body), ctx.kernel.get(Masker).load_mask(ctx))
+    return save_score(ctx, judged, verdict)
 
 
-def _verdict(ctx: Context, body: Feedback, judged: Judged, mask: Mask) -> tuple[Judged, Verdict]:
-    _allow(ctx, judged)
+def _verdict(ctx: Context, body: Feedback, judged: JudgedTarget, mask: Mask) -> tuple[JudgedTarget, Verdict]:
+    _check_allowed(ctx, judged)
     user = mask.pseudonymize(body.user) if body.user is not None else None
     verdict = Verdict(
         name=body.name,
@@ -75,42 +77,44 @@ def _verdict(ctx: Context, body: Feedback, judged: Judged, mask: Mask) -> tuple[
         comment=mask.mask_text(body.comment) if body.comment is not None else None,
         correction=mask.mask_value(body.correction),
     )
-    return judged.of(user), verdict
+    return judged.with_user(user), verdict
 
 
 def give_feedback_bulk(kernel: Kernel, actor: Actor, body: FeedbackBulk) -> BulkReply:
-    """Keep many; what is wrong with one item is the answer to that item and keeps back no other.
+    """Store many; a fault of one item is the result of that item and affects no other.
 
     The calls are looked up before the transaction that writes, which is short.
     """
-    answers: dict[int, BulkItem] = {}
+    results: dict[int, BulkItem] = {}
     with kernel.read(actor) as ctx:
-        said = _read(ctx, body, answers)
+        verdicts = _read_items(ctx, body, results)
     with kernel.write(actor) as ctx:
-        kept = keep_all(ctx, list(said.values()))
-    answers |= {place: BulkItem(score=score, error=None) for place, score in zip(said, kept, strict=True)}
-    items = [answers[place] for place in range(len(body.items))]
-    return BulkReply(kept=len(kept), refused=len(items) - len(kept), items=items)
+        scores = save_scores(ctx, list(verdicts.values()))
+    results |= {index: BulkItem(score=score, error=None) for index, score in zip(verdicts, scores, strict=True)}
+    items = [results[index] for index in range(len(body.items))]
+    return BulkReply(kept=len(scores), refused=len(items) - len(scores), items=items)
 
 
-def _read(ctx: Context, body: FeedbackBulk, answers: dict[int, BulkItem]) -> dict[int, tuple[Judged, Verdict]]:
-    """Place -> what is to be kept; what is wrong goes into `answers`."""
+def _read_items(
+    ctx: Context, body: FeedbackBulk, results: dict[int, BulkItem]
+) -> dict[int, tuple[JudgedTarget, Verdict]]:
+    """Return index -> the verdict to store; faults go into `results`."""
     items: dict[int, Feedback] = {}
-    for place, item in enumerate(body.items):
+    for index, item in enumerate(body.items):
         try:
-            items[place] = Feedback.model_validate(item)
+            items[index] = Feedback.model_validate(item)
         except ValidationError as error:
-            answers[place] = BulkItem(score=None, error=_invalid(error).body())
+            results[index] = BulkItem(score=None, error=_invalid(error).body())
     mask = ctx.kernel.get(Masker).load_mask(ctx)
-    said: dict[int, tuple[Judged, Verdict]] = {}
-    for (place, read), judged in zip(items.items(), find_all(ctx, list(items.values())), strict=True):
+    verdicts: dict[int, tuple[JudgedTarget, Verdict]] = {}
+    for (index, feedback), judged in zip(items.items(), find_targets(ctx, list(items.values())), strict=True):
         try:
             if isinstance(judged, TargetUnknown):
                 raise judged
-            said[place] = _verdict(ctx, read, judged, mask)
+            verdicts[index] = _verdict(ctx, feedback, judged, mask)
         except TidemillError as error:
-            answers[place] = BulkItem(score=None, error=error.body())
-    return said
+            results[index] = BulkItem(score=None, error=error.body())
+    return verdicts
 
 
 def _invalid(error: ValidationError) -> FeedbackInvalid:
@@ -118,7 +122,7 @@ def _invalid(error: ValidationError) -> FeedbackInvalid:
     return FeedbackInvalid(f"{where}: {why}." if where else f"{why}.", param=where or None)
 
 
-def _allow(ctx: Context, judged: Judged) -> None:
+def _check_allowed(ctx: Context, judged: JudgedTarget) -> None:
     own = judged.key_id is not None and judged.key_id == ctx.actor.key_id
     if not own and not ctx.actor.has("annotator"):
         raise FeedbackRefused(
@@ -127,8 +131,8 @@ def _allow(ctx: Context, judged: Judged) -> None:
         )
 
 
-def record(ctx: Context, body: ScoreCreate) -> Score:
-    """Keep what code or a model outside says. Raises TargetUnknown."""
+def record_score(ctx: Context, body: ScoreCreate) -> Score:
+    """Store a score that code or a model outside gives. Raises TargetUnknown."""
     verdict = Verdict(
         name=body.name,
         source=body.source,
@@ -139,41 +143,41 @@ def record(ctx: Context, body: ScoreCreate) -> Score:
         correction=body.correction,
         scorer=body.scorer,
     )
-    return keep(ctx, find(ctx, body), verdict)
+    return save_score(ctx, find_target(ctx, body), verdict)
 
 
-def keep(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
-    """Write a verdict, over the one that its author gave before."""
-    return keep_all(ctx, [(judged, verdict)])[0]
+def save_score(ctx: Context, judged: JudgedTarget, verdict: Verdict) -> Score:
+    """Store a verdict, over the one that its author gave before; return the score."""
+    return save_scores(ctx, [(judged, verdict)])[0]
 
 
-def keep_all(ctx: Context, said: Sequence[tuple[Judged, Verdict]]) -> list[Score]:
-    """Write verdicts, each over the one that its author gave before; what says the same again stays as it is."""
-    made = [_score(ctx, judged, verdict) for judged, verdict in said]
-    before = store.same(ctx.conn, made)
-    changed = [score for score in made if not _equal(score, before.get(store.key_of(score)))]
-    store.put(ctx.conn, changed)
-    after = store.same(ctx.conn, changed) if changed else {}
+def save_scores(ctx: Context, verdicts: Sequence[tuple[JudgedTarget, Verdict]]) -> list[Score]:
+    """Store verdicts, each over the one that its author gave before; return the scores. Equal ones stay as they are."""
+    scores = [_score(ctx, judged, verdict) for judged, verdict in verdicts]
+    existing = store.find_existing(ctx.conn, scores)
+    changed = [score for score in scores if not _equal(score, existing.get(store.unique_key(score)))]
+    store.upsert(ctx.conn, changed)
+    written = store.find_existing(ctx.conn, changed) if changed else {}
     for score in changed:
-        key = store.key_of(score)
-        old = before.get(key)
-        if score.correction is not None and (old is None or old.correction != score.correction):
-            told = {"trace_id": score.trace_id, "name": score.name, "author": score.author}
-            events.emit(ctx, CORRECTED, after[key].id, told)
-    kept = before | after
-    return [kept[store.key_of(score)] for score in made]
+        key = store.unique_key(score)
+        earlier = existing.get(key)
+        if score.correction is not None and (earlier is None or earlier.correction != score.correction):
+            details = {"trace_id": score.trace_id, "name": score.name, "author": score.author}
+            events.emit(ctx, CORRECTED, written[key].id, details)
+    stored = existing | written
+    return [stored[store.unique_key(score)] for score in scores]
 
 
 def _equal(score: Score, before: Score | None) -> bool:
     return before is not None and score.model_copy(update={"id": before.id, "at": before.at}) == before
 
 
-def keep_many(ctx: Context, said: Sequence[tuple[Judged, Verdict]]) -> None:
-    """Write many verdicts without corrections and without looking, each over the one that its author gave before."""
-    store.put(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in said])
+def upsert_scores(ctx: Context, verdicts: Sequence[tuple[JudgedTarget, Verdict]]) -> None:
+    """Store many verdicts without corrections, each over the one that its author gave before. Reads nothing."""
+    store.upsert(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in verdicts])
 
 
-def _score(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
+def _score(ctx: Context, judged: JudgedTarget, verdict: Verdict) -> Score:
     return Score(
         id=new_id("sc"),
         trace_id=judged.trace_id,
@@ -200,34 +204,34 @@ def _score(ctx: Context, judged: Judged, verdict: Verdict) -> Score:
 
 
 def get_score(ctx: Context, score_id: str) -> Score:
-    """One score. Raises ScoreNotFound."""
-    score = store.by_id(ctx.conn, score_id)
+    """Return a score. Raises ScoreNotFound."""
+    score = store.get(ctx.conn, score_id)
     if score is None:
         raise ScoreNotFound(f"There is no score {score_id!r}.", hint="`tidemill scores list` shows what there is.")
     return score
 
 
 def delete_score(ctx: Context, score_id: str) -> Score:
-    """Take a score back: one's own, or anybody's with the role developer. Raises ScoreNotFound, FeedbackRefused."""
+    """Delete a score: one's own, or anybody's with the role developer. Raises ScoreNotFound, FeedbackRefused."""
     score = get_score(ctx, score_id)
     if score.recorded_by != ctx.actor.name and not ctx.actor.has("developer"):
         raise FeedbackRefused(
-            f"The score {score_id} was given by {score.recorded_by}.", hint="Only a developer takes others' back."
+            f"The score {score_id} was given by {score.recorded_by}.", hint="Only a developer deletes those of others."
         )
     store.delete(ctx.conn, score_id)
     events.emit(ctx, "score.deleted", score_id, score.model_dump(mode="json", include={"trace_id", "name", "author"}))
     return score
 
 
-def delete_begun(ctx: Context, since: datetime | None, until: datetime) -> int:
-    """Remove the scores of spans that began in [since, until), unless `trace_keep_scores` is set; returns how many."""
-    return 0 if ctx.kernel.settings.trace_keep_scores else store.delete_begun(ctx.conn, since, until)
+def delete_by_span_start(ctx: Context, since: datetime | None, until: datetime) -> int:
+    """Delete the scores of spans that began in [since, until), unless `trace_keep_scores` is set; return how many."""
+    return 0 if ctx.kernel.settings.trace_keep_scores else store.delete_by_span_start(ctx.conn, since, until)
 
 
-def page_of_scores(ctx: Context, wanted: ScoreFilter, *, cursor: str | None = None, limit: int = 50) -> Page[Score]:
-    """Scores, newest first."""
-    asked = by_release_id(ctx, wanted)
-    return page(store.page(ctx.conn, asked, before=cursor, limit=limit + 1), limit)
+def list_score_page(ctx: Context, where: ScoreFilter, *, cursor: str | None = None, limit: int = 50) -> Page[Score]:
+    """Return a page of scores, newest first. Raises ReleaseUnknown."""
+    resolved = resolve_release(ctx, where)
+    return page(store.list_page(ctx.conn, resolved, before=cursor, limit=limit + 1), limit)
 
 
 def list_scores(
@@ -243,11 +247,11 @@ def list_scores(
     limit: int = 10_000,
     **more: Any,
 ) -> list[Score]:
-    """Scores, oldest first, with ids after `after`. `since` and `until` are about when the answer was given.
+    """Return scores, oldest first, with ids after `after`. `since` and `until` are about when the answer was given.
 
     `more` are the other fields of ScoreFilter, such as `deployment_id`, `model`, `user` or `corrected`.
     """
-    wanted = ScoreFilter(
+    where = ScoreFilter(
         name=name,
         release_id=release_id,
         environment=environment,
@@ -256,78 +260,41 @@ def list_scores(
         source=source,
         **more,
     )
-    return store.listing(ctx.conn, wanted, after=after, limit=limit)
+    return store.list_scores(ctx.conn, where, after=after, limit=limit)
 
 
-def scores_of_traces(ctx: Context, trace_ids: Sequence[str], *, source: ScoreSource | None = None) -> list[Score]:
-    """Every score of some traces and their spans, in the order they were given."""
-    return store.of_traces(ctx.conn, list(trace_ids), source=source)
+def list_trace_scores(ctx: Context, trace_ids: Sequence[str], *, source: ScoreSource | None = None) -> list[Score]:
+    """Return every score of some traces and their spans, in the order they were given."""
+    return store.list_by_traces(ctx.conn, list(trace_ids), source=source)
 
 
-def score_names(ctx: Context) -> list[str]:
-    """Every name that a score goes by."""
-    return store.names(ctx.conn)
+def list_score_names(ctx: Context) -> list[str]:
+    """Return every name that a score has."""
+    return store.list_names(ctx.conn)
 
 
-def score_series(
-    ctx: Context, wanted: ScoreFilter, *, by: SeriesKey = "release", bucket: timedelta = timedelta(hours=1)
+def get_score_series(
+    ctx: Context, where: ScoreFilter, *, by: SeriesKey = "release", bucket: timedelta = timedelta(hours=1)
 ) -> ScoreSeries:
-    """A KPI over time: scores by stretches of `bucket` (one minute at least), key and name."""
+    """Return scores by buckets of time (one minute at least), key and name. Raises ReleaseUnknown."""
     seconds = max(60, int(bucket.total_seconds()))
-    points = store.series(ctx.conn, by_release_id(ctx, wanted), by=by, seconds=seconds, limit=_SERIES_POINTS)
+    points = store.get_series(ctx.conn, resolve_release(ctx, where), by=by, seconds=seconds, limit=_SERIES_POINTS)
     return ScoreSeries(bucket_seconds=seconds, points=points)
 
 
-def count_passing(ctx: Context, wanted: ScoreFilter, least: float) -> tuple[int, int]:
-    """How many scores have a value, and how many of these are at least `least`."""
-    return store.passing(ctx.conn, wanted, least)
+def count_passing(ctx: Context, where: ScoreFilter, threshold: float) -> tuple[int, int]:
+    """Return how many scores have a value, and how many of these are at least `threshold`."""
+    return store.count_passing(ctx.conn, where, threshold)
 
 
-@dataclass(frozen=True)
-class JudgedPairs:
-    """Sums over answers that a model and people have judged; each judgement is 1 for passing, else 0."""
-
-    count: int
-    people: float
-    people_squares: float
-    model: float
-    both: float
-    """Of the products."""
-    disagreements: float
+def sum_judged_pairs(ctx: Context, where: ScoreFilter, threshold: float) -> JudgedPairs:
+    """Return how people judge, under the same name, the answers that a model judged."""
+    return store.sum_judged_pairs(ctx.conn, where, threshold)
 
 
-def judged_by_both(ctx: Context, wanted: ScoreFilter, least: float) -> JudgedPairs:
-    """How people judge, under the same name, the answers that a model judged."""
-    row = store.judged_by_both(ctx.conn, wanted, least)
-    sums = (float(figure) for figure in (row.people, row.people_squares, row.model, row.both, row.apart))
-    return JudgedPairs(int(row.n), *sums)
-
-
-@dataclass(frozen=True)
-class ScoreUnit:
-    """The scores of one user, else one session, else one trace: they are not independent of each other."""
-
-    t: datetime
-    """Begin of the stretch of time; the epoch when time is not cut."""
-    release_id: str | None
-    count: int
-    total: float
-    binary: bool
-    """Whether every value is 0 or 1."""
-
-
-def score_units(
-    ctx: Context, wanted: ScoreFilter, *, by_release: bool = False, step: timedelta | None = None
+def sum_scores_by_unit(
+    ctx: Context, where: ScoreFilter, *, by_release: bool = False, step: timedelta | None = None
 ) -> list[ScoreUnit]:
-    """Sums of values by who gave rise to them, for intervals that know that one user's scores are alike."""
+    """Return sums of values by user, else session, else trace, for intervals that allow for a user's alike scores."""
     seconds = max(60, int(step.total_seconds())) if step is not None else None
-    return [
-        ScoreUnit(
-            t=datetime.fromtimestamp(row.begun or 0, UTC),
-            release_id=row.release_id,
-            count=int(row.n),
-            total=float(row.total),
-            binary=int(row.between) == 0,
-        )
-        for row in store.units(ctx.conn, wanted, by_release=by_release, seconds=seconds)
-    ]
+    return store.sum_by_unit(ctx.conn, where, by_release=by_release, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Rows of scores."""
+"""The table of scores."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.feedback.types.scores import Score, ScoreFilter, ScorePoint, SeriesKey
+from tidemill.feedback.types.scores import JudgedPairs, Score, ScoreFilter, ScorePoint, ScoreUnit, SeriesKey
 
 _UNIQUE = ("target", "name", "source", "author", "recorded_by")
 
@@ -56,90 +56,92 @@ _KEYS: dict[SeriesKey, Any] = {
 _SAME = ("release_id", "environment", "deployment_id", "model", "user", "session", "name", "source", "scorer")
 
 
-def target_of(trace_id: str, span_id: str | None) -> str:
-    """The one text that tells a target."""
+def target_key(trace_id: str, span_id: str | None) -> str:
+    """Return trace and span as the one text of the column `target`."""
     return trace_id if span_id is None else f"{trace_id}:{span_id}"
 
 
-def key_of(score: Score) -> tuple[str, ...]:
-    """What tells a score from every other, whatever it says."""
-    return target_of(score.trace_id, score.span_id), score.name, score.source, score.author, score.recorded_by
+def unique_key(score: Score) -> tuple[str, ...]:
+    """Return the values of the unique columns."""
+    return target_key(score.trace_id, score.span_id), score.name, score.source, score.author, score.recorded_by
 
 
-def same(conn: sa.Connection, made: Sequence[Score]) -> dict[tuple[str, ...], Score]:
-    """Key -> the score that is kept under it, for those of `made` that have one."""
-    found: dict[tuple[str, ...], Score] = {}
-    targets = sorted({target_of(score.trace_id, score.span_id) for score in made})
-    givers = {score.recorded_by for score in made}
+def find_existing(conn: sa.Connection, new_scores: Sequence[Score]) -> dict[tuple[str, ...], Score]:
+    """Return unique key -> the stored score, for those of `new_scores` that have one."""
+    existing: dict[tuple[str, ...], Score] = {}
+    targets = sorted({target_key(score.trace_id, score.span_id) for score in new_scores})
+    recorders = {score.recorded_by for score in new_scores}
     for begin in range(0, len(targets), 500):
         part = targets[begin : begin + 500]
-        query = sa.select(scores).where(scores.c.target.in_(part), scores.c.recorded_by.in_(givers))
-        found |= {key_of(score): score for score in _all(conn, query)}
-    return found
+        query = sa.select(scores).where(scores.c.target.in_(part), scores.c.recorded_by.in_(recorders))
+        existing |= {unique_key(score): score for score in _all(conn, query)}
+    return existing
 
 
-def put(conn: sa.Connection, made: Sequence[Score]) -> None:
-    """Write scores; one that its author gave before keeps its id and gets the new content."""
-    if not made:
+def upsert(conn: sa.Connection, new_scores: Sequence[Score]) -> None:
+    """Insert scores; one that its author gave before keeps its id and gets the new content."""
+    if not new_scores:
         return
     statement = (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(scores)
-    fresh = {column.name: statement.excluded[column.name] for column in scores.c if column.name not in ("id", *_UNIQUE)}
-    upsert = statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=fresh)
+    replaced = {
+        column.name: statement.excluded[column.name] for column in scores.c if column.name not in ("id", *_UNIQUE)
+    }
+    statement = statement.on_conflict_do_update(index_elements=list(_UNIQUE), set_=replaced)
     # One order for everybody, so that two requests about the same answers never wait for each other.
-    conn.execute(upsert, [_values(score) for score in sorted(made, key=key_of)])
+    conn.execute(statement, [_values(score) for score in sorted(new_scores, key=unique_key)])
 
 
 def delete(conn: sa.Connection, score_id: str) -> None:
-    """Remove a score."""
+    """Delete a score; none when there is none of this id."""
     conn.execute(scores.delete().where(scores.c.id == score_id))
 
 
-def delete_begun(conn: sa.Connection, since: datetime | None, until: datetime) -> int:
-    """Remove the scores of spans that began in [since, until); returns how many."""
+def delete_by_span_start(conn: sa.Connection, since: datetime | None, until: datetime) -> int:
+    """Delete the scores of spans that began in [since, until); return how many."""
     old = [scores.c.span_start < until, *([scores.c.span_start >= since] if since is not None else [])]
     return conn.execute(scores.delete().where(*old)).rowcount
 
 
-def by_id(conn: sa.Connection, score_id: str) -> Score | None:
-    """One score."""
+def get(conn: sa.Connection, score_id: str) -> Score | None:
+    """Return a score; None when there is none of this id."""
     return _first(conn, sa.select(scores).where(scores.c.id == score_id))
 
 
-def page(conn: sa.Connection, wanted: ScoreFilter, *, before: str | None, limit: int) -> list[Score]:
-    """Scores, newest first."""
-    query = sa.select(scores).where(*_conditions(wanted)).order_by(scores.c.id.desc()).limit(limit)
+def list_page(conn: sa.Connection, where: ScoreFilter, *, before: str | None, limit: int) -> list[Score]:
+    """Return scores with ids before `before`, newest first."""
+    query = sa.select(scores).where(*_conditions(where)).order_by(scores.c.id.desc()).limit(limit)
     return _all(conn, query if before is None else query.where(scores.c.id < before))
 
 
-def listing(conn: sa.Connection, wanted: ScoreFilter, *, after: str | None, limit: int) -> list[Score]:
-    """Scores, oldest first."""
-    query = sa.select(scores).where(*_conditions(wanted)).order_by(scores.c.id).limit(limit)
+def list_scores(conn: sa.Connection, where: ScoreFilter, *, after: str | None, limit: int) -> list[Score]:
+    """Return scores with ids after `after`, oldest first."""
+    query = sa.select(scores).where(*_conditions(where)).order_by(scores.c.id).limit(limit)
     return _all(conn, query if after is None else query.where(scores.c.id > after))
 
 
-def of_traces(conn: sa.Connection, trace_ids: Sequence[str], *, source: str | None = None) -> list[Score]:
-    """Every score of some traces, oldest judgement first."""
-    found: list[Score] = []
+def list_by_traces(conn: sa.Connection, trace_ids: Sequence[str], *, source: str | None = None) -> list[Score]:
+    """Return every score of some traces, oldest judgement first."""
+    trace_scores: list[Score] = []
     for begin in range(0, len(trace_ids), 500):
         query = sa.select(scores).where(scores.c.trace_id.in_(trace_ids[begin : begin + 500]))
-        found += _all(conn, query if source is None else query.where(scores.c.source == source))
-    return sorted(found, key=lambda score: (score.at, score.id))
+        trace_scores += _all(conn, query if source is None else query.where(scores.c.source == source))
+    return sorted(trace_scores, key=lambda score: (score.at, score.id))
 
 
-def names(conn: sa.Connection) -> list[str]:
-    """Every name that a score goes by."""
+def list_names(conn: sa.Connection) -> list[str]:
+    """Return every name that a score has."""
     return list(conn.execute(sa.select(scores.c.name).distinct().order_by(scores.c.name)).scalars())
 
 
-def series(conn: sa.Connection, wanted: ScoreFilter, *, by: SeriesKey, seconds: int, limit: int) -> list[ScorePoint]:
-    """Counts, means and spreads by stretch of time, key and name."""
+def get_series(conn: sa.Connection, where: ScoreFilter, *, by: SeriesKey, seconds: int, limit: int) -> list[ScorePoint]:
+    """Return counts, means and standard deviations by bucket of time, key and name."""
     inner = sa.select(
-        _begun(conn, seconds).label("begun"),
+        _bucket_start(conn, seconds).label("begun"),
         _KEYS[by].label("key"),
         scores.c.name,
         scores.c.value,
         scores.c.label,
-    ).where(*_conditions(wanted))
+    ).where(*_conditions(where))
     rows = inner.subquery()
     group = (rows.c.begun, rows.c.key, rows.c.name)
     figures = (
@@ -155,33 +157,29 @@ def series(conn: sa.Connection, wanted: ScoreFilter, *, by: SeriesKey, seconds: 
         .limit(limit)
     )
     labels = sa.select(*group, rows.c.label, sa.func.count().label("n")).where(rows.c.label.is_not(None))
-    said: dict[tuple[Any, ...], dict[str, int]] = {}
+    label_counts: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in conn.execute(labels.group_by(*group, rows.c.label).order_by(*group, rows.c.label)):
-        said.setdefault((row.begun, row.key, row.name), {})[row.label] = row.n
-    return [_point(row, said.get((row.begun, row.key, row.name), {})) for row in conn.execute(figures)]
+        label_counts.setdefault((row.begun, row.key, row.name), {})[row.label] = row.n
+    return [_point(row, label_counts.get((row.begun, row.key, row.name), {})) for row in conn.execute(figures)]
 
 
-def passing(conn: sa.Connection, wanted: ScoreFilter, least: float) -> tuple[int, int]:
-    """How many scores have a value, and how many of these are at least `least`."""
-    passed = sa.func.sum(sa.case((scores.c.value >= least, 1), else_=0))
-    query = sa.select(sa.func.count(scores.c.value), sa.func.coalesce(passed, 0)).where(*_conditions(wanted))
+def count_passing(conn: sa.Connection, where: ScoreFilter, threshold: float) -> tuple[int, int]:
+    """Return how many scores have a value, and how many of these are at least `threshold`."""
+    passed = sa.func.sum(sa.case((scores.c.value >= threshold, 1), else_=0))
+    query = sa.select(sa.func.count(scores.c.value), sa.func.coalesce(passed, 0)).where(*_conditions(where))
     total, good = conn.execute(query).one()
     return int(total), int(good)
 
 
-def judged_by_both(conn: sa.Connection, wanted: ScoreFilter, least: float) -> Any:
-    """Sums over answers that a model (`wanted`) and people have judged under one name, as passing or not.
-
-    The row has `n`, `people`, `people_squares`, `model`, `both` and `apart`; an answer that several people judged
-    counts with the share of those who pass it.
-    """
+def sum_judged_pairs(conn: sa.Connection, where: ScoreFilter, threshold: float) -> JudgedPairs:
+    """Return sums over answers that a model (`where`) and people have judged under one name, as passing or not."""
     people = scores.alias("people")
-    passed = sa.case((scores.c.value >= least, 1.0), else_=0.0)
-    voted = sa.func.avg(sa.case((people.c.value >= least, 1.0), else_=0.0))
+    passed = sa.case((scores.c.value >= threshold, 1.0), else_=0.0)
+    people_share = sa.func.avg(sa.case((people.c.value >= threshold, 1.0), else_=0.0))
     pairs = (
-        sa.select(sa.func.max(passed).label("model"), voted.label("people"))
+        sa.select(sa.func.max(passed).label("model"), people_share.label("people"))
         .join(people, sa.and_(people.c.target == scores.c.target, people.c.name == scores.c.name))
-        .where(*_conditions(wanted), scores.c.source == "model", scores.c.value.is_not(None))
+        .where(*_conditions(where), scores.c.source == "model", scores.c.value.is_not(None))
         .where(people.c.source == "person", people.c.value.is_not(None))
         .group_by(scores.c.target)
         .subquery()
@@ -191,19 +189,23 @@ def judged_by_both(conn: sa.Connection, wanted: ScoreFilter, least: float) -> An
         "people_squares": pairs.c.people * pairs.c.people,
         "model": pairs.c.model,
         "both": pairs.c.people * pairs.c.model,
-        "apart": sa.func.abs(pairs.c.people - pairs.c.model),
+        "disagreements": sa.func.abs(pairs.c.people - pairs.c.model),
     }
     figures = (sa.func.coalesce(sa.func.sum(value), 0.0).label(name) for name, value in sums.items())
-    return conn.execute(sa.select(sa.func.count().label("n"), *figures).select_from(pairs)).one()
+    row = conn.execute(sa.select(sa.func.count().label("n"), *figures).select_from(pairs)).one()
+    return JudgedPairs(
+        count=int(row.n),
+        people=float(row.people),
+        people_squares=float(row.people_squares),
+        model=float(row.model),
+        both=float(row.both),
+        disagreements=float(row.disagreements),
+    )
 
 
-def units(conn: sa.Connection, wanted: ScoreFilter, *, by_release: bool, seconds: int | None) -> list[Any]:
-    """Sums of values by who gave rise to them: the user, else the session, else the trace.
-
-    Rows have `begun` (seconds since 1970, or null), `release_id`, `unit`, `n`, `total` and `between` (how many values
-    are neither 0 nor 1).
-    """
-    begun = _begun(conn, seconds) if seconds is not None else sa.null()
+def sum_by_unit(conn: sa.Connection, where: ScoreFilter, *, by_release: bool, seconds: int | None) -> list[ScoreUnit]:
+    """Return sums of values by user, else session, else trace; by buckets of `seconds` unless None."""
+    begun = _bucket_start(conn, seconds) if seconds is not None else sa.null()
     unit = sa.func.coalesce(scores.c.user, scores.c.session, scores.c.trace_id)
     inner = (
         sa.select(
@@ -212,7 +214,7 @@ def units(conn: sa.Connection, wanted: ScoreFilter, *, by_release: bool, seconds
             unit.label("unit"),
             scores.c.value,
         )
-        .where(*_conditions(wanted), scores.c.value.is_not(None))
+        .where(*_conditions(where), scores.c.value.is_not(None))
         .subquery()
     )
     group = (inner.c.begun, inner.c.release_id, inner.c.unit)
@@ -220,10 +222,19 @@ def units(conn: sa.Connection, wanted: ScoreFilter, *, by_release: bool, seconds
     query = sa.select(
         *group, sa.func.count().label("n"), sa.func.sum(inner.c.value).label("total"), between.label("between")
     )
-    return list(conn.execute(query.group_by(*group).order_by(*group)))
+    return [
+        ScoreUnit(
+            t=datetime.fromtimestamp(row.begun or 0, UTC),
+            release_id=row.release_id,
+            count=int(row.n),
+            total=float(row.total),
+            binary=int(row.between) == 0,
+        )
+        for row in conn.execute(query.group_by(*group).order_by(*group))
+    ]
 
 
-def _begun(conn: sa.Connection, seconds: int) -> sa.ColumnElement[int]:
+def _bucket_start(conn: sa.Connection, seconds: int) -> sa.ColumnElement[int]:
     epoch = (
         sa.cast(sa.func.extract("epoch", scores.c.span_start), sa.BigInteger)
         if conn.dialect.name == "postgresql"
@@ -248,27 +259,27 @@ def _point(row: Any, labels: dict[str, int]) -> ScorePoint:
     )
 
 
-def _conditions(wanted: ScoreFilter) -> list[sa.ColumnElement[bool]]:
-    found = [scores.c[name] == value for name in _SAME if (value := getattr(wanted, name)) is not None]
+def _conditions(where: ScoreFilter) -> list[sa.ColumnElement[bool]]:
+    conditions = [scores.c[name] == value for name in _SAME if (value := getattr(where, name)) is not None]
     for name in ("author", "trace_id", "response_id"):
-        if (value := getattr(wanted, name)) is not None:
-            found.append(scores.c[name] == value)
-    if wanted.corrected is not None:
-        found.append(scores.c.correction.is_not(None) if wanted.corrected else scores.c.correction.is_(None))
-    if wanted.since is not None:
-        found.append(scores.c.span_start >= wanted.since)
-    if wanted.until is not None:
-        found.append(scores.c.span_start < wanted.until)
-    return found
+        if (value := getattr(where, name)) is not None:
+            conditions.append(scores.c[name] == value)
+    if where.corrected is not None:
+        conditions.append(scores.c.correction.is_not(None) if where.corrected else scores.c.correction.is_(None))
+    if where.since is not None:
+        conditions.append(scores.c.span_start >= where.since)
+    if where.until is not None:
+        conditions.append(scores.c.span_start < where.until)
+    return conditions
 
 
 def _values(score: Score) -> dict[str, Any]:
-    return score.model_dump() | {"target": target_of(score.trace_id, score.span_id)}
+    return score.model_dump() | {"target": target_key(score.trace_id, score.span_id)}
 
 
 def _first(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> Score | None:
-    found = _all(conn, query.limit(1))
-    return found[0] if found else None
+    rows = _all(conn, query.limit(1))
+    return rows[0] if rows else None
 
 
 def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Score]:

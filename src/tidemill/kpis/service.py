@@ -100,7 +100,9 @@ def get_report(ctx: Context, name: str) -> KpiReport:
 
 def _estimate(ctx: Context, kpi: Kpi, since: datetime, until: datetime) -> KpiEstimate | None:
     scores = _filter(kpi.score, kpi.source, kpi.target, since, until)
-    return estimates.estimate([ScoreCluster(u.count, u.total, u.binary) for u in feedback.score_units(ctx, scores)])
+    return estimates.estimate(
+        [ScoreCluster(u.count, u.total, u.binary) for u in feedback.sum_scores_by_unit(ctx, scores)]
+    )
 
 
 def _filter(score: str, source: Any, target: KpiTarget, since: datetime, until: datetime) -> ScoreFilter:
@@ -154,7 +156,7 @@ def get_series(
     end = until or ctx.now + timedelta(seconds=1)
     scores = _filter(score, source, target or KpiTarget(), since or end - timedelta(days=30), end)
     groups: dict[tuple[datetime, str | None], list[ScoreCluster]] = {}
-    for unit in feedback.score_units(ctx, scores, by_release=True, step=timedelta(seconds=step_s)):
+    for unit in feedback.sum_scores_by_unit(ctx, scores, by_release=True, step=timedelta(seconds=step_s)):
         groups.setdefault((unit.t, unit.release_id), []).append(ScoreCluster(unit.count, unit.total, unit.binary))
     points = [
         estimates.build_point(t, t + timedelta(seconds=step_s), release_id, estimates.estimate(units))

@@ -161,7 +161,7 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(EnvironmentNames(deployment_service.list_environment_names))
     kernel.register(ROLLOUT_HOOKS)
     kernel.register(ShadowCopyIndex(rollout_service.count_pairs, rollout_service.delete_pairs))
-    kernel.register(SpanScores(feedback_service.delete_begun))
+    kernel.register(SpanScores(feedback_service.delete_by_span_start))
     masker, book = Masker(kernel), PriceBook(kernel)
     kernel.register(masker)
     kernel.register(book)

@@ -115,7 +115,7 @@ def _correction(ctx: Context, slo: Slo) -> tuple[CorrectedShare | None, Rectifie
         return None, None
     scores = sli.score_filter(slo, ctx.now - timedelta(seconds=slo.window_s))
     total, passed = feedback.count_passing(ctx, scores, slo.passing)
-    pairs = ppi.PairedSums(**asdict(feedback.judged_by_both(ctx, scores, slo.passing)))
+    pairs = ppi.PairedSums(**asdict(feedback.sum_judged_pairs(ctx, scores, slo.passing)))
     share, rectifier = ppi.corrected_share(total, passed, pairs), ppi.shift_bound(pairs)
     return (
         CorrectedShare.model_validate(asdict(share)) if share is not None else None,

@@ -167,7 +167,7 @@ def find_span(traces: Traces, trace: str, span: str | None) -> SpanDetail:
 
 
 def print_span(term: Terminal, span: SpanDetail, *, full: bool) -> None:
-    """Print a span with what went in and out; `whole` prints all attributes and long texts too."""
+    """Print a span with input and output; `full` prints all attributes and long texts too."""
     _print_facts(term, span)
     max_chars = None if full else 2000
     for title, value in (("input", span.input), ("output", span.output)):

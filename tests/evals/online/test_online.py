@@ -218,7 +218,7 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
     monkeypatch.setattr("tidemill.evals.online.worker.PAGE", 10)
     create(kernel)
     store(kernel, *(answer(n) for n in range(45)))
-    kept = feedback.keep_many
+    kept = feedback.upsert_scores
     pages = 0
 
     def dying(*args: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
         if pages == 2:  # written, but not committed
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(feedback, "keep_many", dying)
+    monkeypatch.setattr(feedback, "upsert_scores", dying)
     worker = OnlineEvaluation(kernel)
     with pytest.raises(KeyboardInterrupt):
         work_off(kernel, worker)

@@ -89,7 +89,7 @@ def test_one_answer_becomes_an_item_in_one_call_with_its_lineage(working: Kernel
         assert {n.kind for n in graph.nodes} == {"dataset_version", "file", "trace_collection", "release"}
         node = next(n for n in graph.nodes if n.kind == "trace_collection")
         assert (node.facts["rows"], node.facts["corrected"]) == (1, 1)
-        items = service.collection_items(ctx, collection.id).items
+        items = service.list_collection_items(ctx, collection.id).items
         assert [(i.trace_id, i.row, i.corrected, i.reason) for i in items] == [(trace_id(1), 1, True, None)]
         assert service.list_collections(ctx, trace_id=trace_id(1)).items == [collection]
         assert service.list_collections(ctx, trace_id=trace_id(2)).items == []
@@ -141,8 +141,8 @@ def test_a_filter_takes_what_was_judged_and_caps_each_user(kernel: Kernel) -> No
     liked = collect(kernel, filter=by_release, only="liked", cap_per_user=1, append=False)
     assert (liked.rows, liked.quarantined) == (3, {"over_cap": 1})
     with kernel.read(OWNER) as ctx:
-        kept = service.collection_items(ctx, liked.id, quarantined=False).items
-        apart = service.collection_items(ctx, liked.id, quarantined=True).items
+        kept = service.list_collection_items(ctx, liked.id, quarantined=False).items
+        apart = service.list_collection_items(ctx, liked.id, quarantined=True).items
     assert sorted(str(i.user) for i in kept) == ["mallory", "user-0", "user-1"]
     assert [i.reason for i in apart] == ["over_cap"]
     assert collect(kernel, filter={}, only="corrected", append=False).rows == 1

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from tidemill.feedback.collections.rows import Made, Opinion, capped, label_of, make, opinion
+from tidemill.feedback.collections.rows import (
+    CollectedAnswer,
+    FeedbackSummary,
+    build_row,
+    cap_rows_per_user,
+    label_of,
+    summarize_feedback,
+)
 from tidemill.feedback.collections.selection import answer_span, fits
 from tidemill.feedback.types import Score, ToDataset
 from tidemill.traces.messages import extract_answer, extract_messages
@@ -59,24 +66,29 @@ def score(author: str, value: float | None = None, correction: Any = None, by: s
     )
 
 
-def row(made: Made) -> dict[str, Any]:
+def row(made: CollectedAnswer) -> dict[str, Any]:
     assert made.row is not None, made.reason
     return {k: v for k, v in made.row.items() if k not in ("cluster_id", "time")}
 
 
 def test_each_schema_has_its_row() -> None:
-    wrong = Opinion(value=0.0, correction={"type": "NUM"}, given=True)
-    assert row(make(span(), wrong, spec())) == {"text": "Where is Oslo?", "label": "NUM"}
-    assert row(make(span(), Opinion(), spec(label_field="type"))) == {"text": "Where is Oslo?", "label": "LOC"}
+    wrong = FeedbackSummary(value=0.0, correction={"type": "NUM"}, has_feedback=True)
+    assert row(build_row(span(), wrong, spec())) == {"text": "Where is Oslo?", "label": "NUM"}
+    assert row(build_row(span(), FeedbackSummary(), spec(label_field="type"))) == {
+        "text": "Where is Oslo?",
+        "label": "LOC",
+    }
     answer = '{"type": "NUM"}'
-    assert row(make(span(), wrong, spec("completion"))) == {"prompt": "Where is Oslo?", "completion": answer}
-    chat = row(make(span(), wrong, spec("chat")))["messages"]
+    assert row(build_row(span(), wrong, spec("completion"))) == {"prompt": "Where is Oslo?", "completion": answer}
+    chat = row(build_row(span(), wrong, spec("chat")))["messages"]
     assert [m["role"] for m in chat] == ["user", "assistant"]
     assert chat[-1]["content"] == answer
-    kept = row(make(span(), wrong, spec("chat", keep_system=True)))["messages"]
+    kept = row(build_row(span(), wrong, spec("chat", keep_system=True)))["messages"]
     assert [m["role"] for m in kept] == ["system", "user", "assistant"]
-    assert row(make(span(), Opinion(value=0.0, given=True), spec("text"))) == {"text": "Where is Oslo?"}
-    made = row(make(span(release_id="rel_1", response_id="chatcmpl-1"), Opinion(), spec("eval")))
+    assert row(build_row(span(), FeedbackSummary(value=0.0, has_feedback=True), spec("text"))) == {
+        "text": "Where is Oslo?"
+    }
+    made = row(build_row(span(release_id="rel_1", response_id="chatcmpl-1"), FeedbackSummary(), spec("eval")))
     assert (made["input"], made["expected"]) == ("Where is Oslo?", '{"type": "LOC"}')
     assert made["metadata"] == {
         "trace_id": f"{1:032x}",
@@ -87,7 +99,7 @@ def test_each_schema_has_its_row() -> None:
 
 
 def test_a_row_keeps_the_session_as_its_cluster_and_the_time() -> None:
-    made = make(span(session="s1"), Opinion(), spec()).row
+    made = build_row(span(session="s1"), FeedbackSummary(), spec()).row
     assert made is not None
     assert (made["cluster_id"], made["time"]) == ("s1", "2026-11-21T09:00:00+00:00")
 
@@ -95,57 +107,67 @@ def test_a_row_keeps_the_session_as_its_cluster_and_the_time() -> None:
 @pytest.mark.parametrize(
     ("which", "said", "more", "reason"),
     [
-        (span(), Opinion(value=0.0, given=True), {}, "disliked"),
-        (span(), Opinion(value=0.4, given=True), {"liked_from": 0.3}, None),
-        (span(), Opinion(value=0.0, correction="LOC", given=True), {"use_correction": False}, "disliked"),
-        (span(), Opinion(disputed=True, correction="LOC", given=True), {}, "disputed"),
-        (span(status="error"), Opinion(), {}, "failed"),
-        (span(status="error"), Opinion(correction="LOC", given=True), {}, None),
-        (span(question="  "), Opinion(), {}, "no_input"),
-        (span(input=None), Opinion(), {}, "no_input"),
-        (span(output=None), Opinion(), {}, "no_label"),
-        (span(output=None), Opinion(), {"row_schema": "chat"}, "no_answer"),
-        (span(said="I think it is a place.\nOr not."), Opinion(), {}, "no_label"),
-        (span(), Opinion(), {"only": "judged"}, "not_wanted"),
-        (span(), Opinion(value=0.0, given=True), {"only": "liked"}, "not_wanted"),
-        (span(), Opinion(value=0.0, correction="LOC", given=True), {"only": "liked"}, None),
-        (span(), Opinion(value=1.0, given=True), {"only": "corrected"}, "not_wanted"),
+        (span(), FeedbackSummary(value=0.0, has_feedback=True), {}, "disliked"),
+        (span(), FeedbackSummary(value=0.4, has_feedback=True), {"liked_from": 0.3}, None),
+        (
+            span(),
+            FeedbackSummary(value=0.0, correction="LOC", has_feedback=True),
+            {"use_correction": False},
+            "disliked",
+        ),
+        (span(), FeedbackSummary(disputed=True, correction="LOC", has_feedback=True), {}, "disputed"),
+        (span(status="error"), FeedbackSummary(), {}, "failed"),
+        (span(status="error"), FeedbackSummary(correction="LOC", has_feedback=True), {}, None),
+        (span(question="  "), FeedbackSummary(), {}, "no_input"),
+        (span(input=None), FeedbackSummary(), {}, "no_input"),
+        (span(output=None), FeedbackSummary(), {}, "no_label"),
+        (span(output=None), FeedbackSummary(), {"row_schema": "chat"}, "no_answer"),
+        (span(said="I think it is a place.\nOr not."), FeedbackSummary(), {}, "no_label"),
+        (span(), FeedbackSummary(), {"only": "judged"}, "not_wanted"),
+        (span(), FeedbackSummary(value=0.0, has_feedback=True), {"only": "liked"}, "not_wanted"),
+        (span(), FeedbackSummary(value=0.0, correction="LOC", has_feedback=True), {"only": "liked"}, None),
+        (span(), FeedbackSummary(value=1.0, has_feedback=True), {"only": "corrected"}, "not_wanted"),
     ],
 )
-def test_what_makes_no_row_says_why(which: SpanDetail, said: Opinion, more: dict[str, Any], reason: str | None) -> None:
-    made = make(which, said, spec(**more))
+def test_what_makes_no_row_says_why(
+    which: SpanDetail, said: FeedbackSummary, more: dict[str, Any], reason: str | None
+) -> None:
+    made = build_row(which, said, spec(**more))
     assert made.reason == reason
     assert (made.row is None) == (reason is not None)
 
 
 def test_the_team_goes_before_end_users_and_end_users_must_agree() -> None:
     ada, bob = score("ada", 0.0, "LOC"), score("bob", 1.0, "HUM", late=1)
-    both = opinion([ada, bob], "feedback")
+    both = summarize_feedback([ada, bob], "feedback")
     assert (both.value, both.disputed, both.correction, both.corrected_by) == (0.5, True, "HUM", "bob")
-    same = opinion([ada, score("bob", None, "LOC", late=1)], "feedback")
+    same = summarize_feedback([ada, score("bob", None, "LOC", late=1)], "feedback")
     assert (same.disputed, same.correction) == (False, "LOC")
-    team = opinion([ada, score("dana", None, "NUM", by="dana"), bob], "feedback")
+    team = summarize_feedback([ada, score("dana", None, "NUM", by="dana"), bob], "feedback")
     assert (team.disputed, team.correction, team.corrected_by) == (False, "NUM", None)
-    assert opinion([ada], "tone") == Opinion()
+    assert summarize_feedback([ada], "tone") == FeedbackSummary()
 
 
 def test_a_cap_counts_whoever_corrected_and_draws_which_rows_stay() -> None:
-    said = Opinion(value=0.0, correction="LOC", corrected_by="mallory", given=True)
-    made = [make(span(n, user=f"u{n}"), said, spec()) for n in range(20)]
-    made += [make(span(100 + n, user=f"u{n}"), Opinion(), spec()) for n in range(5)]
-    kept = capped(made, 3)
+    said = FeedbackSummary(value=0.0, correction="LOC", corrected_by="mallory", has_feedback=True)
+    made = [build_row(span(n, user=f"u{n}"), said, spec()) for n in range(20)]
+    made += [build_row(span(100 + n, user=f"u{n}"), FeedbackSummary(), spec()) for n in range(5)]
+    kept = cap_rows_per_user(made, 3)
     stayed = [item.span.trace_id for item in kept[:20] if item.row is not None]
     assert len(stayed) == 3
     assert [item.reason for item in kept[:20]].count("over_cap") == 17
     assert all(item.row is not None for item in kept[20:])
-    assert {i.span.trace_id for i in capped(list(reversed(made)), 3)[5:] if i.row is not None} == set(stayed)
-    assert capped(made, None) == made
+    assert {i.span.trace_id for i in cap_rows_per_user(list(reversed(made)), 3)[5:] if i.row is not None} == set(stayed)
+    assert cap_rows_per_user(made, None) == made
 
 
 def test_those_who_name_nobody_share_one_cap() -> None:
-    made = [make(span(n, user=None, key_id=key), Opinion(), spec()) for n, key in enumerate(["k", "k", None, None])]
-    assert [item.giver for item in made] == ["k", "k", "anonymous", "anonymous"]
-    assert sum(item.row is not None for item in capped(made, 1)) == 2
+    made = [
+        build_row(span(n, user=None, key_id=key), FeedbackSummary(), spec())
+        for n, key in enumerate(["k", "k", None, None])
+    ]
+    assert [item.user for item in made] == ["k", "k", "anonymous", "anonymous"]
+    assert sum(item.row is not None for item in cap_rows_per_user(made, 1)) == 2
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_scores_and_collected_rows_go_and_what_was_made_of_them_is_named(kernel:
         assert (done.datasets, done.models) == (["live@1"], [])
         with kernel.read(OWNER) as ctx:
             assert {s.user for s in scores.list_scores(ctx)} == {"bob", "cyd"}
-            held = curation.collection_items(ctx, first.id).items
+            held = curation.list_collection_items(ctx, first.id).items
         assert [(item.user, item.reason) for item in held if item.trace_id == ""] == [(None, "erased")] * 2
         assert {item.user for item in held} == {None, "bob", "cyd"}
 

@@ -137,11 +137,11 @@ def test_short_ways_to_a_price_agree_with_the_package(tokens: Tokens) -> None:
 def test_rules_are_listed_ended_and_quoted(ctx: Context) -> None:
     made = service.create(ctx, PriceCreate(model="mine", input_per_million=2, note="contract"))
     assert service.get(ctx, made.id) == made
-    assert service.listing(ctx).items == [made]
+    assert service.list_prices(ctx).items == [made]
     ended = service.end(ctx, made.id)
     assert ended.until == ctx.now
-    assert service.listing(ctx).items == []
-    assert service.listing(ctx, ended=True).items == [ended]
+    assert service.list_prices(ctx).items == []
+    assert service.list_prices(ctx, ended=True).items == [ended]
     with pytest.raises(PriceEnded):
         service.end(ctx, made.id)
     with pytest.raises(PriceNotFound, match="prc_none"):

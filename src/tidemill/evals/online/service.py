@@ -22,7 +22,7 @@ from tidemill.evals.types import (
     ScorerInvalid,
 )
 from tidemill.feedback import service as feedback
-from tidemill.feedback.targets import by_release_id, of_span
+from tidemill.feedback.targets import resolve_release, target_of_span
 from tidemill.traces import service as traces
 
 
@@ -30,7 +30,7 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
     """Run a scorer on live traffic from now on. Raises PluginMissing, ScorerInvalid, OnlineExists,
     ReleaseUnknown."""
     _check(ctx, body)
-    body = body.model_copy(update={"filter": by_release_id(ctx, body.filter)})
+    body = body.model_copy(update={"filter": resolve_release(ctx, body.filter)})
     if store.by_name(ctx.conn, body.name) is not None:
         raise OnlineExists(
             f"There is already an online evaluator {body.name!r}.",
@@ -181,8 +181,8 @@ def record_error(ctx: Context, evaluator_id: str, message: str) -> None:
 def _write(ctx: Context, evaluator_id: str, page_result: JudgedPage, *, stopped: bool) -> None:
     evaluator = store.by_id(ctx.conn, evaluator_id)
     assert evaluator is not None
-    verdicts = [(of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
-    feedback.keep_many(ctx, verdicts)
+    verdicts = [(target_of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
+    feedback.upsert_scores(ctx, verdicts)
     errors = [one.error for one in page_result.judged if one.error is not None]
     resumes_at = _tomorrow(ctx.now) if stopped else None
     if stopped:

@@ -1,1 +1,1 @@
-"""Curation: from answers given in production, and what people said about them, to rows of a dataset."""
+"""Curation: answers given in production, with people's corrections, become rows of a dataset."""

@@ -48,7 +48,9 @@ def to_dataset(
     use_correction: Annotated[bool, typer.Option(help="Take corrections as the answers.")] = True,
     label_field: Annotated[str | None, typer.Option(help="The JSON field that holds the label.")] = None,
     cap_per_user: Annotated[int | None, typer.Option(min=1, help="Rows of one user at most.")] = None,
-    most: Annotated[int, typer.Option(help="Without --trace or --response: so many answers at most.")] = 1000,
+    limit: Annotated[
+        int, typer.Option("--most", help="Without --trace or --response: so many answers at most.")
+    ] = 1000,
     split: Annotated[str | None, typer.Option(help="Name of the split. Default: train; test for eval.")] = None,
     append: Annotated[bool, typer.Option(help="Keep the rows of the newest version behind the new ones.")] = True,
     wait: Annotated[bool, typer.Option(help="Wait for the dataset version.")] = True,
@@ -56,22 +58,22 @@ def to_dataset(
     """Make a dataset version of answers, with what people said they should have been."""
     term = terminal(ctx)
     shared = {"until": parse_time(until), "release_id": release, "environment": environment}
-    wanted = {name: value for name, value in shared.items() if value is not None}
-    if (trace or response) and wanted:
+    filters = {name: value for name, value in shared.items() if value is not None}
+    if (trace or response) and filters:
         raise BadRequest("Answers were named, and a filter given.", hint="Give one of the two.")
     choice: dict[str, Any] = {"traces": trace or None, "response_ids": response or None}
     if not trace and not response:
-        choice["filter"] = wanted | {"since": parse_time(since)}
+        choice["filter"] = filters | {"since": parse_time(since)}
     choice |= {"only": only, "use_correction": use_correction, "label_field": label_field, "append": append}
-    choice |= {"cap_per_user": cap_per_user, "limit": most, "split": split}
+    choice |= {"cap_per_user": cap_per_user, "limit": limit, "split": split}
     sdk = Curation(term.working_http if wait else term.http)
-    made = sdk.to_dataset(dataset, schema, wait=wait, **choice)  # type: ignore[arg-type]
+    collection = sdk.to_dataset(dataset, schema, wait=wait, **choice)  # type: ignore[arg-type]
     if term.as_json:
-        term.show(made)
+        term.show(collection)
         return
-    _show(term, made)
+    _print_collection(term, collection)
     if wait:
-        version = sdk.version(made)
+        version = sdk.version(collection)
         for step in version.steps:
             if step.dropped:
                 term.print(f"  {step.dropped:,} dropped by the recipe: {step.step}")
@@ -79,9 +81,9 @@ def to_dataset(
         term.print(Text(f"{version.ref}: {rows} rows", style="bold green"), f"  tidemill lineage {version.id}")
 
 
-def _show(term: Terminal, made: Collection) -> None:
-    term.print(f"{made.rows:,} answers became rows of {made.dataset}. [dim]{made.id}[/dim]")
-    for reason, count in sorted(made.quarantined.items(), key=lambda entry: -entry[1]):
+def _print_collection(term: Terminal, collection: Collection) -> None:
+    term.print(f"{collection.rows:,} answers became rows of {collection.dataset}. [dim]{collection.id}[/dim]")
+    for reason, count in sorted(collection.quarantined.items(), key=lambda entry: -entry[1]):
         term.print(Text(f"  {count:,} in quarantine: {_REASONS[reason]} ({reason})", style="yellow"))
 
 
@@ -100,9 +102,9 @@ def collections(
     term = terminal(ctx)
     sdk = Curation(term.http)
     if collection is None:
-        found = sdk.list(dataset=dataset, trace_id=trace, cursor=cursor, limit=limit)
+        page = sdk.list(dataset=dataset, trace_id=trace, cursor=cursor, limit=limit)
         empty = "No collections yet. Make one: tidemill traces to-dataset my-data --schema chat"
-        term.table(found, _COLUMNS, empty=empty)
+        term.table(page, _COLUMNS, empty=empty)
         return
     columns: list[Column] = [
         ("answer", lambda i: i.response_id or i.trace_id),

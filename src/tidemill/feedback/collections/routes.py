@@ -17,30 +17,32 @@ def to_dataset(body: ToDataset, request: RequestContext) -> Collection:
 
 
 @router.get("/trace-collections", openapi_extra=role("viewer"))
-def listing(
+def list_collections(
     request: RequestContext,
     dataset: str | None = None,
     trace_id: str | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Collection]:
-    """Collections, newest first; with `trace_id`, those that an answer of this trace is in."""
+    """List collections, newest first; with `trace_id`, those that an answer of this trace is in."""
     return request.read(service.list_collections, dataset=dataset, trace_id=trace_id, cursor=cursor, limit=limit)
 
 
 @router.get("/trace-collections/{collection_id}", openapi_extra=role("viewer"))
-def get(collection_id: str, request: RequestContext) -> Collection:
-    """One collection."""
+def get_collection(collection_id: str, request: RequestContext) -> Collection:
+    """Return a collection."""
     return request.read(service.get_collection, collection_id)
 
 
 @router.get("/trace-collections/{collection_id}/items", openapi_extra=role("viewer"))
-def items(
+def list_items(
     collection_id: str,
     request: RequestContext,
     quarantined: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[CollectionItem]:
-    """The answers of a collection; only rows, or only what is in quarantine."""
-    return request.read(service.collection_items, collection_id, quarantined=quarantined, cursor=cursor, limit=limit)
+    """List the answers of a collection; only rows, or only what is in quarantine."""
+    return request.read(
+        service.list_collection_items, collection_id, quarantined=quarantined, cursor=cursor, limit=limit
+    )

@@ -1,4 +1,4 @@
-"""From a span and what people said about it to one row, or the reason why there is none."""
+"""Builds one row of a span and people's feedback on it, or says why there is none."""
 
 import hashlib
 import json
@@ -29,77 +29,83 @@ _ROLES = {"system", "developer", "user", "assistant", "tool"}
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What people's feedback on one answer comes to."""
+class FeedbackSummary:
+    """People's feedback on one answer, put together."""
 
     value: float | None = None
     correction: JsonValue = None
     corrected_by: str | None = None
     """The end user who corrected, when an application sent it for them."""
     disputed: bool = False
-    given: bool = False
+    has_feedback: bool = False
 
 
 @dataclass(frozen=True)
-class Made:
+class CollectedAnswer:
     """A span with its row, or with the reason why it has none."""
 
     span: SpanDetail
-    giver: str
+    user: str
+    """Whom the row counts for: who corrected it, who asked, or the key."""
     row: dict[str, Any] | None = None
     reason: Reason | None = None
     corrected: bool = False
 
 
-def opinion(scores: Sequence[Score], name: str) -> Opinion:
-    """Feedback of one name on one answer, put together.
+def summarize_feedback(scores: Sequence[Score], name: str) -> FeedbackSummary:
+    """Return feedback of one name on one answer, put together.
 
     The mean of the values, and the latest correction. A correction by one of the team (given in their own name) goes
     before those that end users sent; when end users correct one answer differently, it is disputed.
     """
-    given = [s for s in scores if s.source == "person" and s.name == name]
-    values = [s.value for s in given if s.value is not None]
-    corrections = [s for s in given if s.correction is not None]
+    named_scores = [s for s in scores if s.source == "person" and s.name == name]
+    values = [s.value for s in named_scores if s.value is not None]
+    corrections = [s for s in named_scores if s.correction is not None]
     team = [s for s in corrections if s.author == s.recorded_by]
-    chosen = max(team or corrections, key=lambda s: (s.at, s.id), default=None)
-    told = {canonical_json(s.correction) for s in corrections}
-    return Opinion(
+    latest = max(team or corrections, key=lambda s: (s.at, s.id), default=None)
+    distinct = {canonical_json(s.correction) for s in corrections}
+    return FeedbackSummary(
         value=sum(values) / len(values) if values else None,
-        correction=chosen.correction if chosen is not None else None,
-        corrected_by=chosen.author if chosen is not None and chosen not in team else None,
-        disputed=not team and len(told) > 1,
-        given=bool(given),
+        correction=latest.correction if latest is not None else None,
+        corrected_by=latest.author if latest is not None and latest not in team else None,
+        disputed=not team and len(distinct) > 1,
+        has_feedback=bool(named_scores),
     )
 
 
-def make(span: SpanDetail, said: Opinion, spec: ToDataset) -> Made:
-    """The row of one answer."""
-    correction = said.correction if spec.use_correction else None
+def build_row(span: SpanDetail, summary: FeedbackSummary, spec: ToDataset) -> CollectedAnswer:
+    """Return the answer with its row, or with the reason why it has none."""
+    correction = summary.correction if spec.use_correction else None
     corrected = correction is not None
-    giver = (said.corrected_by if corrected else None) or span.user or span.key_id or ANONYMOUS
-    reason = _refused(span, said, spec, corrected)
+    user = (summary.corrected_by if corrected else None) or span.user or span.key_id or ANONYMOUS
+    reason = _rejection(span, summary, spec, corrected)
     if reason is not None:
-        return Made(span, giver, reason=reason, corrected=corrected)
+        return CollectedAnswer(span, user, reason=reason, corrected=corrected)
     answer = correction if corrected else extract_answer(span.output)
-    row, lacking = _row(span, answer, spec)
+    row, missing = _row(span, answer, spec)
     if row is None:
-        return Made(span, giver, reason=lacking, corrected=corrected)
+        return CollectedAnswer(span, user, reason=missing, corrected=corrected)
     row["cluster_id"] = span.session or span.user or span.trace_id
     row["time"] = span.start.isoformat()
-    return Made(span, giver, row=row, corrected=corrected)
+    return CollectedAnswer(span, user, row=row, corrected=corrected)
 
 
-def _refused(span: SpanDetail, said: Opinion, spec: ToDataset, corrected: bool) -> Reason | None:
-    liked = said.value is not None and said.value >= spec.liked_from
-    wanted = {"all": True, "judged": said.given, "liked": liked or corrected, "corrected": said.correction is not None}
-    if not wanted[spec.only]:
+def _rejection(span: SpanDetail, summary: FeedbackSummary, spec: ToDataset, corrected: bool) -> Reason | None:
+    liked = summary.value is not None and summary.value >= spec.liked_from
+    selected = {
+        "all": True,
+        "judged": summary.has_feedback,
+        "liked": liked or corrected,
+        "corrected": summary.correction is not None,
+    }
+    if not selected[spec.only]:
         return "not_wanted"
-    if spec.use_correction and said.disputed:
+    if spec.use_correction and summary.disputed:
         return "disputed"
     if span.status == "error" and not corrected:
         return "failed"
-    # Nobody learns from an answer that people turned down; only its question is worth something.
-    if said.value is not None and not liked and not corrected and spec.row_schema != "text":
+    # A rejected answer must not be trained on; only its question is worth something.
+    if summary.value is not None and not liked and not corrected and spec.row_schema != "text":
         return "disliked"
     return None
 
@@ -132,7 +138,7 @@ def _prompt(messages: Sequence[dict[str, str]], question: str) -> str:
 
 
 def label_of(answer: JsonValue, field: str | None) -> str | None:
-    """The label in an answer: the text itself, or the field of a JSON object (its only one when none is named)."""
+    """Return the label in an answer: the text itself, or the field of a JSON object (without a name, its only one)."""
     value = answer
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
@@ -150,26 +156,28 @@ def label_of(answer: JsonValue, field: str | None) -> str | None:
     return label if 0 < len(label) <= 200 and "\n" not in label else None
 
 
-def capped(made: Iterable[Made], cap: int | None) -> list[Made]:
-    """The same, with the rows of one user beyond the cap in quarantine.
+def cap_rows_per_user(answers: Iterable[CollectedAnswer], cap: int | None) -> list[CollectedAnswer]:
+    """Return the answers, with the rows of one user beyond the cap in quarantine.
 
-    Which rows stay is drawn by a hash of their ids: nobody chooses by asking early or late.
+    A hash of their ids decides which rows stay, so that nobody can choose them by asking early or late.
     """
-    found = list(made)
+    items = list(answers)
     if cap is None:
-        return found
-    taken: Counter[str] = Counter()
-    over = set()
-    rows = (place for place, item in enumerate(found) if item.row is not None)
-    for place in sorted(rows, key=lambda place: _draw(found[place].span)):
-        taken[found[place].giver] += 1
-        if taken[found[place].giver] > cap:
-            over.add(place)
+        return items
+    rows_of_user: Counter[str] = Counter()
+    over_cap = set()
+    row_places = (place for place, item in enumerate(items) if item.row is not None)
+    for place in sorted(row_places, key=lambda place: _hash(items[place].span)):
+        rows_of_user[items[place].user] += 1
+        if rows_of_user[items[place].user] > cap:
+            over_cap.add(place)
     return [
-        Made(item.span, item.giver, reason="over_cap", corrected=item.corrected) if place in over else item
-        for place, item in enumerate(found)
+        CollectedAnswer(item.span, item.user, reason="over_cap", corrected=item.corrected)
+        if place in over_cap
+        else item
+        for place, item in enumerate(items)
     ]
 
 
-def _draw(span: SpanDetail) -> bytes:
+def _hash(span: SpanDetail) -> bytes:
     return hashlib.sha256(f"{span.trace_id}:{span.span_id}".encode()).digest()

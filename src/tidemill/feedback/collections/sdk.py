@@ -1,4 +1,4 @@
-"""The part of `client.traces` that makes datasets of answers."""
+"""`client.traces.collections`: makes datasets of answers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tidemill.jobs.sdk import Jobs
 
 
 class Curation:
-    """From answers and what people said about them to dataset versions."""
+    """Collections: answers that become rows of dataset versions."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -23,31 +23,31 @@ class Curation:
         `use_correction`, `cap_per_user`, `label_field`, ... Raises AnswersUnknown, NothingToCollect, AppendRefused.
         """
         body = ToDataset.model_validate({"dataset": dataset, "row_schema": row_schema, **choice})
-        made = self._http.post("/api/traces/to-dataset", Collection, body)
-        if wait and made.job_id is not None:
-            job = Jobs(self._http).wait(made.job_id, check=False)
+        collection = self._http.post("/api/traces/to-dataset", Collection, body)
+        if wait and collection.job_id is not None:
+            job = Jobs(self._http).wait(collection.job_id, check=False)
             if job.error is not None:
                 raise of_body(job.error)
-        return made
+        return collection
 
     def version(self, collection: Collection) -> DatasetVersion:
-        """The dataset version that a collection made."""
+        """Return the dataset version of a collection."""
         return self._http.get(f"/api/dataset-versions/{collection.version_id}", DatasetVersion)
 
     def get(self, collection_id: str) -> Collection:
-        """One collection. Raises CollectionNotFound."""
+        """Return a collection. Raises CollectionNotFound."""
         return self._http.get(f"/api/trace-collections/{collection_id}", Collection)
 
     def list(
         self, *, dataset: str | None = None, trace_id: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[Collection]:
-        """Collections, newest first; with `trace_id`, those that an answer of this trace is in."""
+        """Return collections, newest first; with `trace_id`, those that an answer of this trace is in."""
         params = {"dataset": dataset, "trace_id": trace_id, "cursor": cursor, "limit": limit}
         return self._http.get("/api/trace-collections", Page[Collection], params)
 
     def items(
         self, collection_id: str, *, quarantined: bool | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[CollectionItem]:
-        """The answers of a collection; only rows, or only what is in quarantine."""
+        """Return the answers of a collection; only rows, or only what is in quarantine."""
         params = {"quarantined": quarantined, "cursor": cursor, "limit": limit}
         return self._http.get(f"/api/trace-collections/{collection_id}/items", Page[CollectionItem], params)

@@ -1,4 +1,4 @@
-"""Rows of collections and the answers in them."""
+"""The tables of collections and of the answers in them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -43,25 +43,25 @@ items = sa.Table(
 
 
 def insert(
-    conn: sa.Connection, collection: Collection, sources: Sequence[SourceRef], found: Sequence[CollectionItem]
+    conn: sa.Connection, collection: Collection, sources: Sequence[SourceRef], collected: Sequence[CollectionItem]
 ) -> None:
-    """Write a collection with its items, and the files that its dataset version is made of."""
+    """Insert a collection with its items, and the files that its dataset version is made of."""
     values = collection.model_dump() | {"spec": collection.spec.model_dump(mode="json", exclude_none=True)}
     conn.execute(collections.insert().values(**values, sources=[source.model_dump() for source in sources]))
-    rows = [item.model_dump() | {"collection_id": collection.id} for item in found]
+    rows = [item.model_dump() | {"collection_id": collection.id} for item in collected]
     conn.execute(items.insert(), rows)
 
 
-def by_id(conn: sa.Connection, collection_id: str) -> Collection | None:
-    """One collection."""
+def get(conn: sa.Connection, collection_id: str) -> Collection | None:
+    """Return a collection; None when there is none of this id."""
     row = conn.execute(sa.select(collections).where(collections.c.id == collection_id)).first()
     return _collection(row) if row is not None else None
 
 
-def page(
+def list_page(
     conn: sa.Connection, *, dataset: str | None, trace_id: str | None, before: str | None, limit: int
 ) -> list[Collection]:
-    """Collections, newest first; those of one dataset, or with an answer of one trace."""
+    """Return collections, newest first; those of one dataset, or with an answer of one trace."""
     query = sa.select(collections).order_by(collections.c.id.desc()).limit(limit)
     if dataset is not None:
         query = query.where(collections.c.dataset == dataset)
@@ -76,8 +76,8 @@ def _collection(row: sa.Row[*tuple[Any, ...]]) -> Collection:
     return Collection.model_validate({k: v for k, v in row_values(row).items() if k != "sources"})
 
 
-def newest(conn: sa.Connection, dataset: str) -> Iterator[tuple[Collection, list[SourceRef]]]:
-    """The collections of a dataset, newest first, each with the files its version is made of."""
+def list_newest(conn: sa.Connection, dataset: str) -> Iterator[tuple[Collection, list[SourceRef]]]:
+    """Yield the last 50 collections of a dataset, newest first, each with the files its version is made of."""
     query = sa.select(collections).where(collections.c.dataset == dataset).order_by(collections.c.id.desc())
     for row in conn.execute(query.limit(50)):
         yield _collection(row), [SourceRef.model_validate(source) for source in row.sources]
@@ -86,7 +86,7 @@ def newest(conn: sa.Connection, dataset: str) -> Iterator[tuple[Collection, list
 def list_items(
     conn: sa.Connection, collection_id: str, *, quarantined: bool | None, after: int, limit: int
 ) -> list[CollectionItem]:
-    """The items of a collection in order; only rows, or only what is in quarantine."""
+    """Return the items of a collection in order; only rows, or only what is in quarantine."""
     query = sa.select(items).where(items.c.collection_id == collection_id, items.c.seq > after)
     if quarantined is not None:
         query = query.where(items.c.reason.is_not(None) if quarantined else items.c.reason.is_(None))

@@ -1,1 +1,1 @@
-"""Erasing what one user left: spans and payloads, scores, and rows on their way into datasets."""
+"""Erases one user: spans and payloads, scores, and rows on their way into datasets."""

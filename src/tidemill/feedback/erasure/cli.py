@@ -30,22 +30,22 @@ def erase(
     term = terminal(ctx)
     erasures = Erasures(term.http)
     if not yes:
-        kept = erasures.footprint(user)
-        term.confirm(f"Erase {_told(kept)} of {user!r} for good?", yes=yes)
-    found = erasures.erase(user)
+        footprint = erasures.footprint(user)
+        term.confirm(f"Erase {_describe(footprint)} of {user!r} for good?", yes=yes)
+    erasure = erasures.erase(user)
     if term.as_json:
-        term.show(found)
+        term.show(erasure)
         return
-    term.print(f"Erased {_told(found)}: {found.id}.")
-    if found.datasets:
-        term.print(f"These dataset versions hold rows of theirs still: {', '.join(found.datasets)}.")
-    if found.models:
-        term.print(f"These models were trained on them: {', '.join(found.models)}.")
+    term.print(f"Erased {_describe(erasure)}: {erasure.id}.")
+    if erasure.datasets:
+        term.print(f"These dataset versions hold rows of theirs still: {', '.join(erasure.datasets)}.")
+    if erasure.models:
+        term.print(f"These models were trained on them: {', '.join(erasure.models)}.")
 
 
-def _told(kept: Footprint) -> str:
-    rows = f"{kept.scores} scores, {kept.answers} collected answers and {kept.copies} mirrored calls"
-    return f"{kept.traces} traces ({kept.spans} spans), {rows}"
+def _describe(footprint: Footprint) -> str:
+    rows = f"{footprint.scores} scores, {footprint.answers} collected answers and {footprint.copies} mirrored calls"
+    return f"{footprint.traces} traces ({footprint.spans} spans), {rows}"
 
 
 def erasures(

@@ -1,4 +1,4 @@
-"""The part of `client.traces` that erases users."""
+"""`client.traces.erasures`: erases users."""
 
 from urllib.parse import quote
 
@@ -8,13 +8,13 @@ from tidemill.feedback.types.erasure import Erasure, Footprint
 
 
 class Erasures:
-    """Erasing what one user left, and the records of it. Needs the role admin."""
+    """Erases what is stored of one user, and lists the records of it. Needs the role admin."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
     def footprint(self, user: str) -> Footprint:
-        """What is kept of a user; all zero for an unknown one."""
+        """Return what is stored of a user; all zero for an unknown one."""
         return self._http.get(f"/api/traces/users/{quote(user, safe='')}/footprint", Footprint)
 
     def erase(self, user: str) -> Erasure:
@@ -23,5 +23,5 @@ class Erasures:
         return Erasure.model_validate_json(reply.content)
 
     def list(self, *, user: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Erasure]:
-        """Records of erasures, newest first."""
+        """Return records of erasures, newest first."""
         return self._http.get("/api/traces/erasures", Page[Erasure], {"user": user, "cursor": cursor, "limit": limit})

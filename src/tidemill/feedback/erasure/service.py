@@ -1,4 +1,4 @@
-"""Erasing one user: what is theirs, in which order it goes, and what is only named."""
+"""Erases one user: finds what is theirs, and erases it in an order that can be resumed."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,45 +15,45 @@ from tidemill.feedback.types.erasure import Erasure, Footprint, ShadowCopyIndex
 from tidemill.traces import service as traces
 from tidemill.traces.service import Masker, UserTraces
 
-_HOLDS_ROWS = {"file", "dataset_version"}
-_LEARNT = {"tuning_run", "model_version"}
+_ROW_KINDS = {"file", "dataset_version"}
+_TRAINED_KINDS = {"tuning_run", "model_version"}
 """Kinds of lineage on the way from answers to models. Releases end it: what they answer is somebody else's."""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _UserData:
     names: list[str]
     traces: UserTraces
 
 
 def footprint(ctx: Context, user: str) -> Footprint:
-    """What is kept of a user; all zero for an unknown one."""
+    """Return what is stored of a user; all zero for an unknown one."""
     return _footprint(ctx, _find(ctx, user))
 
 
-def _find(ctx: Context, user: str) -> _Found:
-    """A user whose name is masked is stored under another one, which the same salt gives again."""
+def _find(ctx: Context, user: str) -> _UserData:
+    """Return the traces of a user, also under the pseudonym that masking stores instead of the name."""
     names = sorted({user, ctx.kernel.get(Masker).load_mask(ctx).pseudonymize(user)})
-    return _Found(names, traces.find_user_traces(ctx, names))
+    return _UserData(names, traces.find_user_traces(ctx, names))
 
 
-def _footprint(ctx: Context, found: _Found) -> Footprint:
-    answers = store.answers(ctx.conn, found.names, found.traces.hex_ids)
-    datasets, models = _made_of(ctx, sorted({row.collection_id for row in answers if row.row is not None}))
+def _footprint(ctx: Context, data: _UserData) -> Footprint:
+    answers = store.list_answers(ctx.conn, data.names, data.traces.hex_ids)
+    datasets, models = _derived(ctx, sorted({row.collection_id for row in answers if row.row is not None}))
     return Footprint(
-        traces=len(found.traces.ids),
-        spans=sum(found.traces.spans.values()),
-        scores=store.count_scores(ctx.conn, found.names, found.traces.hex_ids),
+        traces=len(data.traces.ids),
+        spans=sum(data.traces.spans.values()),
+        scores=store.count_scores(ctx.conn, data.names, data.traces.hex_ids),
         answers=len(answers),
-        copies=ctx.kernel.get(ShadowCopyIndex).count(ctx, found.traces.response_ids),
-        days=[day.isoformat() for day in sorted(found.traces.spans)],
+        copies=ctx.kernel.get(ShadowCopyIndex).count(ctx, data.traces.response_ids),
+        days=[day.isoformat() for day in sorted(data.traces.spans)],
         datasets=datasets,
         models=models,
     )
 
 
-def _made_of(ctx: Context, collections: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The dataset versions that hold rows of these collections, and the models trained on them."""
+def _derived(ctx: Context, collections: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the dataset versions with rows of these collections, and the models trained on them."""
     datasets, models = set[str](), set[str]()
     for collection_id in collections:
         graph = lineage.walk(ctx.conn, collection_id, "down")
@@ -63,31 +63,32 @@ def _made_of(ctx: Context, collections: Sequence[str]) -> tuple[list[str], list[
         children = defaultdict(list)
         for edge in graph.edges:
             children[edge.parent_id].append(edge.child_id)
-        left, seen = [collection_id], {collection_id}
-        while left:
-            fresh = {child for child in children[left.pop()] if nodes[child].kind in _HOLDS_ROWS | _LEARNT} - seen
-            seen |= fresh
-            left += fresh
-        datasets |= {nodes[ref].label for ref in seen if nodes[ref].kind == "dataset_version"}
-        models |= {nodes[ref].label for ref in seen if nodes[ref].kind == "model_version"}
+        open_ids, seen_ids = [collection_id], {collection_id}
+        while open_ids:
+            reached = children[open_ids.pop()]
+            new_ids = {child for child in reached if nodes[child].kind in _ROW_KINDS | _TRAINED_KINDS} - seen_ids
+            seen_ids |= new_ids
+            open_ids += new_ids
+        datasets |= {nodes[ref].label for ref in seen_ids if nodes[ref].kind == "dataset_version"}
+        models |= {nodes[ref].label for ref in seen_ids if nodes[ref].kind == "model_version"}
     return sorted(datasets), sorted(models)
 
 
 def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
-    """Erase a user; doing it again erases what has come since, and finishes what was broken off.
+    """Erase a user; doing it again erases what has come since, and finishes an erasure that was interrupted.
 
     Scores and rows go first, in one transaction with the record; then each day of traces. Dataset versions and models
     stay as they are and are named. Raises TracesUnavailable when somebody reads a day for long.
     """
     with kernel.read(actor) as ctx:
-        found = _find(ctx, user)
-        files = _files(ctx, found)
+        data = _find(ctx, user)
+        files = _remaining_files(ctx, data)
     with kernel.write(actor) as ctx:
-        erasure, broken_off = _erase_rows(ctx, user, found, files)
+        erasure, unfinished_days = _erase_rows(ctx, user, data, files)
     spans = 0
-    for day in sorted({*found.traces.spans, *broken_off}):
-        spans += traces.erase_traces(kernel, day, found.traces.ids)
-    store.empty_log(kernel.db)
+    for day in sorted({*data.traces.spans, *unfinished_days}):
+        spans += traces.erase_traces(kernel, day, data.traces.ids)
+    store.truncate_log(kernel.db)
     with kernel.write(actor) as ctx:
         store.finish(ctx.conn, user, spans, ctx.now, erasure.id)
         counts = {"traces": erasure.traces, "spans": spans, "scores": erasure.scores}
@@ -96,33 +97,33 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
         return erasure.model_copy(update={"spans": spans, "finished_at": ctx.now})
 
 
-def _files(ctx: Context, found: _Found) -> dict[str, str | None]:
-    """Collection -> its file without the lines of the user; None when nothing is left of it."""
-    mine: dict[str, set[int]] = defaultdict(set)
-    for row in store.answers(ctx.conn, found.names, found.traces.hex_ids):
+def _remaining_files(ctx: Context, data: _UserData) -> dict[str, str | None]:
+    """Return collection -> hash of its file without the lines of the user; None when no line remains."""
+    lines_by_collection: dict[str, set[int]] = defaultdict(set)
+    for row in store.list_answers(ctx.conn, data.names, data.traces.hex_ids):
         if row.row is not None:
-            mine[row.collection_id].add(row.row)
-    made: dict[str, str | None] = {}
-    for collection_id, lines in mine.items():
-        gone = lines | store.erased_lines(ctx.conn, collection_id)
-        with ctx.kernel.blobs.open(store.file_of(ctx.conn, collection_id)[1]) as file:
-            kept = [line for number, line in enumerate(file, 1) if number not in gone]
-        made[collection_id] = ctx.kernel.blobs.put_bytes(b"".join(kept)).hash if kept else None
-    return made
+            lines_by_collection[row.collection_id].add(row.row)
+    files: dict[str, str | None] = {}
+    for collection_id, lines in lines_by_collection.items():
+        erased_lines = lines | store.list_erased_lines(ctx.conn, collection_id)
+        with ctx.kernel.blobs.open(store.get_source_file(ctx.conn, collection_id).hash) as file:
+            remaining = [line for number, line in enumerate(file, 1) if number not in erased_lines]
+        files[collection_id] = ctx.kernel.blobs.put_bytes(b"".join(remaining)).hash if remaining else None
+    return files
 
 
-def _erase_rows(ctx: Context, user: str, found: _Found, files: dict[str, str | None]) -> tuple[Erasure, list[date]]:
-    kept = _footprint(ctx, found)
-    store.wipe(ctx.conn)
-    store.erase_answers(ctx.conn, store.answers(ctx.conn, found.names, found.traces.hex_ids))
+def _erase_rows(ctx: Context, user: str, data: _UserData, files: dict[str, str | None]) -> tuple[Erasure, list[date]]:
+    footprint = _footprint(ctx, data)
+    store.enable_secure_delete(ctx.conn)
+    store.erase_answers(ctx.conn, store.list_answers(ctx.conn, data.names, data.traces.hex_ids))
     for collection_id, file in files.items():
-        _leave_out(ctx, collection_id, file)
-    ctx.kernel.get(ShadowCopyIndex).delete(ctx, found.traces.response_ids)
-    store.forget_filter(ctx.conn, found.names)
-    store.delete_scores(ctx.conn, found.names, found.traces.hex_ids)
-    before = store.page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)
+        _replace_file(ctx, collection_id, file)
+    ctx.kernel.get(ShadowCopyIndex).delete(ctx, data.traces.response_ids)
+    store.redact_filters(ctx.conn, data.names)
+    store.delete_scores(ctx.conn, data.names, data.traces.hex_ids)
+    unfinished = store.list_page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)
     erasure = Erasure(
-        **kept.model_dump(),
+        **footprint.model_dump(),
         id=new_id("ers"),
         user_hash=store.user_hash(user),
         began_at=ctx.now,
@@ -130,17 +131,19 @@ def _erase_rows(ctx: Context, user: str, found: _Found, files: dict[str, str | N
         by=ctx.actor.name,
     )
     store.insert(ctx.conn, erasure)
-    return erasure, [date.fromisoformat(day) for one in before for day in one.days]
+    return erasure, [date.fromisoformat(day) for earlier in unfinished for day in earlier.days]
 
 
-def _leave_out(ctx: Context, collection_id: str, file: str | None) -> None:
-    """The next version of the dataset takes the collection's file without the lines that were erased."""
+def _replace_file(ctx: Context, collection_id: str, file: str | None) -> None:
+    """Let the next version of the dataset take the collection's file without the erased lines."""
     name = f"traces-{collection_id}.jsonl"
     if file is not None:
         lineage.record(ctx, lineage.LineageNode(id=file, kind="file", label=name), [(collection_id, "collected_from")])
-    store.replace_source(ctx.conn, store.file_of(ctx.conn, collection_id)[0], name, file)
+    store.replace_source(ctx.conn, store.get_source_file(ctx.conn, collection_id).dataset, name, file)
 
 
-def listing(ctx: Context, *, user: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Erasure]:
-    """Records of erasures, newest first; with `user`, those of one user."""
-    return page(store.page(ctx.conn, user=user, unfinished=False, before=cursor, limit=limit + 1), limit)
+def list_erasures(
+    ctx: Context, *, user: str | None = None, cursor: str | None = None, limit: int = 50
+) -> Page[Erasure]:
+    """Return records of erasures, newest first; with `user`, those of one user."""
+    return page(store.list_page(ctx.conn, user=user, unfinished=False, before=cursor, limit=limit + 1), limit)

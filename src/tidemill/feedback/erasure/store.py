@@ -1,10 +1,9 @@
-"""Rows about one user in the main database, and the records of erasures."""
+"""What the main database holds of one user, and the table of erasures."""
 
 import hashlib
-from collections.abc import Collection as Several
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,7 +14,7 @@ from tidemill.feedback.store import scores
 from tidemill.feedback.types.erasure import Erasure
 
 ERASED = "erased"
-"""The reason why an item of a collection is a row no more."""
+"""The reason of an item of a collection whose user was erased."""
 
 erasures = sa.Table(
     "trace_erasures",
@@ -37,25 +36,43 @@ erasures = sa.Table(
 )
 
 
+class AnswerRow(NamedTuple):
+    """One answer in a collection."""
+
+    collection_id: str
+    seq: int
+    row: int | None
+    """Line of the collection's file; None in quarantine."""
+
+
+class SourceFile(NamedTuple):
+    """The file of a collection as it was first written."""
+
+    dataset: str
+    hash: str
+
+
 def user_hash(user: str) -> str:
-    """What a record knows of a user."""
+    """Return the SHA-256 of a user's name, by which records know the user."""
     return hashlib.sha256(user.encode()).hexdigest()
 
 
 def insert(conn: sa.Connection, erasure: Erasure) -> None:
-    """Write a record."""
+    """Insert a record."""
     conn.execute(erasures.insert().values(**erasure.model_dump()))
 
 
 def finish(conn: sa.Connection, user: str, spans: int, at: datetime, erasure_id: str) -> None:
-    """Enter that an erasure is done, and with it every one of the same user that was broken off."""
+    """Mark an erasure as finished, and with it every unfinished one of the same user."""
     conn.execute(erasures.update().where(erasures.c.id == erasure_id).values(spans=spans))
-    open_ = sa.and_(erasures.c.user_hash == user_hash(user), erasures.c.finished_at.is_(None))
-    conn.execute(erasures.update().where(open_).values(finished_at=at))
+    unfinished = sa.and_(erasures.c.user_hash == user_hash(user), erasures.c.finished_at.is_(None))
+    conn.execute(erasures.update().where(unfinished).values(finished_at=at))
 
 
-def page(conn: sa.Connection, *, user: str | None, unfinished: bool, before: str | None, limit: int) -> list[Erasure]:
-    """Records, newest first."""
+def list_page(
+    conn: sa.Connection, *, user: str | None, unfinished: bool, before: str | None, limit: int
+) -> list[Erasure]:
+    """Return records, newest first."""
     query = sa.select(erasures).order_by(erasures.c.id.desc()).limit(limit)
     if user is not None:
         query = query.where(erasures.c.user_hash == user_hash(user))
@@ -66,19 +83,19 @@ def page(conn: sa.Connection, *, user: str | None, unfinished: bool, before: str
     return [Erasure.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def count_scores(conn: sa.Connection, users: Sequence[str], traces: Several[str]) -> int:
-    """How many scores `delete_scores` would remove."""
+def count_scores(conn: sa.Connection, users: Sequence[str], traces: Collection[str]) -> int:
+    """Return how many scores `delete_scores` would delete."""
     return len(
-        {row[0] for where in _theirs(users, traces) for row in conn.execute(sa.select(scores.c.id).where(where))}
+        {row[0] for where in _of_users(users, traces) for row in conn.execute(sa.select(scores.c.id).where(where))}
     )
 
 
-def delete_scores(conn: sa.Connection, users: Sequence[str], traces: Several[str]) -> int:
-    """Remove the scores of these traces, and those that these users gave through an application."""
-    return sum(conn.execute(scores.delete().where(where)).rowcount for where in _theirs(users, traces))
+def delete_scores(conn: sa.Connection, users: Sequence[str], traces: Collection[str]) -> int:
+    """Delete the scores of these traces, and those that these users gave through an application; return how many."""
+    return sum(conn.execute(scores.delete().where(where)).rowcount for where in _of_users(users, traces))
 
 
-def _theirs(users: Sequence[str], traces: Several[str]) -> Iterator[sa.ColumnElement[bool]]:
+def _of_users(users: Sequence[str], traces: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
     # Who judges in their own name is one of the team, who may be called like a user.
     gave = sa.and_(scores.c.author.in_(users), scores.c.author != scores.c.recorded_by)
     yield sa.or_(scores.c.user.in_(users), gave)
@@ -87,68 +104,71 @@ def _theirs(users: Sequence[str], traces: Several[str]) -> Iterator[sa.ColumnEle
         yield scores.c.trace_id.in_(ids[at : at + 500])
 
 
-def answers(conn: sa.Connection, users: Sequence[str], traces: Several[str]) -> list[Any]:
-    """The items of collections that are theirs and not erased yet: `collection_id`, `seq`, `row`."""
+def list_answers(conn: sa.Connection, users: Sequence[str], traces: Collection[str]) -> list[AnswerRow]:
+    """Return the answers in collections that are of these users or traces and not erased yet."""
     columns = (items.c.collection_id, items.c.seq, items.c.row)
-    fresh = sa.or_(items.c.reason.is_(None), items.c.reason != ERASED)
+    not_erased = sa.or_(items.c.reason.is_(None), items.c.reason != ERASED)
     ids = sorted(traces)
-    wanted = [items.c.user.in_(users), *(items.c.trace_id.in_(ids[at : at + 500]) for at in range(0, len(ids), 500))]
-    found = {
-        (row.collection_id, row.seq): row
-        for where in wanted
-        for row in conn.execute(sa.select(*columns).where(where, fresh))
+    conditions = [
+        items.c.user.in_(users),
+        *(items.c.trace_id.in_(ids[at : at + 500]) for at in range(0, len(ids), 500)),
+    ]
+    by_key = {
+        (row.collection_id, row.seq): AnswerRow(*row)
+        for where in conditions
+        for row in conn.execute(sa.select(*columns).where(where, not_erased))
     }
-    return [found[key] for key in sorted(found)]
+    return [by_key[key] for key in sorted(by_key)]
 
 
-def erase_answers(conn: sa.Connection, found: Sequence[Any]) -> None:
-    """Take from items what tells whose they are; their lines stay known, so that new versions leave them out."""
-    for row in found:
-        where = sa.and_(items.c.collection_id == row.collection_id, items.c.seq == row.seq)
-        gone = {"trace_id": "", "span_id": "", "user": None, "response_id": None, "reason": ERASED}
-        conn.execute(items.update().where(where).values(**gone))
+def erase_answers(conn: sa.Connection, answers: Sequence[AnswerRow]) -> None:
+    """Redact whose these answers are; their lines stay, so that new versions leave them out."""
+    for answer in answers:
+        where = sa.and_(items.c.collection_id == answer.collection_id, items.c.seq == answer.seq)
+        values = {"trace_id": "", "span_id": "", "user": None, "response_id": None, "reason": ERASED}
+        conn.execute(items.update().where(where).values(**values))
 
 
-def erased_lines(conn: sa.Connection, collection_id: str) -> set[int]:
-    """The lines of a collection's file that are nobody's any more."""
+def list_erased_lines(conn: sa.Connection, collection_id: str) -> set[int]:
+    """Return the lines of a collection's file whose users were erased."""
     query = sa.select(items.c.row).where(items.c.collection_id == collection_id, items.c.reason == ERASED)
     return {row for row in conn.execute(query.where(items.c.row.is_not(None))).scalars()}
 
 
-def file_of(conn: sa.Connection, collection_id: str) -> tuple[str, str]:
-    """A collection's dataset, and the hash of its file as it was made."""
+def get_source_file(conn: sa.Connection, collection_id: str) -> SourceFile:
+    """Return the file of a collection."""
     row = conn.execute(sa.select(collections).where(collections.c.id == collection_id)).one()
-    return row.dataset, row.source_hash
+    return SourceFile(row.dataset, row.source_hash)
 
 
-def forget_filter(conn: sa.Connection, users: Sequence[str]) -> None:
-    """Take the users out of what collections were asked for."""
+def redact_filters(conn: sa.Connection, users: Sequence[str]) -> None:
+    """Redact the users in the filters of collections."""
     for row in conn.execute(sa.select(collections.c.id, collections.c.spec)).all():
-        asked = row.spec.get("filter") or {}
-        if asked.get("user") in users:
-            spec = row.spec | {"filter": asked | {"user": ERASED}}
+        spec_filter = row.spec.get("filter") or {}
+        if spec_filter.get("user") in users:
+            spec = row.spec | {"filter": spec_filter | {"user": ERASED}}
             conn.execute(collections.update().where(collections.c.id == row.id).values(spec=spec))
 
 
-def replace_source(conn: sa.Connection, dataset: str, name: str, fresh: str | None) -> None:
-    """Let new versions of a dataset take another file for the one of this name, or none."""
+def replace_source(conn: sa.Connection, dataset: str, name: str, new_hash: str | None) -> None:
+    """Replace the file of this name in the sources of a dataset's collections, or remove it."""
     for row in conn.execute(sa.select(collections).where(collections.c.dataset == dataset)).all():
         sources = [SourceRef.model_validate(source) for source in row.sources]
         if not any(source.name == name for source in sources):
             continue
-        changed = [s.model_copy(update={"hash": fresh}) if s.name == name else s for s in sources]
-        kept = [s.model_dump() for s in changed if s.name != name or fresh is not None]
-        conn.execute(collections.update().where(collections.c.id == row.id).values(sources=kept))
+        changed = [s.model_copy(update={"hash": new_hash}) if s.name == name else s for s in sources]
+        remaining = [s.model_dump() for s in changed if s.name != name or new_hash is not None]
+        conn.execute(collections.update().where(collections.c.id == row.id).values(sources=remaining))
 
 
-def wipe(conn: sa.Connection) -> None:
-    """Let SQLite overwrite what this connection deletes."""
+def enable_secure_delete(conn: sa.Connection) -> None:
+    """Make SQLite overwrite what this connection deletes."""
     if conn.dialect.name == "sqlite":
         conn.exec_driver_sql("PRAGMA secure_delete=ON")
 
 
-def empty_log(db: Database) -> None:
-    """Let SQLite's log hold nothing of before, unless somebody reads just now."""
+def truncate_log(db: Database) -> None:
+    """Truncate SQLite's log, unless somebody reads just now."""
     if db.is_sqlite:
         raw = db.engine.raw_connection()
         try:

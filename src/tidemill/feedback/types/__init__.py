@@ -1,4 +1,4 @@
-"""Feedback: scores, collections of answers for datasets, erasures of users, and what can go wrong."""
+"""Feedback: scores, collections of answers for datasets, erasures of users, and errors."""
 
 from tidemill.feedback.types.collections import (
     AnswersUnknown,
@@ -17,6 +17,7 @@ from tidemill.feedback.types.scores import (
     FeedbackBulk,
     FeedbackInvalid,
     FeedbackRefused,
+    JudgedPairs,
     ReleaseUnknown,
     Score,
     ScoreCreate,
@@ -25,6 +26,7 @@ from tidemill.feedback.types.scores import (
     ScorePoint,
     ScoreSeries,
     ScoreSource,
+    ScoreUnit,
     SeriesKey,
     TargetUnknown,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "FeedbackInvalid",
     "FeedbackRefused",
     "Footprint",
+    "JudgedPairs",
     "NothingToCollect",
     "ReleaseUnknown",
     "Score",
@@ -52,6 +55,7 @@ __all__ = [
     "ScorePoint",
     "ScoreSeries",
     "ScoreSource",
+    "ScoreUnit",
     "SeriesKey",
     "ShadowCopyIndex",
     "TargetUnknown",

@@ -1,4 +1,4 @@
-"""What is asked of a collection of answers, what it holds, what can go wrong."""
+"""Collections of answers: requests, values and errors."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ Reason = Literal[
     "over_cap", "disputed", "disliked", "not_wanted", "failed", "no_input", "no_answer", "no_label", "erased"
 ]
 
-MOST = 10_000
+MAX_ANSWERS = 10_000
 """Answers that one request collects at most."""
 
 
@@ -48,12 +48,12 @@ class ToDataset(Body):
 
     dataset: Name
     row_schema: RowSchema = Field(description="chat, completion, classification, text or eval.")
-    traces: list[TraceId] | None = Field(default=None, min_length=1, max_length=MOST)
-    response_ids: list[str] | None = Field(default=None, min_length=1, max_length=MOST)
+    traces: list[TraceId] | None = Field(default=None, min_length=1, max_length=MAX_ANSWERS)
+    response_ids: list[str] | None = Field(default=None, min_length=1, max_length=MAX_ANSWERS)
     filter: TraceFilter | None = Field(
         default=None, description="Model calls that fit. Without `since`, those of the last seven days."
     )
-    limit: int = Field(default=1000, ge=1, le=MOST, description="With `filter`: so many, spread over the time.")
+    limit: int = Field(default=1000, ge=1, le=MAX_ANSWERS, description="With `filter`: so many, spread over the time.")
     only: Only = Field(
         default="all",
         description="`judged`: with feedback; `liked`: with good feedback or a correction; `corrected`.",
@@ -82,7 +82,7 @@ class ToDataset(Body):
 
 
 class Collection(Value):
-    """Answers that became rows, and those that were kept apart."""
+    """Answers that became rows, and those in quarantine."""
 
     id: str
     dataset: str
@@ -97,7 +97,7 @@ class Collection(Value):
 
 
 class CollectionItem(Value):
-    """One answer of a collection: where it came from and what became of it."""
+    """One answer of a collection: its span, and its row or the reason why it has none."""
 
     seq: int
     trace_id: str = Field(description="Empty once it was erased, as the span's id is.")

@@ -1,4 +1,4 @@
-"""What one user left behind, and the record of its erasure."""
+"""What is stored of one user, and the record of its erasure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ShadowCopyIndex:
 
 
 class Footprint(Value):
-    """What is kept of one user."""
+    """What is stored of one user."""
 
     traces: int = Field(description="Whole traces: what was said in one span stands in the spans around it too.")
     spans: int

@@ -1,6 +1,8 @@
-"""Scores and feedback: what is kept, what is sent, what can go wrong."""
+"""Scores and feedback: requests, values and errors."""
 
 import math
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
@@ -18,10 +20,10 @@ SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", to_lower
 FEEDBACK = "feedback"
 """The name of a score that a person gives without naming it."""
 
-BULK = 1000
+MAX_BULK_ITEMS = 1000
 """Items in one bulk request at most."""
 
-CORRECTION_BYTES = 262_144
+MAX_CORRECTION_BYTES = 262_144
 """The largest correction, as JSON."""
 
 
@@ -56,7 +58,7 @@ class FeedbackInvalid(Invalid):
 
 
 class Target(Body):
-    """What is judged: a call by its response id, a whole trace, or one span of it."""
+    """The target of a judgement: a call by its response id, a whole trace, or one span of it."""
 
     trace_id: TraceId | None = Field(default=None, description="32 hexadecimal digits.")
     span_id: SpanId | None = Field(default=None, description="16 hexadecimal digits; goes with `trace_id`.")
@@ -74,7 +76,7 @@ class Target(Body):
 
 
 class Judgement(Target):
-    """A target and what is said about it."""
+    """A target and a judgement of it."""
 
     score: float | None = Field(default=None, description="Any finite number; higher is better by custom.")
     label: str | None = Field(default=None, min_length=1, max_length=200, description="A word, such as `off-topic`.")
@@ -92,8 +94,8 @@ class Judgement(Target):
     @classmethod
     def _not_huge(cls, correction: Any) -> Any:
         size = len(canonical_json(correction)) if correction is not None else 0
-        if size > CORRECTION_BYTES:
-            raise ValueError(f"the correction has {size:,} bytes; at most {CORRECTION_BYTES:,} are kept")
+        if size > MAX_CORRECTION_BYTES:
+            raise ValueError(f"the correction has {size:,} bytes; at most {MAX_CORRECTION_BYTES:,} are kept")
         return correction
 
 
@@ -111,8 +113,8 @@ class Feedback(Judgement):
 
     @model_validator(mode="after")
     def _says_something(self) -> "Feedback":
-        said = (self.thumbs, self.score, self.label, self.correction, self.comment)
-        if all(part is None for part in said):
+        content = (self.thumbs, self.score, self.label, self.correction, self.comment)
+        if all(part is None for part in content):
             raise ValueError("nothing is said: give `thumbs`, `score`, `label`, `correction` or `comment`")
         if self.thumbs is not None and self.score is not None:
             raise ValueError("give `thumbs` or `score`, not both")
@@ -120,7 +122,7 @@ class Feedback(Judgement):
 
     @property
     def value(self) -> float | None:
-        """The number this feedback amounts to."""
+        """Return the score, or 1 for thumbs up and 0 for thumbs down; None without either."""
         return self.score if self.thumbs is None else float(self.thumbs == "up")
 
 
@@ -165,22 +167,22 @@ class Score(Value):
 
 
 class FeedbackBulk(Body):
-    """Many pieces of feedback; each is checked, kept and answered apart."""
+    """Many pieces of feedback; each is checked, stored and answered by itself."""
 
     items: list[dict[str, JsonValue]] = Field(
-        min_length=1, max_length=BULK, description="Each as the body of `POST /api/feedback`."
+        min_length=1, max_length=MAX_BULK_ITEMS, description="Each as the body of `POST /api/feedback`."
     )
 
 
 class BulkItem(Value):
-    """What became of one item, in the order they were sent: a score or an error."""
+    """The result of one item, in the order they were sent: a score or an error."""
 
     score: Score | None
     error: ErrorBody | None
 
 
 class BulkReply(Value):
-    """What became of a bulk request."""
+    """The results of a bulk request."""
 
     kept: int
     refused: int
@@ -188,7 +190,7 @@ class BulkReply(Value):
 
 
 class ScoreFilter(Body):
-    """Which scores. What is null is not asked."""
+    """A filter over scores: every field that is set must match."""
 
     name: str | None = None
     source: ScoreSource | None = None
@@ -224,3 +226,32 @@ class ScoreSeries(Value):
 
     bucket_seconds: int
     points: list[ScorePoint]
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Sums over answers that a model and people have judged; each judgement is 1 for passing, else 0.
+
+    An answer that several people judged counts with the share of those who pass it.
+    """
+
+    count: int
+    people: float
+    people_squares: float
+    model: float
+    both: float
+    """Of the products."""
+    disagreements: float
+
+
+@dataclass(frozen=True)
+class ScoreUnit:
+    """The scores of one user, else one session, else one trace: they are not independent of each other."""
+
+    t: datetime
+    """Begin of the bucket of time; the epoch without buckets."""
+    release_id: str | None
+    count: int
+    total: float
+    binary: bool
+    """Whether every value is 0 or 1."""

@@ -345,7 +345,7 @@ def erase_day(ctx: Context, day: date) -> DayUse | None:
 
 
 def _delete_scores(ctx: Context, since: datetime | None, until: datetime) -> int:
-    return ctx.kernel.get(SpanScores).delete_begun(ctx, since, until)
+    return ctx.kernel.get(SpanScores).delete_by_span_start(ctx, since, until)
 
 
 def prune(ctx: Context, before: date | None = None) -> Pruned:

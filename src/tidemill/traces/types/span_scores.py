@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class SpanScores:
     """Deletes the scores of spans. Registered with the kernel.
 
-    `delete_begun` removes the scores of the spans that began in [since, until) and returns how many went; a `since` of
-    None means from the first one on. It removes none where the settings keep scores longer than spans.
+    `delete_by_span_start` deletes the scores of the spans that began in [since, until) and returns how many; a `since`
+    of None means from the first one on. It deletes none where the settings keep scores longer than spans.
     """
 
-    delete_begun: Callable[["Context", datetime | None, datetime], int]
+    delete_by_span_start: Callable[["Context", datetime | None, datetime], int]
