@@ -46,7 +46,7 @@ class Decoded:
 
     @property
     def rejected_count(self) -> int:
-        """How many spans were rejected."""
+        """Return how many spans were rejected."""
         return sum(self.rejected.values())
 
 

@@ -25,11 +25,11 @@ class Retention:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin: now, and every hour from now on."""
+        """Run now and every hour."""
         self._running = asyncio.create_task(self._loop())
 
     async def stop(self) -> None:
-        """Stop, once a removal that is under way has ended."""
+        """Cancel the loop."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])

@@ -44,25 +44,25 @@ class Traces:
     def list(
         self, *, text: str | None = None, cursor: str | None = None, limit: int = 50, **where: Any
     ) -> Page[TraceSummary]:
-        """Traces, newest first. `where`: fields of TraceFilter, such as `model="support@3"`, `status="error"`,
+        """Return traces, newest first. `where`: fields of TraceFilter, such as `model="support@3"`, `status="error"`,
         `session`, `user`, `release_id`, `since`, `min_ms`. `text`: only those with all of these words."""
         params = {**_params(where), "text": text, "cursor": cursor, "limit": limit}
         return self._http.get("/api/traces", Page[TraceSummary], params)
 
     def get(self, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
-        """One trace as a tree. Raises TraceNotFound, TraceIdInvalid."""
+        """Return one trace as a tree. Raises TraceNotFound, TraceIdInvalid."""
         return self._http.get(f"/api/traces/{trace_id}", TraceTree, {"payload": payload, "limit": limit})
 
     def span(self, trace_id: str, span_id: str) -> SpanDetail:
-        """One span with what went in and out. Raises SpanNotFound."""
+        """Return one span with its input and output. Raises SpanNotFound."""
         return self._http.get(f"/api/traces/{trace_id}/spans/{span_id}", SpanDetail)
 
     def response(self, response_id: str) -> SpanDetail:
-        """The span of a response, such as `chatcmpl-…`. Raises SpanNotFound."""
+        """Return the span of a response, such as `chatcmpl-…`. Raises SpanNotFound."""
         return self._http.get(f"/api/traces/responses/{response_id}", SpanDetail)
 
     def search(self, text: str, *, cursor: str | None = None, limit: int = 50, **where: Any) -> Page[SpanDetail]:
-        """Spans with all words of `text` in input, output, name or error, the latest stored first."""
+        """Return spans with all words of `text` in input, output, name or error, the latest stored first."""
         params = {**_params(where), "text": text, "cursor": cursor, "limit": limit}
         return self._http.get("/api/traces/search", Page[SpanDetail], params)
 
@@ -77,7 +77,7 @@ class Traces:
         measure: Measure = "calls",
         top: int = 20,
     ) -> Points:
-        """Requests, errors, tokens, cost and latency over time, oldest first; steps without a request are left out."""
+        """Return requests, errors, tokens, cost and latency over time, oldest first, without empty steps."""
         params = {
             "since": since.isoformat(),
             "until": until.isoformat() if until else None,
@@ -98,14 +98,14 @@ class Traces:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[SessionSummary]:
-        """Sessions, the latest active first."""
+        """Return sessions, the latest active first."""
         params = {**_params({"since": since, "until": until}), "user": user, "cursor": cursor, "limit": limit}
         return self._http.get("/api/traces/sessions", Page[SessionSummary], params)
 
     def users(
         self, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
     ) -> Page[UserSummary]:
-        """Users with the most requests first; within seven days unless said otherwise."""
+        """Return users, those with the most requests first. Default: within seven days."""
         params = {**_params({"since": since, "until": until}), "limit": limit}
         return self._http.get("/api/traces/users", Page[UserSummary], params)
 
@@ -117,20 +117,20 @@ class Traces:
         deployment_id: str | None = None,
         since: datetime | None = None,
     ) -> Callers:
-        """Who called a release, a model or a deployment, the busiest first."""
+        """Return who called a release, a model or a deployment, the busiest first."""
         params = {"release_id": release_id, "model": model, "deployment_id": deployment_id, **_params({"since": since})}
         return _CALLERS.validate_json(self._http.send("GET", "/api/traces/callers", params=params).content)
 
     def tail(self, *, after: str | None = None, limit: int = 100) -> TailPage:
-        """Spans in the order they were stored: give back `position` as `after`."""
+        """Return spans in the order they were stored; pass `position` as `after` to continue."""
         return self._http.get("/api/traces/tail", TailPage, {"after": after, "limit": limit})
 
     def days(self) -> DayUses:
-        """The days that are kept and what they take up, newest first."""
+        """Return the days that are stored and what they take up, newest first."""
         return _DAYS.validate_json(self._http.send("GET", "/api/traces/days").content)
 
     def writer(self) -> WriterState:
-        """How the storing of spans is doing."""
+        """Return how many spans were stored, wait and were refused since the start."""
         return self._http.get("/api/traces/writer", WriterState)
 
     def prune(self, before: date | None = None) -> Pruned:
@@ -140,6 +140,6 @@ class Traces:
 
 
 def _params(where: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a filter as query parameters. An unknown one is refused here, and a time needs its zone."""
+    """Return the fields of a filter as query parameters. Raises for an unknown one and for a time without zone."""
     fields = {name: value for name, value in where.items() if value is not None}
     return TraceFilter.model_validate(fields).model_dump(mode="json", exclude_unset=True)

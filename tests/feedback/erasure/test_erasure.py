@@ -142,7 +142,7 @@ def test_scores_and_collected_rows_go_and_what_was_made_of_them_is_named(kernel:
         again = erasure.erase(kernel, OWNER, "ada")
         assert (again.traces, again.scores, again.answers, again.datasets) == (0, 0, 0, [])
         with kernel.read(OWNER) as ctx:
-            records = erasure.listing(ctx, user="ada").items
+            records = erasure.list_erasures(ctx, user="ada").items
         assert [one.id for one in records] == [again.id, done.id]
         assert "ada" not in records[1].model_dump_json()
     finally:
@@ -159,10 +159,10 @@ def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
         with pytest.raises(OSError, match="power"):
             erasure.erase(kernel, OWNER, "ada")
     with kernel.read(OWNER) as ctx:
-        assert erasure.listing(ctx).items[0].finished_at is None
+        assert erasure.list_erasures(ctx).items[0].finished_at is None
     erasure.erase(kernel, OWNER, "ada")
     with kernel.read(OWNER) as ctx:
-        assert all(one.finished_at for one in erasure.listing(ctx).items)
+        assert all(one.finished_at for one in erasure.list_erasures(ctx).items)
     assert b"ada" not in whole(kernel)
 
 

@@ -45,7 +45,7 @@ class AnswerRow(NamedTuple):
     """Line of the collection's file; None in quarantine."""
 
 
-class SourceFile(NamedTuple):
+class CollectionFile(NamedTuple):
     """The file of a collection as it was first written."""
 
     dataset: str
@@ -135,10 +135,10 @@ def list_erased_lines(conn: sa.Connection, collection_id: str) -> set[int]:
     return {row for row in conn.execute(query.where(items.c.row.is_not(None))).scalars()}
 
 
-def get_source_file(conn: sa.Connection, collection_id: str) -> SourceFile:
+def get_source_file(conn: sa.Connection, collection_id: str) -> CollectionFile:
     """Return the file of a collection."""
     row = conn.execute(sa.select(collections).where(collections.c.id == collection_id)).one()
-    return SourceFile(row.dataset, row.source_hash)
+    return CollectionFile(row.dataset, row.source_hash)
 
 
 def redact_filters(conn: sa.Connection, users: Sequence[str]) -> None:

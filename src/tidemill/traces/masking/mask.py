@@ -62,7 +62,7 @@ class Mask:
 
     @property
     def idle(self) -> bool:
-        """Whether it changes nothing."""
+        """Return whether no rule applies, so that nothing changes."""
         return self._content and self._finder is None and not self._patterns and not self._keys
 
     def mask_text(self, text: str) -> str:

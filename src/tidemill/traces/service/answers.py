@@ -13,7 +13,7 @@ TRACE_SPANS = 2000
 
 
 def find_responses(ctx: Context, response_ids: Sequence[str], *, payload: bool = False) -> dict[str, SpanDetail]:
-    """Response id -> its span. Ids that no kept span has are left out."""
+    """Return response id -> its span. Ids that no stored span has are left out."""
     if not response_ids:
         return {}
     store = ctx.kernel.get(TraceStore)
@@ -22,14 +22,14 @@ def find_responses(ctx: Context, response_ids: Sequence[str], *, payload: bool =
 
 
 def find_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail | None:
-    """One span with payload by its full hexadecimal ids; None when it is not kept."""
+    """Return one span with payload by its full hexadecimal ids; None when it is not stored."""
     store = ctx.kernel.get(TraceStore)
     span = store.get_span(bytes.fromhex(trace_id), bytes.fromhex(span_id))
     return _with_owner(store, span) if span is not None else None
 
 
 def list_trace_spans(ctx: Context, trace_id: str, *, payload: bool = False) -> list[SpanDetail]:
-    """The first TRACE_SPANS spans of a trace in the order of its tree; none when the trace is not kept."""
+    """Return the first TRACE_SPANS spans of a trace in the order of its tree; none when it is not stored."""
     tree = ctx.kernel.get(TraceStore).get_trace(bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
     if tree is None:
         return []
@@ -38,7 +38,7 @@ def list_trace_spans(ctx: Context, trace_id: str, *, payload: bool = False) -> l
 
 
 def sample_spans(ctx: Context, where: TraceFilter, *, limit: int) -> list[SpanDetail]:
-    """At most `limit` spans with payload that fit, chosen evenly over the time (stable by span id), oldest first."""
+    """Return at most `limit` matching spans with payload, an even sample that is stable by span id, oldest first."""
     store = ctx.kernel.get(TraceStore)
     spans = store.list_spans(where, limit=limit, payload=True, spread=True)
     return [_with_owner(store, span) for span in spans]
@@ -67,12 +67,12 @@ class UserTraces:
 
     @property
     def hex_ids(self) -> list[str]:
-        """The trace ids in hexadecimal digits."""
+        """Return the trace ids as hexadecimal digits."""
         return [trace.hex() for trace in self.ids]
 
 
 def find_user_traces(ctx: Context, users: Sequence[str]) -> UserTraces:
-    """The traces that name one of these users in any span, and those that report the same responses."""
+    """Return the traces that name one of these users in any span, and those with the same responses."""
     store = ctx.kernel.get(TraceStore)
     ids = store.traces_of_users(users)
     return UserTraces(ids, sorted(store.response_ids_in(ids)), store.count_spans(ids))

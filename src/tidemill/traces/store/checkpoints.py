@@ -36,7 +36,7 @@ class Writer:
         return apsw.SQLITE_OK
 
     def checkpoint(self) -> None:
-        """Copy the log if it has become long. To be called after each commit."""
+        """Copy the log if it has become long. Call it after each commit."""
         if self._pages < PAGES:
             return
         if self._running is None:
@@ -69,7 +69,7 @@ class Writer:
             connection.close(True)
 
     def _copy(self, connection: apsw.Connection) -> None:
-        """Copy what no reader is in the way of. What stays in the log is just as safe, and read from there."""
+        """Copy the pages that no reader holds. The others stay in the log, durable and readable."""
         try:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:

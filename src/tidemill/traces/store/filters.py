@@ -31,7 +31,7 @@ def microseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-class Condition:
+class SpanCondition:
     """A filter as conditions on the spans and the traces of one day."""
 
     def __init__(self, reader: DayReader, where: TraceFilter) -> None:
@@ -94,9 +94,9 @@ class Condition:
         return " AND ".join(parts) or "1 = 1", values
 
 
-def condition_within(reader: DayReader, where: TraceFilter) -> Condition:
+def condition_within(reader: DayReader, where: TraceFilter) -> SpanCondition:
     """Return a filter's condition with its time."""
-    condition = Condition(reader, where)
+    condition = SpanCondition(reader, where)
     condition.begin(
         microseconds(where.since) if where.since is not None else None,
         microseconds(where.until) if where.until is not None else None,

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from tidemill.traces.store.days import DayReader, Row
-from tidemill.traces.store.filters import Condition
+from tidemill.traces.store.filters import SpanCondition
 from tidemill.traces.store.schema import TRACE_COLUMNS
 from tidemill.traces.store.strings import chunks
 
@@ -22,7 +22,7 @@ COLUMNS = ", ".join(f"t.{name}" for name in TRACE_COLUMNS)
 AT = {name: number for number, name in enumerate(TRACE_COLUMNS)}
 
 
-def spans(reader: DayReader, condition: Condition, text: str, below: int, room: int) -> list[int]:
+def spans(reader: DayReader, condition: SpanCondition, text: str, below: int, room: int) -> list[int]:
     """Return ids below `below` of spans that fit and have all words: the newest `room`, newest first."""
     fits, values = condition.spans()
     if fits == "1 = 1":
@@ -61,7 +61,7 @@ def _fitting(reader: DayReader, fits: str, values: Sequence[Any], below: int, st
 
 
 def traces(
-    reader: DayReader, condition: Condition, parts: Sequence[str], values: Sequence[Any], text: str, limit: int
+    reader: DayReader, condition: SpanCondition, parts: Sequence[str], values: Sequence[Any], text: str, limit: int
 ) -> list[Row]:
     """Return the newest `limit` traces that `parts` select and that have a span which fits and has all words."""
     matching: list[Row] = []
@@ -80,7 +80,7 @@ def traces(
         before, portion = (rows[-1][AT["start_us"]], bytes(rows[-1][AT["trace"]])), min(portion * 2, PORTION)
 
 
-def _few(reader: DayReader, condition: Condition, text: str) -> list[int] | None:
+def _few(reader: DayReader, condition: SpanCondition, text: str) -> list[int] | None:
     """Return the traces with a span that fits and has the words, if the words or what fits are rare; else None."""
     fits = " AND ".join(condition.parts) or "1 = 1"
     ids = list(islice(reader.search(text, 1 << 62, RARE + 1), RARE + 1))
@@ -98,7 +98,7 @@ def _few(reader: DayReader, condition: Condition, text: str) -> list[int] | None
     return list(numbers)
 
 
-def _with_words(reader: DayReader, condition: Condition, text: str, numbers: Sequence[int]) -> set[int]:
+def _with_words(reader: DayReader, condition: SpanCondition, text: str, numbers: Sequence[int]) -> set[int]:
     """Return those of these traces that have a span which fits and has the words."""
     fits = " AND ".join(condition.parts) or "1 = 1"
     owners: dict[int, int] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from tidemill.traces.store import search
-from tidemill.traces.store.filters import Condition, condition_within
+from tidemill.traces.store.filters import SpanCondition, condition_within
 from tidemill.traces.store.span_rows import SELECT, SpanReader
 from tidemill.traces.store.stored_days import StoredDays
 from tidemill.traces.store.trace_list import days_within
@@ -98,7 +98,7 @@ def read_tail(
 
 
 def _spans_after(
-    span_reader: SpanReader, condition: Condition, after: int, room: int
+    span_reader: SpanReader, condition: SpanCondition, after: int, room: int
 ) -> tuple[list[SpanDetail], int | None]:
     """Return at most `room` spans after an id, and the id of the last when there may be more."""
     sql, values = condition.spans()

@@ -44,7 +44,7 @@ class TraceRow:
     changed: bool = False
 
     def row(self) -> Row:
-        """The values of the columns."""
+        """Return the values of TRACE_COLUMNS."""
         return _row(self)
 
     def add(self, record: SpanRecord, number: int, call: bool, names: Sequence[int | None]) -> None:

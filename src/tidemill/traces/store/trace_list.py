@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.traces.store import search
 from tidemill.traces.store.days import DayReader, Row
-from tidemill.traces.store.filters import Condition, microseconds, needs_spans
+from tidemill.traces.store.filters import SpanCondition, microseconds, needs_spans
 from tidemill.traces.store.schema import TRACE_COLUMNS
 from tidemill.traces.store.search import AT, COLUMNS
 from tidemill.traces.store.span_rows import STATUSES, SpanReader, moment
@@ -64,7 +64,7 @@ def days_within(days: StoredDays, where: TraceFilter, before: TracePlace | None 
 def _of_day(
     reader: DayReader, where: TraceFilter, *, text: str | None, before: TracePlace | None, limit: int
 ) -> list[Row]:
-    condition = Condition(reader, where)
+    condition = SpanCondition(reader, where)
     if condition.impossible:
         return []
     parts, values = list(condition.trace_parts), list(condition.trace_values)
@@ -84,7 +84,9 @@ def _of_day(
     return _with_spans(reader, condition, parts, values, limit)
 
 
-def _with_spans(reader: DayReader, condition: Condition, parts: list[str], values: list[Any], limit: int) -> list[Row]:
+def _with_spans(
+    reader: DayReader, condition: SpanCondition, parts: list[str], values: list[Any], limit: int
+) -> list[Row]:
     """Return traces with a span that fits: the newest are tested, then the day is scanned."""
     fits = " AND ".join(condition.parts)
     probe = f"""SELECT {COLUMNS} FROM (SELECT * FROM traces t WHERE {" AND ".join(parts) or "1 = 1"}
