@@ -43,7 +43,7 @@ def days(tmp_path: Path) -> Iterator[SqliteDayStore]:
 
 
 def test_the_log_is_copied_and_begun_again(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "PAGES", 40)
+    monkeypatch.setattr(checkpoints, "MIN_PAGES", 40)
     log = Path(f"{days.path(DAY)}-wal")
     sizes = []
     for number in range(40):
@@ -58,14 +58,14 @@ def test_the_log_is_copied_and_begun_again(days: SqliteDayStore, monkeypatch: py
 
 def test_a_thread_copies_the_log_into_the_file(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(days, 0)
-    monkeypatch.setattr(checkpoints, "PAGES", 1)
+    monkeypatch.setattr(checkpoints, "MIN_PAGES", 1)
     fill(days, 1)
     copied(days)
     assert days.path(DAY).stat().st_size > 2000 * 16, "the thread has copied nothing into the file"
 
 
 def test_a_reader_holds_the_log_but_not_the_writer(days: SqliteDayStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "PAGES", 20)
+    monkeypatch.setattr(checkpoints, "MIN_PAGES", 20)
     fill(days, 0)
     with days.read(DAY) as look:
         assert look is not None

@@ -66,7 +66,7 @@ def test_words_and_filters_find_what_a_look_at_every_span_finds(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, small: bool
 ) -> None:
     if small:  # as if the store were large: pages are not filled by the first look
-        for name, value in {"FIRST": 5, "MOST": 10, "RARE": 12, "PORTION": 40}.items():
+        for name, value in {"FIRST_TESTED": 5, "MAX_TESTED": 10, "RARE_SPANS": 12, "MAX_PORTION": 40}.items():
             monkeypatch.setattr(store_search, name, value)
     spans = said(500)
     for begin in range(0, 500, 100):

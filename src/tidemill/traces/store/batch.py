@@ -62,13 +62,13 @@ class Batch:
         numbers = self._intern(clean_texts)
         is_counted = self._counted(new_records)
         first = self._next("spans")
-        placed = self._blocks(new_records, first)
+        slots = self._blocks(new_records, first)
         self._new_traces(new_records, traces)
         tally = Tally()
         rows: list[Row] = []
         number_of = numbers.__getitem__
         for number, record, call, place, texts in zip(
-            range(first, first + len(new_records)), new_records, is_counted, placed, texts_of_records, strict=True
+            range(first, first + len(new_records)), new_records, is_counted, slots, texts_of_records, strict=True
         ):
             names = tuple(map(number_of, texts))
             trace = traces[record.trace_id]
@@ -138,13 +138,13 @@ class Batch:
     def _blocks(self, records: Sequence[SpanRecord], first: int) -> list[tuple[int, int]]:
         """Write the payloads; return block and slot of each span."""
         number = self._next("blocks")
-        placed: list[tuple[int, int]] = []
+        slots: list[tuple[int, int]] = []
         parts: list[bytes] = []
         texts: list[tuple[int, str]] = []
         size = 0
         for span, record in enumerate(records, first):
             data = record.packed if record.packed is not None else blocks.pack_payload(record.payload)
-            placed.append((number, len(parts)))
+            slots.append((number, len(parts)))
             parts.append(data)
             texts.append((span, words.searchable_text(record)))
             size += len(data)
@@ -153,7 +153,7 @@ class Batch:
                 number, parts, texts, size = number + 1, [], [], 0
         if parts:
             self._writer.write_block(number, blocks.compress_block(parts, self._compressor), texts)
-        return placed
+        return slots
 
     def _new_traces(self, records: Sequence[SpanRecord], traces: dict[bytes, TraceRow]) -> None:
         number = self._next("traces")

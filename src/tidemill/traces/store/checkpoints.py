@@ -14,9 +14,9 @@ import apsw
 
 log = logging.getLogger("tidemill.traces")
 
-PAGES = 4000
+MIN_PAGES = 4000
 """So long a log is copied: several commits, since each writes to many of the same pages of the indexes."""
-LONGEST = 32_000
+MAX_PAGES = 32_000
 """A log of so many pages is not let grow: the writer waits until it is copied."""
 
 
@@ -37,12 +37,12 @@ class Writer:
 
     def checkpoint(self) -> None:
         """Copy the log if it has become long. Call it after each commit."""
-        if self._pages < PAGES:
+        if self._pages < MIN_PAGES:
             return
         if self._running is None:
             self._running = threading.Thread(target=self._beside, name="traces-checkpoint", daemon=True)
             self._running.start()
-        elif not self._running.is_alive() or self._pages > LONGEST:
+        elif not self._running.is_alive() or self._pages > MAX_PAGES:
             self._wait_for_copy()
             self._copy(self.connection)
 

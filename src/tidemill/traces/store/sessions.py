@@ -51,7 +51,7 @@ def _latest(days: StoredDays, where: TraceFilter, before: SessionPlace | None, l
             for names in _active(days, day, t, where, before, limit):
                 new_names = names - seen_names
                 seen_names |= new_names
-                sums = _whole(days, new_names, where, day)
+                sums = _sums_of_sessions(days, new_names, where, day)
                 by_name |= {n: s for n, s in sums.items() if before is None or (s.last_us, n) < before}
                 if len(by_name) >= limit:
                     break
@@ -105,7 +105,7 @@ def _of_user(reader: DayReader, user: str | None) -> tuple[str, list[int]]:
     return " AND key IN (SELECT session_id FROM traces WHERE user_id = ?)", [number]
 
 
-def _whole(days: StoredDays, names: set[str], where: TraceFilter, day: date) -> dict[str, Sums]:
+def _sums_of_sessions(days: StoredDays, names: set[str], where: TraceFilter, day: date) -> dict[str, Sums]:
     """Return the sums of sessions that were active on a day, over two days before it and all days after."""
     by_name: dict[str, Sums] = {}
     for other in days_within(days, where):

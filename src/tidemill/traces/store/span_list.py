@@ -137,7 +137,7 @@ def search_spans(
             condition = condition_within(reader, where)
             if condition.impossible:
                 continue
-            ids = search.spans(reader, condition, text, below, limit - len(spans))
+            ids = search.find_spans(reader, condition, text, below, limit - len(spans))
             if ids:
                 rule = f"WHERE s.id IN ({','.join('?' * len(ids))}) ORDER BY s.id DESC"
                 values = SpanReader(reader, days.texts(day)).query(rule, ids, payload=True)

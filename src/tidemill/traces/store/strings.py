@@ -7,7 +7,7 @@ from tidemill.traces.store.days import DayReader, DayWriter
 
 T = TypeVar("T")
 
-LONGEST = 1024
+MAX_CHARS = 1024
 """Characters of a name, user or other short field that are kept."""
 CACHED = 50_000
 """Strings of a day that are cached."""
@@ -15,10 +15,10 @@ CHUNK = 500
 
 
 def clean(text: str) -> str:
-    """Return the text without what a database refuses, at most LONGEST characters of it."""
+    """Return the text without what a database refuses, at most MAX_CHARS characters of it."""
     if "\x00" in text:
         text = text.replace("\x00", "")
-    return text[:LONGEST] if len(text) > LONGEST else text
+    return text[:MAX_CHARS] if len(text) > MAX_CHARS else text
 
 
 class Interner:

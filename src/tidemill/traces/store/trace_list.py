@@ -78,9 +78,9 @@ def _of_day(
         parts += ["(t.start_us < ? OR t.trace < ?)", "t.start_us <= ?"]  # an index can begin with the second
         values += [before[0], bytes.fromhex(before[1]), before[0]]
     if text is not None:
-        return search.traces(reader, condition, parts, values, text, limit)
+        return search.find_traces(reader, condition, parts, values, text, limit)
     if not needs_spans(where):
-        return search.newest(reader, parts, values, limit)
+        return search.list_newest(reader, parts, values, limit)
     return _with_spans(reader, condition, parts, values, limit)
 
 
@@ -97,7 +97,7 @@ def _with_spans(
     if len(rows) >= limit:
         return rows
     in_trace = f"t.id IN (SELECT trace FROM spans WHERE {fits})"
-    return search.newest(reader, [*parts, in_trace], (*values, *condition.values), limit)
+    return search.list_newest(reader, [*parts, in_trace], (*values, *condition.values), limit)
 
 
 def _summary(span_reader: SpanReader, row: Row) -> TraceSummary:

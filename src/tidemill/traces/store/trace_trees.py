@@ -29,7 +29,9 @@ def get_trace(days: StoredDays, trace_id: bytes, *, payload: bool, limit: int) -
     if not parts:
         return None
     summary = reduce(merge_parts, parts)
-    return TraceTree(summary=summary, payload=payload, nodes=walk(spans), left_out=max(summary.spans - len(spans), 0))
+    return TraceTree(
+        summary=summary, payload=payload, nodes=flatten_tree(spans), left_out=max(summary.spans - len(spans), 0)
+    )
 
 
 def trace_ids_with_prefix(days: StoredDays, digits: str) -> list[bytes]:
@@ -52,7 +54,7 @@ def _number(reader: DayReader, trace_id: bytes) -> int | None:
     return rows[0][0] if rows else None
 
 
-def walk(spans: Sequence[SpanDetail]) -> list[TreeNode]:
+def flatten_tree(spans: Sequence[SpanDetail]) -> list[TreeNode]:
     """Return spans in depth-first order. One whose parent is not there, or that is part of a cycle, is a root."""
     span_ids = {span.span_id for span in spans}
     children: dict[str | None, list[SpanDetail]] = {}

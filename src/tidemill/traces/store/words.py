@@ -7,18 +7,18 @@ from typing import Any
 
 from tidemill.traces.types import SpanRecord
 
-MOST = 16_000
+MAX_CHARS = 16_000
 """Characters of a span that are indexed; of a long conversation the newest messages."""
 
 _SKIPPED = frozenset({"role", "type", "id", "mime_type", "tool_call_id", "finish_reason"})
-_DEEPEST = 8
+_MAX_DEPTH = 8
 _WORD = re.compile(r"[^\W_]+")
 
 
 def searchable_text(record: SpanRecord) -> str:
-    """Return what is searchable of a span: name, error, output and input, at most MOST characters of the last two."""
+    """Return the searchable text of a span: name, error, and at most MAX_CHARS characters of output and input."""
     parts = [record.name, record.status_message or ""]
-    room = _gather(record.payload.output, parts, MOST)
+    room = _gather(record.payload.output, parts, MAX_CHARS)
     if room > 0:
         _gather(record.payload.input, parts, room)
     return "\n".join(parts)
@@ -29,7 +29,7 @@ def _gather(value: Any, parts: list[str], room: int, depth: int = 0) -> int:
     if isinstance(value, str):
         parts.append(value if len(value) <= room else value[:room])
         return room - len(value)
-    if depth > _DEEPEST or not value:
+    if depth > _MAX_DEPTH or not value:
         return room
     items: Iterable[Any] = ()
     if isinstance(value, list):
@@ -50,7 +50,7 @@ def _gather(value: Any, parts: list[str], room: int, depth: int = 0) -> int:
 def _strings(value: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif depth > _DEEPEST:
+    elif depth > _MAX_DEPTH:
         return
     elif isinstance(value, list):
         for item in reversed(value):
