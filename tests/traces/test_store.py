@@ -3,6 +3,7 @@
 import threading
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 
 from tests.traces.makers import NOON, SECOND, call, context, differences, record, traffic, write
@@ -12,7 +13,17 @@ from tidemill.traces import service
 from tidemill.traces.retention import Retention
 from tidemill.traces.service import TraceStore
 from tidemill.traces.sketch import GAMMA
-from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter, TraceIdInvalid, TraceNotFound, TraceQueryInvalid
+from tidemill.traces.store.blocks import Block, compress_block, compressor, pack_payload
+from tidemill.traces.types import (
+    EventRecord,
+    LinkRecord,
+    SpanPayload,
+    SpanRecord,
+    TraceFilter,
+    TraceIdInvalid,
+    TraceNotFound,
+    TraceQueryInvalid,
+)
 
 
 def at(nanoseconds: int) -> datetime:
@@ -28,8 +39,8 @@ def test_a_span_comes_back_as_it_went_in(kernel: Kernel) -> None:
         truncated=["input: cut"],
     )  # fmt: skip
     given.payload.attributes = {"a": 1, "b": [True, None, {"c": 2.5}], "nul": "x\x00y"}
-    given.payload.events = [{"at": NOON + 5, "name": "exception", "attributes": {"type": "Boom"}}]
-    given.payload.links = [{"trace_id": "ab" * 16, "span_id": "cd" * 8, "attributes": {}}]
+    given.payload.events = [EventRecord(NOON + 5, "exception", {"type": "Boom"})]
+    given.payload.links = [LinkRecord("ab" * 16, "cd" * 8)]
     given.payload.resource, given.payload.scope = {"service.name": "shop"}, "openai 1.0"
     write(kernel, given)
     found = service.get_span(context(kernel), given.trace_id.hex(), given.span_id.hex())
@@ -46,6 +57,19 @@ def test_a_span_comes_back_as_it_went_in(kernel: Kernel) -> None:
     reply = service.find_response(context(kernel), "chatcmpl-1")
     assert reply == found
     assert service.find_response(context(kernel), "chatcmpl-2") is None
+
+
+def test_a_payload_is_stored_as_plain_maps_as_earlier_versions_stored_it() -> None:
+    events = [EventRecord(NOON, "exception", {"type": "Boom"})]
+    payload = SpanPayload(output="no", events=events, links=[LinkRecord("ab" * 16, "cd" * 8)])
+    stored = {
+        "output": "no",
+        "events": [{"at": NOON, "name": "exception", "attributes": {"type": "Boom"}}],
+        "links": [{"trace_id": "ab" * 16, "span_id": "cd" * 8, "attributes": {}}],
+    }
+    packed = msgspec.msgpack.encode(stored)
+    assert pack_payload(payload) == packed
+    assert Block(compress_block([packed], compressor())).payload(0) == payload
 
 
 def test_the_sums_equal_a_recount_also_after_spans_sent_twice(kernel: Kernel) -> None:

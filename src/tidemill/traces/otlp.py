@@ -18,7 +18,14 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tidemill.traces.otlp_proto import ExportRequest
 from tidemill.traces.raw import RawSpan
-from tidemill.traces.types import OtlpEncodingUnknown, OtlpInvalid, OtlpMediaTypeUnknown, OtlpTooLarge
+from tidemill.traces.types import (
+    EventRecord,
+    LinkRecord,
+    OtlpEncodingUnknown,
+    OtlpInvalid,
+    OtlpMediaTypeUnknown,
+    OtlpTooLarge,
+)
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_ATTRIBUTES = 2048
@@ -157,13 +164,12 @@ def _span(span: Any, resource: dict[str, Any], scope: str | None, version: str |
     )
 
 
-def _event(event: Any) -> dict[str, Any]:
-    return {"at": event.time_unix_nano, "name": event.name, "attributes": _attributes(event.attributes)}
+def _event(event: Any) -> EventRecord:
+    return EventRecord(event.time_unix_nano, event.name, _attributes(event.attributes))
 
 
-def _link(link: Any) -> dict[str, Any]:
-    ids = {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex()}
-    return ids | {"attributes": _attributes(link.attributes)}
+def _link(link: Any) -> LinkRecord:
+    return LinkRecord(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes))
 
 
 OMITTED = "…"
@@ -263,19 +269,19 @@ def _check_json(
         kind=_number(span.get("kind"), "SPAN_KIND_", _KINDS),
         attributes=_json_attributes(span),
         events=[
-            {
-                "at": int(event.get("timeUnixNano") or 0),
-                "name": str(event.get("name") or ""),
-                "attributes": _json_attributes(event),
-            }
+            EventRecord(
+                at=int(event.get("timeUnixNano") or 0),
+                name=str(event.get("name") or ""),
+                attributes=_json_attributes(event),
+            )
             for event in _list(span, "events")
         ],
         links=[
-            {
-                "trace_id": str(link.get("traceId") or ""),
-                "span_id": str(link.get("spanId") or ""),
-                "attributes": _json_attributes(link),
-            }
+            LinkRecord(
+                trace_id=str(link.get("traceId") or ""),
+                span_id=str(link.get("spanId") or ""),
+                attributes=_json_attributes(link),
+            )
             for link in _list(span, "links")
         ],
         status=_number(status.get("code"), "STATUS_CODE_", _STATUSES),

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from tidemill.traces.types import EventRecord, LinkRecord
+
 
 class RawSpan(msgspec.Struct):
     """One decoded span, whose ids have been checked. `dialects.map_span` makes a SpanRecord of it."""
@@ -20,10 +22,8 @@ class RawSpan(msgspec.Struct):
     """OTLP's SpanKind: 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer."""
     attributes: dict[str, Any] = {}
     """Values are str, bool, int, float, bytes, list or dict, or None."""
-    events: list[dict[str, Any]] = []
-    """`{"at": nanoseconds, "name": str, "attributes": {...}}`, as in SpanPayload."""
-    links: list[dict[str, Any]] = []
-    """`{"trace_id": hex, "span_id": hex, "attributes": {...}}`, as in SpanPayload."""
+    events: list[EventRecord] = []
+    links: list[LinkRecord] = []
     status: int = 0
     """0 unset, 1 ok, 2 error."""
     status_message: str | None = None

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from tidemill.traces.otlp import OMITTED
 from tidemill.traces.store import pack_payload
-from tidemill.traces.types import SpanPayload, SpanRecord
+from tidemill.traces.types import EventRecord, LinkRecord, SpanPayload, SpanRecord
 
 TOTAL_FACTOR = 4
 """A span may hold this many times the longest text in all."""
@@ -50,6 +52,9 @@ class Truncator:
                 key[: self.max_chars]: self._value(item, f"{path}.{key[:80]}", notes, room)
                 for key, item in value.items()
             }
+        if isinstance(value, EventRecord | LinkRecord):
+            fields = msgspec.structs.asdict(value)
+            return type(value)(**{name: self._value(fields[name], f"{path}.{name}", notes, room) for name in fields})
         return value
 
     def _text(self, value: str, path: str, notes: list[str], room: list[int]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.traces.raw import RawSpan
+from tidemill.traces.types import EventRecord, LinkRecord
 
 SPANS = Path(__file__).parent / "spans"
 
@@ -16,7 +17,9 @@ def recorded(dialect: str) -> list[RawSpan]:
 
 def _raw(one: dict[str, Any]) -> RawSpan:
     ids = {name: bytes.fromhex(one[name]) for name in ("trace_id", "span_id", "parent_id") if one[name]}
-    return RawSpan(**(one | {"parent_id": None} | ids))
+    events = [EventRecord(**event) for event in one.get("events", [])]
+    links = [LinkRecord(**link) for link in one.get("links", [])]
+    return RawSpan(**(one | {"parent_id": None, "events": events, "links": links} | ids))
 
 
 def span(attributes: dict[str, Any], **more: Any) -> RawSpan:

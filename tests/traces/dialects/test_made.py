@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.traces.dialects.recorded import span
 from tidemill.traces.dialects import logfire, map_span, mlflow, openinference, otel, traceloop, vercel
 from tidemill.traces.dialects.attributes import RULES
-from tidemill.traces.types import KINDS, SpanRecord
+from tidemill.traces.types import KINDS, EventRecord, SpanRecord
 
 HI = [{"role": "user", "content": "Hi"}]
 HELLO = [{"role": "assistant", "content": "Hello"}]
@@ -151,8 +151,8 @@ def test_traceloops_tasks_show_what_went_in_and_out() -> None:
     ],
 )
 def test_messages_in_events_are_messages(events: list[dict[str, Any]]) -> None:
-    held = [{"at": 10**18, **event} for event in events]
-    record = made({"gen_ai.operation.name": "chat"}, events=held)
+    records = [EventRecord(10**18, **event) for event in events]
+    record = made({"gen_ai.operation.name": "chat"}, events=records)
     assert (record.payload.input, record.payload.output, record.payload.events) == (HI, HELLO, [])
 
 

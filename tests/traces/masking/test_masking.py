@@ -21,7 +21,7 @@ from tidemill.traces.masking import service
 from tidemill.traces.masking.mask import compile_pattern
 from tidemill.traces.masking.masker import Masker, build_mask, parse_kinds
 from tidemill.traces.ttl_cache import TtlCache
-from tidemill.traces.types import SpanPayload, SpanRecord, TraceFilter
+from tidemill.traces.types import EventRecord, LinkRecord, SpanPayload, SpanRecord, TraceFilter
 from tidemill.traces.types.masking import (
     MaskingKindUnknown,
     MaskingPatternInvalid,
@@ -39,8 +39,8 @@ def record(**more: Any) -> SpanRecord:
         input=[{"role": "user", "content": f"I am {MAIL}, order A-1234.", "password": "hunter2"}],
         output={"to": [MAIL], "n": 3, "inner": {"Authorization": "Bearer x"}},
         attributes={"question": f"write to {MAIL}", "http.request.header.cookie": "abc", "long": "x" * 500, "n": 1},
-        events=[{"at": 1, "name": "exception", "attributes": {"exception.message": f"no {MAIL}"}}],
-        links=[{"trace_id": "0" * 32, "span_id": "0" * 16, "attributes": {"why": MAIL}}],
+        events=[EventRecord(1, "exception", {"exception.message": f"no {MAIL}"})],
+        links=[LinkRecord("0" * 32, "0" * 16, {"why": MAIL})],
         resource={"service.name": "shop", "owner": MAIL},
     )
     values = {"name": f"mail {MAIL}", "user": MAIL, "session": "s-1", "status_message": f"bounced: {MAIL}"}

@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.traces.dialects.messages import answer, content, messages
 from tidemill.traces.dialects.otel import read_conversation
 from tidemill.traces.dialects.rules import Dialect, Rule, Rules, amount, count, parse_json, text
+from tidemill.traces.types import EventRecord
 
 _L = Dialect.logfire
 
@@ -47,9 +48,9 @@ def _events(value: Any) -> dict[str, Any]:
     if not isinstance(items, list):
         return {}
     events = [
-        {"name": item.get("event.name"), "attributes": item}
+        EventRecord(name=item["event.name"], attributes=item)
         for item in items
-        if isinstance(item, dict) and "event.name" in item
+        if isinstance(item, dict) and isinstance(item.get("event.name"), str)
     ]
     inputs, outputs = read_conversation(events)
     return {"input": messages(inputs), "output": messages(outputs)}

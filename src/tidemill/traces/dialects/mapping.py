@@ -7,7 +7,7 @@ from tidemill.traces.dialects.attributes import AttributeReader
 from tidemill.traces.dialects.messages import messages
 from tidemill.traces.dialects.rules import Dialect, parse_json
 from tidemill.traces.raw import RawSpan
-from tidemill.traces.types import SpanPayload, SpanRecord
+from tidemill.traces.types import EventRecord, SpanPayload, SpanRecord
 
 _STATUS = ("unset", "ok", "error")
 _MAX_CHARS = 200
@@ -115,17 +115,17 @@ def _read_resource(reader: AttributeReader, resource: dict[str, Any]) -> None:
             reader.set(field, otel.RULES[name].convert(resource[name]), otel.RULES[name].rank + 10, "")
 
 
-def _read_events(reader: AttributeReader, raw: RawSpan) -> list[dict[str, Any]]:
+def _read_events(reader: AttributeReader, raw: RawSpan) -> list[EventRecord]:
     """Return the events that stay events. Those with messages or pieces of an answer are read into fields."""
     events = []
     message_events = []
     for event in raw.events:
-        name = event["name"]
+        name = event.name
         if name in _CHUNK_EVENTS or name.startswith("mlflow.chunk.item."):
-            if raw.start_ns <= event["at"]:
-                reader.set("ttft_ms", (event["at"] - raw.start_ns) / 1e6, 8, "")
+            if raw.start_ns <= event.at:
+                reader.set("ttft_ms", (event.at - raw.start_ns) / 1e6, 8, "")
         elif name == otel.DETAILS:
-            reader.read(event["attributes"])
+            reader.read(event.attributes)
         elif name.startswith("gen_ai.") and name.endswith((".message", ".choice", ".prompt", ".completion")):
             message_events.append(event)
         else:
@@ -186,8 +186,8 @@ def _status_message(raw: RawSpan) -> str | None:
     if raw.status_message or raw.status != 2:
         return raw.status_message or None
     for event in raw.events:
-        if event["name"] == "exception":
-            message = event["attributes"].get("exception.message")
+        if event.name == "exception":
+            message = event.attributes.get("exception.message")
             return message if isinstance(message, str) else None
     return None
 

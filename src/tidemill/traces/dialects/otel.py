@@ -19,6 +19,7 @@ from tidemill.traces.dialects.rules import (
     seconds,
     text,
 )
+from tidemill.traces.types import EventRecord
 
 KINDS = {
     "chat": "llm",
@@ -122,7 +123,7 @@ DETAILS = "gen_ai.client.inference.operation.details"
 """The event that carries the messages when they are not attributes of the span."""
 
 
-def read_conversation(events: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+def read_conversation(events: list[EventRecord]) -> tuple[list[Any], list[Any]]:
     """Return input and output messages from the events of the older conventions.
 
     An event's fields are its attributes: `content`, `role`, `id`, `tool_calls`; in a choice also `message`.
@@ -130,7 +131,7 @@ def read_conversation(events: list[dict[str, Any]]) -> tuple[list[Any], list[Any
     inputs: list[Any] = []
     outputs: list[Any] = []
     for event in events:
-        name, attributes = event["name"], event["attributes"]
+        name, attributes = event.name, event.attributes
         if name in _ROLES:
             inputs.append({"role": _ROLES[name], **_body(attributes)})
         elif name == "gen_ai.choice":

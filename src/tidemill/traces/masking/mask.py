@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import re2
 
-from tidemill.traces.types import SpanPayload, SpanRecord
+from tidemill.traces.types import EventRecord, LinkRecord, SpanPayload, SpanRecord
 from tidemill.traces.types.masking import MaskingPatternInvalid, MaskingRule
 
 _MIN_CHARS = 5
@@ -114,11 +114,17 @@ class Mask:
             input=self.mask_value(payload.input) if self._content else None,
             output=self.mask_value(payload.output) if self._content else None,
             attributes=self._mask_attributes(payload.attributes),
-            events=[event | {"attributes": self._mask_attributes(event["attributes"])} for event in payload.events],
-            links=[link | {"attributes": self._mask_attributes(link["attributes"])} for link in payload.links],
+            events=[self._mask_event(event) for event in payload.events],
+            links=[self._mask_link(link) for link in payload.links],
             resource=self._mask_resource(payload.resource),
             scope=payload.scope,
         )
+
+    def _mask_event(self, event: EventRecord) -> EventRecord:
+        return EventRecord(event.at, event.name, self._mask_attributes(event.attributes))
+
+    def _mask_link(self, link: LinkRecord) -> LinkRecord:
+        return LinkRecord(link.trace_id, link.span_id, self._mask_attributes(link.attributes))
 
     def _mask_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if not self._content:

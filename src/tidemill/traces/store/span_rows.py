@@ -104,18 +104,12 @@ def _payload(payload: SpanPayload) -> dict[str, Any]:
         "attributes": payload.attributes,
         "events": [
             SpanEvent.model_construct(
-                at=moment(event["at"] // 1000) if event.get("at") else None,
-                name=str(event.get("name", "")),
-                attributes=event.get("attributes") or {},
+                at=moment(event.at // 1000) if event.at else None, name=event.name, attributes=event.attributes
             )
             for event in payload.events
         ],
         "links": [
-            SpanLink.model_construct(
-                trace_id=str(link.get("trace_id", "")),
-                span_id=str(link.get("span_id", "")),
-                attributes=link.get("attributes") or {},
-            )
+            SpanLink.model_construct(trace_id=link.trace_id, span_id=link.span_id, attributes=link.attributes)
             for link in payload.links
         ],
         "resource": payload.resource,

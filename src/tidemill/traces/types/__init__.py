@@ -36,7 +36,7 @@ from tidemill.traces.types.queries import (
     UserSummary,
     WriterState,
 )
-from tidemill.traces.types.record import SpanPayload, SpanRecord
+from tidemill.traces.types.record import EventRecord, LinkRecord, SpanPayload, SpanRecord
 from tidemill.traces.types.span_scores import SpanScores
 from tidemill.traces.types.spans import KINDS, MODEL_CALLS, Kind, Span, SpanDetail, SpanEvent, SpanLink, Status
 
@@ -46,9 +46,11 @@ __all__ = [
     "AnsweredCalls",
     "Caller",
     "DayUse",
+    "EventRecord",
     "Grain",
     "GroupBy",
     "Kind",
+    "LinkRecord",
     "Measure",
     "OtlpEncodingUnknown",
     "OtlpInvalid",

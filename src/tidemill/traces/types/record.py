@@ -5,6 +5,23 @@ from typing import Any
 import msgspec
 
 
+class EventRecord(msgspec.Struct):
+    """An event of a span to be stored."""
+
+    at: int = 0
+    """Nanoseconds since 1970; 0 when the sender states no time."""
+    name: str = ""
+    attributes: dict[str, Any] = {}
+
+
+class LinkRecord(msgspec.Struct):
+    """A link of a span to be stored. Ids are hexadecimal."""
+
+    trace_id: str = ""
+    span_id: str = ""
+    attributes: dict[str, Any] = {}
+
+
 class SpanPayload(msgspec.Struct, omit_defaults=True):
     """The heavy part of a span, kept in a compressed block and read only when asked for.
 
@@ -15,10 +32,8 @@ class SpanPayload(msgspec.Struct, omit_defaults=True):
     input: Any = None
     output: Any = None
     attributes: dict[str, Any] = {}
-    events: list[dict[str, Any]] = []
-    """`{"at": nanoseconds, "name": str, "attributes": {...}}`."""
-    links: list[dict[str, Any]] = []
-    """`{"trace_id": hex, "span_id": hex, "attributes": {...}}`."""
+    events: list[EventRecord] = []
+    links: list[LinkRecord] = []
     resource: dict[str, Any] = {}
     scope: str | None = None
 
