@@ -38,7 +38,7 @@ def payloads(first: int, last: int, count: int, seed: int = SEED, hours: float =
     """The spans from `first` to `last` of `count` in requests, newest last."""
     chance = random.Random(f"{seed} {first}")
     now, span_ns = time.time_ns(), round(hours * 3600) * 1_000_000_000
-    made = []
+    requests = []
     for number in range(first, last, REQUEST):
         request = ExportTraceServiceRequest()
         of_resource = request.resource_spans.add()
@@ -48,8 +48,8 @@ def payloads(first: int, last: int, count: int, seed: int = SEED, hours: float =
         for at in range(REQUEST // TRACE):
             begin = now - span_ns + (number + at * TRACE) * span_ns // count
             _trace(spans.spans, chance, begin)
-        made.append(request.SerializeToString())
-    return made
+        requests.append(request.SerializeToString())
+    return requests
 
 
 def _trace(spans: Any, chance: random.Random, begin: int) -> None:
@@ -69,16 +69,16 @@ def _trace(spans: Any, chance: random.Random, begin: int) -> None:
         else:
             span.name = ("agent", "", "retrieve", "", "tool lookup")[at]
             kind = ("AGENT", "", "RETRIEVER", "", "TOOL")[at]
-            said = {"input.value": question + text(chance, 100), "output.value": answer + text(chance, 80)}
-            _put(span.attributes, shared | said | {"openinference.span.kind": kind, "tag": text(chance, 20)})
+            content = {"input.value": question + text(chance, 100), "output.value": answer + text(chance, 80)}
+            _put(span.attributes, shared | content | {"openinference.span.kind": kind, "tag": text(chance, 20)})
 
 
 def _chat(chance: random.Random, question: str, answer: str) -> dict[str, Any]:
     model = chance.choice(["gpt-4o-mini", "support@3", "claude-haiku", "llama-8b"])
     system = "You are the support assistant of a shop. Answer briefly and kindly, and never promise a date. " * 2
-    said = [{"role": "system", "parts": [{"type": "text", "content": system}]},
+    inputs = [{"role": "system", "parts": [{"type": "text", "content": system}]},
             {"role": "user", "parts": [{"type": "text", "content": question + " " + text(chance, 60)}]}]  # fmt: skip
-    told = [{"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}]
+    outputs = [{"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}]
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
@@ -88,8 +88,8 @@ def _chat(chance: random.Random, question: str, answer: str) -> dict[str, Any]:
         "gen_ai.request.temperature": "0.2",
         "gen_ai.usage.input_tokens": chance.randrange(20, 900),
         "gen_ai.usage.output_tokens": chance.randrange(5, 300),
-        "gen_ai.input.messages": json.dumps(said),
-        "gen_ai.output.messages": json.dumps(told),
+        "gen_ai.input.messages": json.dumps(inputs),
+        "gen_ai.output.messages": json.dumps(outputs),
     }
 
 
@@ -114,8 +114,8 @@ def known(first: int, seed: int = SEED) -> Known:
     """The first trace of the requests that begin with the span `first`."""
     request = ExportTraceServiceRequest.FromString(payloads(first, first + REQUEST, REQUEST, seed)[0])
     root, call = request.resource_spans[0].scope_spans[0].spans[:2]
-    said = {pair.key: pair.value.string_value for span in (root, call) for pair in span.attributes}
-    return Known(root.trace_id.hex(), said["gen_ai.response.id"], said["input.value"].rsplit(" ", 1)[1])
+    attributes = {pair.key: pair.value.string_value for span in (root, call) for pair in span.attributes}
+    return Known(root.trace_id.hex(), attributes["gen_ai.response.id"], attributes["input.value"].rsplit(" ", 1)[1])
 
 
 async def send(

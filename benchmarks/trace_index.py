@@ -208,23 +208,23 @@ def lookups(store: TraceStore, load: Load, clock: Clock) -> dict[str, dict[str, 
     page = 51
     questions: dict[str, Callable[[SpanRecord], object]] = {
         "trace": lambda span: store.get_trace(span.trace_id, payload=True, limit=2000),
-        "reply": lambda span: store.find_replies([span.response_id or ""], payload=True),
+        "reply": lambda span: store.find_responses([span.response_id or ""], payload=True),
         "user": lambda span: store.list_traces(TraceFilter(user=span.user), limit=page),
         "session": lambda span: store.list_traces(TraceFilter(session=span.session), limit=page),
         "traces": lambda span: store.list_traces(TraceFilter(), limit=page),
         "sessions": lambda span: store.list_sessions(TraceFilter(), limit=page),
         "sent_again": lambda span: store.write([span]) == 0,
     }
-    chosen = random.Random(SEED).sample(load.known, min(KNOWN, len(load.known)))
+    sample = random.Random(SEED).sample(load.known, min(KNOWN, len(load.known)))
     report = {}
     for name, ask in questions.items():
         times, used = [], clock.cpu()
         with clock.running():
-            for span in chosen:
+            for span in sample:
                 begun = time.perf_counter()
                 assert ask(span), f"{name}: what was stored is not found"
                 times.append(time.perf_counter() - begun)
-        cpu_ms = round((clock.cpu() - used) * 1000 / len(chosen), 2)
+        cpu_ms = round((clock.cpu() - used) * 1000 / len(sample), 2)
         report[name] = {"cpu_ms": cpu_ms, "p50_ms": quantile(times, 0.5), "p99_ms": quantile(times, 0.99)}
     return report
 

@@ -73,7 +73,7 @@ class Server:
         """Spans that its own interface finds."""
         raise NotImplementedError
 
-    def queries(self, sent: Known) -> Queries:
+    def queries(self, trace: Known) -> Queries:
         """What a person looks at, over HTTP. `sent` is a trace that it has."""
         raise NotImplementedError
 
@@ -108,7 +108,7 @@ class Tidemill(Server):
     def stored(self) -> int:
         return sum(day["spans"] for day in self.get("/api/traces/days"))
 
-    def queries(self, sent: Known) -> Queries:
+    def queries(self, trace: Known) -> Queries:
         now = datetime.now(UTC)
         day, week = {"since": (now - DAY).isoformat()}, {"since": (now - WEEK).isoformat(), "grain": "day"}
         middle = {"until": (now - timedelta(hours=10)).isoformat(), "limit": 50}
@@ -119,7 +119,7 @@ class Tidemill(Server):
             for by in ("model", "release", "prompt", "environment", "deployment", "key", "user")
             for name, when in (("24 h", day), ("7 d", week))
         }
-        asked: dict[str, tuple[str, dict[str, Any]]] = {
+        requests: dict[str, tuple[str, dict[str, Any]]] = {
             "dashboard": ("/series", {**day, "measure": "traces"}),
             "dashboard by model": ("/series", {**day, "by": "model"}),
             "dashboard, 7 d": ("/series", week),
@@ -133,33 +133,33 @@ class Tidemill(Server):
             "list of failed calls of a model": ("", failed),
             "list of a rare kind": ("", rare_call),
             "list of what no call is": ("", {"limit": 50, "min_ms": 1e9}),
-            "list with a rare word": ("", {"text": sent.rare}),
+            "list with a rare word": ("", {"text": trace.rare}),
             "list with a common word": ("", {"text": "refund", "limit": 50}),
-            "search": ("/search", {"text": sent.rare}),
+            "search": ("/search", {"text": trace.rare}),
             "search, two common words": ("/search", {"text": "refund monday", "limit": 50}),
             "list of one user with a common word": ("", {"text": "refund", "user": "user-7", "limit": 50}),
             "search, one user and a common word": ("/search", {"text": "refund", "user": "user-7", "limit": 50}),
             "search, a rare kind and a common word": ("/search", {"text": "refund", "min_ms": 2999.9, "limit": 50}),
             "search, failed with a common word": ("/search", {"text": "refund", "status": "error", "limit": 50}),
-            "tree": (f"/{sent.trace_id}", {}),
-            "tree with payload": (f"/{sent.trace_id}", {"payload": True}),
-            "response by id": (f"/responses/{sent.response_id}", {}),
+            "tree": (f"/{trace.trace_id}", {}),
+            "tree with payload": (f"/{trace.trace_id}", {"payload": True}),
+            "response by id": (f"/responses/{trace.response_id}", {}),
             "sessions": ("/sessions", {"limit": 50}),
             "sessions of one user": ("/sessions", {"limit": 50, "user": "user-7"}),
             "users": ("/users", {"limit": 50}),
             "callers of a model": ("/callers", {"model": "support@3"}),
         }
-        return {name: [("GET", f"/api/traces{path}", params)] for name, (path, params) in asked.items()}
+        return {name: [("GET", f"/api/traces{path}", params)] for name, (path, params) in requests.items()}
 
     def _cursors(self) -> dict[str, str]:
         """Where a later page of 50 begins."""
-        found, cursor = {}, None
+        cursors, cursor = {}, None
         for number in range(2, 41):
             cursor = self.get("/api/traces", {"limit": 50} | ({"cursor": cursor} if cursor else {}))["next_cursor"]
             if cursor is None:
                 break
-            found[f"list, page {number}"] = cursor
-        return {name: place for name, place in found.items() if name in ("list, page 2", "list, page 40")}
+            cursors[f"list, page {number}"] = cursor
+        return {name: place for name, place in cursors.items() if name in ("list, page 2", "list, page 40")}
 
 
 class Phoenix(Server):
@@ -182,8 +182,8 @@ class Phoenix(Server):
         return answers(self.url + "/healthz")
 
     def stored(self) -> int:
-        found = self._ask("{projects {edges {node {recordCount}}}}")
-        return sum(edge["node"]["recordCount"] for edge in found["projects"]["edges"])
+        data = self._ask("{projects {edges {node {recordCount}}}}")
+        return sum(edge["node"]["recordCount"] for edge in data["projects"]["edges"])
 
     def _ask(self, query: str) -> Any:
         reply = self.post("/graphql", {"query": query})
@@ -191,7 +191,7 @@ class Phoenix(Server):
             raise RuntimeError(reply["errors"])
         return reply["data"]
 
-    def queries(self, sent: Known) -> Queries:
+    def queries(self, trace: Known) -> Queries:
         (project,) = [
             edge["node"]["id"]
             for edge in self._ask("{projects {edges {node {id recordCount}}}}")["projects"]["edges"]
@@ -213,15 +213,15 @@ class Phoenix(Server):
             "list": f'spans({newest}, filterCondition: "parent_id is None") {{{span}}}',
             "list of failed calls": f"""spans({newest}, filterCondition: "status_code == 'ERROR' and name == 'chat'")
                 {{{span}}}""",
-            "search": f"""spans({newest}, filterCondition: "'{sent.rare}' in input.value") {{{span}}}""",
+            "search": f"""spans({newest}, filterCondition: "'{trace.rare}' in input.value") {{{span}}}""",
         }
-        asked = {name: f'{{node(id: "{project}") {{... on Project {{{q}}}}}}}' for name, q in of_project.items()}
+        requests = {name: f'{{node(id: "{project}") {{... on Project {{{q}}}}}}}' for name, q in of_project.items()}
         for name, more in (("tree", ""), ("tree with payload", "attributes input {value} output {value}")):
-            asked[name] = f"""{{getTraceByOtelId(traceId: "{sent.trace_id}")
+            requests[name] = f"""{{getTraceByOtelId(traceId: "{trace.trace_id}")
                 {{traceId spans(first: 1000) {{edges {{node {{{tree} {more}}}}}}}}}}}"""
-        for query in asked.values():
+        for query in requests.values():
             self._ask(query)  # GraphQL answers 200 with errors: they are to be seen
-        return {name: [("POST", "/graphql", {"query": query})] for name, query in asked.items()}
+        return {name: [("POST", "/graphql", {"query": query})] for name, query in requests.items()}
 
 
 class MLflow(Server):
@@ -249,7 +249,7 @@ class MLflow(Server):
         points = self.post(*_metric("SPANS", "span_count", ["COUNT"])[1:])["data_points"]
         return round(sum(value for point in points for value in point["values"].values()))
 
-    def queries(self, sent: Known) -> Queries:
+    def queries(self, trace: Known) -> Queries:
         now = time.time_ns() // 1_000_000
         hours = {"time_interval_seconds": 3600, "start_time_ms": now - 86_400_000, "end_time_ms": now}
         searched = {"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}],
@@ -258,7 +258,7 @@ class MLflow(Server):
         def search(where: str | None) -> list[Asked]:
             return [("POST", "/api/3.0/mlflow/traces/search", searched | ({"filter": where} if where else {}))]
 
-        tree: Asked = ("GET", "/api/3.0/mlflow/traces/get", {"trace_id": f"tr-{sent.trace_id}"})
+        tree: Asked = ("GET", "/api/3.0/mlflow/traces/get", {"trace_id": f"tr-{trace.trace_id}"})
         return {
             "dashboard": [
                 _metric("TRACES", "trace_count", ["COUNT"], **hours, dimensions=["trace_status"]),
@@ -270,17 +270,17 @@ class MLflow(Server):
             "dashboard by model": [_metric("SPANS", "span_count", ["COUNT"], **hours, dimensions=["span_model_name"])],
             "list": search(None),
             "list of failed calls": search("span.name = 'chat' AND span.status = 'ERROR'"),
-            "search": search(f"trace.text LIKE '%{sent.rare}%'"),
+            "search": search(f"trace.text LIKE '%{trace.rare}%'"),
             "tree with payload": [tree],
         }
 
 
-def _metric(view: str, metric: str, wanted: list[str | int], **more: Any) -> Asked:
+def _metric(view: str, metric: str, percentiles: list[str | int], **more: Any) -> Asked:
     aggregations = [
         {"aggregation_type": one}
         if isinstance(one, str)
         else {"aggregation_type": "PERCENTILE", "percentile_value": one}
-        for one in wanted
+        for one in percentiles
     ]
     body = {"experiment_ids": ["0"], "view_type": view, "metric_name": metric, "aggregations": aggregations, **more}
     return "POST", "/api/3.0/mlflow/traces/metrics", body

@@ -54,11 +54,11 @@ def fill(server: Server, spans: int, senders: int, hours: float) -> dict[str, An
     before = server.stored()
     asyncio.run(send(url, headers, payloads(0, WARM, WARM, 0), senders))
     wait_for(server, before + WARM)
-    seconds, used, sent, waits = 0.0, 0.0, 0, 0
+    seconds, used, sent_bytes, waits = 0.0, 0.0, 0, 0
     times: list[float] = []
     for first in range(0, spans, CHUNK):
         bodies = payloads(first, min(first + CHUNK, spans), spans, hours=hours)
-        sent += sum(map(len, bodies))
+        sent_bytes += sum(map(len, bodies))
         begun = cpu(process)
         took, acknowledgements, waited = asyncio.run(send(url, headers, bodies, senders))
         seconds, times, waits = seconds + took, times + acknowledgements, waits + waited
@@ -66,18 +66,18 @@ def fill(server: Server, spans: int, senders: int, hours: float) -> dict[str, An
     begun = cpu(process)
     late = wait_for(server, before + WARM + spans)
     used += cpu(process) - begun
-    found = server.stored()
+    stored_spans = server.stored()
     return {
         "spans": spans,
-        "bytes_a_span_sent": round(sent / spans),
+        "bytes_a_span_sent": round(sent_bytes / spans),
         "spans_per_s": round(spans / (seconds + late)),
-        "found": found - WARM - before,
+        "found": stored_spans - WARM - before,
         "found_after_the_last_answer_s": round(late, 2),
         "cpu_us_a_span": round(used / spans * 1e6, 1),
         "ack_ms": {"p50": quantile(times, 0.5), "p99": quantile(times, 0.99), "max": round(max(times), 1)},
         "asked_to_wait": waits,
-        "bytes_a_span_stored": round(size(server.folder) / found),
-        "of_it_write_ahead_log": round(size(server.folder, "*-wal") / found),
+        "bytes_a_span_stored": round(size(server.folder) / stored_spans),
+        "of_it_write_ahead_log": round(size(server.folder, "*-wal") / stored_spans),
         "memory_mb": round(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 1e6),
     }
 
@@ -114,8 +114,8 @@ def ask(server: Server, requests: list[Asked], rounds: int) -> dict[str, float]:
         for _ in range(rounds):
             begun, answered = time.perf_counter(), 0
             for method, path, values in requests:
-                given: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
-                answered += len(checked(client.request(method, path, **given)).content)
+                arguments: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
+                answered += len(checked(client.request(method, path, **arguments)).content)
             times.append((time.perf_counter() - begun) * 1000)
             if sum(times) > 20_000 and len(times) > 1:
                 break
@@ -128,12 +128,12 @@ def ask(server: Server, requests: list[Asked], rounds: int) -> dict[str, float]:
     }
 
 
-def measure(server: Server, sent: Known, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(server: Server, trace: Known, arguments: argparse.Namespace) -> dict[str, Any]:
     """Send, count, ask, kill."""
     report: dict[str, Any] = {}
     if arguments.spans:
         report |= fill(server, arguments.spans, arguments.senders, arguments.hours)
-    pages = server.queries(sent)
+    pages = server.queries(trace)
     report["query_ms"] = {name: ask(server, page, arguments.rounds) for name, page in pages.items()}
     if arguments.spans:
         report[f"lost_of_{KILLED}_by_a_kill"] = lost(server, arguments.senders)
@@ -143,19 +143,19 @@ def measure(server: Server, sent: Known, arguments: argparse.Namespace) -> dict[
     return report
 
 
-def ratios(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+def ratios(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """How many times more spans, less work, fewer bytes and less waiting than the peer."""
 
     def times(great: float, small: float) -> float:
         return round(great / small, 1) if small else float("inf")
 
-    pages = {name: found["median"] for name, found in theirs["query_ms"].items() if name in ours["query_ms"]}
+    pages = {name: timings["median"] for name, timings in other["query_ms"].items() if name in own["query_ms"]}
     return {
-        "spans_per_s": times(ours["spans_per_s"], theirs["spans_per_s"]),
-        "cpu_us_a_span": times(theirs["cpu_us_a_span"], ours["cpu_us_a_span"]),
-        "bytes_a_span_stored": times(theirs["bytes_a_span_stored"], ours["bytes_a_span_stored"]),
-        "bytes_a_span_at_rest": times(theirs["bytes_a_span_at_rest"], ours["bytes_a_span_at_rest"]),
-        "query_ms": {name: times(took, ours["query_ms"][name]["median"]) for name, took in pages.items()},
+        "spans_per_s": times(own["spans_per_s"], other["spans_per_s"]),
+        "cpu_us_a_span": times(other["cpu_us_a_span"], own["cpu_us_a_span"]),
+        "bytes_a_span_stored": times(other["bytes_a_span_stored"], own["bytes_a_span_stored"]),
+        "bytes_a_span_at_rest": times(other["bytes_a_span_at_rest"], own["bytes_a_span_at_rest"]),
+        "query_ms": {name: times(took, own["query_ms"][name]["median"]) for name, took in pages.items()},
     }
 
 
@@ -186,15 +186,15 @@ def main() -> None:
     core = None if arguments.no_pin or (os.cpu_count() or 1) < 2 else 0
     if core is not None:
         os.sched_setaffinity(0, {1})
-    sent = known(max(arguments.spans - 1, 0) // 2 // CHUNK * CHUNK)
+    trace = known(max(arguments.spans - 1, 0) // 2 // CHUNK * CHUNK)
     report: dict[str, Any] = {}
     for name in ("tidemill", arguments.peer) if arguments.peer else ("tidemill",):
         with tempfile.TemporaryDirectory() as folder:
-            ours = name == "tidemill"
-            home = arguments.home if ours and arguments.home else Path(folder)
-            server = SERVERS[name](home, core, sys.executable if ours else arguments.python)
+            is_tidemill = name == "tidemill"
+            home = arguments.home if is_tidemill and arguments.home else Path(folder)
+            server = SERVERS[name](home, core, sys.executable if is_tidemill else arguments.python)
             try:
-                report[name] = measure(server, sent, arguments)
+                report[name] = measure(server, trace, arguments)
             finally:
                 server.stop()
     if arguments.peer and arguments.spans:

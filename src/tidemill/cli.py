@@ -23,7 +23,7 @@ COMMANDS = {
     "ask": Lazy("tidemill.gateway.cli", "ask", "Ask a model one question; the answer appears as it is written."),
     "chat": Lazy("tidemill.gateway.cli", "chat", "Talk with a model; an empty line or Ctrl-D ends it."),
     "lineage": Lazy("tidemill.governance.cli", "lineage", "Where a thing comes from, and what was made from it."),
-    "feedback": Lazy("tidemill.feedback.cli", "feedback", "Say what you think of an answer."),
+    "feedback": Lazy("tidemill.feedback.cli", "feedback", "Give feedback on an answer."),
     "plan": Lazy(
         "tidemill.pipelines.cli",
         "plan",
@@ -61,11 +61,11 @@ COMMANDS = {
     "pipelines": Lazy("tidemill.pipelines.cli", "app", "Pipeline documents: what was applied, and when."),
     "runs": Lazy("tidemill.pipelines.runs_cli", "app", "Pipeline runs: progress, retry, skip, cancel."),
     "calls": Lazy("tidemill.gateway.cli", "app", "Every call through /v1."),
-    "traces": Lazy("tidemill.traces.cli", "app", "What happened: spans of every call, found again."),
+    "traces": Lazy("tidemill.traces.cli", "app", "Traces: spans of every call."),
     "prices": Lazy(
         "tidemill.traces.prices.cli", "app", "What model calls cost: rules of your own before the public list."
     ),
-    "masking": Lazy("tidemill.traces.masking.cli", "app", "What is taken out of traces before they are stored."),
+    "masking": Lazy("tidemill.traces.masking.cli", "app", "What is masked in traces before they are stored."),
     "scores": Lazy("tidemill.feedback.cli", "app", "What code, models and people say about answers."),
     "monitors": Lazy("tidemill.monitors.cli", "app", "Everything that is monitored: objectives, KPIs, drift."),
     "slo": Lazy("tidemill.slos.cli", "app", "Objectives on latency, errors and quality, with error budgets."),
@@ -82,27 +82,27 @@ COMMANDS = {
     "traces show": Lazy(
         "tidemill.feedback.cli",
         "show",
-        "One span with what went in and out: the first model call of a trace, unless --span says which.",
+        "Show one span with input and output: the first model call of a trace, or the one of --span.",
     ),
     "traces to-dataset": Lazy(
         "tidemill.feedback.collections.cli",
         "to_dataset",
-        "Make a dataset version of answers, with what people said they should have been.",
+        "Make a dataset version of answers, with people's corrections.",
     ),
     "traces collections": Lazy(
         "tidemill.feedback.collections.cli",
         "collections",
-        "Answers that became datasets, newest first; or the answers of one such collection.",
+        "List collections of answers, newest first; or the answers of one collection.",
     ),
     "traces erase": Lazy(
         "tidemill.feedback.erasure.cli",
         "erase",
-        "Erase a user: traces, scores, and rows on their way into datasets. It asks first; --yes does not.",
+        "Erase a user: traces, scores, and rows on their way into datasets. Asks first, unless --yes is given.",
     ),
     "traces erasures": Lazy(
         "tidemill.feedback.erasure.cli",
         "erasures",
-        "Which erasures there were, newest first. Users are known by a hash alone.",
+        "List erasures, newest first. Users are known by a hash alone.",
     ),
 }
 """Name, module, attribute and help line. A name of two words is a command that another feature adds to a group."""

@@ -68,7 +68,7 @@ def feedback(
         Path | None, typer.Option(help="Many at once: JSON lines, each as the API takes them; - for standard input.")
     ] = None,
 ) -> None:
-    """Say what you think of an answer."""
+    """Give feedback on an answer."""
     term = terminal(ctx)
     if file is not None:
         if target is not None:
@@ -150,7 +150,7 @@ def list_scores(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Scores, newest first."""
+    """List scores, newest first."""
     term = terminal(ctx)
     fields: dict[str, Any] = {
         "name": name,
@@ -179,7 +179,7 @@ def series(
     until: UntilOption = None,
     bucket: Annotated[int, typer.Option(min=60, help="Seconds that are put together.")] = 3600,
 ) -> None:
-    """Scores over time: how many, and their mean."""
+    """Show scores over time: how many, and their mean."""
     term = terminal(ctx)
     fields = {
         "name": name,
@@ -214,7 +214,7 @@ def _mean_bar(point: ScorePoint) -> Text:
 
 @app.command()
 def delete(ctx: typer.Context, score: Annotated[str, typer.Argument(help="The score's id, sc_...")]) -> None:
-    """Take a score back."""
+    """Delete a score."""
     term = terminal(ctx)
     Scores(term.http).delete(score)
     term.print(f"{score} is taken back.")
@@ -228,7 +228,7 @@ def show(
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="With all attributes and long texts.")] = False,
 ) -> None:
-    """One span with what went in and out: the first model call of a trace, unless --span says which."""
+    """Show one span with input and output: the first model call of a trace, or the one of --span."""
     term = terminal(ctx)
     span_detail = find_span(Traces(term.http), trace, span)
     if term.as_json:

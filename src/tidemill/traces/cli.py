@@ -26,7 +26,7 @@ from tidemill.traces.rendering import (
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail, TraceSummary
 
-app = typer.Typer(help="What happened: spans of every call, found again.", no_args_is_help=True)
+app = typer.Typer(help="Traces: spans of every call.", no_args_is_help=True)
 
 TraceArgument = Annotated[str, typer.Argument(help="A trace id, or the first digits of one.")]
 SinceOption = Annotated[str | None, typer.Option(help="Such as 30m, 6h, 7d, or 2026-11-21T14:00Z.")]
@@ -87,7 +87,7 @@ def list_traces(
     cursor: CursorOption = None,
     limit: LimitOption = 20,
 ) -> None:
-    """Traces, newest first."""
+    """List traces, newest first."""
     term = terminal(ctx)
     page = Traces(term.http).list(
         text=text, model=model, release_id=release_id, environment=environment, user=user, session=session,
@@ -127,7 +127,7 @@ def _trace_row(value: TraceSummary) -> list[Text]:
 
 @app.command()
 def tree(ctx: typer.Context, trace: TraceArgument) -> None:
-    """The spans of a trace as a tree, with when each ran."""
+    """Show the spans of a trace as a tree, with when each ran."""
     term = terminal(ctx)
     trace_tree = Traces(term.http).get(trace)
     if term.as_json:
@@ -240,7 +240,7 @@ def search(
     cursor: CursorOption = None,
     limit: LimitOption = 20,
 ) -> None:
-    """Spans with all these words in input, output, name or error, the latest first."""
+    """Search spans with all these words in input, output, name or error, the latest first."""
     term = terminal(ctx)
     page = Traces(term.http).search(
         " ".join(words), model=model, release_id=release_id, status=status, since=parse_time(since), cursor=cursor,
@@ -279,7 +279,7 @@ def series(
     key: Annotated[str | None, typer.Option(help="Only this value of --by.")] = None,
     measure: Annotated[str, typer.Option(help="calls or traces.")] = "calls",
 ) -> None:
-    """Requests, errors, tokens, cost and latency over time."""
+    """Show requests, errors, tokens, cost and latency over time."""
     term = terminal(ctx)
     choice: dict[str, Any] = {"grain": grain, "by": by, "key": key, "measure": measure}
     points = Traces(term.http).series(parse_time(since) or datetime.now(UTC), **choice)
@@ -331,24 +331,24 @@ def sessions(
     ctx: typer.Context, user: UserOption = None, since: SinceOption = None, cursor: CursorOption = None,
     limit: LimitOption = 20,
 ) -> None:  # fmt: skip
-    """Sessions, the latest active first."""
+    """List sessions, the latest active first."""
     term = terminal(ctx)
     page = Traces(term.http).sessions(user=user, since=parse_time(since), cursor=cursor, limit=limit)
-    empty = "No sessions: senders tell theirs as `session.id` or `gen_ai.conversation.id`."
+    empty = "No sessions: senders set theirs as `session.id` or `gen_ai.conversation.id`."
     term.table(page, [("session", "session"), ("user", "user"), *_ACTIVITY], empty=empty)
 
 
 @app.command()
 def users(ctx: typer.Context, since: SinceOption = "7d", limit: LimitOption = 20) -> None:
-    """Users with the most calls first."""
+    """List users, those with the most calls first."""
     term = terminal(ctx)
     page = Traces(term.http).users(since=parse_time(since), limit=limit)
-    term.table(page, [("user", "user"), *_ACTIVITY], empty="No users: senders tell theirs as `user.id`.")
+    term.table(page, [("user", "user"), *_ACTIVITY], empty="No users: senders set theirs as `user.id`.")
 
 
 @app.command()
 def days(ctx: typer.Context) -> None:
-    """The days that are kept and what they take up."""
+    """List the days that are stored and what they take up."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("day", "day"),

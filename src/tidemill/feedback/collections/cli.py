@@ -55,7 +55,7 @@ def to_dataset(
     append: Annotated[bool, typer.Option(help="Keep the rows of the newest version behind the new ones.")] = True,
     wait: Annotated[bool, typer.Option(help="Wait for the dataset version.")] = True,
 ) -> None:
-    """Make a dataset version of answers, with what people said they should have been."""
+    """Make a dataset version of answers, with people's corrections."""
     term = terminal(ctx)
     shared = {"until": parse_time(until), "release_id": release, "environment": environment}
     filters = {name: value for name, value in shared.items() if value is not None}
@@ -98,7 +98,7 @@ def collections(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Answers that became datasets, newest first; or the answers of one such collection."""
+    """List collections of answers, newest first; or the answers of one collection."""
     term = terminal(ctx)
     sdk = Curation(term.http)
     if collection is None:

@@ -26,7 +26,7 @@ def erase(
     user: Annotated[str, typer.Option(help="The user, as the application named them.")],
     yes: YesOption = False,
 ) -> None:
-    """Erase a user: traces, scores, and rows on their way into datasets. It asks first; --yes does not."""
+    """Erase a user: traces, scores, and rows on their way into datasets. Asks first, unless --yes is given."""
     term = terminal(ctx)
     erasures = Erasures(term.http)
     if not yes:
@@ -54,6 +54,6 @@ def erasures(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Which erasures there were, newest first. Users are known by a hash alone."""
+    """List erasures, newest first. Users are known by a hash alone."""
     term = terminal(ctx)
     term.table(Erasures(term.http).list(user=user, cursor=cursor, limit=limit), _COLUMNS, empty="Nobody was erased.")

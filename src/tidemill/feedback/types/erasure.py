@@ -26,7 +26,7 @@ class ShadowCopyIndex:
 class Footprint(Value):
     """What is stored of one user."""
 
-    traces: int = Field(description="Whole traces: what was said in one span stands in the spans around it too.")
+    traces: int = Field(description="Whole traces: the spans around a span repeat its content.")
     spans: int
     scores: int = Field(description="Judgements of their answers, and those that they gave.")
     answers: int = Field(description="Their answers in collections for datasets.")

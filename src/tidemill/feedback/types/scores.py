@@ -100,7 +100,7 @@ class Judgement(Target):
 
 
 class Feedback(Judgement):
-    """What a person says about an answer: thumbs, a score, a label, a correction, a comment; at least one of them."""
+    """A person's feedback on an answer: thumbs, a score, a label, a correction, a comment; at least one of them."""
 
     name: Name = FEEDBACK
     thumbs: Thumbs | None = Field(default=None, description="`up` is the value 1, `down` the value 0.")
@@ -108,7 +108,7 @@ class Feedback(Judgement):
         default=None,
         min_length=1,
         max_length=120,
-        description="The end user who says so, when an application sends it for them. Default: the key's owner.",
+        description="The end user who gives it, when an application sends it for them. Default: the key's owner.",
     )
 
     @model_validator(mode="after")
@@ -127,7 +127,7 @@ class Feedback(Judgement):
 
 
 class ScoreCreate(Judgement):
-    """What code or a model says about an answer."""
+    """A score that code or a model gives to an answer."""
 
     name: Name
     source: Literal["code", "model"] = "code"

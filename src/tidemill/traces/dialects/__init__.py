@@ -1,4 +1,4 @@
-"""What the attributes of spans mean, in every dialect that senders speak: `map_span(raw) -> SpanRecord`."""
+"""Maps spans of every convention that senders follow to one model: `map_span(raw) -> SpanRecord`."""
 
 from tidemill.traces.dialects.mapping import map_span
 

@@ -97,7 +97,7 @@ RULES: Rules = {
     "tidemill.user": Rule("user", 0, text),
     "tidemill.session": Rule("session", 0, text),
     "tidemill.kind": Rule("kind", 0, one_of({kind: kind for kind in (*KINDS.values(), "guardrail", "other")})),
-    # Langfuse's SDK speaks OpenTelemetry with these.
+    # Langfuse's SDK sends OpenTelemetry with these.
     "langfuse.user.id": Rule("user", 2, text),
     "langfuse.session.id": Rule("session", 2, text),
     "langfuse.observation.type": Rule("kind", 4, one_of({

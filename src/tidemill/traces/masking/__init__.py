@@ -1,1 +1,1 @@
-"""What is taken out of spans before they are stored."""
+"""Masking of spans before they are stored."""

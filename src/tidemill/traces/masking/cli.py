@@ -9,7 +9,7 @@ from tidemill.core.terminal import Column, terminal
 from tidemill.data.types import PII_KINDS, PiiKind
 from tidemill.traces.masking.sdk import MaskingRules
 
-app = typer.Typer(help="What is taken out of traces before they are stored.", no_args_is_help=True)
+app = typer.Typer(help="What is masked in traces before they are stored.", no_args_is_help=True)
 
 
 def _scope(rule: Any) -> str:

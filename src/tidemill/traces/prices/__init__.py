@@ -1,1 +1,1 @@
-"""What model calls cost: rules of one's own, what the sender says, the public price list."""
+"""The cost of model calls: by price rules, by what the sender states, by the public price list."""

@@ -23,7 +23,7 @@ _STRINGS = (
     "finish_reason",
 )
 _OF_TRACE = {"user": "user_id", "session": "session_id"}
-"""A user and a session belong to a whole trace, whichever span tells them."""
+"""Filters that match a whole trace, whichever span names the user or session."""
 
 
 def microseconds(moment: datetime) -> int:

@@ -13,7 +13,7 @@ _NAME = INTERNED.index("name")
 _FILLED = tuple(
     (name, INTERNED.index(name)) for name in ("service", "model", "release_id", "environment", "user_id", "session_id")
 )
-"""What a trace takes from the first span that says it, from a root in any case; and its place among the strings."""
+"""Columns that a trace takes from the first span that has them, or from its root; and their places in INTERNED."""
 
 
 @dataclass(slots=True)

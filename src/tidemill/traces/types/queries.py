@@ -145,7 +145,7 @@ class TailPage(Value):
 
 
 class Caller(Value):
-    """Who asked a model or a release."""
+    """Who called a model or a release."""
 
     key_id: str | None
     user: str | None
