@@ -88,6 +88,16 @@ def test_a_chat_without_an_answer_is_refused() -> None:
         examples.chat_of({"id": "r7", "messages": [{"role": "user", "content": "q"}]}, "chat", [], None)
 
 
+def test_an_example_with_a_line_separator_stays_one_line(tmp_path: Path) -> None:
+    messages: list[Message] = [
+        {"role": "user", "content": "one\u2028two\nthree"},
+        {"role": "assistant", "content": "a"},
+    ]
+    row = examples.ChatExample(id="r1", cluster="c1", messages=messages, start=0, exact=True)
+    examples.write(tmp_path / "train.jsonl", [row, row])
+    assert examples.read(tmp_path / "train.jsonl") == [row, row]
+
+
 def test_every_row_comes_once_an_epoch_and_rows_of_like_length_together() -> None:
     lengths = [10 + (n * 7919) % 90 for n in range(1000)]
     batches = epoch_batches(lengths, 16, seed=1, epoch=0)

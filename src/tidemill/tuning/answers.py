@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
-from tidemill.core.wire import Body
+from tidemill.core.wire import Body, Value
+from tidemill.tuning import examples
 from tidemill.tuning import model as training_model
 from tidemill.tuning.chat_template import ChatEncoder
 from tidemill.tuning.compress.files import read_json, replacing
@@ -26,6 +27,14 @@ class Subject(Body):
     out: str = Field(description="File for the answers.")
 
 
+class RecordedAnswer(Value):
+    """A line of an answer file: the prompt as token ids, and the greedy answer."""
+
+    id: str
+    prompt_ids: list[int]
+    answer: str
+
+
 class AnswerSpec(Body):
     """The spec file of the process: prompts, models, device and threads."""
 
@@ -38,19 +47,19 @@ class AnswerSpec(Body):
 
 def write(path: Path, model: Any, encoder: ChatEncoder, proof: Path, device: Device, *, max_tokens: int) -> None:
     """Ask `model` every prompt in `proof`; write JSON lines of id, prompt_ids and answer to `path`."""
-    rows = [json.loads(line) for line in proof.read_text(encoding="utf-8").splitlines()]
-    prompts = [encoder.prompt_ids(row["messages"][:-1]) for row in rows]
+    rows = examples.read(proof)
+    prompts = [encoder.prompt_ids(row.messages[:-1]) for row in rows]
     stop = set(encoder.ids(encoder.eos))
     answers = training_model.greedy(model, prompts, device, max_tokens=max_tokens, stop=stop)
     with replacing(path) as file:
         for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-            line = {"id": row["id"], "prompt_ids": prompt, "answer": encoder.text(answer)}
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            recorded = RecordedAnswer(id=row.id, prompt_ids=prompt, answer=encoder.text(answer))
+            file.write(json.dumps(recorded.model_dump(), ensure_ascii=False).encode() + b"\n")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[RecordedAnswer]:
     """Return the answers in a file that `write` wrote."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [RecordedAnswer.model_validate_json(line) for line in path.read_bytes().splitlines()]
 
 
 def main(path: Path) -> None:

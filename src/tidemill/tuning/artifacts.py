@@ -14,8 +14,7 @@ from tidemill.jobs.compute import Resources
 from tidemill.jobs.context import JobContext
 from tidemill.registry import service as registry
 from tidemill.registry.types import Kind, ModelVersion, ParentRef, ParityEvidence, VersionCreate
-from tidemill.tuning import answers, parity, replay, service, store
-from tidemill.tuning.chat_template import Message
+from tidemill.tuning import answers, examples, parity, replay, service, store
 from tidemill.tuning.compress.files import read_json, replacing, write_json
 from tidemill.tuning.outputs import PROVENANCE
 from tidemill.tuning.parity import ProofAnswer, ProofPrompt
@@ -47,8 +46,8 @@ def python_process(
 def keep_record(kernel: Kernel, folder: Path) -> str:
     """Store the proof's prompts and the trainer's own answers as one blob; returns its hash."""
     record = {
-        "proof": answers.read(folder / "proof.jsonl"),
-        "answers": answers.read(folder / "answers.jsonl"),
+        "proof": [row.model_dump() for row in examples.read(folder / "proof.jsonl")],
+        "answers": [row.model_dump() for row in answers.read(folder / "answers.jsonl")],
         "device": read_json(folder / "device.json"),
     }
     return kernel.blobs.put_bytes(json.dumps(record, ensure_ascii=False, sort_keys=True).encode()).hash
@@ -204,10 +203,10 @@ class ArtifactBuilder:
 
     def _replay(self, form: str, served: bool) -> dict[str, float]:
         """Ask the engine that serves a form: by token ids, and, for a form to be served, as a caller would."""
-        proof, record = answers.read(self.folder / "proof.jsonl"), answers.read(self.folder / "answers.jsonl")
+        proof, record = examples.read(self.folder / "proof.jsonl"), answers.read(self.folder / "answers.jsonl")
         most = self.run.spec.proof.max_tokens
-        prompts = [list(row["prompt_ids"]) for row in record]
-        chats: list[list[Message]] = [row["messages"][:-1] for row in proof]
+        prompts = [row.prompt_ids for row in record]
+        chats = [row.messages[:-1] for row in proof]
         kind = self.kernel.plugins.load(GROUP, "llamacpp")
         engine: Engine = kind() if isinstance(kind, type) else kind
         process = engine.start(
@@ -235,13 +234,13 @@ class ArtifactBuilder:
 
     def _judge(self, quantisations: list[str]) -> ParityReport:
         """Compare every hop with the trainer, store the report and say which versions may be served."""
-        proof = answers.read(self.folder / "proof.jsonl")
-        questions = [ProofPrompt(r["id"], r["messages"][-1]["content"], r["cluster"]) for r in proof]
-        record = [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(self.folder / "answers.jsonl")]
+        proof = examples.read(self.folder / "proof.jsonl")
+        questions = [ProofPrompt(r.id, r.messages[-1]["content"], r.cluster) for r in proof]
+        record = _read_answers(self.folder / "answers.jsonl")
         with self.job.write() as ctx:
             version_ids = {o.kind: o.version_id for o in service.get(ctx, self.run.id).outputs}
         # Labels are right or wrong; prose is more or less good.
-        exact = all(r.get("exact", False) for r in proof)
+        exact = all(r.exact for r in proof)
         hops = [parity.trainer_hop(questions, record, exact=exact)]
         for name, replies in self._replies(quantisations):
             version = version_ids.get(name.replace("served:", "gguf:"), version_ids.get("tuned"))
@@ -260,7 +259,7 @@ class ArtifactBuilder:
         for name in ("adapter", "merged"):
             path = self.folder / f"{name}.jsonl"
             if path.exists():
-                replies.append((name, [ProofAnswer(r["prompt_ids"], r["answer"]) for r in answers.read(path)]))
+                replies.append((name, _read_answers(path)))
         for form in dict.fromkeys(("f16", *quantisations)):
             replies.append((f"gguf:{form}", [ProofAnswer(**r) for r in read_json(self.folder / f"gguf-{form}.json")]))
         for form in quantisations:
@@ -288,6 +287,10 @@ class ArtifactBuilder:
         earlier_hops = [hop for hop in before.hops if hop.name not in names] if before is not None else []
         full_report = parity.report([*report.hops, *earlier_hops], self.run.spec.proof)
         store.update(ctx.conn, self.run.id, parity=full_report.model_dump(mode="json"))
+
+
+def _read_answers(path: Path) -> list[ProofAnswer]:
+    return [ProofAnswer(r.prompt_ids, r.answer) for r in answers.read(path)]
 
 
 def _evidence(hops: list[Hop], form: str, against: str) -> ParityEvidence:

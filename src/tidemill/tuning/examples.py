@@ -1,9 +1,15 @@
-"""Rows of a data set as chats with an answer."""
+"""Rows of a data set as chats with an answer, and the files that hand them to a training process."""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from tidemill.core.wire import Value
 from tidemill.tuning.chat_template import Message
+from tidemill.tuning.compress.files import replacing
 from tidemill.tuning.types import DatasetSchemaUnfit
 
 NEEDED = {
@@ -12,6 +18,28 @@ NEEDED = {
     "classification": ("text", "label"),
 }
 """The schemas that can be tuned on, and their columns."""
+
+
+class ChatExample(Value):
+    """A row as a chat that ends with the answer: a line of `train.jsonl`, `eval.jsonl` or `proof.jsonl`."""
+
+    id: str
+    cluster: str = Field(default="", description="Rows of one cluster depend on each other.")
+    messages: list[Message]
+    start: int = Field(description="How many messages come from the prompt; they are never in the loss.")
+    exact: bool = Field(default=False, description="Whether answers are right or wrong, as labels are.")
+
+
+def read(path: Path) -> list[ChatExample]:
+    """Return the examples in a file that `write` wrote."""
+    return [ChatExample.model_validate_json(line) for line in path.read_bytes().splitlines()]
+
+
+def write(path: Path, rows: Iterable[ChatExample]) -> None:
+    """Write one JSON line per example; the file appears only when it is complete."""
+    with replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(row.model_dump(), ensure_ascii=False).encode() + b"\n")
 
 
 def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:

@@ -5,7 +5,6 @@ far) and at the end `adapter/` or `merged/`, `answers.jsonl` (the trainer's own 
 `summary.json`. Started again after a kill, it resumes from the newest checkpoint and ends with the same weights.
 """
 
-import json
 import os
 import resource
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from tidemill.core.wire import Body
-from tidemill.tuning import answers, batches, checkpoints, outputs, step_log
+from tidemill.tuning import answers, batches, checkpoints, examples, outputs, step_log
 from tidemill.tuning import model as training_model
 from tidemill.tuning.batches import BatchSchedule, TrainingExample
 from tidemill.tuning.chat_template import ChatEncoder
@@ -86,17 +85,16 @@ class TrainingLoop:
         self.stopping = False
 
     def _encoded(self, path: Path) -> tuple[list[TrainingExample], int]:
-        examples, dropped = [], 0
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        encoded, dropped = [], 0
+        for row in examples.read(path):
             example = TrainingExample(
-                *self.encoder.example(row["messages"], start=row["start"], completion_only=self.hparams.completion_only)
+                *self.encoder.example(row.messages, start=row.start, completion_only=self.hparams.completion_only)
             )
             if len(example.ids) > self.hparams.max_length:
                 dropped += 1
             else:
-                examples.append(example)
-        return examples, dropped
+                encoded.append(example)
+        return encoded, dropped
 
     def _device(self) -> training_model.Device:
         """Return the device of `device.json`, chosen once: a resumed run must not change its arithmetic."""

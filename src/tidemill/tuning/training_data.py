@@ -1,9 +1,6 @@
 """What a training process needs on disk: the base as safetensors, the rows, and an estimate that it will fit."""
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tidemill.core.kernel import Context, Kernel
 from tidemill.data import service as data
@@ -13,7 +10,8 @@ from tidemill.registry.types import ModelFile, ModelVersion, ParentRef, VersionC
 from tidemill.tuning import examples, memory
 from tidemill.tuning.batches import TrainingExample, shared_prefix
 from tidemill.tuning.chat_template import ChatEncoder, Message
-from tidemill.tuning.compress.files import read_json, replacing
+from tidemill.tuning.compress.files import read_json
+from tidemill.tuning.examples import ChatExample
 from tidemill.tuning.types import DatasetSchemaUnfit, MemoryEstimate, NoTrainingRows, TuningRun
 
 
@@ -73,47 +71,41 @@ def prepare(ctx: Context, run: TuningRun, base: Path, folder: Path) -> MemoryEst
     """Write `train.jsonl`, `eval.jsonl` and `proof.jsonl`; refuse what cannot fit into memory."""
     dataset = data.get_version(ctx, run.dataset_version_id)
     prefix = prefix_of(ctx, run)
-    chats: dict[str, list[dict[str, Any]]] = {}
+    chats: dict[str, list[ChatExample]] = {}
     for split in dict.fromkeys((run.spec.train_split, run.spec.eval_split)):
         table = data.rows(ctx.kernel, dataset, split)
         examples.check_schema(dataset.row_schema, table.column_names, dataset=dataset.ref)
         chats[split] = [
-            {
-                "id": row["id"],
-                "cluster": str(row.get("cluster_id") or row["id"]),
-                "messages": examples.chat_of(row, dataset.row_schema, prefix, run.spec.answer_template),
-                "start": len(prefix),
-                "exact": dataset.row_schema == "classification",
-            }
+            ChatExample(
+                id=row["id"],
+                cluster=str(row.get("cluster_id") or row["id"]),
+                messages=examples.chat_of(row, dataset.row_schema, prefix, run.spec.answer_template),
+                start=len(prefix),
+                exact=dataset.row_schema == "classification",
+            )
             for row in table.to_pylist()
         ]
-    held_out = sorted(chats[run.spec.eval_split], key=lambda chat: str(chat["id"]))  # ids are hashes: a fixed shuffle
+    held_out = sorted(chats[run.spec.eval_split], key=lambda chat: chat.id)  # ids are hashes: a fixed shuffle
     if len(held_out) < 8:
         raise NoTrainingRows(
             f"The split {run.spec.eval_split!r} has {len(held_out)} rows; the parity proof needs at least 8.",
             hint="Give the evaluation split more rows.",
             param="eval_split",
         )
-    _write(folder / "train.jsonl", chats[run.spec.train_split])
-    _write(folder / "eval.jsonl", held_out)
-    _write(folder / "proof.jsonl", held_out[: run.spec.proof.rows])
+    examples.write(folder / "train.jsonl", chats[run.spec.train_split])
+    examples.write(folder / "eval.jsonl", held_out)
+    examples.write(folder / "proof.jsonl", held_out[: run.spec.proof.rows])
     memory_estimate = _estimate(run, base, chats[run.spec.train_split])
     memory.check(memory_estimate, run.spec.training)
     return memory_estimate
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with replacing(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-
-
-def _estimate(run: TuningRun, base: Path, chats: list[dict[str, Any]]) -> MemoryEstimate:
+def _estimate(run: TuningRun, base: Path, chats: list[ChatExample]) -> MemoryEstimate:
     """From the rows with the longest text, which are the ones that decide."""
     encoder = ChatEncoder(base)
     hparams = run.spec.training
-    longest = sorted(chats, key=lambda c: -sum(len(str(m["content"])) for m in c["messages"]))[:64]
-    encoded = [TrainingExample(*encoder.example(c["messages"], start=c["start"])) for c in longest]
+    longest = sorted(chats, key=lambda c: -sum(len(str(m["content"])) for m in c.messages))[:64]
+    encoded = [TrainingExample(*encoder.example(c.messages, start=c.start)) for c in longest]
     fitting = [e for e in encoded if len(e.ids) <= hparams.max_length]
     if not any(any(e.loss_mask) for e in encoded):
         raise DatasetSchemaUnfit("No row has an answer to learn.", hint="Check the mapping of the import.")
