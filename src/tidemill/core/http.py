@@ -61,7 +61,7 @@ class Http:
         """GET `path` as a `kind`. Parameters that are None are left out. A page knows how to get the next one."""
         value = self._typed(self.send("GET", path, params=params), kind)
         if isinstance(value, Page):
-            value.fetched_by(_Listing(self, path, type(value), params or {}))
+            value.fetched_by(_PageFetcher(self, path, type(value), params or {}))
         return value
 
     def post(self, path: str, kind: type[V], body: BaseModel | None = None) -> V:
@@ -87,7 +87,7 @@ class Http:
     def download(self, path: str, into: BinaryIO) -> int:
         """GET raw bytes into a file; returns how many."""
         size = 0
-        with self._reachable(), self.client.stream("GET", _quoted(path)) as reply:
+        with self._transport_errors(), self.client.stream("GET", _quoted(path)) as reply:
             if reply.is_error:
                 reply.read()
                 raise read_error(reply)
@@ -111,14 +111,14 @@ class Http:
         if body is not None:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
-        with self._reachable():
+        with self._transport_errors():
             reply = self.client.request(method, _quoted(path), params=query, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
         return reply
 
-    def _reachable(self) -> "_Reachable":
-        return _Reachable(self.base_url)
+    def _transport_errors(self) -> "_TransportErrors":
+        return _TransportErrors(self.base_url)
 
     def _typed(self, reply: httpx.Response, kind: type[V]) -> V:
         try:
@@ -136,8 +136,8 @@ class Http:
 
 
 @dataclass(frozen=True)
-class _Listing:
-    """Gets the page of a listing at a cursor."""
+class _PageFetcher:
+    """Fetches the page of a list at a cursor."""
 
     http: Http
     path: str
@@ -155,7 +155,7 @@ def _quoted(path: str) -> str:
     return quote(path, safe="/@:+,=")
 
 
-class _Reachable:
+class _TransportErrors:
     """Turns transport failures into ServerUnreachable."""
 
     def __init__(self, base_url: str) -> None:

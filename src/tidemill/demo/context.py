@@ -31,7 +31,7 @@ _WHOLE_WIDTH = 20
 
 
 @dataclass(frozen=True)
-class Size:
+class DemoSize:
     """How much of everything the demo does."""
 
     steps: int | None = None
@@ -62,8 +62,8 @@ class Size:
     """How much worse the retrained release may be on the first questions."""
 
 
-FULL = Size()
-QUICK = Size(
+FULL = DemoSize()
+QUICK = DemoSize(
     steps=32,
     proof_rows=24,
     questions=60,
@@ -85,7 +85,7 @@ class DemoContext:
     """The demo's people, their connections, its output and its results so far."""
 
     owner: Client
-    size: Size
+    size: DemoSize
     terminal: Terminal
     results: dict[str, Any] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
