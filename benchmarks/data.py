@@ -55,7 +55,7 @@ STEPS = (
 
 def rows(megabytes: float) -> Iterator[str]:
     """Real text in rows; every fourth row comes a second time."""
-    left = megabytes * 1e6
+    remaining = megabytes * 1e6
     number = 0
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
     for file in files:
@@ -64,9 +64,9 @@ def rows(megabytes: float) -> Iterator[str]:
             row = text[begin : begin + ROW_CHARS]
             number += 1
             for _ in range(2 if number % 4 == 0 else 1):
-                left -= len(row)
+                remaining -= len(row)
                 yield row
-            if left <= 0:
+            if remaining <= 0:
                 return
 
 
@@ -92,8 +92,8 @@ class Took:
 def timed(work: Callable[[], int]) -> Took:
     """Measure `work`, which returns the rows left. Processor seconds count all threads and no other process."""
     began, used = time.perf_counter(), time.process_time()
-    left = work()
-    return Took(time.perf_counter() - began, time.process_time() - used, left)
+    row_count = work()
+    return Took(time.perf_counter() - began, time.process_time() - used, row_count)
 
 
 def build(path: Path, recipe: Recipe, ratios: dict[str, float]) -> Took:
@@ -119,9 +119,11 @@ def peer(path: Path) -> int:
     )
     index = rensa.RMinHashDeduplicator(threshold=0.8, num_perm=126, use_lsh=True, num_bands=21)
     texts = frame["text"].to_list()
-    kept = index.add_pairs((str(n), [t[i : i + 5] for i in range(max(1, len(t) - 4))]) for n, t in enumerate(texts))
-    frame.filter(polars.Series(kept)).write_parquet(path.with_suffix(".peer"))
-    return sum(kept)
+    keep_mask = index.add_pairs(
+        (str(n), [t[i : i + 5] for i in range(max(1, len(t) - 4))]) for n, t in enumerate(texts)
+    )
+    frame.filter(polars.Series(keep_mask)).write_parquet(path.with_suffix(".peer"))
+    return sum(keep_mask)
 
 
 def main() -> None:

@@ -43,9 +43,9 @@ def clusters_of(world: World) -> np.ndarray:
 def detectable(world: World) -> float:
     """What the plan promises to find in this world."""
     spread = {"discordance": world.discordance} if isinstance(world, PassFailScenario) else {"sd": world.sd}
-    found = minimum_detectable_effect(world.sizes.astype(float), icc=world.icc, alpha=ALPHA, power=POWER, **spread)
-    assert found is not None, "this world is too small for any effect"
-    return found
+    effect = minimum_detectable_effect(world.sizes.astype(float), icc=world.icc, alpha=ALPHA, power=POWER, **spread)
+    assert effect is not None, "this world is too small for any effect"
+    return effect
 
 
 def with_effect(world: World, delta: float) -> World:
@@ -108,15 +108,15 @@ def false_noninferiority(world: World, margin: float, times: int, seed: int) -> 
 def worlds() -> list[tuple[str, World]]:
     """The worlds of the table: small and large sets, with and without clusters."""
     rng = np.random.default_rng(7)
-    found: list[tuple[str, World]] = []
+    named_worlds: list[tuple[str, World]] = []
     for items in (60, 400):
         alone = np.ones(items, dtype=np.int64)
-        found.append(("pass/fail, independent", PassFailScenario(alone, baseline=0.5)))
+        named_worlds.append(("pass/fail, independent", PassFailScenario(alone, baseline=0.5)))
         sizes = uneven_clusters(items, rng)
         for icc in (0.3, 0.6):
-            found.append(("pass/fail, clustered", PassFailScenario(sizes, baseline=0.5, icc=icc)))
-            found.append(("graded, clustered", GradedScenario(sizes, icc=icc)))
-    return found
+            named_worlds.append(("pass/fail, clustered", PassFailScenario(sizes, baseline=0.5, icc=icc)))
+            named_worlds.append(("graded, clustered", GradedScenario(sizes, icc=icc)))
+    return named_worlds
 
 
 def main() -> None:
@@ -131,12 +131,12 @@ def main() -> None:
     for seed, (name, world) in enumerate(worlds()):
         effect = detectable(world)
         null = measure(world, effect, times, seed)
-        found = measure(with_effect(world, effect), effect, times, seed + 1000)
+        power = measure(with_effect(world, effect), effect, times, seed + 1000)
         wrong = false_noninferiority(world, effect, times, seed + 2000)
         print(
             f"{name:<24}{world.sizes.sum():>6}{len(world.sizes):>9}{world.icc:>5} | "
             f"{null.passed:>7.3f}{null.naive:>7.3f}{null.bootstrap:>7.3f}{null.covered:>7.3f} | "
-            f"{effect:>7.3f}{found.passed:>8.3f}{found.covered:>7.3f}{found.wrong_direction:>8.3f}     | {wrong:.3f}"
+            f"{effect:>7.3f}{power.passed:>8.3f}{power.covered:>7.3f}{power.wrong_direction:>8.3f}     | {wrong:.3f}"
         )
     print(f"{times} comparisons a figure, {time.perf_counter() - began:.0f} s")
 

@@ -35,12 +35,12 @@ async def round_of(url: str, headers: dict, model: str, streams: int, tokens: in
     body = {"model": model, "stream": True, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         began = time.perf_counter()
-        asked = [
+        streams_of_tokens = [
             one(session, url, body | {"messages": [{"role": "user", "content": f"Tell story number {n}."}]}, headers)
             for n in range(streams)
         ]
-        found = await asyncio.gather(*asked)
-    return sum(t for _, t in found) / (time.perf_counter() - began), statistics.median(f for f, _ in found)
+        results = await asyncio.gather(*streams_of_tokens)
+    return sum(t for _, t in results) / (time.perf_counter() - began), statistics.median(f for f, _ in results)
 
 
 async def measure(server: LiveServer, rounds: int, tokens: int) -> dict:
@@ -53,21 +53,21 @@ async def measure(server: LiveServer, rounds: int, tokens: int) -> dict:
     }
     report = {}
     for streams in STREAMS:
-        seen: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+        by_side: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for number in range(rounds + 1):
             order = list(sides) if number % 2 else list(reversed(sides))
             for side in order:
                 url, headers, model = sides[side]
                 figures = await round_of(url, headers, model, streams, tokens)
                 if number:  # the first pair warms up
-                    seen[side].append(figures)
-        ratios = [g[0] / e[0] for g, e in zip(seen["gateway"], seen["engine"], strict=True)]
+                    by_side[side].append(figures)
+        ratios = [g[0] / e[0] for g, e in zip(by_side["gateway"], by_side["engine"], strict=True)]
         report[f"{streams} streams"] = {
             side: {
-                "tokens_per_s": round(statistics.median(f[0] for f in found), 1),
-                "first_token_ms": round(statistics.median(f[1] for f in found) * 1000, 1),
+                "tokens_per_s": round(statistics.median(f[0] for f in side_figures), 1),
+                "first_token_ms": round(statistics.median(f[1] for f in side_figures) * 1000, 1),
             }
-            for side, found in seen.items()
+            for side, side_figures in by_side.items()
         } | {"speed_ratio": round(statistics.median(ratios), 4)}
     return report
 

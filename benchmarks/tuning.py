@@ -29,12 +29,12 @@ Batch = list[TrainingExample]
 def rows(count: int, prefix: int, rng: random.Random) -> Batch:
     """Rows of 24 to 40 tokens of their own, the last 8 of which count."""
     shared = [rng.randrange(100, 40_000) for _ in range(prefix)]
-    found = []
+    examples = []
     for _ in range(count):
         own = [rng.randrange(100, 40_000) for _ in range(rng.randint(24, 40))]
         ids = shared + own
-        found.append(TrainingExample(ids, [False] * (len(ids) - 8) + [True] * 8))
-    return found
+        examples.append(TrainingExample(ids, [False] * (len(ids) - 8) + [True] * 8))
+    return examples
 
 
 def plain(folder: Path, device: training_model.Device) -> Callable[[Batch], None]:
@@ -54,8 +54,8 @@ def plain(folder: Path, device: training_model.Device) -> Callable[[Batch], None
         width = max(len(e.ids) for e in batch)
         ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in batch])
         mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch])
-        counted = torch.tensor([e.loss_mask + [False] * (width - len(e.loss_mask)) for e in batch])
-        labels = torch.where(counted, ids, -100)
+        loss_mask = torch.tensor([e.loss_mask + [False] * (width - len(e.loss_mask)) for e in batch])
+        labels = torch.where(loss_mask, ids, -100)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=device.bf16):
             loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
@@ -86,15 +86,15 @@ def ours(folder: Path, device: training_model.Device) -> Callable[[Batch], None]
 
 def rates(steps: Sequence[Callable[[Batch], None]], batches: Sequence[Batch]) -> list[list[float]]:
     """Tokens/s of every step of every loop; the loops take turns, so that the machine's moods hit both."""
-    found: list[list[float]] = [[] for _ in steps]
+    rates_of_step: list[list[float]] = [[] for _ in steps]
     for number, batch in enumerate(batches):
         tokens = sum(len(e.ids) for e in batch)
         for index, step in enumerate(steps):
             start = time.perf_counter()
             step(batch)
             if number:  # the first one warms up
-                found[index].append(tokens / (time.perf_counter() - start))
-    return found
+                rates_of_step[index].append(tokens / (time.perf_counter() - start))
+    return rates_of_step
 
 
 def main() -> None:
@@ -102,21 +102,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     import torch
 
-    torch.set_num_threads(wanted.threads)
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as home:
         dequantise(locate(SMOLLM2), Path(home))
         device = training_model.choose_device("auto")
         loops = [plain(Path(home), device), ours(Path(home), device)]
         for label, prefix in (("rows with nothing in common", 0), ("rows with a shared prompt of 33 tokens", 33)):
             rng = random.Random(1)
-            found = rates(loops, [rows(16, prefix, rng) for _ in range(wanted.steps + 1)])
-            theirs, mine = (statistics.median(r) for r in found)
+            loop_rates = rates(loops, [rows(16, prefix, rng) for _ in range(args.steps + 1)])
+            theirs, mine = (statistics.median(r) for r in loop_rates)
             sys.stdout.write(
                 f"{label}: plain {theirs:.0f} tokens/s, tidemill {mine:.0f} tokens/s, "
-                f"ratio {mine / theirs:.2f} (bf16 {device.bf16}, {wanted.threads} threads)\n"
+                f"ratio {mine / theirs:.2f} (bf16 {device.bf16}, {args.threads} threads)\n"
             )
             sys.stdout.flush()
 

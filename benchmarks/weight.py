@@ -66,8 +66,8 @@ def seconds(argv: Sequence[str], env: Mapping[str, str], runs: int, status: int 
 
 def _children() -> float:
     """Processor time of all child processes that have ended."""
-    found = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return found.ru_utime + found.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def tidemill_commands(python: str, folder: Path, runs: int) -> dict[str, dict[str, float]]:
@@ -93,11 +93,11 @@ def tree(server: Server) -> list[psutil.Process]:
 
 def memory(server: Server) -> dict[str, float]:
     """Memory of the server's processes in MiB."""
-    found = [process.memory_full_info() for process in tree(server)]
+    infos = [process.memory_full_info() for process in tree(server)]
     return {
-        "processes": len(found),
-        "rss_mb": round(sum(one.rss for one in found) / MB, 1),
-        "pss_mb": round(sum(one.pss for one in found) / MB, 1),
+        "processes": len(infos),
+        "rss_mb": round(sum(one.rss for one in infos) / MB, 1),
+        "pss_mb": round(sum(one.pss for one in infos) / MB, 1),
     }
 
 
@@ -129,16 +129,16 @@ def _woken(processes: Sequence[psutil.Process]) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
-def asked_for(server: Server, sent: Known) -> list[Asked]:
+def asked_for(server: Server, known_ids: Known) -> list[Asked]:
     """What a person's pages ask the server for."""
     if isinstance(server, Tidemill):
         return [("GET", f"/api/{name}", {}) for name in LISTS]
-    return [one for group in server.queries(sent).values() for one in group]
+    return [one for group in server.queries(known_ids).values() for one in group]
 
 
 def use(server: Server, count: int) -> None:
     """Send some spans, then so many requests."""
-    body, sent = payloads(0, 100, 100), known(0)
+    body, known_ids = payloads(0, 100, 100), known(0)
     headers = {**server.headers, "content-type": "application/x-protobuf"}
     before = server.stored()
     asyncio.run(send(server.url + server.path, headers, body, 1))
@@ -148,10 +148,10 @@ def use(server: Server, count: int) -> None:
         time.sleep(0.1)
     else:
         raise RuntimeError("the spans were not stored")
-    asked = asked_for(server, sent)
+    queries = asked_for(server, known_ids)
     with httpx.Client(base_url=server.url, headers=server.headers, timeout=120) as client:
         for number in range(count):
-            method, path, data = asked[number % len(asked)]
+            method, path, data = queries[number % len(queries)]
             reply = client.get(path, params=data) if method == "GET" else client.post(path, json=data)
             checked(reply)
 

@@ -34,7 +34,7 @@ COMMANDS = {
         "apply",
         "Apply a document: upload the files it names, and let runs follow it from now on.",
     ),
-    "run": Lazy("tidemill.pipelines.cli", "run", "Turn the loop once."),
+    "run": Lazy("tidemill.pipelines.cli", "run", "Start a run of a pipeline."),
     "schema": Lazy("tidemill.pipelines.cli", "schema", "Print the JSON schema of tidemill.yaml, for editors."),
     "test": Lazy(
         "tidemill.testing.cli",

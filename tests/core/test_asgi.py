@@ -52,10 +52,10 @@ def _scope(authorization: bytes | None = None, **more: Any) -> dict[str, Any]:
 
 
 def _receive(*messages: Message) -> Receive:
-    left = list(messages)
+    remaining = list(messages)
 
     async def receive() -> Message:
-        return left.pop(0)
+        return remaining.pop(0)
 
     return receive
 

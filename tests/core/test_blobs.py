@@ -150,17 +150,17 @@ def test_an_upload_that_breaks_off_leaves_nothing(blobs: Blobs, tmp_path: Path) 
 
 def test_many_writers_of_one_content_do_no_harm(blobs: Blobs) -> None:
     content = os.urandom(2**20)
-    found: list[object] = []
+    results: list[object] = []
 
     def put() -> None:
-        found.append(blobs.put_bytes(content))
+        results.append(blobs.put_bytes(content))
 
     threads = [threading.Thread(target=put) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
+    assert len(results) == 8
     assert blobs.verify(digest_of(content)).size == 2**20
 
 
@@ -247,8 +247,8 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 def test_s3_keeps_the_prefix_and_is_read_through_a_cache(s3: S3Blobs) -> None:
     blob = s3.put_bytes(b"remote")
     name = blob.hash.removeprefix("sha256:")
-    [[found]] = list(obstore.list(s3.bucket))
-    assert found["path"] == f"some/prefix/{name[:2]}/{name}"
+    [[stored]] = list(obstore.list(s3.bucket))
+    assert stored["path"] == f"some/prefix/{name[:2]}/{name}"
 
     s3.cache.delete(blob.hash)  # as on another machine
     assert s3.path(blob.hash).read_bytes() == b"remote"

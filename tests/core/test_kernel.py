@@ -38,9 +38,9 @@ def test_a_content_hash_does_not_depend_on_order_and_survives_a_round_trip(value
 
 
 def test_ids_sort_by_time() -> None:
-    made = [new_id("x") for _ in range(1000)]
-    assert len(set(made)) == 1000
-    assert made == sorted(made)
+    ids = [new_id("x") for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert ids == sorted(ids)
 
 
 def test_an_error_in_a_unit_of_work_keeps_nothing(kernel: Kernel) -> None:
@@ -113,9 +113,9 @@ def test_one_server_a_home_and_a_killed_one_leaves_it_free(tmp_path) -> None:
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
-    found = server_lock.find(tmp_path)
-    assert found is not None
-    assert found.url == "http://x"
+    address = server_lock.find(tmp_path)
+    assert address is not None
+    assert address.url == "http://x"
     with pytest.raises(server_lock.HomeInUse), server_lock.acquire(tmp_path):
         pass
     child.kill()

@@ -13,20 +13,20 @@ from tidemill.prompts.types import PromptCreate, PromptNotFound
 
 
 @pytest.fixture
-def asked(client: Client) -> list[str]:
+def requested_paths(client: Client) -> list[str]:
     """What the client has asked the server since."""
-    seen: list[str] = []
-    client.http.client.event_hooks["request"].append(lambda request: seen.append(str(request.url)))
-    return seen
+    paths: list[str] = []
+    client.http.client.event_hooks["request"].append(lambda request: paths.append(str(request.url)))
+    return paths
 
 
-def test_a_loop_over_a_page_goes_on_to_the_end(client: Client, asked: list[str]) -> None:
+def test_a_loop_over_a_page_goes_on_to_the_end(client: Client, requested_paths: list[str]) -> None:
     for number in range(5):
         client.prompts.create("hello", text=f"text {number}")
-    asked.clear()
+    requested_paths.clear()
     page = client.prompts.versions("hello", limit=2)
     assert [version.number for version in page] == [5, 4, 3, 2, 1]
-    assert ["limit=2" in url for url in asked] == [True] * 3
+    assert ["limit=2" in url for url in requested_paths] == [True] * 3
     assert [version.number for version in page.items] == [5, 4], "the page stays what it was"
     assert len(list(page)) == 5, "it can be gone through again"
 
@@ -39,12 +39,12 @@ def test_the_filter_goes_along(client: Client) -> None:
     assert moved == [6, 4, 2]
 
 
-def test_a_page_is_fetched_only_when_it_is_needed(client: Client, asked: list[str]) -> None:
+def test_a_page_is_fetched_only_when_it_is_needed(client: Client, requested_paths: list[str]) -> None:
     for name in ("a", "b", "c", "d"):
         client.prompts.create(name, text="x")
-    asked.clear()
+    requested_paths.clear()
     first = [prompt.name for prompt in itertools.islice(client.prompts.list(limit=2), 2)]
-    assert (first, len(asked)) == (["a", "b"], 1)
+    assert (first, len(requested_paths)) == (["a", "b"], 1)
 
 
 def test_an_empty_listing_is_an_empty_loop(client: Client) -> None:

@@ -30,14 +30,14 @@ def test_the_first_start_makes_a_key_that_only_the_owner_reads(home: Path) -> No
 
 def test_two_processes_at_once_go_on_with_one_key(home: Path) -> None:
     home.mkdir()
-    made: list[str] = []
-    threads = [Thread(target=lambda: made.append(vault(home).seal("x", "o"))) for _ in range(8)]
+    keys: list[str] = []
+    threads = [Thread(target=lambda: keys.append(vault(home).seal("x", "o"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {vault(home).open(sealed, "o") for sealed in made} == {"x"}
-    assert len(made) == 8
+    assert {vault(home).open(sealed, "o") for sealed in keys} == {"x"}
+    assert len(keys) == 8
 
 
 def test_a_file_that_others_may_read_is_closed(home: Path) -> None:
@@ -60,9 +60,9 @@ def test_a_new_key_seals_and_the_old_one_still_opens(home: Path) -> None:
 
 def test_the_setting_takes_over_from_the_file(home: Path) -> None:
     sealed = vault(home).seal("hunter2", "o")
-    taken = vault(home, NEW)
-    assert taken.open(sealed, "o") == "hunter2"
-    assert not taken.is_newest(sealed)
+    new_vault = vault(home, NEW)
+    assert new_vault.open(sealed, "o") == "hunter2"
+    assert not new_vault.is_newest(sealed)
 
 
 def test_a_wrong_key_is_named_with_what_to_do(home: Path) -> None:
@@ -74,11 +74,11 @@ def test_a_wrong_key_is_named_with_what_to_do(home: Path) -> None:
 
 
 def test_a_secret_that_was_moved_or_changed_does_not_open(home: Path) -> None:
-    kept = vault(home)
-    sealed = kept.seal("hunter2", "notifier/ntf_1")
+    file_vault = vault(home)
+    sealed = file_vault.seal("hunter2", "notifier/ntf_1")
     for text, owner in ((sealed, "notifier/ntf_2"), (sealed[:-6] + "AAAA==", "notifier/ntf_1"), (sealed[:30], "x")):
         with pytest.raises(SecretUnreadable, match="was changed"):
-            kept.open(text, owner)
+            file_vault.open(text, owner)
 
 
 # Named, since the keys are drawn anew in every process, and the workers of one run must agree on the names of tests.

@@ -85,10 +85,10 @@ def test_an_unknown_encoding(desk: Desk) -> None:
     import_raises(desk, types.FileEncodingUnknown, "a.csv", "text,label\nhi,a\n", read={"encoding": "utf-99"})
 
 
-@pytest.mark.parametrize(("row", "found"), [("one,two,three", 3), ("one", 1)])
-def test_a_ragged_csv_names_line_and_columns(desk: Desk, row: str, found: int) -> None:
+@pytest.mark.parametrize(("row", "columns"), [("one,two,three", 3), ("one", 1)])
+def test_a_ragged_csv_names_line_and_columns(desk: Desk, row: str, columns: int) -> None:
     error = import_raises(desk, types.CsvRagged, "a.csv", f'text,label\n"two\nlines",a\n{row}\n')
-    assert error.details == {"line": 4, "expected": 2, "found": found}
+    assert error.details == {"line": 4, "expected": 2, "found": columns}
 
 
 def test_an_open_quote(desk: Desk) -> None:
@@ -182,10 +182,10 @@ def test_a_pattern_that_is_none(desk: Desk, pattern: str) -> None:
 
 
 def test_a_broken_parquet_file(desk: Desk) -> None:
-    whole = desk.folder / "whole.parquet"
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"text": ["a"] * 1000, "label": ["b"] * 1000}), whole)
-    import_raises(desk, types.SourceUnreadable, "cut.parquet", whole.read_bytes()[:-20])
+    complete = desk.folder / "whole.parquet"
+    complete.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": ["a"] * 1000, "label": ["b"] * 1000}), complete)
+    import_raises(desk, types.SourceUnreadable, "cut.parquet", complete.read_bytes()[:-20])
 
 
 def test_a_cut_off_gzip_file(desk: Desk) -> None:

@@ -47,9 +47,9 @@ def test_a_first_hour_with_data(home: Path, tmp_path: Path) -> None:
     assert "--schema classification --map text=question --map label=kind" in error
     (tmp_path / "recipe.yaml").write_text("- step: whitespace\n- step: exact_duplicates\n")
     mapping = ("--map", "text=question", "--map", "label=kind", "--recipe", "recipe.yaml")
-    made = run(home, tmp_path, "data", "import", "questions.csv", *mapping, "--split", "train=0.8,test=0.2")
-    assert "questions@1" in made
-    assert "Splits: train 32, test 8" in made
+    imported = run(home, tmp_path, "data", "import", "questions.csv", *mapping, "--split", "train=0.8,test=0.2")
+    assert "questions@1" in imported
+    assert "Splits: train 32, test 8" in imported
     assert "questions" in run(home, tmp_path, "data", "list")
     version = json.loads(here("--json", "data", "show", "questions"))
     assert [step["step"] for step in version["steps"]] == ["whitespace", "exact_duplicates"]
@@ -63,11 +63,11 @@ def test_a_first_hour_with_data(home: Path, tmp_path: Path) -> None:
 def test_options_that_do_not_fit_say_so(home: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV)
     (tmp_path / "bad.yaml").write_text("steps:\n- step: polish\n")
-    for words, said in (
+    for words, message in (
         (("a.csv", "--split", "train=0.8,test=0.3"), "the ratios add up to 1.1"),
         (("a.csv", "--recipe", str(tmp_path / "bad.yaml")), "polish"),
         (("b.csv",), "There is no file"),
     ):
         refused = CliRunner().invoke(app, ["data", "import", str(tmp_path / words[0]), *words[1:]]).exception
         assert isinstance(refused, TidemillError | ValidationError)
-        assert said in str(refused)
+        assert message in str(refused)

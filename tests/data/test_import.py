@@ -80,20 +80,20 @@ def test_a_version_compares_with_another(both: Desk) -> None:
     both.import_("q.jsonl", jsonl(*rows), split=SPLIT)
     rows[0] = {**rows[0], "label": "b"}
     both.import_("q.jsonl", jsonl(*rows[:-1], *questions(46)[41::2]), split=SPLIT)
-    found = both.data.diff("set@1", "set@2")
-    assert (found.added, found.removed, found.changed) == (3, 1, 1)
-    assert found.unchanged + found.moved == 38
-    assert found.changed_examples[0].before["label"] == "a"
-    shifts = {shift.label: (shift.rows_before, shift.rows_after) for shift in found.labels}
+    difference = both.data.diff("set@1", "set@2")
+    assert (difference.added, difference.removed, difference.changed) == (3, 1, 1)
+    assert difference.unchanged + difference.moved == 38
+    assert difference.changed_examples[0].before["label"] == "a"
+    shifts = {shift.label: (shift.rows_before, shift.rows_after) for shift in difference.labels}
     assert shifts == {"a": (20, 19), "b": (20, 23)}
-    assert found.label_distance == pytest.approx(23 / 42 - 0.5, abs=1e-6)
+    assert difference.label_distance == pytest.approx(23 / 42 - 0.5, abs=1e-6)
 
 
 def test_the_catalogue_changes_field_by_field(both: Desk) -> None:
     both.import_("q.jsonl", jsonl(*questions(4)), catalogue={"owner": "team"})
     both.data.set_catalogue("set", licence="CC-BY-4.0", retention_days=30)
-    found = both.data.set_catalogue("set", owner=None).catalogue
-    assert (found.owner, found.licence, found.retention_days) == (None, "CC-BY-4.0", 30)
+    catalogue = both.data.set_catalogue("set", owner=None).catalogue
+    assert (catalogue.owner, catalogue.licence, catalogue.retention_days) == (None, "CC-BY-4.0", 30)
     with both.kernel.read(OWNER) as ctx:
         assert len(events.list_events(ctx.conn, kind="dataset.catalogue_set")) == 3
 
@@ -216,8 +216,8 @@ def test_a_folder_is_read_in_the_order_of_names(desk: Desk) -> None:
 def test_schemas_and_mappings(desk: Desk, record: dict, options: dict, schema: str, row: dict) -> None:
     version = desk.import_("a.jsonl", jsonl(record), **options)
     assert version.row_schema == schema
-    (found,) = desk.rows(version)
-    assert {key: found[key] for key in row} == row
+    (only_row,) = desk.rows(version)
+    assert {key: only_row[key] for key in row} == row
     assert version.splits[0].name == ("test" if schema == "eval" else "train")
 
 
@@ -257,8 +257,8 @@ def test_the_recipe_counts_and_shows_masked_examples(desk: Desk) -> None:
         "Write to [EMAIL] about the meeting on Monday",
         "The train to the north leaves at noon from platform nine",
     ]
-    shown = version.model_dump_json()
-    assert "@example.com" not in shown
+    text = version.model_dump_json()
+    assert "@example.com" not in text
     assert {step.step: step.figures for step in version.steps}["pii"] == {"email": 2}
     near = version.steps[-1].examples[0]
     assert near.source == "a.jsonl:7"
@@ -284,7 +284,7 @@ def test_rows_of_a_cluster_stay_together_and_prompts_with_several_answers_too(de
     splits: dict[str, set[str]] = {}
     for row in desk.rows(version):
         splits.setdefault(user[row["completion"]], set()).add(row["split"])
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(names) == 1 for names in splits.values())
     assert version.leaks.found[0].exact == version.leaks.found[0].near == 0
 
 

@@ -95,8 +95,8 @@ def test_iban_check_digits(account: str, data: st.DataObject) -> None:
 def test_iban_of_every_country_has_its_length() -> None:
     assert not checksums.iban("DE8937040044053201300")
     assert not checksums.iban("XX89370400440532013000")
-    for known in ("NO9386011117947", "MT84MALT011000012345MTLCAST001S", "FR1420041010050500013M02606"):
-        assert checksums.iban(known)
+    for iban in ("NO9386011117947", "MT84MALT011000012345MTLCAST001S", "FR1420041010050500013M02606"):
+        assert checksums.iban(iban)
 
 
 @pytest.mark.parametrize("evil", ["1", "1 ", "a@", ":", "DE12", "AA11 ", "password=", "1.1.", "(", "+4 "])

@@ -117,20 +117,20 @@ def test_a_split_that_makes_no_sense_is_refused(wrong: dict) -> None:
 
 
 def _naive_shingles(text: str, size: int) -> set[str]:
-    kept = "".join(char if ord(char) >= 128 or char.isalnum() else " " for char in text.lower())
-    kept = " ".join(part for part in kept.split(" ") if part)
-    return {kept[i : i + size] for i in range(len(kept) - size + 1)} if len(kept) >= size else {kept or text}
+    words = "".join(char if ord(char) >= 128 or char.isalnum() else " " for char in text.lower())
+    words = " ".join(part for part in words.split(" ") if part)
+    return {words[i : i + size] for i in range(len(words) - size + 1)} if len(words) >= size else {words or text}
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=6), st.integers(2, 7))
 def test_shingles_are_those_of_the_plain_definition(texts: list[str], size: int) -> None:
-    found = shingle(texts, size)
+    shingles = shingle(texts, size)
     plain = [_naive_shingles(text, size) for text in texts]
-    assert [len(found.of(place)) for place in range(len(texts))] == list(map(len, plain))
+    assert [len(shingles.of(place)) for place in range(len(texts))] == list(map(len, plain))
     for left in range(len(texts)):
         for right in range(left):
             both, either = plain[left] & plain[right], plain[left] | plain[right]
-            assert jaccard(found.of(left), found.of(right)) == pytest.approx(len(both) / len(either))
+            assert jaccard(shingles.of(left), shingles.of(right)) == pytest.approx(len(both) / len(either))
 
 
 def _near(texts: list[str], folder: Path, threshold: float = 0.8) -> DisjointSet:
@@ -172,9 +172,9 @@ def test_thousands_of_equal_texts_stay_fast(tmp_path: Path) -> None:
 def test_leaks_are_counted_as_by_hand(values: list[int], seed: int) -> None:
     texts = [f"text number {value}" for value in values]
     cut = len(texts) * 8 // 10
-    found = find_leaks_of_texts({"train": texts[:cut], "test": texts[cut:]})
-    assert [(leak.split, leak.against) for leak in found] == [("test", "train")]
-    assert found[0].exact == sum(text in set(texts[:cut]) for text in texts[cut:])
+    leaks = find_leaks_of_texts({"train": texts[:cut], "test": texts[cut:]})
+    assert [(leak.split, leak.against) for leak in leaks] == [("test", "train")]
+    assert leaks[0].exact == sum(text in set(texts[:cut]) for text in texts[cut:])
     unclean = find_uncleaned_leaks({"train": 0.5, "test": 0.5}, digests([text.encode() for text in texts]), seed)
     assert unclean[0].rows in (len(texts) // 2, (len(texts) + 1) // 2)
     assert 0 <= unclean[0].exact <= unclean[0].rows
@@ -183,5 +183,5 @@ def test_leaks_are_counted_as_by_hand(values: list[int], seed: int) -> None:
 def test_near_leaks_are_found(tmp_path: Path) -> None:
     train = ["How far is it from Denver to Aspen by car ?", "Who wrote the novel Moby Dick ?"]
     test = ["how far is it from Denver to Aspen, by car", "Where is the Orinoco ?"]
-    found = find_leaks_of_texts({"train": train, "test": test}, tmp_path)[0]
-    assert (found.exact, found.near, found.rows, found.share) == (0, 1, 2, 0.5)
+    leak = find_leaks_of_texts({"train": train, "test": test}, tmp_path)[0]
+    assert (leak.exact, leak.near, leak.rows, leak.share) == (0, 1, 2, 0.5)

@@ -71,8 +71,8 @@ def test_a_slow_answer_times_out(outside_endpoint: Running) -> None:
 
 
 def test_an_endpoint_that_is_not_there(outside_endpoint: Running) -> None:
-    gone = Running("http://127.0.0.1:9/v1", outside_endpoint.log)
-    answer = asked(gone, "hello", attempts=2)
+    unreachable = Running("http://127.0.0.1:9/v1", outside_endpoint.log)
+    answer = asked(unreachable, "hello", attempts=2)
     assert answer.error is not None
     assert answer.error.code == "connection_failed"
 

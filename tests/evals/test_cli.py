@@ -46,9 +46,9 @@ def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
     assert "Assumed: discordance 0.2, icc 0.3" in planned
 
     outside = ("--base-url", desk.outside.url, "--scorer", ACCURACY)
-    told = run("run", "quiz", *outside, "--model", "good", "--name", "first").output
-    assert "succeeded" in told
-    assert "macro mean" in told
+    output = run("run", "quiz", *outside, "--model", "good", "--name", "first").output
+    assert "succeeded" in output
+    assert "macro mean" in output
     good = json.loads(run("run", "quiz", *outside, "--model", "good", as_json=True).output)["id"]
     bad = json.loads(run("run", "quiz", *outside, "--model", "worse", as_json=True).output)["id"]
     bayes = run("baseline", "quiz", "questions", "--scorer", ACCURACY).output
@@ -68,8 +68,8 @@ def test_from_a_dataset_to_a_verdict(run: Run, desk: Desk) -> None:
     assert "30 clusters" in verdict
     assert run("compare", bad, good, *question, "--check").exit_code == 0
     assert run("compare", good, bad, *question, "--check").exit_code == 1
-    found = json.loads(run("compare", good, bad, "--metric", "accuracy", "--margin", "0.1", as_json=True).output)
-    assert found["outcome"] == "fail"
+    verdict = json.loads(run("compare", good, bad, "--metric", "accuracy", "--margin", "0.1", as_json=True).output)
+    assert verdict["outcome"] == "fail"
 
 
 def test_a_release_is_shown_by_its_name(run: Run, desk: Desk) -> None:
@@ -77,25 +77,25 @@ def test_a_release_is_shown_by_its_name(run: Run, desk: Desk) -> None:
     run("sets", "create", "quiz", "questions", "--split", "train")
     with desk.kernel.write(OWNER) as ctx:
         lineage.record(ctx, lineage.LineageNode(id="rel_abc", kind="release", label="trec@1"))
-    asked = json.loads(
+    run_json = json.loads(
         run("run", "quiz", "--release", "rel_abc", "--scorer", ACCURACY, "--no-wait", as_json=True).output
     )
-    assert asked["release"] == "trec@1"
-    for shown in (run("list").output, run("runs", "show", asked["id"]).output):
-        assert "trec@1" in shown
-        assert "rel_abc" not in shown
+    assert run_json["release"] == "trec@1"
+    for listing in (run("list").output, run("runs", "show", run_json["id"]).output):
+        assert "trec@1" in listing
+        assert "rel_abc" not in listing
 
 
 def test_failures_stand_out(run: Run, desk: Desk) -> None:
     rows = [{"input": t, "expected": "x"} for t in ["refuse it", *(f"fine {i}" for i in range(7))]]
     desk.dataset(rows, "odd", row_schema="eval")
     run("sets", "create", "odd", "odd")
-    told = run("run", "odd", "--base-url", desk.outside.url, "--model", "good", "--scorer", "contains").output
-    assert "1 failures, in no metric: 1 http_400" in told
+    output = run("run", "odd", "--base-url", desk.outside.url, "--model", "good", "--scorer", "contains").output
+    assert "1 failures, in no metric: 1 http_400" in output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("run", "quiz", "--scorer", "exact"), "Who should answer?"),
         (("run", "quiz", "--scorer", "exact", "--base-url", "http://x"), "needs the model's name"),
@@ -107,8 +107,8 @@ def test_failures_stand_out(run: Run, desk: Desk) -> None:
         (("plan", "quiz", "--pilot", "a", "b"), "metric"),
     ],
 )
-def test_wrong_wishes_say_what_to_write(run: Run, arguments: tuple[str, ...], said: str) -> None:
-    with pytest.raises(BadRequest, match=said):
+def test_wrong_wishes_say_what_to_write(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(BadRequest, match=message):
         run(*arguments)
 
 

@@ -66,13 +66,13 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice_that_was_recorded(home: Pat
             ended = client.evals.wait(run.id, timeout=120)
             results = client.evals.results(run.id, limit=500).items
             items = client.evals.items("quiz", limit=500).items
-        asked = Counter(endpoint.texts())
+        requests = Counter(endpoint.texts())
 
     assert ended.state == "succeeded"
     assert ended.figures is not None
     assert (ended.figures.answers, ended.figures.failures) == (count, 0)
     assert [r.seq for r in results] == list(range(count))
-    assert set(asked) == {row["text"] for row in labelled(count)}
-    assert [asked[items[seq].messages[-1].content] for seq in before] == [1] * len(before)
+    assert set(requests) == {row["text"] for row in labelled(count)}
+    assert [requests[items[seq].messages[-1].content] for seq in before] == [1] * len(before)
     # Only what was in flight, or answered within the last moment before the kill, is asked again, and once.
-    assert max(asked.values()) <= 2
+    assert max(requests.values()) <= 2

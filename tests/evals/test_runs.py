@@ -37,7 +37,7 @@ def texts(desk: Desk, *inputs: str, name: str = "odd") -> EvalSet:
 
 
 def test_a_run_and_its_figures(both: Desk) -> None:
-    made = quiz(both)
+    eval_set = quiz(both)
     run = both.finished("quiz", both.endpoint(), name="first")
     assert run.state == "succeeded"
     assert run.figures is not None
@@ -54,7 +54,7 @@ def test_a_run_and_its_figures(both: Desk) -> None:
     with both.kernel.db.read() as conn:
         graph = lineage.walk(conn, run.id, "up")
     assert graph is not None
-    assert made.id in {node.id for node in graph.nodes}
+    assert eval_set.id in {node.id for node in graph.nodes}
     assert [r.id for r in both.evals.runs(eval_set="quiz").items] == [run.id]
 
 
@@ -81,11 +81,11 @@ def _slower(margin: float) -> dict[str, object]:
 def test_the_same_run_twice_is_inconclusive_about_an_improvement(desk: Desk) -> None:
     quiz(desk)
     first, second = desk.finished("quiz", desk.endpoint()), desk.finished("quiz", desk.endpoint())
-    found = desk.evals.compare(first.id, second.id, {"metric": "accuracy", "minimum_effect": 0.01})
-    assert found.outcome == "inconclusive"
-    assert found.more_items is not None
-    assert "more items" in found.summary
-    assert found.minimum_detectable_effect is not None
+    comparison = desk.evals.compare(first.id, second.id, {"metric": "accuracy", "minimum_effect": 0.01})
+    assert comparison.outcome == "inconclusive"
+    assert comparison.more_items is not None
+    assert "more items" in comparison.summary
+    assert comparison.minimum_detectable_effect is not None
 
 
 def test_naive_bayes_is_a_run_like_any_other(desk: Desk) -> None:
@@ -262,8 +262,8 @@ def test_planning_from_assumptions_and_from_a_pilot(desk: Desk) -> None:
     latency = desk.evals.plan("quiz", pilot_baseline=bad.id, pilot_candidate=good.id, metric="latency_ms")
     assert latency.discordance is None
     assert latency.minimum_detectable_effect is not None
-    given = desk.evals.plan("quiz", sd=0.3, icc=0.0)
-    assert (given.assumed, given.discordance, given.design_effect) == ([], None, 1)
+    declared = desk.evals.plan("quiz", sd=0.3, icc=0.0)
+    assert (declared.assumed, declared.discordance, declared.design_effect) == ([], None, 1)
 
 
 def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk) -> None:
@@ -278,10 +278,10 @@ def test_a_release_is_asked_through_the_gateway_and_cached_by_default(desk: Desk
     assert second.figures.cached == 12
     assert [r.release for r in desk.evals.runs(eval_set="quiz").items] == ["trec@1", "trec@1"]
     assert second.release == "trec@1"
-    seen = desk.outside.requests()
-    assert {r["auth"] for r in seen} == {"Bearer own-token"}
-    assert [r["body"]["model"] for r in seen] == ["trec@1"] * 12
-    assert all("temperature" not in r["body"] for r in seen)
+    requests = desk.outside.requests()
+    assert {r["auth"] for r in requests} == {"Bearer own-token"}
+    assert [r["body"]["model"] for r in requests] == ["trec@1"] * 12
+    assert all("temperature" not in r["body"] for r in requests)
     with desk.kernel.db.read() as conn:
         graph = lineage.walk(conn, first.id, "up")
     assert graph is not None

@@ -37,7 +37,7 @@ def value(name: str, expected: object, answer: str, **config: object) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "answer", "config", "wanted"),
+    ("name", "expected", "answer", "config", "score"),
     [
         ("exact", "Paris", " Paris\n", {}, 1),
         ("exact", "Paris", "paris", {}, 0),
@@ -57,8 +57,8 @@ def value(name: str, expected: object, answer: str, **config: object) -> float:
         ("chrf", "katt", "dog", {}, 0),
     ],
 )
-def test_scores(name: str, expected: object, answer: str, config: dict[str, object], wanted: float) -> None:
-    assert value(name, expected, answer, **config) == pytest.approx(wanted)
+def test_scores(name: str, expected: object, answer: str, config: dict[str, object], score: float) -> None:
+    assert value(name, expected, answer, **config) == pytest.approx(score)
 
 
 def test_overlap_scores_lie_between() -> None:
@@ -116,7 +116,7 @@ def test_all_built_in_scorers_are_in_the_seam() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "said"),
+    ("name", "config", "message"),
     [
         ("regex", {"pattern": "("}, "regular expression"),
         ("regex", {}, "pattern"),
@@ -125,8 +125,8 @@ def test_all_built_in_scorers_are_in_the_seam() -> None:
         ("label_accuracy", {"labels": ["only"]}, "labels"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_runs(name: str, config: dict[str, object], said: str) -> None:
-    with pytest.raises(ScorerInvalid, match=said):
+def test_wrong_settings_are_refused_before_anything_runs(name: str, config: dict[str, object], message: str) -> None:
+    with pytest.raises(ScorerInvalid, match=message):
         scorer(name, **config)
 
 
@@ -173,10 +173,10 @@ def _result(seq: int, item_id: str, right: float | None, repeat: int = 0) -> Eva
 def test_failures_are_counted_apart_and_never_make_a_mean_not_a_number() -> None:
     items = [item("A", f"i{n}", f"c{n}") for n in range(4)]
     scorers = {"exact": scorer("exact")}
-    found = summarise(items, [_result(n, f"i{n}", r) for n, r in enumerate([1, 0, 1, None])], scorers, 2.0)
-    assert (found.answers, found.failures, found.errors) == (3, 1, {"timeout": 1})
-    assert found.metrics[0].mean == pytest.approx(2 / 3)
-    assert found.metrics[0].items == 3
+    metrics = summarise(items, [_result(n, f"i{n}", r) for n, r in enumerate([1, 0, 1, None])], scorers, 2.0)
+    assert (metrics.answers, metrics.failures, metrics.errors) == (3, 1, {"timeout": 1})
+    assert metrics.metrics[0].mean == pytest.approx(2 / 3)
+    assert metrics.metrics[0].items == 3
     none = summarise(items, [_result(n, f"i{n}", None) for n in range(4)], scorers, 2.0)
     assert none.metrics[0].mean is None
     assert none.latency_p50_ms is None

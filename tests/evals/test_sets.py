@@ -10,13 +10,13 @@ from tidemill.evals.types import EvalSetInvalid, EvalSetNotFound
 
 def test_a_set_knows_its_items_and_clusters(both: Desk) -> None:
     version = both.dataset(labelled(30), mapping={"fields": {"text": "text", "label": "label", "cluster": "doc"}})
-    made = both.evals.create_set("quiz", version.ref, split="train", system="Answer as JSON.")
-    assert (made.ref, made.items, made.clusters, made.largest_cluster) == ("quiz@1", 30, 15, 2)
+    eval_set = both.evals.create_set("quiz", version.ref, split="train", system="Answer as JSON.")
+    assert (eval_set.ref, eval_set.items, eval_set.clusters, eval_set.largest_cluster) == ("quiz@1", 30, 15, 2)
     first = both.evals.items("quiz", limit=1).items[0]
     assert [m.role for m in first.messages] == ["system", "user"]
     assert first.expected in {"NUM", "LOC", "HUM"}
     with both.kernel.db.read() as conn:
-        graph = lineage.walk(conn, made.id, "up")
+        graph = lineage.walk(conn, eval_set.id, "up")
     assert graph is not None
     assert version.id in {node.id for node in graph.nodes}
 

@@ -19,9 +19,9 @@ def _pass_fail(wins: int, losses: int, ties: int) -> tuple[np.ndarray, np.ndarra
 
 def test_identical_answers_do_not_prove_equality_beyond_their_number() -> None:
     same = np.ones(60)
-    found = paired_comparison(same, same)
-    assert (found.delta, found.p_value, found.effect_size) == (0, 1, None)
-    assert found.low < -0.03 < 0.03 < found.high
+    difference = paired_comparison(same, same)
+    assert (difference.delta, difference.p_value, difference.effect_size) == (0, 1, None)
+    assert difference.low < -0.03 < 0.03 < difference.high
     few, many = noninferiority(same, same, margin=0.02), noninferiority(np.ones(600), np.ones(600), margin=0.02)
     assert few.outcome == "inconclusive"
     assert few.more_items is not None
@@ -72,13 +72,13 @@ def test_lower_can_be_better() -> None:
 def test_guardrails_are_corrected_together() -> None:
     noise = np.random.default_rng(5).normal(0, 0.05, (3, 80))
     rules = [MetricRule(metric=f"m{i}", kind="non_inferiority", margin=0.03) for i in range(3)]
-    found = judge_guardrails(rules, [paired_comparison(np.full(80, 0.5), 0.5 + n) for n in noise])
-    assert [v.p_adjusted for v in found] == pytest.approx(holm([v.p_value for v in found]))
-    assert overall(found) == "pass"
+    verdicts = judge_guardrails(rules, [paired_comparison(np.full(80, 0.5), 0.5 + n) for n in noise])
+    assert [v.p_adjusted for v in verdicts] == pytest.approx(holm([v.p_value for v in verdicts]))
+    assert overall(verdicts) == "pass"
     harmed = judge_guardrails(rules[:1], [paired_comparison(np.full(80, 0.5), 0.45 + noise[0])])
-    assert overall([*found, *harmed]) == "fail"
+    assert overall([*verdicts, *harmed]) == "fail"
     unsure = judge_guardrails(rules[:1], [paired_comparison(np.full(80, 0.5), 0.5 + 5 * (noise[0] - noise[0].mean()))])
-    assert overall([*found, *unsure]) == "inconclusive"
+    assert overall([*verdicts, *unsure]) == "inconclusive"
     assert judge_guardrails([], []) == []
 
 

@@ -13,5 +13,5 @@ from tests.deployments.live import LiveServer, served
 @quick.needs("engine")
 def server(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server with hello@1 live in dev."""
-    with served(tmp_path_factory.mktemp("served") / "home", filled_home) as made:
-        yield made
+    with served(tmp_path_factory.mktemp("served") / "home", filled_home) as live_server:
+        yield live_server

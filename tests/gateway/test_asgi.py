@@ -128,13 +128,13 @@ def test_keys_are_checked_and_a_revoked_one_stops_at_once(server: LiveServer) ->
     assert post(server, body, key="tm-wrong").status_code == 401
     with server.client() as client:
         client.access.create_person("vera", roles=["viewer"])
-        made = client.access.create_key("vera")
-        assert post(server, body, key=made.secret).status_code == 200
-        refused = post(server, bare, key=made.secret)
+        created_key = client.access.create_key("vera")
+        assert post(server, body, key=created_key.secret).status_code == 200
+        refused = post(server, bare, key=created_key.secret)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "role_missing")
-        client.access.revoke_key(made.key.id)
-        gone = post(server, body, key=made.secret)
-        assert (gone.status_code, gone.json()["error"]["code"]) == (401, "key_revoked")
+        client.access.revoke_key(created_key.key.id)
+        revoked = post(server, body, key=created_key.secret)
+        assert (revoked.status_code, revoked.json()["error"]["code"]) == (401, "key_revoked")
         late = client.access.create_key("vera", expires_at=utc_now().replace(year=2020))
         assert post(server, body, key=late.secret).json()["error"]["code"] == "key_expired"
         calls = client.gateway.calls(caller="vera").items

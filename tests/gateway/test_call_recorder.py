@@ -87,18 +87,18 @@ def patient(kernel: Kernel) -> Iterator[CallRecorder]:
 
 
 def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient: CallRecorder) -> None:
-    made = [call() for _ in range(300)]
+    spans = [call() for _ in range(300)]
 
     async def run() -> None:
-        await asyncio.gather(*(patient.record(c) for c in made))
+        await asyncio.gather(*(patient.record(c) for c in spans))
         assert (patient.stats.recorded, patient.stats.waiting, patient.stats.lost) == (300, 0, 0)
         await patient.close()
 
     asyncio.run(run())
     with kernel.read(OWNER) as ctx:
-        found = service.list_calls(ctx, caller="vera", limit=500).items
-        assert [c.id for c in found] == sorted((c.response_id for c in made), reverse=True)
-        one = service.get(ctx, made[7].response_id)
+        calls = service.list_calls(ctx, caller="vera", limit=500).items
+        assert [c.id for c in calls] == sorted((c.response_id for c in spans), reverse=True)
+        one = service.get(ctx, spans[7].response_id)
         assert service.get(ctx, one.request_id) == one
         with pytest.raises(CallNotFound):
             service.get(ctx, "chatcmpl-none")
@@ -116,12 +116,12 @@ def test_every_call_is_written_before_its_record_returns(kernel: Kernel, patient
 def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(
     kernel: Kernel, recorder: CallRecorder
 ) -> None:
-    made = [call(), call()]
+    spans = [call(), call()]
 
     async def run() -> None:
         with away(kernel, TracesUnavailable("The database is away.")):
             began = time.monotonic()
-            await asyncio.gather(*(recorder.record(c) for c in made))
+            await asyncio.gather(*(recorder.record(c) for c in spans))
             assert time.monotonic() - began > 0.9
             assert recorder.stats.waiting == 2
         await recorder.close()
@@ -129,7 +129,7 @@ def test_a_store_that_is_away_delays_an_answer_by_a_second_and_loses_nothing(
 
     asyncio.run(run())
     with kernel.read(OWNER) as ctx:
-        assert {c.id for c in service.list_calls(ctx).items} == {c.response_id for c in made}
+        assert {c.id for c in service.list_calls(ctx).items} == {c.response_id for c in spans}
 
 
 def test_a_store_that_comes_back_gets_what_waited_without_being_asked(kernel: Kernel, recorder: CallRecorder) -> None:
@@ -181,9 +181,9 @@ def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) 
     elsewhere = ReplicaTarget(
         base_url="", replica_id="rep_2", label="bye@1", model_version_id="mv_2", environment="prod"
     )
-    made = [call(), call(other), call(status="error"), call(status="aborted"), call(target=elsewhere), call()]
-    kernel.get(TraceWriter).write(made)
-    ids = [record.response_id for record in made]
+    spans = [call(), call(other), call(status="error"), call(status="aborted"), call(target=elsewhere), call()]
+    kernel.get(TraceWriter).write(spans)
+    ids = [record.response_id for record in spans]
 
     with kernel.read(OWNER) as ctx:
         assert [c.id for c in service.list_calls(ctx, caller="olga").items] == [ids[1]]
@@ -192,40 +192,40 @@ def test_calls_are_listed_by_what_is_known_of_them_and_in_pages(kernel: Kernel) 
         assert [c.id for c in service.list_calls(ctx, environment="prod").items] == [ids[4]]
         assert len(service.list_calls(ctx, release_id="rel_1").items) == 5
         assert service.list_calls(ctx, since=utc_now() + timedelta(hours=1)).items == []
-        seen: list[str] = []
+        listed_ids: list[str] = []
         cursor = None
         for _ in range(4):
             page = service.list_calls(ctx, limit=2, cursor=cursor)
-            seen += [c.id for c in page.items]
+            listed_ids += [c.id for c in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        assert seen == ids[::-1]
+        assert listed_ids == ids[::-1]
 
 
 def test_a_call_is_found_beside_the_applications_own_span(kernel: Kernel) -> None:
-    made = call()
+    span = call()
     twin = SpanRecord(
         trace_id=b"u" * 16,
         span_id=b"s" * 8,
         name="ChatCompletion",
-        start_ns=made.start_ns,
+        start_ns=span.start_ns,
         duration_ns=10**7,
         kind="llm",
-        response_id=made.response_id,
+        response_id=span.response_id,
     )
     kernel.get(TraceWriter).write([twin])
-    kernel.get(TraceWriter).write([made])
+    kernel.get(TraceWriter).write([span])
     with kernel.read(OWNER) as ctx:
-        assert service.get(ctx, made.response_id).caller_name == "vera"
+        assert service.get(ctx, span.response_id).caller_name == "vera"
 
 
 def test_what_answered_a_call_is_told_for_the_lineage(kernel: Kernel) -> None:
     bare = ReplicaTarget(base_url="", replica_id="rep_2", label="smollm2@1", model_version_id="mv_2")
-    made = [call(), call(target=bare)]
-    kernel.get(TraceWriter).write(made)
+    spans = [call(), call(target=bare)]
+    kernel.get(TraceWriter).write(spans)
     with kernel.read(OWNER) as ctx:
-        found = [service.origins(ctx, record.response_id) for record in made]
+        results = [service.origins(ctx, record.response_id) for record in spans]
         assert service.origins(ctx, "chatcmpl-none") is None
-    assert [origins for _, origins in found] == [["dep_1", "rel_1"], ["mv_2"]]
-    assert found[0][0].label == "answer to vera by dev/hello"
+    assert [origins for _, origins in results] == [["dep_1", "rel_1"], ["mv_2"]]
+    assert results[0][0].label == "answer to vera by dev/hello"

@@ -28,8 +28,8 @@ def request(**fields: object) -> ChatRequest:
     return parse_request(msgspec.json.encode(body))
 
 
-def sent(asked: ChatRequest) -> tuple[dict, list[str]]:
-    body, overrides = encode_engine_body(asked, TARGET, build_messages(asked, TARGET))
+def sent(request: ChatRequest) -> tuple[dict, list[str]]:
+    body, overrides = encode_engine_body(request, TARGET, build_messages(request, TARGET))
     return msgspec.json.decode(body), overrides
 
 

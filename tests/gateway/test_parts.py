@@ -14,10 +14,10 @@ def parent(value: str) -> RequestMetadata:
 
 @pytest.mark.parametrize("value", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-01-what"])
 def test_a_callers_trace_goes_on(value: str) -> None:
-    found = parent(value)
-    assert found.trace_id.hex() == TRACE
-    assert found.parent_id is not None
-    assert found.parent_id.hex() == SPAN
+    context = parent(value)
+    assert context.trace_id.hex() == TRACE
+    assert context.parent_id is not None
+    assert context.parent_id.hex() == SPAN
 
 
 @pytest.mark.parametrize(
@@ -39,15 +39,17 @@ def test_a_callers_trace_goes_on(value: str) -> None:
     ],
 )
 def test_what_is_no_parent_begins_a_trace_of_its_own(value: str) -> None:
-    found = read_metadata([(b"traceparent", value.encode("latin-1"))])
-    assert found.parent_id is None
-    assert len(found.trace_id) == 16
-    assert found.trace_id.hex() != TRACE
+    metadata = read_metadata([(b"traceparent", value.encode("latin-1"))])
+    assert metadata.parent_id is None
+    assert len(metadata.trace_id) == 16
+    assert metadata.trace_id.hex() != TRACE
 
 
 def test_user_and_session_come_from_headers() -> None:
-    found = read_metadata([(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")])
-    assert (found.user, found.session) == ("żaba", "über")
+    metadata = read_metadata(
+        [(b"x-tidemill-user", "żaba".encode()), (b"x-tidemill-session", b"\xfcber"), (b"host", b"x")]
+    )
+    assert (metadata.user, metadata.session) == ("żaba", "über")
     assert read_metadata([]).user is None
 
 

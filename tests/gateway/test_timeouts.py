@@ -24,8 +24,8 @@ HI = [{"role": "user", "content": "Hi"}]
 
 def chunk(text: str) -> bytes:
     """One event of an engine's stream."""
-    said = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
-    event = f"data: {said}\n\n".encode()
+    payload = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+    event = f"data: {payload}\n\n".encode()
     return f"{len(event):x}\r\n".encode() + event + b"\r\n"
 
 
@@ -46,13 +46,13 @@ class OneReplica:
         self.released.append(broken)
 
 
-async def ask(kernel: Kernel, *said: bytes, **fields: Any) -> tuple[httpx.Response, list[bool]]:
+async def ask(kernel: Kernel, *chunks: bytes, **fields: Any) -> tuple[httpx.Response, list[bool]]:
     """The reply to one call whose engine says `said` and then nothing."""
     with kernel.write(OWNER) as ctx:
         access.create_person(ctx, PersonCreate(name="vera", roles=["viewer"]))
         key = access.create_key(ctx, KeyCreate(person="vera")).secret
     recorder = CallRecorder(kernel.get(TraceWriter), 120)
-    async with engine(*said) as (target, hung_up):
+    async with engine(*chunks) as (target, hung_up):
         router = OneReplica(target)
         gateway = GatewayApp(access.KeyAuthenticator(kernel), router, recorder, Upstream(0.5), 2**20)
         transport = httpx.ASGITransport(app=gateway)  # type: ignore[arg-type]

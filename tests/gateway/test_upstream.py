@@ -15,13 +15,13 @@ CHUNK = f"{len(EVENT):x}\r\n".encode() + EVENT + b"\r\n"
 
 
 @asynccontextmanager
-async def engine(*said: bytes) -> AsyncIterator[tuple[ReplicaTarget, asyncio.Event]]:
+async def engine(*chunks: bytes) -> AsyncIterator[tuple[ReplicaTarget, asyncio.Event]]:
     """An engine that says `said` and falls silent; and whether the caller has hung up."""
     hung_up = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        for piece in said:
+        for piece in chunks:
             writer.write(piece)
             await writer.drain()
         while await reader.read(65536):
@@ -38,7 +38,7 @@ async def engine(*said: bytes) -> AsyncIterator[tuple[ReplicaTarget, asyncio.Eve
         yield target, hung_up
 
 
-async def ask(read_timeout_s: float, *said: bytes) -> list[bytes]:
+async def ask(read_timeout_s: float, *chunks: bytes) -> list[bytes]:
     upstream, events = Upstream(read_timeout_s), list[bytes]()
 
     async def read(target: ReplicaTarget) -> None:
@@ -46,7 +46,7 @@ async def ask(read_timeout_s: float, *said: bytes) -> list[bytes]:
             async for event in engine_response.events():
                 events.append(event)
 
-    async with engine(*said) as (target, hung_up):
+    async with engine(*chunks) as (target, hung_up):
         try:
             with pytest.raises(UpstreamTimeout) as caught:
                 await read(target)
@@ -59,6 +59,6 @@ async def ask(read_timeout_s: float, *said: bytes) -> list[bytes]:
     return events
 
 
-@pytest.mark.parametrize(("said", "events"), [((), 0), ((HEAD,), 0), ((HEAD, CHUNK, CHUNK), 2)])
-def test_an_engine_that_falls_silent_is_given_up_and_told_to_stop(said: tuple[bytes, ...], events: int) -> None:
-    assert asyncio.run(ask(0.5, *said)) == [b'{"choices": []}'] * events
+@pytest.mark.parametrize(("chunks", "events"), [((), 0), ((HEAD,), 0), ((HEAD, CHUNK, CHUNK), 2)])
+def test_an_engine_that_falls_silent_is_given_up_and_told_to_stop(chunks: tuple[bytes, ...], events: int) -> None:
+    assert asyncio.run(ask(0.5, *chunks)) == [b'{"choices": []}'] * events

@@ -127,9 +127,9 @@ def parent(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
 def process(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Runs a command as a process of its own."""
-    seen: list[str] = []
-    status = job.run_process("child", args["argv"], Path(args["workdir"]), watch=seen.append, poll=0.05)
-    return {"status": status, "output": "".join(seen)}
+    lines: list[str] = []
+    status = job.run_process("child", args["argv"], Path(args["workdir"]), watch=lines.append, poll=0.05)
+    return {"status": status, "output": "".join(lines)}
 
 
 def large(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:

@@ -59,17 +59,17 @@ def test_a_job_of_another_process_is_found(kernel: Kernel, path: Path, home: Pat
 
 
 def test_a_rolled_back_submission_never_runs(kernel: Kernel, path: Path) -> None:
-    made: list[str] = []
+    job_ids: list[str] = []
 
     def submit_and_fail() -> None:
         with kernel.write(OWNER) as ctx:
-            made.append(kernel.get(JobQueue).submit(ctx, "test.steps", {"count": 1, "path": str(path)}).id)
+            job_ids.append(kernel.get(JobQueue).submit(ctx, "test.steps", {"count": 1, "path": str(path)}).id)
             raise RuntimeError("changed my mind")
 
     with pytest.raises(RuntimeError, match="changed my mind"):
         submit_and_fail()
     with pytest.raises(JobNotFound):
-        get(kernel, made[0])
+        get(kernel, job_ids[0])
     time.sleep(1.2)
     assert read(path) == []
 
@@ -92,16 +92,16 @@ def test_an_unknown_kind_is_refused_with_what_was_meant(kernel: Kernel) -> None:
     assert "test.steps" in caught.value.hint
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("as_tidemill_error", [True, False])
 def test_a_failure_has_a_body_and_a_traceback_in_the_log_and_can_be_retried(
-    kernel: Kernel, path: Path, tmp_path: Path, known: bool
+    kernel: Kernel, path: Path, tmp_path: Path, as_tidemill_error: bool
 ) -> None:
     mended = tmp_path / "mended"
-    job = ended(kernel, submit(kernel, "test.fail", path=str(path), mended=str(mended), known=known).id)
+    job = ended(kernel, submit(kernel, "test.fail", path=str(path), mended=str(mended), known=as_tidemill_error).id)
 
     assert job.state == "failed"
     assert job.error is not None
-    if known:
+    if as_tidemill_error:
         assert (job.error.code, job.error.hint) == ("rotten", "Mend it.")
         assert job.error.message == "The second step is rotten."
     else:
@@ -274,14 +274,14 @@ def test_a_job_acts_as_who_submitted_it_and_leaves_facts(kernel: Kernel, path: P
 
 
 def test_listing_filters_and_pages(idle: Kernel, path: Path) -> None:
-    made = [submit(idle, "test.steps", count=1, path=str(path)) for _ in range(3)]
+    jobs = [submit(idle, "test.steps", count=1, path=str(path)) for _ in range(3)]
     other = submit(idle, "test.heavy", path=str(path))
     with idle.read(OWNER) as ctx:
         first = idle.get(JobQueue).list(ctx, kind="test.steps", state="queued", limit=2)
         rest = idle.get(JobQueue).list(ctx, kind="test.steps", limit=2, cursor=first.next_cursor)
         every = idle.get(JobQueue).list(ctx)
         none = idle.get(JobQueue).list(ctx, subject="nothing")
-    assert [j.id for j in first.items + rest.items] == [j.id for j in reversed(made)]
+    assert [j.id for j in first.items + rest.items] == [j.id for j in reversed(jobs)]
     assert rest.next_cursor is None
     assert every.items[0].id == other.id
     assert none.items == []

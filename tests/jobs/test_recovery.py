@@ -43,9 +43,9 @@ def test_a_killed_job_goes_on_and_does_no_finished_step_twice(
     idle: Kernel, servers: list, home: Path, url: str | None, path: Path
 ) -> None:
     job = submit(idle, "test.steps", count=12, path=str(path), pause=0.1)
-    for wanted in (2, 5, 8):
+    for step in (2, 5, 8):
         servers.append(start_server(home, url))
-        until(lambda wanted=wanted: f"begin {wanted}" in read(path))
+        until(lambda step=step: f"begin {step}" in read(path))
         kill(servers[-1])
     idle.get(JobQueue).start(idle)
     job = ended(idle, job.id)

@@ -23,11 +23,11 @@ def application(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[server.
     """The real application on an empty home, with the jobs of the tests, running them."""
     for name, kind in KINDS.items():
         monkeypatch.setitem(server.JOBS, name, kind)
-    made = server.build(Settings(home=home))
-    made.kernel.get(JobQueue).start(made.kernel)
-    yield made
-    made.kernel.get(JobQueue).stop()
-    made.kernel.close()
+    app = server.build(Settings(home=home))
+    app.kernel.get(JobQueue).start(app.kernel)
+    yield app
+    app.kernel.get(JobQueue).stop()
+    app.kernel.close()
 
 
 @pytest.fixture
@@ -48,48 +48,48 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_waiting_shows_progress_and_returns_the_ended_job(jobs: Jobs, kernel: Kernel, path: Path) -> None:
-    made = submit(kernel, "test.watched", count=3, path=str(path))
-    seen: list[Job] = []
+    job = submit(kernel, "test.watched", count=3, path=str(path))
+    states: list[Job] = []
 
     def watch(job: Job) -> None:
-        seen.append(job)
+        states.append(job)
         if job.progress is not None:
             note(str(path), f"{job.progress.done:g}")
 
-    job = jobs.wait(made.id, timeout=120, watch=watch)
+    job = jobs.wait(job.id, timeout=120, watch=watch)
     assert job.result == {"done": 3}
-    assert seen[-1] == job
-    assert {job.progress.done for job in seen if job.progress is not None} == {1, 2, 3}
-    assert jobs.get(made.id) == job
+    assert states[-1] == job
+    assert {job.progress.done for job in states if job.progress is not None} == {1, 2, 3}
+    assert jobs.get(job.id) == job
     assert jobs.list(kind="test.watched", state="succeeded").items == [job]
-    log = jobs.logs(made.id)
+    log = jobs.logs(job.id)
     assert [(line.message, line.data) for line in log.lines] == [("all steps done", {"count": 3})]
-    assert jobs.logs(made.id, offset=log.next_offset).lines == []
+    assert jobs.logs(job.id, offset=log.next_offset).lines == []
 
 
 def test_waiting_for_a_failed_job_raises_what_failed(jobs: Jobs, kernel: Kernel, path: Path, tmp_path: Path) -> None:
     mended = tmp_path / "mended"
-    made = submit(kernel, "test.fail", path=str(path), mended=str(mended), known=True)
+    job = submit(kernel, "test.fail", path=str(path), mended=str(mended), known=True)
     with pytest.raises(JobFailed, match="The second step is rotten") as caught:
-        jobs.wait(made.id, timeout=120)
+        jobs.wait(job.id, timeout=120)
     assert caught.value.hint == "Mend it."
-    assert jobs.wait(made.id, check=False).error is not None
+    assert jobs.wait(job.id, check=False).error is not None
     mended.touch()
-    assert jobs.retry(made.id).attempt == 2
-    assert jobs.wait(made.id, timeout=120).state == "succeeded"
+    assert jobs.retry(job.id).attempt == 2
+    assert jobs.wait(job.id, timeout=120).state == "succeeded"
 
 
 def test_cancel_signal_and_timeout(jobs: Jobs, kernel: Kernel, path: Path) -> None:
-    made = submit(kernel, "test.wait", path=str(path))
+    job = submit(kernel, "test.wait", path=str(path))
     with pytest.raises(JobWaitTimeout):
-        jobs.wait(made.id, timeout=0.2)
-    jobs.signal(made.id, "approval", {"ok": True})
+        jobs.wait(job.id, timeout=0.2)
+    jobs.signal(job.id, "approval", {"ok": True})
     until(lambda: read(path) == ["got {'ok': True}"])
-    jobs.cancel(made.id)
+    jobs.cancel(job.id)
     with pytest.raises(JobCancelledError):
-        jobs.wait(made.id, timeout=120)
+        jobs.wait(job.id, timeout=120)
     with pytest.raises(JobEnded):
-        jobs.cancel(made.id)
+        jobs.cancel(job.id)
     with pytest.raises(JobNotFound):
         jobs.get("job_none")
 

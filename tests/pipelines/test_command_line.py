@@ -84,8 +84,8 @@ def test_watching_returns_when_a_person_is_asked(shell: Shell) -> None:
 
 
 def test_the_schema_is_printed(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shell.run("schema"))
-    assert found["title"] == "PipelineSpec"
+    schema = json.loads(shell.run("schema"))
+    assert schema["title"] == "PipelineSpec"
     assert json.loads(json.dumps(small()))["name"] in "small"
 
 

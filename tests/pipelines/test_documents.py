@@ -73,7 +73,7 @@ def test_a_whole_document_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "place", "word", "meant"),
+    ("right", "wrong", "place", "word", "suggestion"),
     [
         ("tuning:", "tunning:", "18:1", "tunning", "tuning"),
         ("    learning_rate:", "    learning_rat:", "20:5", "learning_rat", "learning_rate"),
@@ -85,17 +85,19 @@ def test_a_whole_document_is_read() -> None:
         ("    - step: whitespace", "    - step: whitespce", "11:", "whitespce", "whitespace"),
     ],
 )
-def test_a_typing_error_is_shown_where_it_stands(right: str, wrong: str, place: str, word: str, meant: str) -> None:
+def test_a_typing_error_is_shown_where_it_stands(
+    right: str, wrong: str, place: str, word: str, suggestion: str
+) -> None:
     assert right in WHOLE
     error = refused(WHOLE.replace(right, wrong, 1))
     assert error.message.startswith(f"tidemill.yaml:{place}"), error.message
     assert repr(word) in error.message
     assert error.hint is not None
-    assert repr(meant) in error.hint
+    assert repr(suggestion) in error.hint
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "says"),
+    ("right", "wrong", "message"),
     [
         ("max_chars: 400", "max_chars: many", "tidemill.yaml:13:18: data.recipe.1.max_chars"),
         ("minimum_effect: 0.05", "margin: 0.05", "improvement gate needs `minimum_effect`"),
@@ -104,9 +106,9 @@ def test_a_typing_error_is_shown_where_it_stands(right: str, wrong: str, place: 
         ("test: 0.1}", "test: 0.3}", "add up to 1.2"),
     ],
 )
-def test_a_value_that_does_not_fit_is_shown_where_it_stands(right: str, wrong: str, says: str) -> None:
+def test_a_value_that_does_not_fit_is_shown_where_it_stands(right: str, wrong: str, message: str) -> None:
     assert right in WHOLE
-    assert says in refused(WHOLE.replace(right, wrong, 1)).message
+    assert message in refused(WHOLE.replace(right, wrong, 1)).message
 
 
 def test_a_word_that_is_there_twice_is_refused() -> None:
@@ -114,7 +116,7 @@ def test_a_word_that_is_there_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("name: [a", "tidemill.yaml:"),
         ("name: a\n\tmodel: b\n", "tidemill.yaml:2:1"),
@@ -127,10 +129,10 @@ def test_a_word_that_is_there_twice_is_refused() -> None:
         ("name: \x00", "tidemill.yaml"),
     ],
 )  # fmt: skip
-def test_what_is_no_yaml_is_refused(text: str, says: str) -> None:
+def test_what_is_no_yaml_is_refused(text: str, message: str) -> None:
     with pytest.raises(PipelineUnreadable) as caught:
         locate(text, "tidemill.yaml")
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
 def test_references_are_checked_and_shown_in_the_file(desk: Desk) -> None:
@@ -144,13 +146,13 @@ def test_references_are_checked_and_shown_in_the_file(desk: Desk) -> None:
           "model": "x", "release": {"name": "r"}}, "tidemill.yaml:", "'accurracy'", "'accuracy'"),
         ({"environments": ["dev"]}, "tidemill.yaml:", "need a release", "release"),
     ]  # fmt: skip
-    for more, place, word, meant in cases:
+    for more, place, word, suggestion in cases:
         path = desk.write(small(**more))
         with pytest.raises(PipelineInvalid) as caught:
             desk.pipelines.plan(path)
         assert place in caught.value.message
         assert word in caught.value.message
-        assert meant in (caught.value.hint or "")
+        assert suggestion in (caught.value.hint or "")
 
 
 def test_a_file_that_is_not_there_is_named(desk: Desk, tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ def release(desk: Desk) -> Release:
 
 def judge(desk: Desk, release: Release, number: int, question: str, correction: str | None, **more: object) -> None:
     store(desk.kernel, answer(number, question, label("LOC"), release_id=release.id, **more))
-    said = {"trace_id": trace_id(number), "correction": {"type": correction}} if correction else {
+    body = {"trace_id": trace_id(number), "correction": {"type": correction}} if correction else {
         "trace_id": trace_id(number), "thumbs": "up"}  # fmt: skip
     with desk.kernel.write(OWNER) as ctx:
-        give_feedback(ctx, Feedback.model_validate(said))
+        give_feedback(ctx, Feedback.model_validate(body))
 
 
 def collected(desk: Desk, document: dict[str, object]) -> RunDetail:

@@ -11,9 +11,9 @@ from tidemill.pipelines.types import PipelineSpec, RunDetail
 
 
 def _sees(client: Client, run_id: str, step: str) -> bool:
-    found: RunDetail = client.runs.get(run_id)
-    seen = found.step(step)
-    return seen is not None and seen.state != "pending"
+    run: RunDetail = client.runs.get(run_id)
+    run_step = run.step(step)
+    return run_step is not None and run_step.state != "pending"
 
 
 @pytest.mark.slow

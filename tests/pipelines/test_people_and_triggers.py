@@ -33,9 +33,9 @@ def asking(desk: Desk) -> RunDetail:
 
 def decide(kernel: Kernel, decision: str) -> None:
     with kernel.write(BERT) as ctx:
-        asked = releases.list_approvals(ctx, limit=1).items[0]
+        approval = releases.list_approvals(ctx, limit=1).items[0]
         body = ApprovalDecision.model_validate({"decision": decision, "reason": "I looked", "override": "first one"})
-        releases.decide_approval(ctx, asked.id, body)
+        releases.decide_approval(ctx, approval.id, body)
 
 
 def test_a_run_goes_on_when_the_approval_is_given(both: Desk) -> None:
@@ -128,8 +128,8 @@ def test_a_trigger_for_a_pipeline_that_is_not_there_breaks_nothing(desk: Desk) -
     fire(desk.kernel, "drift", pipeline="gone")
     assert desk.runs.list().items == []
     with desk.kernel.read(OWNER) as ctx:
-        found = events.list_events(ctx.conn, kind="pipeline_run.refused")
-    assert found[0].data == {"pipeline": "gone", "reason": "no such pipeline"}
+        refusals = events.list_events(ctx.conn, kind="pipeline_run.refused")
+    assert refusals[0].data == {"pipeline": "gone", "reason": "no such pipeline"}
 
 
 def test_a_trigger_joins_the_run_of_an_earlier_document(desk: Desk) -> None:
@@ -138,5 +138,5 @@ def test_a_trigger_joins_the_run_of_an_earlier_document(desk: Desk) -> None:
     desk.runs.start("small")
     desk.pipelines.apply(desk.write(small(description="newer")))
     fire(desk.kernel, "drift")
-    found = desk.runs.list().items
-    assert [len(r.causes) for r in found] == [2]
+    runs = desk.runs.list().items
+    assert [len(r.causes) for r in runs] == [2]

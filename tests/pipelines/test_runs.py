@@ -142,12 +142,12 @@ def test_a_retry_from_a_step_does_it_and_what_follows_again(desk: Desk) -> None:
 
 
 def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = threading.Event()
+    release_event = threading.Event()
     real = eval_jobs.NaiveBayes
 
     class Slow(real):
         def __init__(self, *args: object) -> None:
-            held.wait(60)
+            release_event.wait(60)
             super().__init__(*args)
 
     monkeypatch.setattr(eval_jobs, "NaiveBayes", Slow)
@@ -156,7 +156,7 @@ def test_a_run_is_cancelled_with_the_job_it_waits_for(desk: Desk, monkeypatch: p
     wait_for(lambda: desk.runs.get(run.id).step("naive-bayes/questions-test").job_id is not None)
     desk.runs.cancel(run.ref)
     done = desk.runs.wait(run.id, check=False, timeout=120)
-    held.set()
+    release_event.set()
     assert (done.state, done.summary) == ("cancelled", "Cancelled.")
     step = done.step("naive-bayes/questions-test")
     assert step.state == "cancelled"

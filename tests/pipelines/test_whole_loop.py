@@ -39,9 +39,9 @@ def loop(system: str, **prod: Any) -> PipelineSpec:
 def approved(client: Client, approver: Client, run: RunDetail) -> RunDetail:
     waiting = client.runs.wait(run.id, until_waiting=True, timeout=240)
     assert waiting.step("approve/prod").state == "waiting", waiting
-    asked = client.releases.approvals(environment="prod").items[0]
-    assert asked.verdict == "pass"
-    approver.releases.approve(asked.id, reason="fine")
+    approval = client.releases.approvals(environment="prod").items[0]
+    assert approval.verdict == "pass"
+    approver.releases.approve(approval.id, reason="fine")
     return client.runs.wait(run.id, timeout=120)
 
 

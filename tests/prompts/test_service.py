@@ -48,8 +48,8 @@ def test_a_label_moves_with_its_history(ctx: Context) -> None:
     change = service.move_label(ctx, "hello", "production", LabelMove(version=2, note="better"))
     assert (change.before, change.version) == (1, 2)
     assert service.get(ctx, "hello@production").number == 2
-    found = service.list_label_changes(ctx, "hello", "production", cursor=None, limit=10).items
-    assert [(c.before, c.version) for c in found] == [(1, 2), (None, 1)]
+    changes = service.list_label_changes(ctx, "hello", "production", cursor=None, limit=10).items
+    assert [(c.before, c.version) for c in changes] == [(1, 2), (None, 1)]
 
 
 def test_latest_cannot_be_moved(ctx: Context) -> None:
@@ -86,9 +86,9 @@ def test_an_unknown_prompt_names_the_nearest(ctx: Context) -> None:
 def test_a_diff_shows_lines_and_variables(ctx: Context) -> None:
     make(ctx, "Hello {{a}}")
     make(ctx, "Hello {{b}}")
-    found = service.diff(ctx, "hello", "1", "latest")
-    assert "-Hello {{a}}" in found.lines
-    assert (found.variables_added, found.variables_removed) == (["b"], ["a"])
+    difference = service.diff(ctx, "hello", "1", "latest")
+    assert "-Hello {{a}}" in difference.lines
+    assert (difference.variables_added, difference.variables_removed) == (["b"], ["a"])
 
 
 def test_listings_come_in_pages(ctx: Context) -> None:

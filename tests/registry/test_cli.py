@@ -41,9 +41,9 @@ def test_the_life_of_a_model_on_the_command_line(home: Path, tmp_path: Path) -> 
     assert read("models", "show", "tiny@champion")["number"] == 1
     assert read("models", "history", "tiny", "champion")["changes"] == [moved]
     assert read("models", "history", "tiny", "champion", "--at", moved["at"])["number"] == 1
-    shown = run("models", "show", "tiny@1")
-    assert "champion" in shown.stdout
-    assert "A base taken as is." in shown.stdout
+    output = run("models", "show", "tiny@1")
+    assert "champion" in output.stdout
+    assert "A base taken as is." in output.stdout
     assert "# tiny" in run("models", "card", "tiny").stdout
     assert read("models", "alias", "tiny", "champion", "--remove", "--reason", "done")["version_id"] is None
     unasked = run("models", "delete", "tiny@2").exception
@@ -59,9 +59,9 @@ def test_the_life_of_a_model_on_the_command_line(home: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 1), ("y", 0, 0)])
+@pytest.mark.parametrize(("answer", "code", "remaining"), [("n", 1, 1), ("y", 0, 0)])
 def test_deleting_asks_the_person_at_the_terminal(
-    home: Path, tmp_path: Path, answer: str, code: int, left: int
+    home: Path, tmp_path: Path, answer: str, code: int, remaining: int
 ) -> None:
     read("models", "add", str(write_gguf(tmp_path / "tiny.gguf")), "--name", "tiny")
     person, stdin = pty.openpty()
@@ -73,7 +73,7 @@ def test_deleting_asks_the_person_at_the_terminal(
     assert done.returncode == code, done.stderr
     assert "Forget tiny@1 (gguf" in done.stderr
     assert ("Nothing was changed." in done.stderr) == bool(code)
-    assert len(read("models", "versions", "tiny")["items"]) == left
+    assert len(read("models", "versions", "tiny")["items"]) == remaining
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_a_wrong_command_says_what_to_do(home: Path, argv: list[str]) -> None:
 
 
 def test_the_sdk_uploads_with_progress_and_refuses_before_it_sends(client: Client, tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     folder = write_folder(tmp_path / "st")
-    version = client.models.add(folder, name="tiny", progress=lambda *report: seen.append(report))
-    assert {label for label, _, _ in seen} == {f.path for f in version.files}
-    assert all(sent == total for _, sent, total in seen)
+    version = client.models.add(folder, name="tiny", progress=lambda *report: reports.append(report))
+    assert {label for label, _, _ in reports} == {f.path for f in version.files}
+    assert all(sent_bytes == total for _, sent_bytes, total in reports)
     assert client.models.add(folder, name="tiny") == version
     with pytest.raises(VersionDiffers):
         client.models.add(folder, name="tiny", licence="MIT")
     (folder / "optimizer.pt").write_bytes(pickle.dumps({}))
-    seen.clear()
+    reports.clear()
     with pytest.raises(UnsafeModelFile):
-        client.models.add(folder, name="tiny", progress=lambda *report: seen.append(report))
-    assert seen == []
+        client.models.add(folder, name="tiny", progress=lambda *report: reports.append(report))
+    assert reports == []
 
 
 def test_the_packaged_base_is_registered_once(client: Client) -> None:

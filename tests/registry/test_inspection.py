@@ -41,17 +41,17 @@ class Harmful:
 
 
 def test_a_gguf_file_says_what_it_is(tmp_path: Path) -> None:
-    found = inspect({"m.gguf": write_gguf(tmp_path / "m.gguf")})
-    facts = found.facts
-    assert (found.format, found.adapter, found.template, found.licence) == ("gguf", False, TEMPLATE, "mit")
+    result = inspect({"m.gguf": write_gguf(tmp_path / "m.gguf")})
+    facts = result.facts
+    assert (result.format, result.adapter, result.template, result.licence) == ("gguf", False, TEMPLATE, "mit")
     assert (facts.architecture, facts.context_length, facts.layers, facts.vocabulary) == ("llama", 512, 2, 3)
     assert (facts.parameters, facts.tensors, facts.quantisation) == (3 * 64 + 4 * 64, 2, "F32")
 
 
 def test_the_packaged_base_is_read_as_its_publisher_describes_it() -> None:
-    found = inspect({"m.gguf": locate(SMOLLM2)})
-    assert found.facts.parameters == 134_515_008
-    assert (found.facts.quantisation, found.facts.context_length, found.licence) == ("Q4_1", 8192, "apache-2.0")
+    result = inspect({"m.gguf": locate(SMOLLM2)})
+    assert result.facts.parameters == 134_515_008
+    assert (result.facts.quantisation, result.facts.context_length, result.licence) == ("Q4_1", 8192, "apache-2.0")
 
 
 def test_the_formats_own_library_names_the_types() -> None:
@@ -61,18 +61,18 @@ def test_the_formats_own_library_names_the_types() -> None:
 
 
 def test_a_transformers_folder_says_what_it_is(tmp_path: Path) -> None:
-    found = inspect(folder_files(write_folder(tmp_path / "m")))
-    assert (found.format, found.facts.architecture, found.facts.parameters) == ("safetensors", "llama", 32)
-    assert (found.facts.quantisation, found.facts.context_length, found.facts.vocabulary) == ("F32", 512, 3)
+    result = inspect(folder_files(write_folder(tmp_path / "m")))
+    assert (result.format, result.facts.architecture, result.facts.parameters) == ("safetensors", "llama", 32)
+    assert (result.facts.quantisation, result.facts.context_length, result.facts.vocabulary) == ("F32", 512, 3)
 
 
 def test_adapters_are_told_in_both_forms(tmp_path: Path) -> None:
     peft = inspect(folder_files(write_adapter(tmp_path / "a")))
     assert (peft.format, peft.adapter, peft.facts.lora_rank, peft.facts.lora_alpha) == ("peft", True, 8, 16.0)
     assert (peft.facts.base_model, peft.facts.target_modules) == ("smollm2", ["q_proj", "v_proj"])
-    made = inspect({"a.gguf": write_adapter_gguf(tmp_path / "a.gguf")})
-    assert (made.format, made.adapter, made.facts.lora_rank, made.facts.lora_alpha) == ("gguf", True, 4, 16.0)
-    assert made.facts.target_modules == ["attn_q"]
+    result = inspect({"a.gguf": write_adapter_gguf(tmp_path / "a.gguf")})
+    assert (result.format, result.adapter, result.facts.lora_rank, result.facts.lora_alpha) == ("gguf", True, 4, 16.0)
+    assert result.facts.target_modules == ["attn_q"]
 
 
 def test_the_same_template_has_the_same_hash_in_every_form(tmp_path: Path) -> None:
@@ -139,11 +139,11 @@ def test_ordinary_text_is_no_pickle(text: str) -> None:
 
 
 def test_a_gguf_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
-    whole = write_gguf(tmp_path / "m.gguf").read_bytes()
+    content = write_gguf(tmp_path / "m.gguf").read_bytes()
     cut = tmp_path / "cut.gguf"
     # The last 16 bytes are padding and no loss.
-    for length in [0, 3, 4, 11, 23, 24, 60, 100, len(whole) // 3, len(whole) // 2, len(whole) - 17]:
-        cut.write_bytes(whole[:length])
+    for length in [0, 3, 4, 11, 23, 24, 60, 100, len(content) // 3, len(content) // 2, len(content) - 17]:
+        cut.write_bytes(content[:length])
         with pytest.raises(CorruptModelFile, match=r"cut\.gguf"):
             inspect({"cut.gguf": cut})
 
@@ -186,7 +186,7 @@ def test_gguf_counts_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"\x01", "less than its own header"),
         ((2**62).to_bytes(8, "little") + b"{}", "header would be"),
@@ -199,10 +199,10 @@ def test_gguf_counts_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
         (safetensors_bytes({"w": np.ones(4)}).replace(b"[0, 16]", b"[8, 24]"), "starts at byte 8"),
     ],
 )
-def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CorruptModelFile, match=says):
+    with pytest.raises(CorruptModelFile, match=message):
         safetensors_header.read_header(path)
 
 

@@ -35,9 +35,9 @@ from tidemill.registry.types import (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "models"
-    made.mkdir()
-    return made
+    models_folder = tmp_path / "models"
+    models_folder.mkdir()
+    return models_folder
 
 
 def add(ctx: Context, path: Path, model: str = "tiny", **more: object) -> ModelVersion:
@@ -71,15 +71,15 @@ def test_the_same_files_are_the_same_version(ctx: Context, folder: Path) -> None
 
 def test_a_converted_base_is_not_servable_until_parity_has_passed(ctx: Context, folder: Path) -> None:
     base = add_gguf(ctx, folder)
-    made = add(ctx, write_folder(folder / "st"), parents=[ParentRef(version="tiny@1", relation="converted_from")])
-    assert not made.servable
-    assert [(p.id, p.relation) for p in made.parents] == [(base.id, "converted_from")]
+    converted = add(ctx, write_folder(folder / "st"), parents=[ParentRef(version="tiny@1", relation="converted_from")])
+    assert not converted.servable
+    assert [(p.id, p.relation) for p in converted.parents] == [(base.id, "converted_from")]
     proof = ParityEvidence(passed=True, hop="gguf -> safetensors", against=base.id, summary="all equal")
-    assert service.mark_servable(ctx, made.id, proof).servable
-    assert service.get_version(ctx, made.id).servable
+    assert service.mark_servable(ctx, converted.id, proof).servable
+    assert service.get_version(ctx, converted.id).servable
     failed = proof.model_copy(update={"passed": False, "summary": "3 of 8 differ"})
-    assert not service.mark_servable(ctx, made.id, failed).servable
-    assert [e.passed for e in service.list_evidence(ctx, made.id).items] == [False, True]
+    assert not service.mark_servable(ctx, converted.id, failed).servable
+    assert [e.passed for e in service.list_evidence(ctx, converted.id).items] == [False, True]
 
 
 def test_lineage_and_facts_are_kept(ctx: Context, folder: Path) -> None:
@@ -269,8 +269,8 @@ def test_the_weights_of_a_gguf_version_are_one_file(ctx: Context, folder: Path) 
 
 
 def test_nothing_is_stored_of_a_folder_with_a_pickle_in_it(ctx: Context, folder: Path) -> None:
-    made = write_folder(folder / "st")
-    (made / "training_args.bin").write_bytes(b"\x80\x04.")
+    model_folder = write_folder(folder / "st")
+    (model_folder / "training_args.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(UnsafeModelFile):
-        service.ingest_folder(ctx.kernel, made)
+        service.ingest_folder(ctx.kernel, model_folder)
     assert list((ctx.kernel.settings.home / "blobs").rglob("[0-9a-f]" * 64)) == []

@@ -23,12 +23,12 @@ def _pass_fail(wins: int, losses: int, ties: int) -> tuple[np.ndarray, np.ndarra
 def test_independent_differences_give_the_paired_t_interval() -> None:
     first = RNG.normal(0, 1, 40)
     second = first + RNG.normal(0.3, 1, 40)
-    found = paired_comparison(first, second)
+    difference = paired_comparison(first, second)
     expected = stats.ttest_rel(second, first).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.df == pytest.approx(39)
-    assert found.design_effect == pytest.approx(1)
-    assert found.effect_size == pytest.approx(found.delta / found.sd)
+    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))
+    assert difference.df == pytest.approx(39)
+    assert difference.design_effect == pytest.approx(1)
+    assert difference.effect_size == pytest.approx(difference.delta / difference.sd)
 
 
 def test_copies_of_items_add_no_evidence() -> None:
@@ -90,20 +90,20 @@ def test_every_figure_is_a_number(rows: list[tuple[int, int, int]]) -> None:
     first, second, clusters = (np.array(column) for column in zip(*rows, strict=True))
     if len(set(clusters.tolist())) < 2:
         return
-    found = paired_comparison(first, second, clusters)
-    numbers = [v for v in asdict(found).values() if isinstance(v, int | float)]
+    difference = paired_comparison(first, second, clusters)
+    numbers = [v for v in asdict(difference).values() if isinstance(v, int | float)]
     assert len(numbers) >= 20
     assert all(np.isfinite(v) for v in numbers)
-    assert found.low <= found.delta <= found.high
-    assert found.wins + found.losses + found.ties == found.n_pairs
+    assert difference.low <= difference.delta <= difference.high
+    assert difference.wins + difference.losses + difference.ties == difference.n_pairs
 
 
 @given(wins=st.integers(0, 12), losses=st.integers(0, 12), ties=st.integers(24, 200), reach=st.floats(0.1, 13))
 def test_bounds_are_where_the_score_statistic_reaches_its_limit(
     wins: int, losses: int, ties: int, reach: float
 ) -> None:
-    found = paired_comparison(*_pass_fail(wins, losses, ties))
-    low, high = bounds(found, reach)
-    assert -1 <= low <= found.center <= high <= 1
+    difference = paired_comparison(*_pass_fail(wins, losses, ties))
+    low, high = bounds(difference, reach)
+    assert -1 <= low <= difference.center <= high <= 1
     for bound in (low, high):
-        assert abs(bound - found.center) == pytest.approx(reach * standard_error(found, bound), abs=1e-9)
+        assert abs(bound - difference.center) == pytest.approx(reach * standard_error(difference, bound), abs=1e-9)

@@ -21,31 +21,31 @@ def world(rng: np.random.Generator, total: int, labels: int, truth: float, hit: 
 )
 def test_the_interval_holds_the_truth_as_often_as_it_says(truth: float, hit: float, slip: float, labels: int) -> None:
     rng = np.random.default_rng(0)
-    held, widths = 0, []
+    covered, widths = 0, []
     for _ in range(600):
         total, passed, pairs = world(rng, 3000, labels, truth, hit, slip)
-        found = ppi.corrected_share(total, passed, pairs)
-        assert found is not None
-        held += found.low <= truth <= found.high
-        widths.append(found.high - found.low)
-    assert held / 600 >= 0.93
+        share = ppi.corrected_share(total, passed, pairs)
+        assert share is not None
+        covered += share.low <= truth <= share.high
+        widths.append(share.high - share.low)
+    assert covered / 600 >= 0.93
     people_alone = 2 * 1.96 * np.sqrt(truth * (1 - truth) / labels)
     assert np.mean(widths) <= people_alone * 1.12, "a useless judge costs little, a good one helps"
 
 
 def test_a_good_judge_makes_few_labels_go_far() -> None:
     rng = np.random.default_rng(1)
-    found = ppi.corrected_share(*world(rng, 5000, 200, 0.8, 0.98, 0.05))
-    assert found is not None
-    assert found.high - found.low < 0.7 * 2 * 1.96 * np.sqrt(0.16 / 200)
-    assert found.agreement > 0.9
+    share = ppi.corrected_share(*world(rng, 5000, 200, 0.8, 0.98, 0.05))
+    assert share is not None
+    assert share.high - share.low < 0.7 * 2 * 1.96 * np.sqrt(0.16 / 200)
+    assert share.agreement > 0.9
 
 
 def test_few_labels_correct_nothing_and_full_agreement_is_not_taken_for_proof() -> None:
     assert ppi.corrected_share(100, 80, PairedSums(19, 15, 15, 15, 15, 0)) is None
-    found = ppi.corrected_share(20, 16, PairedSums(20, 16, 16, 16, 16, 0))
-    assert found is not None
-    assert found.low < 0.75 < 0.85 < found.high
+    share = ppi.corrected_share(20, 16, PairedSums(20, 16, 16, 16, 16, 0))
+    assert share is not None
+    assert share.low < 0.75 < 0.85 < share.high
 
 
 @pytest.mark.parametrize(("hit", "slip"), [(0.95, 0.01), (0.9, 0.3), (0.4, 0.02), (0.5, 0.5)])
@@ -54,6 +54,6 @@ def test_the_least_that_people_may_find_beyond_the_model_is_hardly_ever_too_much
     truth = 0.9
     real = (1 - truth) - ((1 - truth) * (1 - slip) + truth * (1 - hit))
     for labels in (20, 100, 400):
-        found = [ppi.shift_bound(world(rng, labels, labels, truth, hit, slip)[2]) for _ in range(500)]
-        assert all(one.low <= real for one in found if one is not None)
-        assert np.mean([one.shift for one in found if one is not None]) == pytest.approx(real, abs=0.02)
+        bounds = [ppi.shift_bound(world(rng, labels, labels, truth, hit, slip)[2]) for _ in range(500)]
+        assert all(one.low <= real for one in bounds if one is not None)
+        assert np.mean([one.shift for one in bounds if one is not None]) == pytest.approx(real, abs=0.02)

@@ -10,12 +10,12 @@ ALPHA = 0.05
 
 def rolled_back(old: float, new: float, share: float, answers: int, rng: np.random.Generator) -> bool:
     """Whether a canary is rolled back at any look, one after each answer."""
-    found, count = SequentialComparison(alpha=ALPHA, interval=False), 0
+    comparison, count = SequentialComparison(alpha=ALPHA, interval=False), 0
     while count < answers:
         canary = bool(rng.random() < share)
         count += canary
-        found.add(float(rng.random() < (new if canary else old)), canary=canary)
-        if found.worse >= 1 / ALPHA:
+        comparison.add(float(rng.random() < (new if canary else old)), canary=canary)
+        if comparison.worse >= 1 / ALPHA:
             return True
     return False
 
@@ -39,9 +39,9 @@ def test_every_block_is_a_fair_bet_whatever_the_shares() -> None:
         total = 0.0
         for outcome in np.ndindex(*[2] * (baseline + canary)):
             chance = float(np.prod([mean if y else 1 - mean for y in outcome]))
-            found = SequentialComparison(interval=False)
-            found._bet([float(y) for y in outcome[:baseline]], [float(y) for y in outcome[baseline:]])
-            total += chance * float(np.exp(found._against_harm.log_now()[0]))
+            comparison = SequentialComparison(interval=False)
+            comparison._bet([float(y) for y in outcome[:baseline]], [float(y) for y in outcome[baseline:]])
+            total += chance * float(np.exp(comparison._against_harm.log_now()[0]))
         assert total == pytest.approx(1.0) or total < 1
 
 
@@ -49,11 +49,11 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
     rng = np.random.default_rng(3)
     missed, widths = 0, []
     for _ in range(20):
-        found = SequentialComparison(alpha=ALPHA)
+        comparison = SequentialComparison(alpha=ALPHA)
         for _ in range(300):
             canary = bool(rng.random() < 0.5)
-            found.add(float(rng.beta(2, 2)) * 0.8 + (0.1 if canary else 0.0), canary=canary)
-        low, high = found.read().low, found.read().high
+            comparison.add(float(rng.beta(2, 2)) * 0.8 + (0.1 if canary else 0.0), canary=canary)
+        low, high = comparison.read().low, comparison.read().high
         missed += not low <= 0.1 <= high
         widths.append(high - low)
     assert missed <= 3
@@ -62,38 +62,38 @@ def test_the_interval_holds_the_truth_and_narrows() -> None:
 
 def test_harm_within_the_tolerance_is_no_harm() -> None:
     rng = np.random.default_rng(7)
-    found = SequentialComparison(margin=0.25, harm_beyond=0.25, interval=False)
+    comparison = SequentialComparison(margin=0.25, harm_beyond=0.25, interval=False)
     for number in range(1500):
         canary = number % 2 == 0
-        found.add(float(rng.random() < (0.75 if canary else 0.9)), canary=canary)
-    assert found.worse < 1 / ALPHA
-    assert found.good_enough >= 1 / ALPHA
+        comparison.add(float(rng.random() < (0.75 if canary else 0.9)), canary=canary)
+    assert comparison.worse < 1 / ALPHA
+    assert comparison.good_enough >= 1 / ALPHA
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.7])
 def test_no_answer_waits_long_for_its_counterpart(share: float) -> None:
     rng = np.random.default_rng(8)
-    found = SequentialComparison(interval=False)
+    comparison = SequentialComparison(interval=False)
     for _ in range(1000):
-        found.add(1.0, canary=bool(rng.random() < share))
-    assert sum(group.count for group in found._used) > 960
+        comparison.add(1.0, canary=bool(rng.random() < share))
+    assert sum(group.count for group in comparison._used) > 960
 
 
-@pytest.mark.parametrize(("factor", "found"), [(1.0, False), (1.25, False), (2.0, True)])
-def test_latency_beyond_its_tolerance_is_found(factor: float, found: bool) -> None:
+@pytest.mark.parametrize(("factor", "is_found"), [(1.0, False), (1.25, False), (2.0, True)])
+def test_latency_beyond_its_tolerance_is_found(factor: float, is_found: bool) -> None:
     rng = np.random.default_rng(5)
     test = RatioTest(0.25)
     for _ in range(600):
         canary = bool(rng.random() < 0.2)
         test.add(float(rng.lognormal(0, 0.5)) * (factor if canary else 1), canary=canary)
-    assert (test.worse >= 1 / ALPHA) is found
+    assert (test.worse >= 1 / ALPHA) is is_found
 
 
 def test_a_mean_is_found_out() -> None:
     rng = np.random.default_rng(6)
-    found = MeanSequence(alpha=ALPHA)
-    assert (found.mean, found.low, found.high) == (None, 0.0, 1.0)
+    sequence = MeanSequence(alpha=ALPHA)
+    assert (sequence.mean, sequence.low, sequence.high) == (None, 0.0, 1.0)
     for _ in range(400):
-        found.add(float(rng.random() < 0.7))
-    assert found.low <= 0.7 <= found.high
-    assert found.high - found.low < 0.25
+        sequence.add(float(rng.random() < 0.7))
+    assert sequence.low <= 0.7 <= sequence.high
+    assert sequence.high - sequence.low < 0.25

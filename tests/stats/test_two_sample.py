@@ -62,13 +62,13 @@ def test_the_held_out_predictions_are_those_of_a_ridge_trained_on_the_other_fold
     rng = np.random.default_rng(1)
     vectors = unit(rng.normal(size=(40, WIDTH)))
     labels = (rng.random((2, 40)) < 0.5).astype(np.float32)
-    held = np.arange(40) % 4 == 0
-    weights = classifier._held_out(vectors[held], vectors[~held])
-    x, y = vectors[~held], labels[0][~held]
+    held_out = np.arange(40) % 4 == 0
+    weights = classifier._held_out(vectors[held_out], vectors[~held_out])
+    x, y = vectors[~held_out], labels[0][~held_out]
     centred = x - x.mean(axis=0)
     penalty = classifier.SHRINKAGE * np.trace(centred.T @ centred) / WIDTH + 1e-6
     slope = np.linalg.solve(centred.T @ centred + penalty * np.eye(WIDTH), centred.T @ (y - y.mean()))
-    np.testing.assert_allclose(weights @ y, (vectors[held] - x.mean(axis=0)) @ slope, atol=1e-4)
+    np.testing.assert_allclose(weights @ y, (vectors[held_out] - x.mean(axis=0)) @ slope, atol=1e-4)
 
 
 def test_no_row_has_a_say_in_its_own_prediction_or_in_that_of_its_unit() -> None:
@@ -143,10 +143,10 @@ def test_the_correction_is_between_none_and_bonferroni() -> None:
 def test_a_heavy_test_pays_less_for_the_others_and_the_whole_keeps_alpha() -> None:
     rng = np.random.default_rng(12)
     weights = np.array([5.0, 1.0, 1.0, 1.0])
-    found = rng.normal(size=(4, 1000))
-    found[0, 0] = 2.4
-    own = (found[0] >= found[0, 0]).mean()
-    assert own <= westfall_young(found, weights)[0] < 2 * own < westfall_young(found, np.ones(4))[0]
+    statistics = rng.normal(size=(4, 1000))
+    statistics[0, 0] = 2.4
+    own = (statistics[0] >= statistics[0, 0]).mean()
+    assert own <= westfall_young(statistics, weights)[0] < 2 * own < westfall_young(statistics, np.ones(4))[0]
     alarms = [westfall_young(rng.normal(size=(4, 200)), weights).min() <= 0.1 for _ in range(500)]
     assert np.mean(alarms) == pytest.approx(0.1, abs=0.035)
 
@@ -169,8 +169,8 @@ def test_weights_bring_the_reference_to_the_mix_of_the_window() -> None:
     ratio = importance.density_ratio(predicted, window)
     assert ratio.mean() == pytest.approx(1)
     scores = np.where(kind[:400], 0.4, 0.9)
-    found = importance.reweighted_mean(scores, ratio, np.arange(400), 0)
-    assert found.expected == pytest.approx(0.6 * 0.4 + 0.4 * 0.9, abs=0.04)
-    assert found.low < found.expected - found.before < found.high < 0
+    mean = importance.reweighted_mean(scores, ratio, np.arange(400), 0)
+    assert mean.expected == pytest.approx(0.6 * 0.4 + 0.4 * 0.9, abs=0.04)
+    assert mean.low < mean.expected - mean.before < mean.high < 0
     flat = importance.density_ratio(-predicted, window)
     assert (flat == 1).all()

@@ -40,10 +40,10 @@ def test_the_exit_code_is_the_verdict(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ci"
     passed = run(home, folder, good=PASS)
     assert passed.returncode == 0, passed.stdout + passed.stderr
-    found = run(home, folder, good=PASS, open=OPEN)
-    assert found.returncode == 2, found.stdout + found.stderr
-    assert "1 passed, 1 inconclusive" in found.stdout
-    assert "9 of 10 pass (59.6% to 98.2%); 0.9 lies within: more items would tell" in found.stdout
+    result = run(home, folder, good=PASS, open=OPEN)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "1 passed, 1 inconclusive" in result.stdout
+    assert "9 of 10 pass (59.6% to 98.2%); 0.9 lies within: more items would tell" in result.stdout
     root = ElementTree.parse(folder / "out.xml").getroot()
     skipped = root.findall(".//skipped")
     assert [s.attrib["message"][:13] for s in skipped] == ["inconclusive:"]
@@ -56,10 +56,10 @@ def test_a_failure_weighs_more_than_a_doubt_and_cases_come_from_a_file(home: Pat
     folder.mkdir()
     lines = [{"id": "opera", "question": "Who wrote Carmen?"}, {"question": "no"}]
     (folder / "cases.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = run(home, folder, "-v", open=OPEN, cases=CASES)
-    assert found.returncode == 1, found.stdout + found.stderr
-    assert "test_case[opera] PASSED" in found.stdout
-    assert "test_case[line2] FAILED" in found.stdout
+    result = run(home, folder, "-v", open=OPEN, cases=CASES)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "test_case[opera] PASSED" in result.stdout
+    assert "test_case[line2] FAILED" in result.stdout
 
 
 def measured(mean: float | None, low: float | None, high: float | None) -> EvalRun:
@@ -101,9 +101,9 @@ def test_no_tests_and_a_broken_file_of_cases_are_told_apart(home: Path, tmp_path
     folder = tmp_path / "ci"
     assert run(home, folder, "-k", "nothing", good="def test_x():\n    assert True\n").returncode == 5
     (folder / "cases.jsonl").write_text("{broken\n")
-    found = run(home, folder, "test_cases.py", cases=CASES)
-    assert found.returncode in (2, 4)
-    assert "cases.jsonl:1: this is no JSON" in found.stdout + found.stderr
+    result = run(home, folder, "test_cases.py", cases=CASES)
+    assert result.returncode in (2, 4)
+    assert "cases.jsonl:1: this is no JSON" in result.stdout + result.stderr
 
 
 @pytest.mark.slow

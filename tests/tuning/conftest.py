@@ -77,9 +77,9 @@ def open_bench(home: Path, tiny_gguf: Path, **settings: Any) -> Iterator[Bench]:
     application.kernel.get(JobQueue).start(application.kernel)
     http = Http("http://tidemill.local", transport=InProcessTransport(application.asgi))
     try:
-        made = Bench(Tuning(http), Data(http), Models(http), Prompts(http), application.kernel, http)
-        made.models.add(tiny_gguf, name="tiny", licence="Apache-2.0")
-        yield made
+        new_bench = Bench(Tuning(http), Data(http), Models(http), Prompts(http), application.kernel, http)
+        new_bench.models.add(tiny_gguf, name="tiny", licence="Apache-2.0")
+        yield new_bench
     finally:
         http.close()
         application.kernel.get(JobQueue).stop()
@@ -94,7 +94,7 @@ def bench(home: Path, tiny_gguf: Path) -> Iterator[Bench]:
 
 def submission(**changes: Any) -> TuneSubmit:
     """A run that takes seconds."""
-    given: dict[str, Any] = {
+    fields_given: dict[str, Any] = {
         "model": "tiny",
         "dataset": "pets",
         "answer_template": '{"pet": "{{label}}"}',
@@ -110,7 +110,7 @@ def submission(**changes: Any) -> TuneSubmit:
         ),
         "proof": Proof(rows=48, max_tokens=12),
     }
-    return TuneSubmit.model_validate(given | changes)
+    return TuneSubmit.model_validate(fields_given | changes)
 
 
 __all__ = ["Bench", "open_bench", "sentence", "submission"]

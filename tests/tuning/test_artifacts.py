@@ -37,8 +37,8 @@ def faulty_converter(monkeypatch: pytest.MonkeyPatch, untuned: Path) -> None:
     """A converter that loses the tuning."""
     right = ArtifactBuilder._tasks
 
-    def faulty(self: ArtifactBuilder, wanted: list[str]) -> list[dict[str, Any]]:
-        return [t | {"source": str(untuned)} if t["do"] == "convert" else t for t in right(self, wanted)]
+    def faulty(self: ArtifactBuilder, quantisations: list[str]) -> list[dict[str, Any]]:
+        return [t | {"source": str(untuned)} if t["do"] == "convert" else t for t in right(self, quantisations)]
 
     monkeypatch.setattr(ArtifactBuilder, "_tasks", faulty)
 
@@ -55,19 +55,19 @@ def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
 ) -> None:
     bench.dataset(tmp_path)
     prompt = bench.prompts.create("pets", messages=[{"role": "system", "content": "Name the pet."}])
-    asked = submission(prompt="pets@1", then=["gguf:q8_0"], key="once")
+    body = submission(prompt="pets@1", then=["gguf:q8_0"], key="once")
     with monkeypatch.context() as broken:
         faulty_converter(broken, tiny)
-        run = bench.tuning.run(asked)
-        assert bench.tuning.run(asked).id == run.id, "the same key is the same run"
+        run = bench.tuning.run(body)
+        assert bench.tuning.run(body).id == run.id, "the same key is the same run"
         with pytest.raises(JobFailed) as failed:
             bench.tuning.wait(run.id, timeout=240)
     assert (failed.value.details or {})["error"]["code"] == "parity_failed"
     assert (failed.value.details or {})["error"]["details"]["hop"] == "gguf:f16"
     run = bench.tuning.get(run.id)
-    made = {output.kind: output for output in run.outputs}
-    assert not made["gguf:q8_0"].servable
-    lost = bench.models.evidence(made["gguf:q8_0"].version_id)[0]
+    outputs = {output.kind: output for output in run.outputs}
+    assert not outputs["gguf:q8_0"].servable
+    lost = bench.models.evidence(outputs["gguf:q8_0"].version_id)[0]
     assert (lost.passed, lost.hop) == (False, "gguf:f16")
 
     bench.tuning.resume(run.id)
@@ -82,17 +82,17 @@ def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
         assert hops[name].prompts_equal == hops[name].n == 48, "training and serving cut prompts into the same tokens"
     assert hops["adapter"].same == 48, "a reloaded adapter answers exactly as the trainer did"
 
-    made = {output.kind: output for output in run.outputs}
-    assert {kind for kind, output in made.items() if output.servable} == {"gguf:q8_0"}
+    outputs = {output.kind: output for output in run.outputs}
+    assert {kind for kind, output in outputs.items() if output.servable} == {"gguf:q8_0"}
     newest = bench.models.get(run.name)
-    assert newest.id == made["gguf:q8_0"].version_id, "the form named first is what the bare name means"
+    assert newest.id == outputs["gguf:q8_0"].version_id, "the form named first is what the bare name means"
     assert newest.chat_template_hash == bench.models.get("tiny").chat_template_hash
     with bench.kernel.db.read() as conn:
         up = lineage.walk(conn, newest.id, "up")
     assert up is not None
-    known = {node.id for node in up.nodes}
-    assert {run.id, run.dataset_version_id, run.base_version_id, prompt.id} <= known
-    assert lost.version_id not in known, "what the faulty converter made is nobody's parent"
+    node_ids = {node.id for node in up.nodes}
+    assert {run.id, run.dataset_version_id, run.base_version_id, prompt.id} <= node_ids
+    assert lost.version_id not in node_ids, "what the faulty converter made is nobody's parent"
 
     steps = bench.tuning.steps(run.id, limit=5000)
     assert [r.step for r in steps.items] == list(range(1, 61)), "nothing was trained twice"
@@ -108,9 +108,9 @@ def test_two_jobs_make_more_of_one_run_at_once(bench: Bench) -> None:
     run = tuned(bench)
     adapter = next(o.version_id for o in run.outputs if o.kind == "adapter")
     jobs = Jobs(bench.http)
-    asked = [bench.tuning.compress(adapter, [form]).id for form in ("gguf:q4_0", "gguf:q4_1")]
-    wait_for(lambda: [jobs.get(job).state for job in asked] == ["running"] * 2)
-    for job in asked:
+    job_ids = [bench.tuning.compress(adapter, [form]).id for form in ("gguf:q4_0", "gguf:q4_1")]
+    wait_for(lambda: [jobs.get(job).state for job in job_ids] == ["running"] * 2)
+    for job in job_ids:
         with suppress(JobFailed):  # so few bits may cost this tiny model too much: that is the proof's business
             jobs.wait(job, timeout=240)
         error = jobs.get(job).error
@@ -121,10 +121,10 @@ def test_two_jobs_make_more_of_one_run_at_once(bench: Bench) -> None:
     assert {f"{at}:{form}" for at in ("gguf", "served") for form in ("q4_0", "q4_1")} | set(HOPS) == {
         hop.name for hop in run.parity.hops
     }
-    made = {output.kind: output for output in run.outputs}
-    assert made["gguf:q8_0"].servable
+    outputs = {output.kind: output for output in run.outputs}
+    assert outputs["gguf:q8_0"].servable
     for form in ("q4_0", "q4_1"):
-        proof = bench.models.evidence(made[f"gguf:{form}"].version_id)[0]
-        assert proof.passed == made[f"gguf:{form}"].servable
-    kept = {path.name for path in (bench.kernel.settings.home / "tuning").iterdir()}
-    assert kept == {run.id} | {job for job in asked if jobs.get(job).state == "failed"}
+        proof = bench.models.evidence(outputs[f"gguf:{form}"].version_id)[0]
+        assert proof.passed == outputs[f"gguf:{form}"].servable
+    folders = {path.name for path in (bench.kernel.settings.home / "tuning").iterdir()}
+    assert folders == {run.id} | {job for job in job_ids if jobs.get(job).state == "failed"}

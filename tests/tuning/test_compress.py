@@ -28,9 +28,9 @@ def test_there_and_back_keeps_every_weight(tiny: Path, tiny_gguf: Path, tmp_path
     source, back = tensors(tiny_gguf), tensors(tmp_path / "f16.gguf")
     assert sorted(source) == sorted(back)
     for name, tensor in source.items():
-        wanted = dequantize(tensor.data, tensor.tensor_type)
-        wanted = wanted.astype(np.float16) if wanted.ndim > 1 else wanted
-        assert (np.asarray(back[name].data) == wanted).all(), name
+        expected = dequantize(tensor.data, tensor.tensor_type)
+        expected = expected.astype(np.float16) if expected.ndim > 1 else expected
+        assert (np.asarray(back[name].data) == expected).all(), name
 
 
 def test_there_and_back_keeps_the_vocabulary(fields: dict[str, Any], tiny: Path, tmp_path: Path) -> None:
@@ -38,17 +38,17 @@ def test_there_and_back_keeps_the_vocabulary(fields: dict[str, Any], tiny: Path,
     write_json(tmp_path / "tokenizer_config.json", tokenizer_config(fields))
     (tmp_path / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
     config = read_json(tiny / "config.json") | {"vocab_size": len(fields["tokenizer.ggml.tokens"])}
-    found = header_of(tmp_path, config, "tiny")
+    header = header_of(tmp_path, config, "tiny")
     for key, value in fields.items():
         if key.startswith("tokenizer."):
-            assert found[key][1] == value, key
+            assert header[key][1] == value, key
 
 
 def test_the_rows_of_a_head_go_there_and_back() -> None:
     weight = np.arange(16 * 3).reshape(16, 3)
-    turned = llama.interleave(weight, 2)
-    assert (turned[:4, 0] == [0, 12, 3, 15]).all()
-    assert (llama.deinterleave(turned, 2) == weight).all()
+    interleaved = llama.interleave(weight, 2)
+    assert (interleaved[:4, 0] == [0, 12, 3, 15]).all()
+    assert (llama.deinterleave(interleaved, 2) == weight).all()
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def adapter(folder: Path, size: float, **changes: Any) -> Path:
 
     rng = np.random.default_rng(3)
     folder.mkdir()
-    found = {}
+    tensors_found = {}
     for layer in range(2):
         at = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        found[f"{at}.lora_A.weight"] = rng.normal(0, size, (4, 64)).astype(np.float32)
-        found[f"{at}.lora_B.weight"] = rng.normal(0, size, (64, 4)).astype(np.float32)
-    save_file(found, folder / "adapter_model.safetensors")
+        tensors_found[f"{at}.lora_A.weight"] = rng.normal(0, size, (4, 64)).astype(np.float32)
+        tensors_found[f"{at}.lora_B.weight"] = rng.normal(0, size, (64, 4)).astype(np.float32)
+    save_file(tensors_found, folder / "adapter_model.safetensors")
     write_json(folder / "adapter_config.json", {"peft_type": "LORA", "lora_alpha": 8, "r": 4} | changes)
     return folder
 
@@ -146,12 +146,12 @@ def test_a_fine_tuning_vanishes_on_the_grid_of_its_base(tiny: Path, tiny_gguf: P
     base, codes = found(tiny_gguf)
     tuned, _ = found(tmp_path / "f16.gguf")
     fine, _ = found(tmp_path / "q8_0.gguf")
-    meant = np.abs(tuned - base).mean()
-    assert meant > 0
+    mean_change = np.abs(tuned - base).mean()
+    assert mean_change > 0
     assert np.corrcoef((fine - base).ravel(), (tuned - base).ravel())[0, 1] > 0.5
     again = found(tmp_path / "q4_1.gguf")[1]
-    kept = (codes.reshape(-1, 20)[:, 4:] == again.reshape(-1, 20)[:, 4:]).mean()
-    assert kept > 0.9, "nearly every 4-bit code is the base's own"
+    equal_share = (codes.reshape(-1, 20)[:, 4:] == again.reshape(-1, 20)[:, 4:]).mean()
+    assert equal_share > 0.9, "nearly every 4-bit code is the base's own"
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

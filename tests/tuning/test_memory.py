@@ -44,8 +44,8 @@ def test_what_saves_memory_lowers_the_estimate() -> None:
 
 
 def test_a_run_that_cannot_fit_is_refused_with_what_to_change() -> None:
-    found = needed(longest=4096, batch_size=64, max_length=4096)
-    tight = found.model_copy(update={"available": GIB, "fits": False})
+    estimate = needed(longest=4096, batch_size=64, max_length=4096)
+    tight = estimate.model_copy(update={"available": GIB, "fits": False})
     with pytest.raises(NotEnoughMemory) as failed:
         memory.check(tight, Training(batch_size=64, max_length=4096))
     assert "GB" in failed.value.message

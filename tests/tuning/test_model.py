@@ -29,11 +29,11 @@ def model(tiny: Path) -> Any:
     import torch
 
     torch.manual_seed(0)
-    made = training_model.add_lora(training_model.load(tiny, PLAIN), Lora(rank=4, alpha=8), PLAIN, name="tiny@1")
-    for name, weight in made.named_parameters():
+    lora_model = training_model.add_lora(training_model.load(tiny, PLAIN), Lora(rank=4, alpha=8), PLAIN, name="tiny@1")
+    for name, weight in lora_model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
-    return made.train()
+    return lora_model.train()
 
 
 def gradients(model: Any, loss: Any) -> dict[str, Any]:
@@ -58,11 +58,11 @@ def theirs(model: Any) -> Any:
 def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -> None:
     import torch
 
-    found = training_model.batch_loss(model, ROWS, prefix, PLAIN)
-    assert found.tokens == 9
-    wanted = theirs(model)
-    assert found.nats.item() == pytest.approx(wanted.item(), rel=1e-5)
-    ours, reference = gradients(model, found.nats), gradients(model, theirs(model))
+    loss = training_model.batch_loss(model, ROWS, prefix, PLAIN)
+    assert loss.tokens == 9
+    expected = theirs(model)
+    assert loss.nats.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours, reference = gradients(model, loss.nats), gradients(model, theirs(model))
     for name, value in reference.items():
         assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-5), name
 
@@ -71,11 +71,11 @@ def test_an_exact_match_is_a_greedy_answer(model: Any) -> None:
     """Teacher forcing finds a row exact if and only if the model would say it by itself."""
     prompts = [row.ids[: row.loss_mask.index(True)] for row in ROWS]
     answers = training_model.greedy(model, prompts, PLAIN, max_tokens=4, stop={2})
-    said = [
+    rows = [
         TrainingExample([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    loss, exact = training_model.evaluate(model, said, 0, PLAIN)
+    loss, exact = training_model.evaluate(model, rows, 0, PLAIN)
     assert (exact, loss > 0) == (1.0, True)
     assert training_model.evaluate(model, ROWS, 0, PLAIN)[1] == 0.0
     alone = [training_model.greedy(model, [p], PLAIN, max_tokens=4, stop={2})[0] for p in prompts]

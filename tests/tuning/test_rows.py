@@ -32,19 +32,19 @@ def test_chats_are_rendered_and_cut_as_transformers_does(encoder: ChatEncoder, t
     theirs = AutoTokenizer.from_pretrained(tiny)
     for end in (2, 4):
         messages = CHAT[:end]
-        wanted = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        assert encoder.prompt_ids(messages) == list(wanted)
+        expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert encoder.prompt_ids(messages) == list(expected)
 
 
 def test_only_answers_count_and_each_is_learnt_with_its_end(encoder: ChatEncoder) -> None:
-    ids, counted = encoder.example(CHAT)
-    learnt = [encoder.tokenizer.id_to_token(i) for i, c in zip(ids, counted, strict=True) if c]
+    ids, loss_mask = encoder.example(CHAT)
+    learnt = [encoder.tokenizer.id_to_token(i) for i, c in zip(ids, loss_mask, strict=True) if c]
     assert "".join(learnt) == "7.8<|im_end|>41,010<|im_end|>"
-    asked = encoder.prompt_ids(CHAT[:2])
-    assert ids[: len(asked)] == asked, "training meets the very tokens of serving"
-    assert counted[: len(asked)] == [False] * len(asked)
+    prompt_ids = encoder.prompt_ids(CHAT[:2])
+    assert ids[: len(prompt_ids)] == prompt_ids, "training meets the very tokens of serving"
+    assert loss_mask[: len(prompt_ids)] == [False] * len(prompt_ids)
     _, later = encoder.example(CHAT, start=3)
-    assert sum(later) < sum(counted), "turns before `start` belong to the prompt"
+    assert sum(later) < sum(loss_mask), "turns before `start` belong to the prompt"
     _, everything = encoder.example(CHAT, completion_only=False)
     assert all(everything)
 
@@ -113,12 +113,12 @@ def test_a_step_depends_on_its_number_alone() -> None:
         return BatchSchedule([5] * 50, batch_size=4, accumulation=3, seed=9)
 
     steps = [plan().step(number) for number in range(1, 13)]
-    whole = plan()
-    assert steps == [whole.step(number) for number in range(1, 13)]
-    assert whole.steps_per_epoch == 5
+    schedule = plan()
+    assert steps == [schedule.step(number) for number in range(1, 13)]
+    assert schedule.steps_per_epoch == 5
     first = [i for step in steps[:5] for batch in step for i in batch]
     assert sorted(first) == list(range(50))
-    assert (whole.total_steps(2.0, None), whole.total_steps(2.0, 7)) == (10, 7)
+    assert (schedule.total_steps(2.0, None), schedule.total_steps(2.0, 7)) == (10, 7)
 
 
 def test_the_shared_prefix_never_reaches_the_first_counted_token() -> None:

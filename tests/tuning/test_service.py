@@ -64,12 +64,12 @@ def test_a_run_and_its_steps_are_kept(ctx: Context) -> None:
     store.add_steps(ctx.conn, run.id, [record(2, 9.0), record(3)])
     entered = store.step_page(ctx.conn, run.id, 0, 100)
     assert [(r.step, r.loss) for r in entered] == [(1, 1.0), (2, 1.0), (3, 1.0)], "no step is entered twice"
-    made = Output(kind="adapter", version_id="mv_9", ref="pets@1", servable=False)
-    store.put_output(ctx.conn, run.id, made)
-    store.put_output(ctx.conn, run.id, made.model_copy(update={"servable": True}))
-    found = store.by_output(ctx.conn, "mv_9")
-    assert found is not None
-    assert (found.last_step, [o.servable for o in found.outputs]) == (record(3), [True])
+    output = Output(kind="adapter", version_id="mv_9", ref="pets@1", servable=False)
+    store.put_output(ctx.conn, run.id, output)
+    store.put_output(ctx.conn, run.id, output.model_copy(update={"servable": True}))
+    run_of_output = store.by_output(ctx.conn, "mv_9")
+    assert run_of_output is not None
+    assert (run_of_output.last_step, [o.servable for o in run_of_output.outputs]) == (record(3), [True])
     assert store.list_runs(ctx.conn, state="failed", before=None, limit=9) == []
     assert [r.id for r in store.list_runs(ctx.conn, state="queued", before=None, limit=9)] == [run.id]
 

@@ -64,6 +64,6 @@ def test_a_wrong_key_gets_a_suggestion() -> None:
 
 def test_every_recipe_is_a_valid_spec() -> None:
     for recipe in RECIPES.values():
-        given = recipe.model_dump(include={"answer_template", "lora", "training", "then", "proof"})
-        spec = spec_file.build({"model": "smollm2", "dataset": "trec@1", **given})
+        fields = recipe.model_dump(include={"answer_template", "lora", "training", "then", "proof"})
+        spec = spec_file.build({"model": "smollm2", "dataset": "trec@1", **fields})
         assert spec.training == recipe.training

@@ -73,9 +73,9 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(tiny: Path, tmp_path: Pa
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    found = checkpoints.latest(killed.parent / "checkpoints")
-    assert found is not None
-    assert found.step % 5 == 0
+    checkpoint = checkpoints.latest(killed.parent / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step % 5 == 0
     for path in (killed.parent / "checkpoints").glob("step-*/rng_state.safetensors"):
         path.rename(path.with_name("chance.safetensors"))
     with (killed.parent / "progress.jsonl").open("ab") as file:
@@ -102,9 +102,9 @@ def test_a_run_that_is_asked_to_stop_keeps_its_last_step(tiny: Path, tmp_path: P
         time.sleep(0.01)
     child.terminate()
     assert child.wait() == 143
-    found = checkpoints.latest(spec.parent / "checkpoints")
-    assert found is not None
-    assert found.step == figures(spec.parent)[-1][0]
+    checkpoint = checkpoints.latest(spec.parent / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == figures(spec.parent)[-1][0]
 
 
 def test_full_tuning_writes_a_whole_model(tiny: Path, tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_full_tuning_writes_a_whole_model(tiny: Path, tmp_path: Path) -> None:
     spec = prepare(tmp_path / "run", tiny, method="full", max_steps=4, learning_rate=1e-3)
     assert start(spec).wait() == 0
     paths = (spec.parent / "merged" / "model.safetensors", tiny / "model.safetensors")
-    with safe_open(paths[0], framework="np") as made, safe_open(paths[1], framework="np") as base:
+    with safe_open(paths[0], framework="np") as tuned, safe_open(paths[1], framework="np") as base:
         names = sorted(base.keys())
-        assert sorted(made.keys()) == names
-        moved = [name for name in names if (made.get_tensor(name) != base.get_tensor(name)).any()]
+        assert sorted(tuned.keys()) == names
+        moved = [name for name in names if (tuned.get_tensor(name) != base.get_tensor(name)).any()]
     assert len(moved) > 15
     assert (spec.parent / "merged" / "tokenizer.json").exists()
 

@@ -72,7 +72,7 @@ class JobLog(Value):
 
 
 class SignalSend(Body):
-    """What a waiting job is told."""
+    """A signal to a waiting job: topic and payload."""
 
     topic: str = Field(min_length=1, max_length=120)
     payload: Any = None
@@ -85,7 +85,7 @@ class JobNotFound(NotFound):
 
 
 class JobKindUnknown(Invalid):
-    """No such work exists."""
+    """No job kind of this name is registered."""
 
     code = "job_kind_unknown"
 
@@ -97,7 +97,7 @@ class JobKeyReused(Conflict):
 
 
 class JobEnded(Conflict):
-    """The job has ended, so this comes too late."""
+    """The job has ended, so it cannot be changed any more."""
 
     code = "job_ended"
 

@@ -110,7 +110,7 @@ def apply(ctx: typer.Context, file: FileOption = Path(parse.FILE)) -> None:
     for later in done.later:
         term.print(Text(f"after the first run: {later}", style="dim"))
     if done.changes:
-        term.print(Text(f"Applied as {done.pipeline.ref}. Turn the loop: tidemill run", style="green"))
+        term.print(Text(f"Applied as {done.pipeline.ref}. Start a run: tidemill run", style="green"))
 
 
 def schema(ctx: typer.Context) -> None:
@@ -129,7 +129,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every step, whatever was done before.")] = False,
     note: Annotated[str, typer.Option(help="Why.")] = "",
 ) -> None:
-    """Turn the loop once.
+    """Start a run of a pipeline.
 
     With --watch the exit code is 0 when the run succeeded or waits for a person, 2 when a gate was inconclusive,
     else 1.

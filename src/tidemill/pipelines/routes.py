@@ -64,7 +64,7 @@ def remove(name: str, body: PipelineRemove, request: RequestContext) -> Pipeline
 
 @router.post("/pipeline-runs", status_code=201, openapi_extra=role("developer"))
 def start(body: RunStart, request: RequestContext) -> RunDetail:
-    """Turn the loop once; the run that is on its way already is the answer."""
+    """Start a run; while one of the same document is active, that one is the answer."""
     return request.write(service.start, body)
 
 

@@ -1,4 +1,4 @@
-"""`client.pipelines` and `client.runs`: the loop as a document, and its turns."""
+"""`client.pipelines` and `client.runs`: pipeline documents and their runs."""
 
 import time
 from collections.abc import Callable
@@ -106,7 +106,7 @@ class Runs:
         self._http = http
 
     def start(self, pipeline: str, *, note: str = "", fresh: bool = False) -> RunDetail:
-        """Turn the loop once; the run that is on its way already is the answer. `fresh` does every step again.
+        """Start a run, or return the active one of the same document. `fresh` does every step again.
 
         Raises PipelineBusy when that run follows an earlier document.
         """

@@ -38,7 +38,7 @@ class VariablesMissing(Invalid):
 
 
 class LabelReserved(Invalid):
-    """The label moves by itself."""
+    """The label `latest` cannot be moved: it always names the newest version."""
 
     code = "label_reserved"
 

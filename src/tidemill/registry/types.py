@@ -99,7 +99,7 @@ class ModelEvidence(Value):
 
 
 class Model(Value):
-    """A named line of versions."""
+    """A model: its versions and aliases under one name."""
 
     id: str
     name: Name

@@ -226,13 +226,13 @@ class TuningRunNotFound(NotFound):
 
 
 class UnsupportedModel(Invalid):
-    """A model that tuning or converting does not know."""
+    """A model architecture that cannot be tuned or converted."""
 
     code = "unsupported_model"
 
 
 class UnknownQuantisation(Invalid):
-    """A form that is not made here."""
+    """A quantisation that is not supported."""
 
     code = "unknown_quantisation"
 

@@ -95,19 +95,19 @@ def test_judgements_are_passed_over_and_money_waits(kernel: Kernel) -> None:
     create(kernel, usd_per_day=10, per_day=3)
     store(kernel, *(answer(n) for n in range(5)))
     work_off(kernel)
-    found = now(kernel)
-    assert (found.counts.scored, found.counts.over_budget, found.resumes_at) == (3, 2, None)
+    evaluator = now(kernel)
+    assert (evaluator.counts.scored, evaluator.counts.over_budget, evaluator.resumes_at) == (3, 2, None)
 
 
 def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> None:
-    made = create(kernel, usd_per_day=1)
+    evaluator = create(kernel, usd_per_day=1)
     store(kernel, answer(1))
     work_off(kernel)
     with kernel.read(OWNER) as ctx:
         spans = [(span, None) for span in traces.read_tail(ctx).spans]
-    lost = judge(made, Paid(), spans, service.budget_left(made, ""))
+    lost = judge(evaluator, Paid(), spans, service.budget_left(evaluator, ""))
     with kernel.write(OWNER) as ctx:
-        assert service.record_page(ctx, made.id, "elsewhere", "on", lost) is False
+        assert service.record_page(ctx, evaluator.id, "elsewhere", "on", lost) is False
     assert (now(kernel).spent_today, now(kernel).counts.scored) == (pytest.approx(0.2), 1)
 
 

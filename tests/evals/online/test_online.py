@@ -40,9 +40,9 @@ def now(kernel: Kernel, name: str = "valid") -> OnlineEvaluator:
         return service.get(ctx, name)
 
 
-def scores(kernel: Kernel, **wanted: Any) -> list[Score]:
+def scores(kernel: Kernel, **filters: Any) -> list[Score]:
     with kernel.read(OWNER) as ctx:
-        return feedback.list_scores(ctx, **wanted)
+        return feedback.list_scores(ctx, **filters)
 
 
 def work_off(kernel: Kernel, worker: OnlineEvaluation | None = None) -> None:
@@ -61,13 +61,13 @@ def test_live_calls_are_scored_from_now_on_and_each_once(kernel: Kernel) -> None
     store(kernel, answer(5, said=None), answer(6, status="error"))
     work_off(kernel, worker)
     work_off(kernel)
-    found = {s.response_id: s for s in scores(kernel)}
-    assert {k: (s.value, s.label) for k, s in found.items()} == {
+    by_response = {s.response_id: s for s in scores(kernel)}
+    assert {k: (s.value, s.label) for k, s in by_response.items()} == {
         "chatcmpl-1": (1.0, None),
         "chatcmpl-2": (0.0, "(invalid)"),
         "chatcmpl-3": (0.0, None),
     }
-    one = found["chatcmpl-1"]
+    one = by_response["chatcmpl-1"]
     assert (one.name, one.source, one.scorer, one.author) == ("valid", "code", "json_schema", "online/valid")
     assert (one.release_id, one.environment) == ("rel_one", "prod")
     counts = now(kernel).counts
@@ -110,13 +110,13 @@ def test_a_filter_leaves_the_rest_alone(kernel: Kernel) -> None:
 
 
 def test_another_process_that_read_the_same_page_writes_nothing(kernel: Kernel) -> None:
-    made = create(kernel)
+    evaluator = create(kernel)
     store(kernel, answer(1))
     with kernel.read(OWNER) as ctx:
-        here = service.store.get_position(ctx.conn, made.id)
+        here = service.store.get_position(ctx.conn, evaluator.id)
     work_off(kernel)
     with kernel.write(OWNER) as ctx:
-        assert service.record_page(ctx, made.id, here, "elsewhere", JudgedPage([], made.counts, 0)) is False
+        assert service.record_page(ctx, evaluator.id, here, "elsewhere", JudgedPage([], evaluator.counts, 0)) is False
     assert (len(scores(kernel)), now(kernel).counts.seen) == (1, 1)
 
 
@@ -157,9 +157,9 @@ def test_a_scorer_that_needs_an_expected_answer_is_refused_or_waits_for_correcti
     work_off(kernel)
     assert scores(kernel) == []
 
-    def correct(number: int, said: Any, **more: Any) -> None:
+    def correct(number: int, correction: Any, **more: Any) -> None:
         with kernel.write(OWNER) as ctx:
-            feedback.give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", correction=said, **more))
+            feedback.give_feedback(ctx, Feedback(response_id=f"chatcmpl-{number}", correction=correction, **more))
 
     correct(1, "HUM")
     correct(2, {"type": "LOC"})
@@ -218,13 +218,13 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
     monkeypatch.setattr("tidemill.evals.online.worker.PAGE", 10)
     create(kernel)
     store(kernel, *(answer(n) for n in range(45)))
-    kept = feedback.upsert_scores
+    upsert_scores = feedback.upsert_scores
     pages = 0
 
     def dying(*args: Any) -> None:
         nonlocal pages
         pages += 1
-        kept(*args)
+        upsert_scores(*args)
         if pages == 2:  # written, but not committed
             raise KeyboardInterrupt
 
@@ -234,18 +234,18 @@ def test_a_kill_between_two_pages_neither_loses_nor_doubles(kernel: Kernel, monk
         work_off(kernel, worker)
     assert len(scores(kernel)) == now(kernel).counts.scored == 10
     work_off(kernel, OnlineEvaluation(kernel))
-    found = scores(kernel)
-    assert sorted(s.trace_id for s in found) == sorted(trace_id(n) for n in range(45))
+    all_scores = scores(kernel)
+    assert sorted(s.trace_id for s in all_scores) == sorted(trace_id(n) for n in range(45))
     assert now(kernel).counts.scored == 45
 
 
 def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
-    gone = create(kernel, "gone")
+    orphan = create(kernel, "gone")
     create(kernel)
     with kernel.write(OWNER) as ctx:
-        scorer = gone.spec.scorer.model_copy(update={"scorer": "of-a-package-that-was-removed"})
+        scorer = orphan.spec.scorer.model_copy(update={"scorer": "of-a-package-that-was-removed"})
         service.store.update(
-            ctx.conn, gone.model_copy(update={"spec": gone.spec.model_copy(update={"scorer": scorer})})
+            ctx.conn, orphan.model_copy(update={"spec": orphan.spec.model_copy(update={"scorer": scorer})})
         )
     store(kernel, answer(1))
     work_off(kernel)
@@ -256,8 +256,8 @@ def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
 def test_a_release_is_named_or_refused(kernel: Kernel) -> None:
     with kernel.write(OWNER) as ctx:
         lineage.record(ctx, lineage.LineageNode(id="rel_two", kind="release", label="hello@2"))
-    made = create(kernel, filter={"release_id": "hello@2"})
-    assert (made.release, made.spec.filter.release_id) == ("hello@2", "rel_two")
+    evaluator = create(kernel, filter={"release_id": "hello@2"})
+    assert (evaluator.release, evaluator.spec.filter.release_id) == ("hello@2", "rel_two")
     with kernel.read(OWNER) as ctx:
         assert [one.release for one in service.list_evaluators(ctx).items] == ["hello@2"]
     with pytest.raises(ReleaseUnknown, match="hello@3"):

@@ -95,7 +95,7 @@ class Example(Value):
 
 
 class StepReport(Value):
-    """What one step did."""
+    """The counts and examples of one step."""
 
     step: str
     rows_in: int
@@ -162,7 +162,7 @@ class Distribution(Value):
 
 
 class Statistics(Value):
-    """What the rows look like."""
+    """Lengths, labels and languages of a version's rows."""
 
     rows: int
     clusters: int
@@ -217,7 +217,7 @@ class VersionSummary(Value):
 
 
 class Dataset(Value):
-    """A named line of versions with its catalogue entry."""
+    """A dataset: its versions under one name, and its catalogue entry."""
 
     id: str
     name: Name
@@ -262,7 +262,7 @@ class LabelShift(Value):
 
 
 class Diff(Value):
-    """What changed from one version to another."""
+    """The difference between two versions."""
 
     before: str
     after: str

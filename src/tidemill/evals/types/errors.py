@@ -34,7 +34,7 @@ class ScorerInvalid(Invalid):
 
 
 class TargetInvalid(Invalid):
-    """What should answer cannot be reached as it was described."""
+    """The target of a run is described in a way that cannot be used."""
 
     code = "target_invalid"
 
@@ -52,7 +52,7 @@ class NoAnswers(Failed):
 
 
 class TooFewPairs(Invalid):
-    """Too little evidence for any verdict."""
+    """The runs share too few items for a verdict."""
 
     code = "too_few_pairs"
 

@@ -154,7 +154,7 @@ class Metric(Value):
 
 
 class RunMetrics(Value):
-    """What came out of a run."""
+    """The metrics of a run, and its failures, latencies and tokens."""
 
     items: int
     answers: int
@@ -170,7 +170,7 @@ class RunMetrics(Value):
 
 
 class EvalRun(Value):
-    """A run and, once it has ended, its figures."""
+    """A run with its spec and state and, once it has ended, its metrics."""
 
     id: str
     name: str | None

@@ -86,7 +86,7 @@ class LabelMetrics(Value):
 
 
 class LabelReport(Value):
-    """Accuracy taken apart by label."""
+    """Precision, recall and F1 of every label, and the confusion matrix."""
 
     classes: list[LabelMetrics]
     macro_precision: float

@@ -14,7 +14,7 @@ FailurePolicy = Literal["refuse", "wrong", "drop"]
 
 
 class MetricRule(Body):
-    """What is asked of one metric."""
+    """The rule that the difference of one metric must meet."""
 
     metric: str = Field(description="A scorer's name, `latency_ms` or `output_tokens`.")
     kind: RuleKind = "improvement"
@@ -34,7 +34,7 @@ class MetricRule(Body):
 
 
 class MetricVerdict(Value):
-    """What was found about one metric."""
+    """The verdict on one metric, with its evidence."""
 
     metric: str
     kind: RuleKind

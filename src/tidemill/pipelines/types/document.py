@@ -62,7 +62,7 @@ class FeedbackSource(Body):
 
 
 class DataSection(Body):
-    """Where the rows come from."""
+    """The dataset that the pipeline imports or reads."""
 
     dataset: Reference = Field(description="Name of the dataset to make, or (without `sources`) one that is there.")
     sources: list[SourceFile] = Field(default_factory=list, description="Files it is made from.")
@@ -138,7 +138,7 @@ class EvalSection(Body):
 
 
 class ReleaseSection(Body):
-    """What is frozen and shipped."""
+    """The release that the pipeline creates."""
 
     name: Name
     sampling: Sampling = Sampling()
@@ -177,7 +177,7 @@ class GateSection(Body):
 
 
 class ApprovalSection(Body):
-    """How a person is asked."""
+    """How approval is requested before an environment."""
 
     note: str = Field(default="", max_length=2000)
     valid_hours: int = Field(default=168, ge=1, le=8760, description="After this the request lapses.")

@@ -46,7 +46,7 @@ class RunNotRetryable(Conflict):
 
 
 class RunEnded(Conflict):
-    """The run has ended, so this comes too late."""
+    """The run has ended, so it cannot be changed any more."""
 
     code = "pipeline_run_ended"
 
@@ -58,37 +58,37 @@ class StepNotFound(NotFound):
 
 
 class StepNotSkippable(Conflict):
-    """A step that is at work or done cannot be skipped."""
+    """A step that runs or has succeeded cannot be skipped."""
 
     code = "pipeline_step_not_skippable"
 
 
 class StepFailed(Failed):
-    """A step did not come to a good end."""
+    """A step, or the job it waited for, ended without a result."""
 
     code = "pipeline_step_failed"
 
 
 class GateRefused(Conflict):
-    """The gate does not let the candidate go on."""
+    """The gate did not pass the candidate."""
 
     code = "gate_refused"
 
 
 class ApprovalRejected(Conflict):
-    """A person has said no."""
+    """A person rejected the approval that the run waited for."""
 
     code = "approval_rejected"
 
 
 class RolledBack(Conflict):
-    """The new release did not hold its ground, and the old one answers again."""
+    """The rollout of the new release was rolled back; the old one answers again."""
 
     code = "rolled_back"
 
 
 class NothingMeasured(Conflict):
-    """A step needs what a skipped step would have made."""
+    """A step needs the outputs of an earlier step, which was skipped."""
 
     code = "pipeline_input_missing"
 

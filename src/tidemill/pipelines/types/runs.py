@@ -113,7 +113,7 @@ class Cause(Value):
 
 
 class RunStart(Body):
-    """Turn the loop once."""
+    """The request to start a run."""
 
     pipeline: Name
     note: str = Field(default="", max_length=2000)
@@ -121,14 +121,14 @@ class RunStart(Body):
 
 
 class StepSkip(Body):
-    """Leave a step out."""
+    """The request to skip a step."""
 
     step: str
     reason: str = Field(min_length=1, max_length=2000)
 
 
 class RunRetry(Body):
-    """Let a run go on."""
+    """The request to retry a run."""
 
     step: str | None = Field(default=None, description="From this step on everything is done again.")
 
