@@ -1,4 +1,5 @@
 import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -49,6 +50,28 @@ def _no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_starts_at_once_when_this_process_submitted_it(kernel: Kernel, path: Path) -> None:
     job = ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id)
     assert job.state == "succeeded"
+
+
+def test_the_step_log_rests_after_the_last_job_and_opens_for_the_next(
+    kernel: Kernel, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "REST_SECONDS", 0.0)
+
+    def rests() -> bool:
+        return not any(thread.name == "dbos-background-jobs" for thread in threading.enumerate())
+
+    mended = tmp_path / "mended"
+    args = {"path": str(path), "mended": str(mended), "known": True}
+    failed = submit(kernel, "test.fail", **args).id
+    assert ended(kernel, failed).state == "failed"
+    until(rests)
+    assert ended(kernel, submit(kernel, "test.steps", count=1, path=str(path)).id).state == "succeeded"
+    until(rests)
+    mended.touch()
+    with kernel.write(OWNER) as ctx:
+        kernel.get(JobQueue).retry(ctx, failed)
+    assert ended(kernel, failed).state == "succeeded"
+    assert read(path) == ["first", "second", "begin 0", "end 0", "second"]
 
 
 def test_a_job_of_another_process_is_found(kernel: Kernel, path: Path, home: Path, url: str | None) -> None:

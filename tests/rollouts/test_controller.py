@@ -37,9 +37,6 @@ class Engines:
     def fallbacks(self, split_id: str) -> int:
         return 0
 
-    def wake(self) -> None:
-        pass
-
 
 class World:
     """hello@2 as a canary beside hello@1 in dev, and calls as the gateway would record them."""

@@ -2,24 +2,53 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 
+from tidemill.core.changes import Changes, Pace
 from tidemill.core.errors import TidemillError
+from tidemill.core.wire import utc_now
 
 TICK_S = 1.0
 OUTAGE_S = 5.0
 """How long a loop rests when the database does not answer, in seconds."""
 
+REST_S = 60.0
+"""How long a loop rests at most, whatever it waits for, in seconds."""
+
 BUSY_S = 0.05
 
 
-class BackgroundLoop:
-    """A thread that calls `step` again and again; True from it means: again at once. No error ends it."""
+def seconds_until(moments: Iterable[datetime]) -> float:
+    """Return the seconds until the first of these moments; REST_S when there is none."""
+    first = min(moments, default=None)
+    return REST_S if first is None else (first - utc_now()).total_seconds()
 
-    def __init__(self, name: str, step: Callable[[], bool], log: logging.Logger) -> None:
+
+class BackgroundLoop:
+    """A thread that calls `step` again and again; True from it means: again at once. No error ends it.
+
+    After False it rests until something is committed, at most as long as `rest_s` says, and at least `tick_s`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        rest_s: Callable[[], float],
+        changes: Changes,
+        log: logging.Logger,
+        *,
+        tick_s: float | None = None,
+        busy_s: float = BUSY_S,
+    ) -> None:
         self.step = step
+        self.rest_s = rest_s
         self.log = log
+        self.tick_s = TICK_S if tick_s is None else tick_s
+        self.busy_s = busy_s
         self.stopping = threading.Event()
+        self.pace = Pace(changes, self.tick_s)
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -29,18 +58,19 @@ class BackgroundLoop:
     def stop(self, timeout_s: float) -> None:
         """Finish the current step, then end the thread; wait for it at most `timeout_s` seconds."""
         self.stopping.set()
+        self.pace.close()
         self.thread.join(timeout=timeout_s)
 
     def _run(self) -> None:
         while not self.stopping.is_set():
-            rest = TICK_S
             try:
                 if self.step():
-                    rest = BUSY_S
+                    self.stopping.wait(self.busy_s)
+                else:
+                    self.pace.wait(min(max(self.rest_s(), self.tick_s), REST_S))
             except TidemillError as error:
                 self.log.warning("%s pauses: %s", self.thread.name, error.message)
-                rest = OUTAGE_S
+                self.stopping.wait(OUTAGE_S)
             except Exception:  # one step that goes wrong must not end all others
                 self.log.exception("%s: a step went wrong", self.thread.name)
-                rest = OUTAGE_S
-            self.stopping.wait(rest)
+                self.stopping.wait(OUTAGE_S)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from tidemill.core.changes import Changes
 from tidemill.core.errors import Conflict, Invalid, StorageFull, TidemillError, Unavailable
 
 if TYPE_CHECKING:
@@ -133,12 +134,14 @@ class Database:
             self.engine = sa.create_engine(
                 parsed, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, pool_recycle=1800
             )
+        self.changes = Changes(parsed.database if self.is_sqlite else None)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A writing transaction: committed at the end, rolled back on any error."""
         with _translated(), self.engine.begin() as conn:
             yield conn
+        self.changes.notify()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -176,6 +179,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection of the pool."""
+        self.changes.close()
         self.engine.dispose()
 
 

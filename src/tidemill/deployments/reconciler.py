@@ -1,6 +1,7 @@
 """Brings about what the database asks for: pins engines, makes deployments live, flips routes, ends retired names."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -22,6 +23,9 @@ log = logging.getLogger("tidemill.deployments")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+READ_S = 10.0
+"""The database is read so often, in seconds, even when nothing says that it has changed."""
 
 MAX_START_FAILURES = 3
 """A new deployment fails when its engine did not start so often."""
@@ -59,6 +63,12 @@ class Reconciler:
         """By release."""
         self._served: dict[str, ServedModel] = {}
         """By deployment."""
+        self._stale = True
+        """Whether something may have been committed since the database was read."""
+        self._read_at = 0.0
+        self._starting = False
+        """Whether a deployment waits for its engines."""
+        kernel.db.changes.subscribe(self._note_change)
         supervisor.reconcile_with(self.reconcile)
 
     def deaths(self, release_id: str) -> int:
@@ -68,10 +78,6 @@ class Reconciler:
     def fallbacks(self, split_id: str) -> int:
         """Return how many calls of a split's candidate the baseline answered, as no engine of it was ready."""
         return self.fallback_counts[split_id]
-
-    def wake(self) -> None:
-        """Begin the next round at once."""
-        self.supervisor.wake()
 
     async def read(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a service in a reading transaction, in a thread."""
@@ -92,9 +98,25 @@ class Reconciler:
         return await self.supervisor.in_thread(run)
 
     async def reconcile(self) -> None:
-        """Pin what environments ask for, then promote what is ready."""
-        for deployment in await self._read_desired():
-            await self._promote(deployment)
+        """Pin what environments ask for, then promote what is ready. Does nothing while nothing can have changed."""
+        if not (self._stale or self._starting or self._retirement_due() or time.monotonic() - self._read_at > READ_S):
+            return
+        self._stale = False
+        try:
+            starting = await self._read_desired()
+            self._starting = bool(starting)
+            for deployment in starting:
+                await self._promote(deployment)
+        except BaseException:
+            self._stale = True
+            raise
+        self._read_at = time.monotonic()
+
+    def _note_change(self) -> None:
+        self._stale = True
+
+    def _retirement_due(self) -> bool:
+        return any(r.ended_at is None and r.sunset <= utc_now() for r in self.retirements.values())
 
     async def _read_desired(self) -> list[Deployment]:
         """Pin what environments ask for and flip the routes; returns the deployments that are not live yet."""
@@ -139,7 +161,7 @@ class Reconciler:
             if live is not None:
                 await self._read_desired()
                 log.info("%s is %s in %s", live.release, live.state, live.environment)
-                self.wake()
+                self.supervisor.wake()
         elif pool.failures >= MAX_START_FAILURES:
             await self.write(service.fail, deployment.id, pool.error or "The engine did not start.")
             # A pool that something else still asks for keeps its back-off: a new one would start at once again.

@@ -1,7 +1,7 @@
 """Drift monitors: what they compare, when they are checked, and what their reports say."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from threadpoolctl import threadpool_limits
 
@@ -138,12 +138,11 @@ def list_all_monitors(ctx: Context) -> list[DriftMonitor]:
     return [monitor for monitor, _ in store.list_with_check_times(ctx.conn)]
 
 
-def list_due(ctx: Context) -> list[DriftMonitor]:
-    """Return the monitors whose last check is longer ago than their `every_minutes`."""
+def list_due_times(ctx: Context) -> list[tuple[DriftMonitor, datetime]]:
+    """Return each monitor and when it is to be checked: for the scheduler. One that never was is due now."""
     return [
-        monitor
+        (monitor, ctx.now if checked_at is None else checked_at + timedelta(minutes=monitor.every_minutes))
         for monitor, checked_at in store.list_with_check_times(ctx.conn)
-        if checked_at is None or ctx.now - checked_at >= timedelta(minutes=monitor.every_minutes)
     ]
 
 

@@ -21,6 +21,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TICK_S = 0.25
+IDLE_S = 1.0
+"""The same while there is no engine; a commit begins a round sooner."""
 HEALTH_EVERY_S = 2.0
 MAX_FAILED_CHECKS = 3
 """So many failed health checks in a row end a replica."""
@@ -39,6 +41,7 @@ class Supervisor:
         self._reconcile: Callable[[], Awaitable[None]] | None = None
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="engines")
         self._wake = asyncio.Event()
+        self._ticked = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._checked = 0.0
@@ -55,11 +58,14 @@ class Supervisor:
         if self._reconcile is not None:
             await self._reconcile()
         self.running = True
+        self._loop = asyncio.get_running_loop()
+        self._kernel.db.changes.subscribe(self._note_change)
         self._loop_task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Let requests in flight finish for a moment, then end every engine."""
         self.running = False
+        self._kernel.db.changes.unsubscribe(self._note_change)
         if self._loop_task is not None:
             self._loop_task.cancel()
             await asyncio.wait([self._loop_task])
@@ -75,6 +81,13 @@ class Supervisor:
     def wake(self) -> None:
         """Begin the next round at once."""
         self._wake.set()
+
+    def _note_change(self) -> None:
+        """Called in any thread: begin a round if there has been none for a while."""
+        if self.running and not self.pools and time.monotonic() - self._ticked > TICK_S:
+            self._ticked = time.monotonic()
+            with suppress(RuntimeError):  # the event loop has ended
+                self._loop.call_soon_threadsafe(self._wake.set)
 
     def pool_for(self, servable: Servable) -> Pool:
         """Return the pool of a servable; where there is none, make one, whose first replica starts at once."""
@@ -124,10 +137,11 @@ class Supervisor:
             except Exception:
                 log.exception("a round of the supervisor failed; the next one follows")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+                await asyncio.wait_for(self._wake.wait(), TICK_S if self.pools else IDLE_S)
             self._wake.clear()
 
     async def _tick(self) -> None:
+        self._ticked = time.monotonic()
         if self._reconcile is not None:
             await self._reconcile()
         for pool in list(self.pools.values()):

@@ -35,6 +35,10 @@ RESUME_SECONDS = 1.0
 """How often to look for jobs taken over from a dead process. Each look is a query, also when nothing is to be done."""
 
 
+_ONE_LOG = threading.Lock()
+"""Held by the log that was started: there is one DBOS in a process."""
+
+
 class StepLog(Protocol):
     """What the runner needs: begin a job in a thread, and a step inside it that is done once."""
 
@@ -42,8 +46,15 @@ class StepLog(Protocol):
         """Open the log; `run(job_id)` is called in a thread for each job begun."""
         ...
 
+    def open(self) -> None:
+        """End the rest, if there is one. Raises Unavailable."""
+        ...
+
     def begin(self, job_id: str) -> None:
-        """Run a job: from its start, from where a dead process left it, or again from its failed step."""
+        """Run a job: from its start, from where a dead process left it, or again from its failed step.
+
+        The log is open.
+        """
         ...
 
     def step(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -52,6 +63,10 @@ class StepLog(Protocol):
 
     def forget(self, executor: str) -> None:
         """Remove what the log keeps for a dead process."""
+        ...
+
+    def rest(self) -> None:
+        """No job runs and none is expected: take no processor time until `open`."""
         ...
 
     def stop(self) -> None:
@@ -75,6 +90,8 @@ class DbosLog:
         self.executor = executor
         self.queue = _queue(executor)
         self._engine: sa.Engine | None = None
+        self._dbos: Any = None
+        """The module while DBOS runs."""
         self._waiting: set[threading.Event] = set()
         self._stopped = False
         self._config: dict[str, Any] = {
@@ -101,32 +118,54 @@ class DbosLog:
             }
 
     def start(self, run: Callable[[str], None]) -> None:
-        """Open the log; `run(job_id)` is called in a thread for each job begun. Raises Unavailable."""
-        import dbos  # takes half a second and 12 MB, and only a server that runs jobs needs it
+        """Open the log; `run(job_id)` is called in a thread for each job begun. Raises Unavailable.
 
-        self._dbos = dbos
-        if getattr(dbos._dbos, "_dbos_global_instance", None) is not None:
+        DBOS itself is started for the first job. In PostgreSQL it is started here too, so that a schema that cannot be
+        made is told at the start.
+        """
+        if not _ONE_LOG.acquire(blocking=False):
             raise Unavailable(
                 "This process already runs jobs for another home.",
                 hint="Start a process of its own for each home.",
             )
+        self._run = run
+        if self._engine is None:
+            try:
+                self.open()
+            except BaseException:
+                _ONE_LOG.release()
+                raise
+
+    def open(self) -> None:
+        """Start DBOS, unless it runs. Raises Unavailable.
+
+        Takes 15 ms; the first time in a process 300 ms and 12 MB, for the import.
+        """
+        if self._dbos is not None:
+            return
+        import dbos
+
+        try:
+            self._launch(dbos)
+        except Exception as error:
+            dbos.DBOS.destroy(destroy_registry=True)
+            raise Unavailable(f"The step log of jobs cannot be opened: {error}") from error
+        self._dbos = dbos
+
+    def _launch(self, dbos: Any) -> None:
         _quiet_logging()
         self._config["serializer"] = dbos.DBOSPortableJSONSerializer()  # the default would be pickle
-        dbos.DBOS(config=self._config)  # type: ignore[arg-type]  # a plain dict, built key by key
+        dbos.DBOS(config=self._config)
         dbos.DBOS.listen_queues([self.queue])
 
         # Attempts are not limited here: the runner gives up on a job that crashes too often.
-        @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+        @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # type: ignore[untyped-decorator]
         def workflow(job_id: str) -> None:
-            self._in_daemon_thread(run, job_id)
+            self._in_daemon_thread(self._run, job_id)
 
         self._workflow = workflow
-        try:
-            dbos.DBOS.launch()
-            dbos.DBOS.register_queue(self.queue, polling_interval_sec=RESUME_SECONDS, on_conflict="never_update")
-        except BaseException:
-            self._close()
-            raise
+        dbos.DBOS.launch()
+        dbos.DBOS.register_queue(self.queue, polling_interval_sec=RESUME_SECONDS, on_conflict="never_update")
 
     def _in_daemon_thread(self, run: Callable[[str], None], job_id: str) -> None:
         """Run the job where a long step cannot keep the process from ending: DBOS's own threads would."""
@@ -188,7 +227,13 @@ class DbosLog:
 
     def forget(self, executor: str) -> None:
         """Remove a dead process's queue. Its jobs move to the queue of the process that takes them over."""
+        self.open()
         self._dbos.DBOS.delete_queue(_queue(executor))
+
+    def rest(self) -> None:
+        """Close DBOS until the next job: its six threads ask the database every second, work or no work."""
+        if self._dbos is not None and not self._waiting:
+            self._close()
 
     def stop(self) -> None:
         """Close connections and threads."""
@@ -196,14 +241,19 @@ class DbosLog:
         for waiting in list(self._waiting):
             waiting.set()
         try:
-            self.forget(self.executor)
+            if self._dbos is not None:
+                self._close()
         finally:
-            self._close()
+            if self._engine is not None:
+                self._engine.dispose()
+            _ONE_LOG.release()
 
     def _close(self) -> None:
-        self._dbos.DBOS.destroy(destroy_registry=True)
-        if self._engine is not None:
-            self._engine.dispose()
+        dbos, self._dbos = self._dbos, None
+        try:
+            dbos.DBOS.delete_queue(self.queue)
+        finally:
+            dbos.DBOS.destroy(destroy_registry=True)
 
 
 def _queue(executor: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core import events
+from tidemill.core.changes import Pace
 from tidemill.core.errors import ErrorBody, TidemillError
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import new_id, utc_now
@@ -38,11 +39,14 @@ LIGHT_JOBS = 16
 """How many jobs that are not heavy run at once in one process."""
 
 TICK_SECONDS = 1.0
-"""How long a job submitted by another process waits at most."""
+"""How often to look, at most, because something was committed. Who submits a job here says so, and is not kept."""
 
 FLUSH_SECONDS = 0.25
 BEAT_SECONDS = 3.0
 SEARCH_SECONDS = 5.0
+
+REST_SECONDS = 30.0
+"""How long after the last job the step log is closed; the next job opens it again."""
 
 DEAD_SECONDS = 20.0
 """How long a heartbeat on another machine may stand still."""
@@ -69,8 +73,11 @@ class Runner:
         self.slots = Slots(kernel.settings.jobs_concurrency, LIGHT_JOBS)
         self.active: dict[str, RunningJob] = {}
         self.stopping = threading.Event()
-        self._wake = threading.Event()
+        self._pace = Pace(kernel.db.changes, TICK_SECONDS)
+        self._busy = threading.Event()
+        """Set while there are jobs, whose lines and progress are to be stored."""
         self._lock = threading.Lock()
+        self._active_at = time.monotonic()
         self._seen: dict[str, tuple[int, float]] = {}
         self._threads = [
             threading.Thread(target=self._dispatch, name="tidemill-jobs", daemon=True),
@@ -92,12 +99,13 @@ class Runner:
 
     def wake(self) -> None:
         """Look for queued jobs now instead of at the next tick."""
-        self._wake.set()
+        self._pace.wake()
 
     def stop(self, grace: float) -> bool:
         """Leave every job at its next step; False when one was still in a step after `grace` seconds."""
         self.stopping.set()
-        self._wake.set()
+        self._pace.close()
+        self._busy.set()
         for running in list(self.active.values()):
             running.wake_event.set()
         deadline = time.monotonic() + grace
@@ -117,8 +125,8 @@ class Runner:
 
     def _dispatch(self) -> None:
         due_beat = due_search = 0.0
+        rest = SEARCH_SECONDS if self.kernel.db.is_sqlite else min(BEAT_SECONDS, SEARCH_SECONDS)
         while not self.stopping.is_set():
-            self._wake.clear()
             now = time.monotonic()
             try:
                 if now >= due_beat:
@@ -130,11 +138,12 @@ class Runner:
                 self._wake_waiting()
                 self._take(heavy=False)
                 self._take(heavy=True)
+                self._rest_log()
             except TidemillError as error:
                 logger.warning("Jobs pause: %s", error)
             except sa.exc.SQLAlchemyError:
                 logger.exception("Jobs pause: the database refused a statement")
-            self._wake.wait(TICK_SECONDS)
+            self._pace.wait(TICK_SECONDS if self.active else rest)
 
     def _beat(self) -> None:
         if self.kernel.db.is_sqlite:  # one machine: a look at the process list tells more than a heartbeat
@@ -192,6 +201,7 @@ class Runner:
         with self.kernel.db.read() as conn:
             if not store.count_queued(conn, kinds):
                 return
+        self.log.open()
         with self._lock:
             with self.kernel.db.begin() as conn:
                 claims = store.claim(conn, kinds, self.worker.id, free, utc_now())
@@ -200,8 +210,17 @@ class Runner:
                 self.active[claim.id] = RunningJob(
                     claim, self.worker.id, heavy, self.log, self.slots, self.stopping, self.kernel, self.compute
                 )
+        self._busy.set()
         for claim in claims:
             self._begin(claim)
+
+    def _rest_log(self) -> None:
+        """Let the step log rest when there has been no job for a while: it looks for work several times a second."""
+        now = time.monotonic()
+        if self.active:
+            self._active_at = now
+        elif now - self._active_at > REST_SECONDS:
+            self.log.rest()
 
     def _begin(self, claim: store.Claim) -> None:
         try:
@@ -215,7 +234,7 @@ class Runner:
             running = self.active.pop(job_id, None)
         if running is not None:
             self.slots.leave(running.heavy)
-            self._wake.set()
+            self._pace.wake()
 
     # ------------------------------------------------------------------ one job
 
@@ -307,6 +326,10 @@ class Runner:
 
     def _write_notes(self) -> None:
         while not self.stopping.wait(FLUSH_SECONDS):
+            if not self.active:
+                self._busy.clear()
+                if not self.active and not self.stopping.is_set():
+                    self._busy.wait()
             for running in list(self.active.values()):
                 try:
                     self._flush(running)

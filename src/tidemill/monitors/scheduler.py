@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from anyio import to_thread
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.background import BackgroundLoop
+from tidemill.core.background import BackgroundLoop, seconds_until
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
@@ -35,10 +35,12 @@ class Scheduler:
         self.kernel = kernel
         self.every = timedelta(seconds=kernel.settings.monitor_seconds)
         self._loop: BackgroundLoop | None = None
+        self._next: list[datetime] = []
+        """When each thing was due at the last step; after that it may only be due later."""
 
     async def start(self) -> None:
         """Start the background loop."""
-        self._loop = BackgroundLoop("tidemill-monitors", self.step, log)
+        self._loop = BackgroundLoop("tidemill-monitors", self.step, self.rest_s, self.kernel.db.changes, log)
         self._loop.start()
 
     async def stop(self) -> None:
@@ -54,12 +56,15 @@ class Scheduler:
 
     def step(self) -> bool:
         """Check all that is due. Return False: the loop waits before the next call."""
-        self.submit_drift_checks()
-        self.check_due()
+        self._next = [*self.submit_drift_checks(), *self.check_due()]
         return False
 
-    def check_due(self) -> None:
-        """Check the SLOs and KPIs that are due, then the triggers, and clean the outbox."""
+    def rest_s(self) -> float:
+        """Return the seconds until something is due."""
+        return seconds_until(self._next)
+
+    def check_due(self) -> list[datetime]:
+        """Check the SLOs and KPIs that are due, then the triggers, and clean the outbox; returns when each was due."""
         with self.kernel.read(SYSTEM) as ctx:
             next_times = store.next_times(ctx.conn)
             checks = [("slo", name) for name in slos.names(ctx)] + [("kpi", name) for name in kpis.names(ctx)]
@@ -75,6 +80,8 @@ class Scheduler:
         if _is_due(next_times, "outbox", now) and self.acquire_lease("outbox", CLEANING):
             with self.kernel.write(SYSTEM) as ctx:
                 deliveries.delete_old(ctx)
+        keys = [*(lease_key(kind, name) for kind, name in checks), *(["triggers"] if has_triggers else []), "outbox"]
+        return [next_times.get(key, now) for key in keys]
 
     def _check(self, kind: str, name: str) -> None:
         try:
@@ -85,19 +92,25 @@ class Scheduler:
         except TidemillError as error:
             log.warning("%s %s cannot be checked: %s", kind, name, error.message)
 
-    def submit_drift_checks(self) -> None:
-        """Submit a job for each drift check that is due: it takes seconds, and as a job it survives a crash."""
+    def submit_drift_checks(self) -> list[datetime]:
+        """Submit a job for each drift check that is due: it takes seconds, and as a job it survives a crash.
+
+        Returns when each monitor was due.
+        """
         with self.kernel.read(SYSTEM) as ctx:
-            due = drift.list_due(ctx)
+            monitors = drift.list_due_times(ctx)
             next_times = store.next_times(ctx.conn)
         now = utc_now()
-        for monitor in due:
+        due_times = []
+        for monitor, due in monitors:
             key = lease_key("drift", monitor.name)
-            if not _is_due(next_times, key, now):
+            due_times.append(max(due, next_times.get(key, due)))
+            if due_times[-1] > now:
                 continue
             with self.kernel.write(SYSTEM) as ctx:
                 if store.acquire_lease(ctx.conn, key, now, now + timedelta(minutes=monitor.every_minutes)):
                     drift.submit_check(ctx, monitor.id)
+        return due_times
 
 
 def _is_due(next_times: dict[str, datetime], key: str, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from anyio import to_thread
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.background import BackgroundLoop
+from tidemill.core.background import TICK_S, BackgroundLoop, seconds_until
 from tidemill.core.errors import SecretUnreadable, TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.vault import Vault
@@ -77,7 +77,7 @@ class OutboxWorker:
         """Start sending. Logs at once which secrets cannot be read."""
         for error in await to_thread.run_sync(notifiers.seal_all, self.kernel):
             log.error("%s %s", error.message, error.hint)
-        self._loop = BackgroundLoop("tidemill-outbox", self.step, log)
+        self._loop = BackgroundLoop("tidemill-outbox", self.step, self.rest_s, self.kernel.db.changes, log)
         self._loop.start()
 
     async def stop(self) -> None:
@@ -111,6 +111,14 @@ class OutboxWorker:
         # Only after the commit: what is sent must be claimed for certain.
         self._attempts |= {notifier_id: DeliveryAttempt(vault, *pair) for notifier_id, pair in first.items()}
         return True
+
+    def rest_s(self) -> float:
+        """Return the seconds until the next message is due, or until an attempt under way is looked at."""
+        if self._attempts:
+            return TICK_S
+        with self.kernel.read(SYSTEM) as ctx:
+            due = store.next_due(ctx.conn)
+        return seconds_until([due] if due is not None else [])
 
     def _record_ended(self) -> bool:
         done = False

@@ -1,6 +1,5 @@
 """Advances rollouts: reads new answers and scores, analyses them, and acts on the decision."""
 
-import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Protocol
 from anyio import to_thread
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.errors import TidemillError
+from tidemill.core.background import REST_S, BackgroundLoop
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.rollouts import decisions, service, store
@@ -22,6 +21,7 @@ from tidemill.rollouts.types import Infrastructure, Rollout, RolloutEvidence, Sh
 log = logging.getLogger("tidemill.rollouts")
 
 TICK_S = 0.5
+STOP_S = 5.0
 STORE_EVERY_S = 2.0
 """Seconds between two writes of a rollout's evidence while no decision is made."""
 
@@ -35,10 +35,6 @@ class Engines(Protocol):
 
     def fallbacks(self, split_id: str) -> int:
         """Return how many calls the old release answered because the new one had no engine ready."""
-        ...
-
-    def wake(self) -> None:
-        """Start the next reconciliation at once."""
         ...
 
 
@@ -70,28 +66,27 @@ class RolloutController:
         self._samplers = samplers
         self._store_every_s = store_every_s
         self._open_rollouts: dict[str, _OpenRollout] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._loop: BackgroundLoop | None = None
 
     async def start(self) -> None:
         """Start the loop."""
-        self._task = asyncio.create_task(self._run())
+        self._loop = BackgroundLoop(
+            "tidemill-rollouts", self._step, self._rest_s, self._kernel.db.changes, log, tick_s=TICK_S
+        )
+        self._loop.start()
 
     async def stop(self) -> None:
         """Stop the loop; another server can continue."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._loop is not None:
+            await to_thread.run_sync(self._loop.stop, STOP_S)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                if await to_thread.run_sync(self.tick):
-                    self._engines.wake()
-            except TidemillError as error:
-                log.error("%s Rollouts stay where they are.", error.message)
-            except Exception:
-                log.exception("a round of the rollouts failed; the next one follows")
-            await asyncio.sleep(TICK_S)
+    def _step(self) -> bool:
+        self.tick()
+        return False
+
+    def _rest_s(self) -> float:
+        """Answers and scores come in without a commit that tells of them, so open rollouts are looked at again soon."""
+        return TICK_S if self._open_rollouts else REST_S
 
     def tick(self) -> bool:
         """Analyse every open rollout once. Return whether one of them moved."""

@@ -1,14 +1,12 @@
 """The service that runs online evaluators while a server runs."""
 
-import asyncio
 import logging
 import time
-from contextlib import suppress
 
 from anyio import to_thread
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.errors import TidemillError
+from tidemill.core.background import REST_S, BackgroundLoop
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import PluginMissing
 from tidemill.core.wire import utc_now
@@ -23,8 +21,7 @@ from tidemill.traces.types import TraceFilter
 log = logging.getLogger("tidemill.evals.online")
 
 TICK_S = 0.5
-IDLE_S = 2.0
-"""So long between looks while there is no evaluator."""
+STOP_S = 10.0
 PAGE = 200
 """Spans, or corrections, that are judged between two commits."""
 MARK_S = 30.0
@@ -39,37 +36,27 @@ class OnlineEvaluation:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._task: asyncio.Task[None] | None = None
+        self._loop: BackgroundLoop | None = None
         self._ahead: dict[str, tuple[str, str, float]] = {}
         """Evaluator -> position as written, position read on to, and when it was last written."""
         self._scorers: dict[str, Scorer] = {}
-        self._stopping = False
         self._busy = True
 
     async def start(self) -> None:
         """Start judging; every evaluator resumes at its position."""
-        self._task = asyncio.create_task(self._run())
+        self._loop = BackgroundLoop(
+            "tidemill-online-evals", self.round, self._rest_s, self._kernel.db.changes, log, tick_s=TICK_S, busy_s=0
+        )
+        self._loop.start()
 
     async def stop(self) -> None:
         """Finish the current page, then stop."""
-        self._stopping = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=10)
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        if self._loop is not None:
+            await to_thread.run_sync(self._loop.stop, STOP_S)
 
-    async def _run(self) -> None:
-        while not self._stopping:
-            try:
-                more = await to_thread.run_sync(self.round)
-            except TidemillError as error:
-                log.error("%s Online evaluation waits.", error.message)
-                more = False
-            except Exception:
-                log.exception("a round of online evaluation failed; the next one follows")
-                more = False
-            await asyncio.sleep(0 if more else TICK_S if self._busy else IDLE_S)
+    def _rest_s(self) -> float:
+        """Spans come in without a commit that tells of them, so the tail is read again soon."""
+        return TICK_S if self._busy else REST_S
 
     def round(self) -> bool:
         """Judge one page for every active evaluator; return whether any of them has more to read."""

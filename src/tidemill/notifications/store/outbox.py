@@ -126,6 +126,13 @@ def has_due(conn: sa.Connection, now: datetime, skip: list[str]) -> bool:
     return conn.execute(_due(now, skip).limit(1)).first() is not None
 
 
+def next_due(conn: sa.Connection) -> datetime | None:
+    """Return when the first waiting message is due; None when none waits."""
+    query = sa.select(sa.func.min(deliveries.c.next_at)).where(deliveries.c.state == "waiting")
+    due: datetime | None = conn.execute(query).scalar_one()
+    return due
+
+
 def _due(now: datetime, skip: list[str]) -> sa.Select[*tuple[Any, ...]]:
     query = sa.select(deliveries).where(deliveries.c.state == "waiting", deliveries.c.next_at <= now)
     return query.where(deliveries.c.notifier_id.not_in(skip)) if skip else query
