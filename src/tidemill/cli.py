@@ -10,6 +10,7 @@ import typer
 
 from tidemill import __version__
 from tidemill.core.commands import Lazy, LazyGroup
+from tidemill.core.imports import import_at_once
 
 if TYPE_CHECKING:
     from tidemill.core.http import Http
@@ -125,7 +126,7 @@ app = typer.Typer(
 
 def _connect(workers: bool) -> "Http":
     settings = import_module("tidemill.core.settings").Settings()
-    connection = import_module("tidemill.connection").Connection(settings, workers=workers)
+    connection = import_at_once("tidemill.connection").Connection(settings, workers=workers)
     atexit.register(connection.close)
     http: Http = connection.http
     return http
@@ -148,7 +149,7 @@ def root(
 ) -> None:
     """Give every command its terminal."""
     # By name, so that `--version` and `--help` load neither HTTP nor types.
-    ctx.obj = import_module("tidemill.core.terminal").Terminal(connect=_connect, as_json=as_json, wide=wide)
+    ctx.obj = import_at_once("tidemill.core.terminal").Terminal(connect=_connect, as_json=as_json, wide=wide)
 
 
 _ANYWHERE = ("--json", "--wide")

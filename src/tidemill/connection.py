@@ -3,11 +3,11 @@
 import subprocess
 import sys
 import time
-from importlib import import_module
 
 from tidemill.core import server_lock
 from tidemill.core.errors import Failed
 from tidemill.core.http import Http, InProcessTransport
+from tidemill.core.imports import import_at_once
 from tidemill.core.settings import Settings
 
 
@@ -30,7 +30,7 @@ class Connection:
         if live is not None:
             return Http(live.url, api_key=key or live.token)
         # By name, so that a client of a live server does not load the server's code.
-        application = import_module("tidemill.server.app").build(settings)
+        application = import_at_once("tidemill.server.app").build(settings)
         return Http(
             "http://tidemill.local",
             api_key=key,

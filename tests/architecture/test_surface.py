@@ -95,7 +95,7 @@ def test_importing_the_package_is_light() -> None:
 HEAVY = {
     *("torch", "transformers", "sklearn", "scipy", "numpy", "pyarrow", "polars", "sqlalchemy", "alembic", "dbos"),
     *("fastapi", "starlette", "granian", "aiohttp", "xllamacpp", "onnxruntime", "cryptography", "apsw", "psycopg"),
-    *("pygments", "logfire", "sacrebleu", "rouge_score", "tokenizers", "gguf"),
+    *("pydantic_settings", "dotenv", "pygments", "logfire", "sacrebleu", "rouge_score", "tokenizers", "gguf"),
 }
 """Packages that a command never needs before it talks to a server."""
 
@@ -146,12 +146,14 @@ def test_the_server_loads_heavy_packages_where_they_are_used(home: Path) -> None
     lazy = {
         *("torch", "transformers", "sklearn", "scipy", "pyarrow", "polars", "alembic", "dbos", "onnx", "onnxruntime"),
         *("xllamacpp", "sacrebleu", "rouge_score", "tokenizers", "gguf", "psycopg", "obstore", "genai_prices", "ftfy"),
-        *("pygments", "py3langid", "jsonschema_rs", "jinja2", "rensa"),
+        *("pygments", "py3langid", "jsonschema_rs", "jinja2", "rensa", "aiohttp"),
     }
     code = (
         "import sys; sys.modules['httpx._main'] = None\n"
         "from tidemill.core.settings import Settings; from tidemill.server import process\n"
-        f"process.build(Settings()).kernel.close(); print(*({lazy!r} & set(sys.modules)))"
+        "from tidemill.jobs.service import JobQueue; kernel = process.build(Settings()).kernel\n"
+        "kernel.get(JobQueue).start(kernel); kernel.get(JobQueue).stop(); kernel.close()\n"
+        f"print(*({lazy!r} & set(sys.modules)))"
     )
     build_kernel(Settings(home=home)).close()  # the schema is up to date
     env = {**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"}

@@ -1,11 +1,12 @@
 """A command group that loads a command's module when the command is called, and not before."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from tidemill.core.imports import import_at_once
 
 
 class Lazy(NamedTuple):
@@ -58,7 +59,7 @@ class _Commands(MutableMapping[str, Any]):
 
 def load(name: str, entry: Lazy) -> Any:
     """Import a command and return it as the parser needs it."""
-    command = getattr(import_module(entry.module), entry.attribute)
+    command = getattr(import_at_once(entry.module), entry.attribute)
     if not isinstance(command, typer.Typer):
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
         alone.command(name)(command)

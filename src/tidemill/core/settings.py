@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 HOME_NAME = ".tidemill"
+PREFIX = "tidemill_"
 
 
 def find_home(start: Path | None = None) -> Path:
@@ -19,10 +19,10 @@ def find_home(start: Path | None = None) -> Path:
     return here / HOME_NAME
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings come from the environment (`TIDEMILL_...`); each has a default that works on a laptop."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     home: Path = Field(
         default_factory=find_home,
@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         default=60.0, ge=0.1, description="How often SLOs, KPIs and triggers are checked, in seconds."
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What the environment says, in capitals or not, below what the caller gives."""
+        environment = {name.lower(): text for name, text in os.environ.items()}
+        found = {name: environment[PREFIX + name] for name in cls.model_fields if PREFIX + name in environment}
+        return found | given
 
     @property
     def sql_url(self) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from tidemill.core.errors import ErrorBody, TidemillError
 from tidemill.evals.types import TargetRefused
+
+if TYPE_CHECKING:
+    import aiohttp
 
 LONGEST_WAIT = 60.0
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
@@ -44,8 +45,10 @@ class ChatEndpoint:
     first_wait: float = 0.5
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def session(self, concurrency: int) -> aiohttp.ClientSession:
+    def session(self, concurrency: int) -> "aiohttp.ClientSession":
         """Return a session for at most so many requests at once; the caller closes it."""
+        import aiohttp
+
         headers = dict(self.headers)
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
@@ -66,7 +69,7 @@ class AttemptFailed(Exception):
         self.wait = wait
 
 
-async def ask(session: aiohttp.ClientSession, endpoint: ChatEndpoint, body: Mapping[str, Any]) -> ChatAnswer:
+async def ask(session: "aiohttp.ClientSession", endpoint: ChatEndpoint, body: Mapping[str, Any]) -> ChatAnswer:
     """Return one answer. Waits and tries again on 429, 5xx, timeouts and broken connections, and obeys Retry-After.
 
     What fails in the end is an Answer with an error, so that one item never ends a run. Raises TargetRefused for 401,
@@ -85,7 +88,9 @@ async def ask(session: aiohttp.ClientSession, endpoint: ChatEndpoint, body: Mapp
     raise AssertionError("unreachable: the last attempt returns")
 
 
-async def _once(session: aiohttp.ClientSession, endpoint: ChatEndpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+async def _once(session: "aiohttp.ClientSession", endpoint: ChatEndpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+    import aiohttp
+
     url = endpoint.base_url.rstrip("/") + "/chat/completions"
     try:
         async with session.post(url, json=body) as reply:
@@ -138,7 +143,7 @@ def _of_type(value: Any, kind: type) -> Any:
     return value if isinstance(value, kind) else None
 
 
-def _refusal(reply: aiohttp.ClientResponse, content: bytes, url: str) -> AttemptFailed | TidemillError:
+def _refusal(reply: "aiohttp.ClientResponse", content: bytes, url: str) -> AttemptFailed | TidemillError:
     text = _error_text(content)
     if reply.status in _REFUSED:
         return TargetRefused(

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.gateway.types import EngineDied, EngineRefused, ReplicaTarget, RequestInvalid, UpstreamTimeout
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECT_S = 5.0
 READ_TIMEOUT_S = 300.0
@@ -24,7 +26,7 @@ class ContextTooLong(BadRequest):
 class EngineResponse:
     """An engine's response with status 200, not read yet."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: "aiohttp.ClientResponse") -> None:
         self._response = response
 
     async def read(self) -> dict[str, Any]:
@@ -69,6 +71,8 @@ class Upstream:
 
         Raises EngineDied, EngineRefused, UpstreamTimeout, ContextTooLong, RequestInvalid.
         """
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(force_close=True, limit=0),

@@ -1,6 +1,5 @@
 """`tidemill up`."""
 
-from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from tidemill import __version__
+from tidemill.core.imports import import_at_once
 from tidemill.core.settings import Settings
 
 
@@ -20,7 +20,7 @@ def up(
     settings = Settings()
     changed = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
     # By name, so that `tidemill up --help` does not load the server.
-    process = import_module("tidemill.server.process")
+    process = import_at_once("tidemill.server.process")
     console = Console()
 
     def started(info: object) -> None:
