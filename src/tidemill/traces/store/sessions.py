@@ -132,7 +132,7 @@ def _session_sums(keys: Sequence[int], hours: Sequence[int]) -> tuple[str, list[
 
 
 def _users(days: StoredDays, page: Sequence[tuple[str, Sums]]) -> dict[str, str]:
-    """Return session -> user, from the day on which each began."""
+    """Return session -> user, from the day on which each began: of several the one whose first trace came last."""
     by_day: dict[date, list[str]] = defaultdict(list)
     for name, sums in page:
         by_day[moment(sums.first_us).date()].append(name)
@@ -143,7 +143,8 @@ def _users(days: StoredDays, page: Sequence[tuple[str, Sums]]) -> dict[str, str]
                 continue
             names = {number: name for name, number in numbers_of(reader, sessions).items()}
             for chunk in chunks(list(names)):
-                sql = f"""SELECT DISTINCT t.session_id, u.text FROM traces t JOIN strings u ON u.id = t.user_id
-                    WHERE t.session_id IN ({",".join("?" * len(chunk))})"""
+                sql = f"""SELECT t.session_id, u.text FROM traces t JOIN strings u ON u.id = t.user_id
+                    WHERE t.session_id IN ({",".join("?" * len(chunk))})
+                    GROUP BY t.session_id, t.user_id, u.text ORDER BY min(t.id)"""
                 users.update((names[session], user) for session, user in reader.rows(sql, chunk))
     return users
