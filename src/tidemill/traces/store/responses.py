@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import date
 
+from tidemill.traces.store.days import DayReader
 from tidemill.traces.store.span_rows import SpanReader
 from tidemill.traces.store.stored_days import StoredDays
-from tidemill.traces.store.strings import chunks
+from tidemill.traces.store.strings import chunks, is_storable
 from tidemill.traces.types import SpanDetail
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -27,7 +28,7 @@ def day_of_response(response_id: str) -> date | None:
 
 def find_responses(days: StoredDays, response_ids: Sequence[str], *, payload: bool) -> dict[str, SpanDetail]:
     """Return response id -> span: the one that was counted, else any other. Ids that no day has are left out."""
-    missing = set(response_ids)
+    missing = {response_id for response_id in response_ids if is_storable(response_id)}
     spans: dict[str, SpanDetail] = {}
     likely = {day for response_id in missing if (day := day_of_response(response_id)) is not None}
     for day in sorted(days.list_days(), key=lambda day: (day in likely, day), reverse=True):
@@ -38,9 +39,16 @@ def find_responses(days: StoredDays, response_ids: Sequence[str], *, payload: bo
                 continue
             span_reader = SpanReader(reader, days.texts(day))
             for part in chunks(sorted(missing)):
-                marks = ",".join("?" * len(part))
-                condition = f"WHERE s.response_id IN ({marks}) ORDER BY s.counted, s.id DESC"
-                day_spans = span_reader.query(condition, part, payload=payload)
-                spans |= {span.response_id: span for span in day_spans if span.response_id is not None}
+                ids = _best_spans(reader, part)
+                if ids:
+                    day_spans = span_reader.query(f"WHERE s.id IN ({','.join('?' * len(ids))})", ids, payload=payload)
+                    spans |= {span.response_id: span for span in day_spans if span.response_id is not None}
         missing -= set(spans)
     return spans
+
+
+def _best_spans(reader: DayReader, response_ids: Sequence[str]) -> list[int]:
+    """Return the id of one span of each response: the one that was counted, else the first. Reads no payload."""
+    sql = f"""SELECT coalesce(min(CASE WHEN counted = 1 THEN id END), min(id)) FROM spans
+        WHERE response_id IN ({",".join("?" * len(response_ids))}) GROUP BY response_id"""
+    return [row[0] for row in reader.rows(sql, response_ids)]

@@ -21,6 +21,22 @@ def clean(text: str) -> str:
     return text[:MAX_CHARS] if len(text) > MAX_CHARS else text
 
 
+def is_storable(text: str) -> bool:
+    """Return whether a database takes this text as it is: no other text can be stored, and so be found."""
+    return clean(text) == text and _is_encodable(text)
+
+
+def _is_encodable(text: str) -> bool:
+    """Return whether UTF-8 has this text: it has no half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Interner:
     """Numbers of strings in one transaction. `cached_numbers` holds those of transactions before."""
 
@@ -53,7 +69,7 @@ class Interner:
 def numbers_of(reader: DayReader, texts: Iterable[str]) -> dict[str, int]:
     """Return string -> number; those that the day does not have are left out."""
     numbers: dict[str, int] = {}
-    for chunk in chunks([clean(text) for text in texts]):
+    for chunk in chunks([clean_text for text in texts if _is_encodable(clean_text := clean(text))]):
         marks = ",".join("?" * len(chunk))
         numbers.update(reader.rows(f"SELECT text, id FROM strings WHERE text IN ({marks})", chunk))
     return numbers
