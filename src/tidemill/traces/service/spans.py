@@ -39,6 +39,8 @@ from tidemill.traces.writer import TraceWriter
 
 MINUTES_RETAINED = timedelta(hours=48)
 MAX_STEPS = 10_000
+MAX_PLACE = 253_402_300_799_999_999
+"""The last microsecond of the year 9999. No number of a cursor or a position of the tail is higher."""
 MIN_PREFIX = 6
 """Digits of a trace id that are enough where only one trace begins with them."""
 
@@ -70,9 +72,17 @@ def list_traces(
 def _parse_cursor(cursor: str) -> TracePlace:
     start, _, trace = cursor.partition("-")
     try:
-        return int(start), bytes.fromhex(trace).hex()
+        return _parse_place(start), bytes.fromhex(trace).hex()
     except ValueError as error:
         raise _invalid_cursor(cursor) from error
+
+
+def _parse_place(digits: str) -> int:
+    """Return the number in a cursor or a position. Raises ValueError."""
+    number = int(digits)
+    if not 0 <= number <= MAX_PLACE:
+        raise ValueError(f"{digits[:80]} is out of range")
+    return number
 
 
 def _invalid_cursor(cursor: str) -> TraceQueryInvalid:
@@ -150,7 +160,7 @@ def search_spans(
     if cursor is not None:
         day, _, number = cursor.partition(".")
         try:
-            before = date.fromisoformat(day), int(number)
+            before = date.fromisoformat(day), _parse_place(number)
         except ValueError as error:
             raise _invalid_cursor(cursor) from error
     spans = store.search_spans(text, where or TraceFilter(), before=before, limit=limit + 1)
@@ -167,9 +177,10 @@ def list_sessions(
     before: SessionPlace | None = None
     if cursor is not None:
         last, _, name = cursor.partition("-")
-        if not last.isdigit():
-            raise _invalid_cursor(cursor)
-        before = int(last), name
+        try:
+            before = _parse_place(last), name
+        except ValueError as error:
+            raise _invalid_cursor(cursor) from error
     sessions = _store(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
     more = len(sessions) > limit
     sessions = sessions[:limit]
@@ -246,7 +257,7 @@ def _parse_position(text: str | None) -> Position:
         return {}
     try:
         pairs = (part.split(".") for part in text.split("~"))
-        return {datetime.strptime(day, "%Y%m%d").date(): int(number) for day, number in pairs}
+        return {datetime.strptime(day, "%Y%m%d").date(): _parse_place(number) for day, number in pairs}
     except ValueError as error:
         raise TraceQueryInvalid(
             f"{text[:80]!r} is no position of the tail.", hint="Give back `position` of a page.", param="after"
