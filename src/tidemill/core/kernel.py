@@ -58,9 +58,9 @@ class Kernel:
     """Who is told of which kind of fact: how a lower feature moves a higher one. The table is in `server/app.py`."""
     _registered: dict[type[Any], Any] = field(default_factory=dict)
 
-    def register(self, part: object) -> None:
+    def register(self, instance: object) -> None:
         """Store a feature's long-lived object by its type, for `get`. The composition calls it."""
-        self._registered[type(part)] = part
+        self._registered[type(instance)] = instance
 
     def get(self, kind: type[T]) -> T:
         """Return the object registered under this type."""
@@ -90,8 +90,8 @@ class Kernel:
 
     def close(self) -> None:
         """Close the database and every registered object, the last registered first."""
-        for part in reversed(self._registered.values()):
-            close = getattr(part, "close", None)
+        for instance in reversed(self._registered.values()):
+            close = getattr(instance, "close", None)
             if close is not None:
                 close()
         self.db.close()

@@ -11,7 +11,7 @@ from tidemill.data.types import BuildResult, CatalogueSet, ImportPlan, SourceInf
 from tidemill.jobs.context import JobContext
 from tidemill.jobs.service import JobQueue
 
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 
 
 def run_import(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def _subject(job: JobContext) -> str:
 def _build(job: JobContext, plan: ImportPlan, version_id: str) -> dict[str, Any]:
     blobs = job.kernel.blobs
     paths = [blobs.path(source.hash) for source in plan.sources]
-    looked = time.monotonic()
+    last_check = time.monotonic()
 
     def progress(stage: str, rows: int) -> None:
-        nonlocal looked
-        if time.monotonic() - looked >= _LOOK_SECONDS:
-            looked = time.monotonic()
+        nonlocal last_check
+        if time.monotonic() - last_check >= _CHECK_SECONDS:
+            last_check = time.monotonic()
             job.check_cancelled()
             job.progress(message=stage, rows=rows)
 

@@ -94,10 +94,10 @@ class RecipeRunner:
         for place in duplicates[:5].tolist():
             self._example(spool, counter, int(rows[place]), int(rows[first[place]]), "the same as")
 
-    def _example(self, spool: Spool, counter: StepCounter, row: int, like: int, how: str) -> None:
+    def _example(self, spool: Spool, counter: StepCounter, row: int, like: int, reason: str) -> None:
         dropped, original = spool.row(row), spool.row(like)
         where = f"{self.sources[original.files[0]]}:{original.lines[0]}"
-        counter.example(dropped, 0, self.schema.row_texts(dropped)[0], None, f"{how} {where}")
+        counter.example(dropped, 0, self.schema.row_texts(dropped)[0], None, f"{reason} {where}")
 
     def _near(self, spool: Spool, keep: Mask, step: NearStep, counter: StepCounter) -> Mask:
         scope = step.on or self.schema.duplicates_on

@@ -80,7 +80,7 @@ class Schema:
         columns = dict(batch.columns)
         if self.name == "chat":
             columns["messages"] = [
-                [{"role": turn["role"], "content": next(replacements)} for turn in row] for row in columns["messages"]
+                [{"role": entry["role"], "content": next(replacements)} for entry in row] for row in columns["messages"]
             ]
         else:
             for name in self.texts:

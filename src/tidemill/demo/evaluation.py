@@ -73,9 +73,9 @@ def scorers() -> list[dict[str, Any]]:
 def measure(demo: DemoContext) -> None:
     """Ask the base, the tuned model and a Naive Bayes baseline the same held-out questions."""
     dataset, eval_set = demo.results["dataset"], demo.results["eval_set"]
-    bayes = {"kind": "baseline", "dataset": f"{dataset.dataset}@{dataset.version}", "split": next(iter(SPLIT))}
+    naive_bayes = {"kind": "baseline", "dataset": f"{dataset.dataset}@{dataset.version}", "split": next(iter(SPLIT))}
     runs = {
-        "bayes": (bayes, "Naive Bayes", [{"scorer": METRIC, "config": {"labels": LABELS}}]),
+        "bayes": (naive_bayes, "Naive Bayes", [{"scorer": METRIC, "config": {"labels": LABELS}}]),
         "base": ({"kind": "release", "release": demo.results["base_release"].ref}, "base model", scorers()),
         "tuned": ({"kind": "release", "release": demo.results["tuned_release"].ref}, "tuned model", scorers()),
     }

@@ -181,32 +181,32 @@ class JobContext:
             finally:
                 self._set_waiting(None)
 
-    def wait_until(self, topic: str, look: Callable[[], T | None], *, poll: float = 30.0) -> T:
-        """Return the first result of `look` that is not None, however long that takes.
+    def wait_until(self, topic: str, poll_once: Callable[[], T | None], *, poll: float = 30.0) -> T:
+        """Return the first result of `poll_once` that is not None, however long that takes.
 
-        It is no step: what `look` reads is kept elsewhere, so after a crash or an upgrade it is simply read again.
-        While it waits, the job gives its place to another. `look` is called every `poll` seconds, and at once
+        It is no step: what `poll_once` reads is kept elsewhere, so after a crash or an upgrade it is simply read again.
+        While it waits, the job gives its place to another. `poll_once` is called every `poll` seconds, and at once
         after a signal on `topic`. A database that goes away meanwhile is waited for too.
         """
-        result = look()
+        result = poll_once()
         if result is not None:
             return result
         with self._running.slot_released():
             self._set_waiting(topic)
             try:
-                while (result := self._look_again(topic, look)) is None:
+                while (result := self._poll_again(topic, poll_once)) is None:
                     if not self._running.wake_event.wait(poll) and poll >= CALM_SECONDS:
                         self._count_starts_anew()
             finally:
                 self._wait_no_longer()
         return result
 
-    def _look_again(self, topic: str, look: Callable[[], T | None]) -> T | None:
+    def _poll_again(self, topic: str, poll_once: Callable[[], T | None]) -> T | None:
         self._running.wake_event.clear()
         try:
             with self.write() as ctx:
                 store.clear_signals(ctx.conn, self.id, topic)
-            result = look()
+            result = poll_once()
             if result is None:
                 self.check_cancelled()
         except Unavailable as trouble:
@@ -238,7 +238,7 @@ class JobContext:
         Like `wait_until` it is no step and gives way, so that one place is enough for this job and that one.
         """
 
-        def look() -> Job | None:
+        def find_ended() -> Job | None:
             with self.kernel.read(self.actor) as ctx:
                 job = store.get(ctx.conn, job_id)
             if job is None:
@@ -247,7 +247,7 @@ class JobContext:
                 watch(job)
             return job if job.ended else None
 
-        return self.wait_until(job_id, look, poll=JOB_POLL_SECONDS)
+        return self.wait_until(job_id, find_ended, poll=JOB_POLL_SECONDS)
 
     def _set_waiting(self, topic: str | None) -> None:
         with self.write() as ctx:

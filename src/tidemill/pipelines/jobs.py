@@ -80,8 +80,8 @@ def _run_step(context: StepContext) -> None:
         now = store.step_by_id(ctx.conn, step.id)
         if now.done:  # skipped while we looked away
             return
-        begun = {} if now.started_at is not None else {"started_at": ctx.now}
-        store.update_step(ctx.conn, step.id, state="running", error=None, finished_at=None, **begun)
+        started = {} if now.started_at is not None else {"started_at": ctx.now}
+        store.update_step(ctx.conn, step.id, state="running", error=None, finished_at=None, **started)
     with context.job_context.write() as ctx:
         key = key_of(step.kind, kind.inputs(ctx, context))
         store.update_step(ctx.conn, step.id, key=key)
@@ -160,8 +160,8 @@ def _cancel_open_step(ctx: Context, run: Run, step: RunStep) -> str | None:
 
 def _settle(ctx: Context, run: Run, steps: list[RunStep]) -> None:
     """Put the run's minutes to the trigger that started it; waiting for a person costs nothing."""
-    worked = [s for s in steps if s.kind != "approve" and s.started_at is not None]
-    seconds = sum(((s.finished_at or ctx.now) - s.started_at).total_seconds() for s in worked if s.started_at)
+    billed_steps = [s for s in steps if s.kind != "approve" and s.started_at is not None]
+    seconds = sum(((s.finished_at or ctx.now) - s.started_at).total_seconds() for s in billed_steps if s.started_at)
     for cause in run.causes:
         if cause.firing_id is None:
             continue

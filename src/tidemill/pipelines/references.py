@@ -163,10 +163,10 @@ def _server_objects(ctx: Context, spec: PipelineSpec) -> Iterator[Fault]:
     for i, gate in enumerate(spec.gates):
         release = gate.otherwise if gate.otherwise not in BASELINE_KINDS else None
         references.append((("gates", i, "otherwise"), release, releases.get_release))
-    for path, ref, look in references:
+    for path, ref, get in references:
         if ref is None:
             continue
         try:
-            look(ctx, ref)
+            get(ctx, ref)
         except TidemillError as error:
             yield Fault(path, error.message.rstrip("."), error.hint)

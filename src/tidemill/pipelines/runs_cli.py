@@ -112,8 +112,12 @@ def cancel(ctx: typer.Context, run: RunArgument) -> None:
     if term.as_json:
         term.show(detail)
     else:
-        begun = next((s for s in detail.steps if not s.done and s.outputs.get("rollout_id")), None)
-        too = f", and {begun.name} is aborted: the old release answers everybody again" if begun is not None else ""
+        rollout_step = next((s for s in detail.steps if not s.done and s.outputs.get("rollout_id")), None)
+        too = (
+            f", and {rollout_step.name} is aborted: the old release answers everybody again"
+            if rollout_step is not None
+            else ""
+        )
         if detail.ended:
             term.print(Text(f"{detail.ref}: {detail.summary}", style="yellow"))
         else:

@@ -77,9 +77,9 @@ def _put_trigger(ctx: Context, section: TriggerSection, pipeline: str) -> bool:
     return triggers.put(ctx, section.name, TriggerPut.model_validate(fields)) != before
 
 
-def _find(look: Callable[[], object]) -> object:
+def _find(get: Callable[[], object]) -> object:
     try:
-        return look()
+        return get()
     except NotFound:
         return None
 

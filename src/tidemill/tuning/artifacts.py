@@ -274,8 +274,8 @@ class ArtifactBuilder:
         reference = self._output(ctx, "adapter" if self.run.spec.method == "lora" else "tuned")
         outputs = {o.kind: o for o in service.get(ctx, self.run.id).outputs}
         for form in quantisations:
-            way = ["trainer", "adapter", "merged", "gguf:f16", f"gguf:{form}", f"served:{form}"]
-            hops = [by_name[name] for name in way if name in by_name]
+            path_names = ["trainer", "adapter", "merged", "gguf:f16", f"gguf:{form}", f"served:{form}"]
+            hops = [by_name[name] for name in path_names if name in by_name]
             evidence = _evidence(hops, form, reference.id)
             output = outputs[f"gguf:{form}"]
             registry.mark_servable(ctx, output.version_id, evidence)

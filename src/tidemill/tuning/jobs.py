@@ -74,12 +74,12 @@ def _begin(job: JobContext, run_id: str) -> TuningRun:
 def _trainable(job: JobContext, run: TuningRun, folder: Path) -> dict[str, str]:
     """Return the base as safetensors: found in the registry, or made from its GGUF file and registered."""
 
-    def look() -> dict[str, str] | None:
+    def find() -> dict[str, str] | None:
         with job.write() as ctx:
             version = training_data.find_trainable(ctx, registry.get_version(ctx, run.base_version_id))
             return {"id": version.id} if version is not None else None
 
-    trainable: dict[str, str] | None = job.step("find the base", look)
+    trainable: dict[str, str] | None = job.step("find the base", find)
     if trainable is None:
         job.progress(message="reading the base model")
         with job.kernel.read(job.actor) as ctx:

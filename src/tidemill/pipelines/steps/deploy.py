@@ -103,12 +103,12 @@ def run_deploy(context: StepContext) -> StepResult:
             store.update_step(ctx.conn, context.row.id, outputs={"ordered_id": deployment.id})
     context.report_progress(f"{deployment.release} starts in {context.subject}")
 
-    def look() -> Deployment | None:
+    def find_started() -> Deployment | None:
         with context.kernel.read(context.job_context.actor) as ctx:
             current = deployments.get(ctx, deployment.id)
         return current if current.state != "starting" else None
 
-    done = context.job_context.wait_until(deployment.id, look, poll=DEPLOY_POLL_SECONDS)
+    done = context.job_context.wait_until(deployment.id, find_started, poll=DEPLOY_POLL_SECONDS)
     if done.state != "live":
         raise StepFailed(
             f"{done.release} is {done.state} in {done.environment}: {done.error or 'called off'}",
