@@ -16,7 +16,7 @@ from tidemill.pipelines.references import inner_faults
 from tidemill.pipelines.step_registry import names
 from tidemill.pipelines.types import PipelineInvalid, PipelineSpec, PipelineUnreadable
 from tidemill.pipelines.yaml_locations import locate
-from tidemill.server.reference import pipeline_schema
+from tidemill.server.reference import render_pipeline_schema
 
 WHOLE = """\
 name: question-types
@@ -200,7 +200,7 @@ def test_the_schema_takes_what_we_take() -> None:
 
 def test_the_published_schema_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "tidemill.schema.json").read_text(encoding="utf-8")
-    assert page == pipeline_schema(), "Run `make reference`."
+    assert page == render_pipeline_schema(), "Run `make reference`."
 
 
 def test_the_example_is_a_document() -> None:

@@ -15,35 +15,35 @@ class Access:
         self._http = http
 
     def whoami(self) -> Me:
-        """Who the key in use belongs to."""
+        """Return the owner of the key in use."""
         return self._http.get("/api/access/me", Me)
 
     def people(self) -> Page[Person]:
-        """Everybody, by name."""
+        """Return all people, ordered by name."""
         return self._http.get("/api/access/people", Page[Person])
 
     def create_person(
         self, name: str, roles: list[Role], *, display_name: str | None = None, email: str | None = None
     ) -> Person:
-        """Add somebody. Raises PersonExists."""
+        """Create a person. Raises PersonExists."""
         body = PersonCreate(name=name, roles=roles, display_name=display_name, email=email)
         return self._http.post("/api/access/people", Person, body)
 
     def update_person(self, name: str, *, roles: list[Role] | None = None, disabled: bool | None = None) -> Person:
-        """Change roles, or disable. What is None stays."""
+        """Change a person's roles, or disable them. What is None stays."""
         return self._http.patch(f"/api/access/people/{name}", Person, PersonUpdate(roles=roles, disabled=disabled))
 
     def keys(self, *, person: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Key]:
-        """Keys, newest first, without their secrets."""
+        """Return keys, newest first, without their secrets."""
         params = {"person": person, "cursor": cursor, "limit": limit}
         return self._http.get("/api/access/keys", Page[Key], params)
 
     def create_key(self, person: str, *, name: str = "", expires_at: datetime | None = None) -> KeyCreated:
-        """A new key. Keep the secret: it is shown this once."""
+        """Create a key. Store the secret: it is shown only now."""
         return self._http.post(
             "/api/access/keys", KeyCreated, KeyCreate(person=person, name=name, expires_at=expires_at)
         )
 
     def revoke_key(self, key_id: str) -> Key:
-        """End a key at once."""
+        """Revoke a key at once."""
         return Key.model_validate_json(self._http.send("DELETE", f"/api/access/keys/{key_id}").content)

@@ -1,4 +1,4 @@
-"""Which release answers whom: the same user or session gets the same one, also when the share grows."""
+"""Sticky assignment: a user or session always gets the same release, also when the share grows."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ _HASH_RANGE = float(2**64)
 
 
 def hash_percentile(split_id: str, affinity: str) -> float:
-    """Return where a user or session stands from 0 to 100 in a traffic split. It never moves; each split shuffles anew.
+    """Return a user's or session's fixed percentile in a traffic split, from 0 to 100; it differs between splits.
 
     `affinity` names the user or session.
     """
@@ -15,5 +15,5 @@ def hash_percentile(split_id: str, affinity: str) -> float:
 
 
 def in_share(split_id: str, affinity: str, share: float) -> bool:
-    """Whether a user or session is among the `share` percent that stand lowest in a traffic split."""
+    """Return whether a user's or session's percentile in a traffic split is below `share` percent."""
     return hash_percentile(split_id, affinity) < share

@@ -119,7 +119,7 @@ def environments(ctx: typer.Context) -> None:
 
 @app.command("list")
 def list_deployments(ctx: typer.Context, environment: EnvironmentOption = None) -> None:
-    """What is live or starting now."""
+    """Deployments that are live or starting."""
     term = terminal(ctx)
     deployments = Deployments(term.http).list(environment=environment, active=True, limit=500)
     term.table(deployments, _LIVE_COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
@@ -141,7 +141,7 @@ def history(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """What was served, newest first."""
+    """All deployments, newest first."""
     term = terminal(ctx)
     moment = at.astimezone() if at is not None else None
     deployments = Deployments(term.http).list(environment=environment, name=name, at=moment, cursor=cursor, limit=limit)
@@ -150,7 +150,7 @@ def history(
 
 @app.command()
 def stop(ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="A dep_ id.")]) -> None:
-    """End a deployment: it serves no longer."""
+    """Stop a deployment."""
     term = terminal(ctx)
     term.show(Deployments(term.http).stop(deployment))
 
@@ -170,7 +170,7 @@ def at(
     environment: EnvironmentOption = None,
     name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
 ) -> None:
-    """What answered then, with the share of each release while a rollout went on."""
+    """The deployments that served at a time, with their shares during a rollout."""
     term = terminal(ctx)
     answering = Deployments(term.http).at(moment.astimezone(), environment=environment, name=name)
     columns: list[Column] = [
@@ -204,14 +204,14 @@ def retire(
 
 @app.command()
 def retirements(ctx: typer.Context) -> None:
-    """Names that go out of service or are gone."""
+    """Retirements: names that are or will be out of service."""
     term = terminal(ctx)
     term.table(Deployments(term.http).retirements(), _RETIREMENT_COLUMNS, empty="Nothing is being retired.")
 
 
 @app.command()
 def callers(ctx: typer.Context, model: Annotated[str, typer.Argument(help="Such as prod/support.")]) -> None:
-    """Who still asks a name that goes out of service."""
+    """One retirement and its callers."""
     term = terminal(ctx)
     callers_now = Deployments(term.http).retirement(model).callers
     columns: list[Column] = [

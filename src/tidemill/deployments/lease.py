@@ -1,4 +1,4 @@
-"""A place in a replica, held while one request runs: the gateway's `Lease`."""
+"""A slot of a replica, held while one request runs: the gateway's `Lease`."""
 
 from tidemill.engines.pool import Pool
 from tidemill.engines.replica import RunningReplica
@@ -6,7 +6,7 @@ from tidemill.gateway.types import ReplicaTarget
 
 
 class ReplicaLease:
-    """A place in a replica, and the target that the gateway sends the request to."""
+    """A slot of a replica, and the target that the gateway sends the request to."""
 
     def __init__(self, pool: Pool, replica: RunningReplica, target: ReplicaTarget) -> None:
         self.target = target
@@ -15,7 +15,7 @@ class ReplicaLease:
         self._released = False
 
     def release(self, *, broken: bool = False) -> None:
-        """Give the place back, once; `broken` tells that the replica did not answer."""
+        """Free the slot, once. `broken` says that the replica did not answer."""
         if not self._released:
             self._released = True
             self._pool.release(self._replica, broken)

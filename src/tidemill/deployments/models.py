@@ -1,4 +1,4 @@
-"""What a model name means: a release or a bare model version, with all that its engines and requests need."""
+"""Resolve model names to releases or bare model versions, with what their engines and requests need."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +47,7 @@ class ServedModel:
 
 
 def resolve_release(ctx: Context, ref: str) -> ServedModel:
-    """Return what serves a release. Raises ReleaseNotFound."""
+    """Return the served model of a release. Raises ReleaseNotFound."""
     return _from_release(ctx, releases.get_release(ctx, ref))
 
 
@@ -70,7 +70,7 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
 
 
 def list_cards(ctx: Context) -> list[ModelObject]:
-    """Return every name that can be asked for: environments first, then releases and aliases."""
+    """Return every model name that can be requested: environments first, then releases and aliases."""
     cards: dict[str, ModelObject] = {}
     sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_uncancelled(ctx)}
     for deployment in store.list_active(ctx.conn):

@@ -1,4 +1,4 @@
-"""Promotion: which release may be served in which environment, and the request that it be."""
+"""Promotion: check which release may be served in an environment, and request the deployment."""
 
 from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
@@ -26,7 +26,7 @@ def build(
     force_reason: str | None,
     rollout_id: str | None = None,
 ) -> Deployment:
-    """Return a deployment that keeps to the rules of its environment; nothing is written yet.
+    """Return a deployment that meets the rules of its environment; nothing is written yet.
 
     Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed, NotDeployable, EnvironmentNotFound.
     """
@@ -62,7 +62,7 @@ def build(
 
 
 def request(ctx: Context, deployment: Deployment) -> Deployment:
-    """Write a deployment; the supervisor brings it about. One that still starts under its name is called off."""
+    """Write a deployment; the reconciler starts it. Another one of its name that is still starting is superseded."""
     for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
         if other.state == "starting":
             store.update(
@@ -80,7 +80,7 @@ def request(ctx: Context, deployment: Deployment) -> Deployment:
 
 
 def find_previous_environment(ctx: Context, name: str) -> str | None:
-    """The environment that comes before `name` in the order; None for the first. Raises EnvironmentNotFound."""
+    """Return the environment that promotes to `name`; None for the first. Raises EnvironmentNotFound."""
     names = [n for n, _ in store.list_environments(ctx.conn)]
     if name not in names:
         raise EnvironmentNotFound(

@@ -1,4 +1,4 @@
-"""Brings about what the database asks for: pins engines, makes deployments live, flips routes, ends retired names."""
+"""Reconciles the engines with the database: pins pools, makes deployments live, updates routes, ends retired names."""
 
 import logging
 import time
@@ -28,18 +28,18 @@ READ_S = 10.0
 """The database is read so often, in seconds, even when nothing says that it has changed."""
 
 MAX_START_FAILURES = 3
-"""A new deployment fails when its engine did not start so often."""
+"""A new deployment fails after this many failed starts of its engine."""
 
 
 class ShadowSelector(Protocol):
-    """Who samples live calls for the releases that are tried out; rollouts do."""
+    """Selects the shadow sinks of traffic splits; rollouts implement it."""
 
     def select(
         self, splits: list[TrafficSplit], acquire: Callable[[TrafficSplit], Lease | None]
     ) -> dict[str, ShadowSink]:
-        """Return a shadow for each split that mirrors calls, by the split's id; it forgets those of other splits.
+        """Return a shadow sink for each split that copies calls, by the split's id, and drop those of other splits.
 
-        `acquire` gives a place in an engine of the split's candidate, or None when all are busy.
+        `acquire` returns a lease on an engine of the split's candidate, or None when all are busy.
         """
         ...
 
@@ -55,7 +55,7 @@ class Reconciler:
         self.routes: dict[str, Route] = {}
         """By `environment/name`."""
         self.retirements: dict[str, Retirement] = {}
-        """By `environment/name`: names that go out of service or are gone."""
+        """By `environment/name`: names that are being retired or are retired."""
         self.fallback_counts: Counter[str] = Counter()
         self._kernel = kernel
         self._shadows = shadows
@@ -76,7 +76,7 @@ class Reconciler:
         return self.supervisor.deaths(release_id)
 
     def fallbacks(self, split_id: str) -> int:
-        """Return how many calls of a split's candidate the baseline answered, as no engine of it was ready."""
+        """Return how many calls the baseline answered because the candidate had no engine ready."""
         return self.fallback_counts[split_id]
 
     async def read(self, function: Callable[Concatenate[Context, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -98,7 +98,7 @@ class Reconciler:
         return await self.supervisor.in_thread(run)
 
     async def reconcile(self) -> None:
-        """Pin what environments ask for, then promote what is ready. Does nothing while nothing can have changed."""
+        """Pin the pools that deployments need, then promote ready ones. Does nothing while nothing can have changed."""
         if not (self._stale or self._starting or self._retirement_due() or time.monotonic() - self._read_at > READ_S):
             return
         self._stale = False
@@ -119,7 +119,7 @@ class Reconciler:
         return any(r.ended_at is None and r.sunset <= utc_now() for r in self.retirements.values())
 
     async def _read_desired(self) -> list[Deployment]:
-        """Pin what environments ask for and flip the routes; returns the deployments that are not live yet."""
+        """Pin the pools that deployments need and update the routes. Return the deployments that are still starting."""
         desired = await self.read(service.get_desired_state)
         if any(r.ended_at is None and r.sunset <= utc_now() for r in desired.retirements):
             await self.write(retirements.end_due, utc_now())
@@ -154,7 +154,7 @@ class Reconciler:
         return self._models[release_id]
 
     async def _promote(self, deployment: Deployment) -> None:
-        """Make a deployment live once its replicas answer, or give it up."""
+        """Make a deployment live once its replicas answer, or mark it as failed."""
         pool = self.supervisor.pools[deployment.release_id]
         if pool.ready >= deployment.replicas:
             live = await self.write(service.go_live, deployment.id)

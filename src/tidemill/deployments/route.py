@@ -1,4 +1,4 @@
-"""Where an environment's name leads: one deployment, or two while a traffic split shares the calls out."""
+"""The route of an environment's name: one deployment, or two during a traffic split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ class RouteTarget:
 
 @dataclass(frozen=True)
 class Route:
-    """Where a name leads."""
+    """The deployments that a name routes to."""
 
     live: RouteTarget
     canary: RouteTarget | None = None
     split: TrafficSplit | None = None
     shadow: ShadowSink | None = None
-    """Who gets copies of the calls that the live deployment answers."""
+    """The sink that gets copies of the calls that the live deployment answers."""
     retirement: Retirement | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def takes_canary(self, affinity: str) -> bool:
-        """Whether a user or session belongs to the new release."""
+        """Return whether a user or session goes to the canary."""
         if self.canary is None or self.split is None:
             return False
         return in_share(self.split.id, affinity, self.split.weight)
@@ -66,5 +66,5 @@ def build_routes(
 
 
 def has_ended(retirement: Retirement | None, now: datetime) -> bool:
-    """Whether a name is out of service."""
+    """Return whether a retirement's date has passed."""
     return retirement is not None and retirement.sunset <= now

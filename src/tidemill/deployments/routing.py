@@ -1,4 +1,4 @@
-"""The gateway's router: from a model name to a place in a running replica."""
+"""The gateway's router: from a model name to a lease on a running replica."""
 
 import time
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ from tidemill.engines.types import EnginesNotRunning, EngineUnavailable
 from tidemill.gateway.types import ModelObject, Overloaded, ReplicaTarget, ShadowSink, unknown_model
 
 ACQUIRE_TIMEOUT_S = 120.0
-"""How long a request waits for a place, or for a replica to start."""
+"""How long a request waits for a free slot, or for a replica to start."""
 MAX_WAITING = 1000
 """Requests that may wait for one release."""
 MAX_FAILURES = 5
-"""After so many failures in a row a request is refused at once instead of waiting."""
+"""After this many failures in a row a request is refused at once instead of waiting."""
 CACHED_S = 0.5
-"""How long it is remembered what a moving name (`name`, `model@alias`) means."""
+"""How long the resolution of a name that may move (`name`, `model@alias`) is cached."""
 _MAX_CACHED = 1000
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """What a model name means for one caller."""
+    """The model that one caller's request goes to."""
 
     model: ServedModel
     deployment: Deployment | None = None
@@ -39,7 +39,7 @@ class ResolvedModel:
     fallback_of: str | None = None
     """The traffic split whose candidate should have answered but has no engine ready."""
     shadow: ShadowSink | None = None
-    """Who gets a copy of the answer."""
+    """The sink that gets a copy of the call."""
 
     def target(self, replica: RunningReplica) -> ReplicaTarget:
         """Return a replica as the gateway sees it."""
@@ -64,7 +64,7 @@ class EngineRouter:
         self._cache: dict[str, tuple[float, ServedModel]] = {}
 
     async def acquire(self, model: str, actor: Actor, affinity: str | None = None) -> ReplicaLease:
-        """Return a place in a replica of `model`; waits while one starts or all are busy.
+        """Return a lease on a replica of `model`; waits while one starts or all are busy.
 
         Names in an environment are open to every caller. Other names may start an engine, so they ask for a developer.
         Raises UnknownModel, Retired, RoleMissing, Overloaded, EngineUnavailable, EnginesNotRunning.
@@ -85,7 +85,7 @@ class EngineRouter:
             await pool.wait(0.5)
 
     async def models(self) -> list[ModelObject]:
-        """Return every name that can be asked for."""
+        """Return every model name that can be requested."""
         return await self._reconciler.read(models.list_cards)
 
     async def _resolve(self, model: str, actor: Actor, affinity: str) -> ResolvedModel:

@@ -72,7 +72,7 @@ class Deployments:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Deployment]:
-        """Return deployments, newest first; with `at` what served at that moment, with `active` what is served now."""
+        """Return deployments, newest first; with `at` those of that time, with `active` starting and live ones."""
         params = {
             "environment": environment,
             "name": name,
@@ -95,7 +95,7 @@ class Deployments:
     def at(
         self, moment: datetime, *, environment: str | None = None, name: str | None = None
     ) -> Page[ServingDeployment]:
-        """Return what answered at a moment, with the share of each release while a rollout went on."""
+        """Return the deployments that served at a time, with their shares during a rollout."""
         params = {"at": moment.isoformat(), "environment": environment, "name": name}
         return self._http.get("/api/answering", Page[ServingDeployment], params=params)
 
@@ -109,11 +109,11 @@ class Deployments:
         return self._http.post("/api/retirements", Page[Retirement], body)
 
     def retirements(self) -> Page[Retirement]:
-        """Return the names that go out of service or are gone, newest first."""
+        """Return retirements, newest first."""
         return self._http.get("/api/retirements", Page[Retirement])
 
     def retirement(self, model: str) -> RetirementPage:
-        """Return the retirement of `prod/support`, and who still asks. Raises RetirementNotFound."""
+        """Return the retirement of `prod/support` with its callers. Raises RetirementNotFound."""
         return self._http.get(f"/api/retirements/{model}", RetirementPage)
 
     def keep(self, model: str) -> None:

@@ -1,4 +1,4 @@
-"""Decides about deployments: what may go where, what goes live, and what served when."""
+"""Deployments: request, promote, roll back, stop and list them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from tidemill.releases import service as releases
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What the reconciler has to bring about."""
+    """The state that the reconciler has to reach."""
 
     deployments: list[Deployment]
     """Oldest first."""
@@ -48,7 +48,7 @@ def list_environment_names(ctx: Context) -> list[str]:
 
 
 def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
-    """Request that a release be served in an environment; the reconciler brings it about.
+    """Request that a release be served in an environment; the reconciler starts it.
 
     A release that is live or starting there already is returned as it is. Raises PromotionOutOfOrder, NotCleared,
     ForceNotAllowed, NotDeployable, EnvironmentNotFound, ReleaseNotFound.
@@ -72,7 +72,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
 
 
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
-    """Request the release that was live before. It was cleared for this environment then, so no rule is checked again.
+    """Request the release that was live before. It was cleared for this environment, so no rule is checked again.
 
     While a rollout goes on, this ends it: the old release, which is live still, answers everybody again.
 
@@ -152,7 +152,7 @@ def list_deployments(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Deployment]:
-    """Return deployments, newest first; with `at` those that served at that moment."""
+    """Return deployments, newest first; with `at` those that served at that time."""
     if environment is not None:
         promotion.find_previous_environment(ctx, environment)
     deployments = store.list_deployments(
@@ -162,7 +162,7 @@ def list_deployments(
 
 
 def get_desired_state(ctx: Context) -> DesiredState:
-    """Return what the reconciler has to bring about."""
+    """Return the state that the reconciler has to reach."""
     return DesiredState(
         deployments=store.list_active(ctx.conn),
         splits=_hooks(ctx).list_splits(ctx),
@@ -173,7 +173,7 @@ def get_desired_state(ctx: Context) -> DesiredState:
 def list_serving_at(
     ctx: Context, time: datetime, *, environment: str | None = None, name: str | None = None
 ) -> Page[ServingDeployment]:
-    """Return what answered at a moment, with the share of each: two releases while a rollout shared calls out."""
+    """Return the deployments that served at a time, each with its share: two a name while a rollout split traffic."""
     if environment is not None:
         promotion.find_previous_environment(ctx, environment)
     split_of = {split.baseline_id: split for split in _hooks(ctx).list_splits_at(ctx, time, environment)}
@@ -204,9 +204,9 @@ def _serving(deployment: Deployment, share: float, split: TrafficSplit | None) -
 
 
 def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
-    """Make a deployment live whose replicas answer. Return None when it does not start any more.
+    """Make a deployment live whose replicas answer. Return None when it is no longer starting.
 
-    A release that is rolled out begins with its first step instead.
+    A deployment of a rollout enters the rollout's first step instead.
     """
     deployment = get(ctx, deployment_id)
     if deployment.state != "starting":
@@ -217,7 +217,7 @@ def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
 
 
 def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> Deployment:
-    """Let a deployment answer everybody under its name, in place of what was live. `facts` go into the event."""
+    """Make a deployment live, in place of the one that was. `facts` go into the event. Return it."""
     for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
         if other.state == "live":
             store.update(ctx.conn, other.id, state="superseded", ended_at=ctx.now)
@@ -228,17 +228,17 @@ def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> De
 
 
 def make_canary(ctx: Context, deployment_id: str) -> None:
-    """Let a deployment answer beside the one that is live, as a traffic split shares the callers out."""
+    """Make a deployment the canary beside the one that is live; a traffic split decides the share of each."""
     store.update(ctx.conn, deployment_id, state="canary")
 
 
 def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> None:
-    """End a deployment that was tried out. What is live stays live."""
+    """End a canary. What is live stays live."""
     store.update(ctx.conn, deployment_id, state=state, ended_at=ctx.now, error=reason[:4000])
 
 
 def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
-    """Return what is live or about to be under a name, oldest first."""
+    """Return the starting, canary and live deployments of a name, oldest first."""
     return store.list_active(ctx.conn, environment, name)
 
 

@@ -54,7 +54,7 @@ def insert(conn: sa.Connection, deployment: Deployment) -> None:
 
 
 def update(conn: sa.Connection, deployment_id: str, **values: Any) -> None:
-    """Change state, times or error."""
+    """Update columns of a deployment."""
     conn.execute(deployments.update().where(deployments.c.id == deployment_id).values(**values))
 
 
@@ -65,7 +65,7 @@ def get(conn: sa.Connection, deployment_id: str) -> Deployment | None:
 
 
 def list_active(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Deployment]:
-    """Return what is live or about to be, oldest first."""
+    """Return starting, canary and live deployments, oldest first."""
     query = sa.select(deployments).where(deployments.c.state.in_(ACTIVE)).order_by(deployments.c.id)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)
@@ -75,7 +75,7 @@ def list_active(conn: sa.Connection, environment: str | None = None, name: str |
 
 
 def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
-    """Whether a release is or has been live in an environment."""
+    """Return whether a release is or was live in an environment."""
     query = sa.select(deployments.c.id).where(
         deployments.c.release_id == release_id,
         deployments.c.environment == environment,
@@ -85,14 +85,14 @@ def was_live(conn: sa.Connection, release_id: str, environment: str) -> bool:
 
 
 def list_by_name(conn: sa.Connection, environment: str, name: str, *, since: datetime) -> list[Deployment]:
-    """Return every deployment of a name that was there at `since` or came later."""
+    """Return every deployment of a name that had not ended at `since`, oldest first."""
     ended = sa.or_(deployments.c.ended_at.is_(None), deployments.c.ended_at > since)
     query = sa.select(deployments).where(deployments.c.environment == environment, deployments.c.name == name, ended)
     return _load(conn, query.order_by(deployments.c.id))
 
 
 def list_past(conn: sa.Connection, environment: str, name: str, limit: int) -> list[Deployment]:
-    """Return what was live there before, the newest first."""
+    """Return ended deployments that were live, newest first."""
     query = (
         sa.select(deployments)
         .where(
@@ -117,7 +117,7 @@ def list_deployments(
     before: str | None,
     limit: int,
 ) -> list[Deployment]:
-    """Return deployments, newest first; with `at` those that served at that moment."""
+    """Return deployments, newest first; with `at` those that served at that time."""
     query = sa.select(deployments).order_by(deployments.c.id.desc()).limit(limit)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)

@@ -1,4 +1,4 @@
-"""Environments, what is deployed in them, and how the callers of a name are shared out."""
+"""Environments, their deployments, and the traffic splits between deployments."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class PromotionOutOfOrder(Conflict):
 
 
 class NotCleared(Conflict):
-    """The environment asks for a gate or an approval that is not there."""
+    """The release lacks a gate's pass or an approval that the environment requires."""
 
     code = "not_cleared"
 
@@ -49,19 +49,19 @@ class ForceNotAllowed(Forbidden):
 
 
 class NothingToRollBack(Conflict):
-    """There was no release before this one."""
+    """No other release was live before."""
 
     code = "nothing_to_roll_back"
 
 
 class RollbackAmbiguous(Invalid):
-    """Several releases live in the environment."""
+    """Several releases are live in the environment."""
 
     code = "rollback_ambiguous"
 
 
 class NotDeployable(Conflict):
-    """The release's model is in a form that no engine here serves."""
+    """No engine here serves the format of the release's model."""
 
     code = "not_deployable"
 
@@ -97,7 +97,7 @@ class Rollback(Body):
 
 
 class Deployment(Value):
-    """One release in one environment, from the order to its end. The list of them is the history."""
+    """One release in one environment, from the request to its end. The list of them is the history."""
 
     id: str
     environment: str
@@ -119,7 +119,7 @@ class Deployment(Value):
 
 
 class ServingDeployment(Value):
-    """A deployment that answered at a moment."""
+    """A deployment that served at a given time, and its share of the traffic."""
 
     environment: str
     name: str
@@ -133,7 +133,7 @@ class ServingDeployment(Value):
 
 @dataclass(frozen=True)
 class ShadowTerms:
-    """How many live calls are copied to a release that is tried out."""
+    """How many live calls are copied to a candidate release."""
 
     share: float
     """Percent of calls."""
@@ -146,36 +146,36 @@ class TrafficSplit:
     """Two deployments of one name that share its callers: `weight` percent of them go to the candidate."""
 
     id: str
-    """The rollout's id; it also decides who belongs to which side."""
+    """The rollout's id; it also seeds the assignment of callers."""
     baseline_id: str
     """The deployment that is live."""
     candidate_id: str
-    """The deployment that is tried out."""
+    """The canary, or the shadow deployment."""
     weight: float
     shadow: ShadowTerms | None = None
 
 
 @dataclass(frozen=True)
 class RolloutHooks:
-    """What rollouts, which deployments do not know, answer and do when deployments move.
+    """The callbacks of rollouts, which deployments do not import.
 
     `server/app.py` registers it in the kernel; every call runs in the transaction of its context.
     """
 
     refuse_while_open: "Callable[[Context, str, str], None]"
-    """(environment, name): raise RolloutActive when a rollout goes on there."""
+    """(environment, name): raise RolloutActive when a rollout is open there."""
     abort_open: "Callable[[Context, str, str, str], bool]"
-    """(environment, name, note): abort the rollout that goes on there; False when there is none."""
+    """(environment, name, note): abort the open rollout; False when there is none."""
     abort_for: "Callable[[Context, Deployment, str], bool]"
-    """(deployment, note): abort the open rollout that brings the deployment in; False when there is none.
+    """(deployment, note): abort the open rollout of the deployment; False when there is none.
 
-    Raises RolloutActive when the deployment is what a rollout goes back to.
+    Raises RolloutActive when the deployment is the baseline of a rollout.
     """
     begin: "Callable[[Context, Deployment], Deployment]"
-    """The engines of a rollout's deployment answer: take the first step."""
+    """(deployment): enter the first step, as the engines of the deployment answer."""
     fail: "Callable[[Context, str, str], None]"
     """(rollout id, reason): its deployment has failed."""
     list_splits: "Callable[[Context], list[TrafficSplit]]"
-    """What is shared out now."""
+    """Return the traffic splits of now."""
     list_splits_at: "Callable[[Context, datetime, str | None], list[TrafficSplit]]"
-    """(moment, environment): what was shared out then, with the weights of then."""
+    """(time, environment): return the traffic splits of that time, with their weights."""

@@ -1,1 +1,1 @@
-"""What runs a model: engine programs, the replicas of a pool, and the supervisor that keeps them alive."""
+"""Model engines: engine processes, pools of replicas, and the supervisor that keeps them alive."""

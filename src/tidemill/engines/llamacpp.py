@@ -1,4 +1,4 @@
-"""llama.cpp as an engine: one child process for each replica, on loopback, on a port of its own."""
+"""The llama.cpp engine: one child process for each replica, on loopback, each on a port of its own."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class LlamaCppProcess:
         return self._child.poll() is None
 
     def wait_ready(self, timeout: float) -> None:
-        """Return when it listens; raise EngineFailed with the end of its log when it does not in `timeout` s."""
+        """Wait until the server listens. Raises EngineFailed with the end of its log after `timeout` s."""
         deadline = time.monotonic() + timeout
         with self._lock:
             while self._url is None:
@@ -59,7 +59,7 @@ class LlamaCppProcess:
                 self._read_report(line)
 
     def _next_line(self, deadline: float) -> bytes | None:
-        """The next line the child reports, b"" when it ended, None when the time is over."""
+        """Return the child's next line, b"" when it has ended, None at the deadline."""
         stdout = self._child.stdout
         assert stdout is not None
         while b"\n" not in self._buffer:
@@ -101,7 +101,7 @@ class LlamaCppProcess:
         return " Its log ends: " + " | ".join(error_lines[-_LOG_TAIL_LINES:]) if error_lines else ""
 
     def stop(self, grace: float = 5.0) -> None:
-        """End it: ask first, kill after `grace` seconds. Stopping a stopped engine does nothing."""
+        """Stop the process: terminate, then kill after `grace` seconds. Does nothing when it is stopped."""
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM if grace > 0 else signal.SIGKILL)
             try:

@@ -29,7 +29,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _end_with_parent() -> None:
-    """Leave at once when the parent is gone. llama.cpp's destructor can hang, so nothing is unwound."""
+    """Exit at once when the parent ends, without cleanup: llama.cpp's destructor can hang."""
     while os.read(0, 4096):
         pass
     os._exit(0)
@@ -78,7 +78,7 @@ def _start(arguments: argparse.Namespace) -> object:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve until the parent goes away or a signal comes."""
+    """Serve until the parent ends or SIGTERM arrives."""
     arguments = _arguments(argv)
     report = os.dup(1)
     os.dup2(2, 1)  # the library prints to standard output, which is the parent's channel

@@ -22,7 +22,7 @@ HEALTH_TIMEOUT_S = 5.0
 
 
 class RunningReplica:
-    """The engine process of one replica. Its methods that wait are called in threads."""
+    """The engine process of one replica. Blocking methods are called in threads."""
 
     def __init__(self, kernel: Kernel, servable: Servable) -> None:
         self.id = new_id("rep")
@@ -45,7 +45,7 @@ class RunningReplica:
         return self._process.base_url
 
     def start(self) -> None:
-        """Start the process, wait until it listens, and have it write one token. Raises what went wrong."""
+        """Start the process, wait until it listens, and generate one token. Raises EngineFailed and registry errors."""
         settings = self._kernel.settings
         weights = registry.weights_path(self._kernel, self.servable.model)
         adapters = [registry.weights_path(self._kernel, self.servable.adapter)] if self.servable.adapter else []
@@ -71,7 +71,7 @@ class RunningReplica:
             raise EngineFailed("The engine listens but writes no token.", details={"said": completion})
 
     def healthy(self) -> bool:
-        """Ask its health endpoint; False, with a warning in the log, when it does not answer."""
+        """Return whether its health endpoint answers; logs a warning when it does not."""
         try:
             self._call("/health", None, HEALTH_TIMEOUT_S)
         except EngineFailed as error:
@@ -97,7 +97,7 @@ class RunningReplica:
         return self._process is not None and self._process.alive()
 
     def stop(self, grace: float = 5.0) -> None:
-        """End it, also in the middle of its start."""
+        """Stop the process, also during its start."""
         self._cancelled = True
         if self._process is not None:
             self._process.stop(grace)
@@ -128,7 +128,7 @@ class RunningReplica:
 
 
 def kill_orphans(folder: Path) -> int:
-    """End engines that an earlier server left behind; returns how many there were.
+    """Kill engines that an earlier server left behind. Return how many there were.
 
     Engines end with their server by themselves, so this only meets one that hangs.
     """

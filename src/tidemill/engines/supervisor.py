@@ -1,4 +1,4 @@
-"""Keeps the engines of this server: starts, watches, replaces and ends the replicas of every pool."""
+"""Supervises the engines of this server: starts, checks, replaces and stops the replicas of every pool."""
 
 import asyncio
 import functools
@@ -25,13 +25,13 @@ IDLE_S = 1.0
 """The same while there is no engine; a commit begins a round sooner."""
 HEALTH_EVERY_S = 2.0
 MAX_FAILED_CHECKS = 3
-"""So many failed health checks in a row end a replica."""
+"""A replica is stopped after this many failed health checks in a row."""
 DRAIN_S = 300.0
 STOP_DRAIN_S = 10.0
 
 
 class Supervisor:
-    """Owns every engine of this server. Its state is touched only on the event loop; what blocks runs in threads."""
+    """Owns every engine of this server. Its state is used only on the event loop; blocking calls run in threads."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.pools: dict[str, Pool] = {}
@@ -47,11 +47,11 @@ class Supervisor:
         self._checked = 0.0
 
     def reconcile_with(self, reconcile: Callable[[], Awaitable[None]]) -> None:
-        """Call `reconcile` at the start and at the begin of every round; it pins the pools that are needed."""
+        """Register the function that is called at the start and in every round; it pins the pools that are needed."""
         self._reconcile = reconcile
 
     async def start(self) -> None:
-        """End what an earlier server left, then take up every pool that is asked for."""
+        """Kill engines of an earlier server, reconcile once, and start the loop."""
         ended = await self.in_thread(kill_orphans, self._kernel.folder("run", "engines"))
         if ended:
             log.warning("ended %d engines that an earlier server left behind", ended)
@@ -63,7 +63,7 @@ class Supervisor:
         self._loop_task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Let requests in flight finish for a moment, then end every engine."""
+        """Drain running requests for `STOP_DRAIN_S`, then stop every engine."""
         self.running = False
         self._kernel.db.changes.unsubscribe(self._note_change)
         if self._loop_task is not None:
@@ -79,7 +79,7 @@ class Supervisor:
         self._threads.shutdown(wait=False)
 
     def wake(self) -> None:
-        """Begin the next round at once."""
+        """Start the next round at once."""
         self._wake.set()
 
     def _note_change(self) -> None:
@@ -90,7 +90,7 @@ class Supervisor:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
     def pool_for(self, servable: Servable) -> Pool:
-        """Return the pool of a servable; where there is none, make one, whose first replica starts at once."""
+        """Return the pool of a servable; a new pool starts its first replica at once."""
         pool = self.pools.get(servable.key)
         if pool is None:
             pool = self.pools[servable.key] = Pool(servable, self._kernel.settings.engine_parallel, self.wake)
@@ -98,7 +98,7 @@ class Supervisor:
         return pool
 
     def pin(self, counts: dict[str, int]) -> None:
-        """Note how many replicas of each servable, by its key, are to be kept; the others may end when idle."""
+        """Set how many replicas of each servable, by its key, are needed; other pools may stop when idle."""
         for key, pool in self.pools.items():
             pool.pin(counts.get(key, 0))
 
@@ -117,12 +117,12 @@ class Supervisor:
         return pool.restarts if pool is not None else 0
 
     async def in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call something that blocks, in a thread, and return what it returns."""
+        """Call a blocking function in a thread, and return its result."""
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def remove(self, pool: Pool) -> None:
-        """End a pool and its replicas."""
+        """Remove a pool and stop its replicas."""
         for replica in pool.replicas:
             self._spawn(self.in_thread(replica.stop, 1.0))
         self.pools.pop(pool.servable.key, None)
@@ -154,7 +154,7 @@ class Supervisor:
             self._check_health()
 
     def _reap(self, pool: Pool) -> None:
-        """Take out replicas whose process has ended."""
+        """Remove replicas whose process has ended."""
         for replica in list(pool.replicas):
             if replica.state in ("ready", "draining") and not replica.alive():
                 pool.replicas.remove(replica)
@@ -164,7 +164,7 @@ class Supervisor:
                     pool.record_failure(f"The engine ended by itself; {replica.log_path.name} may say why.")
 
     def _scale(self, pool: Pool) -> None:
-        """Start the replicas that are missing and drain those that are too many."""
+        """Start missing replicas and drain surplus ones."""
         living = [r for r in pool.replicas if r.state in ("starting", "ready")]
         if len(living) < pool.target_size and time.monotonic() >= pool.not_before:
             for _ in range(pool.target_size - len(living)):
@@ -191,7 +191,7 @@ class Supervisor:
         self.wake()
 
     def _remove_idle(self) -> None:
-        """End idle engines that no environment needs: after a while, or at once the longest unused of too many."""
+        """Remove idle pools that no deployment needs: after a while, or the longest unused when there are too many."""
         idle = [p for p in self.pools.values() if p.pinned == 0 and p.in_flight == 0 and p.waiting == 0]
         idle.sort(key=lambda p: p.last_used)
         too_many = sum(p.pinned == 0 for p in self.pools.values()) - self._kernel.settings.engines_on_demand

@@ -1,4 +1,4 @@
-"""The seam for model engines, what their pools serve, and the replicas as the API shows them."""
+"""The engine protocols, what pools serve, and the replicas as the API shows them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ReplicaState = Literal["starting", "ready", "draining", "waiting"]
 
 
 class EngineFailed(Failed):
-    """An engine did not start, or stopped by itself."""
+    """An engine did not start, or ended by itself."""
 
     code = "engine_failed"
 
@@ -36,7 +36,7 @@ class EnginesNotRunning(Unavailable):
 
 @dataclass(frozen=True)
 class Servable:
-    """What the replicas of one pool serve: the weights of a model version, and an adapter on top of them."""
+    """What the replicas of one pool serve: a model version, and an optional adapter."""
 
     key: str
     """Id of the release or of the bare model version; a pool is known by it."""
@@ -60,7 +60,7 @@ class EngineProcess(Protocol):
         ...
 
     def wait_ready(self, timeout: float) -> None:
-        """Return when it answers; raise EngineFailed with the end of its log when it does not in `timeout` s."""
+        """Wait until it answers. Raises EngineFailed with the end of its log after `timeout` s."""
         ...
 
     def alive(self) -> bool:
@@ -68,7 +68,7 @@ class EngineProcess(Protocol):
         ...
 
     def stop(self, grace: float = 5.0) -> None:
-        """End it: ask first, kill after `grace` seconds. Stopping a stopped engine does nothing."""
+        """Stop the process: terminate, then kill after `grace` seconds. Does nothing when it is stopped."""
         ...
 
 

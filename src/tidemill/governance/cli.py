@@ -53,7 +53,7 @@ def list_(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Facts, newest first."""
+    """Audit events, newest first."""
     term = terminal(ctx)
     page = Governance(term.http).audit(
         kind=kind,

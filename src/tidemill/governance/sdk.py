@@ -15,7 +15,7 @@ class Governance:
         self._http = http
 
     def lineage(self, ref: str, *, depth: int = 50) -> Lineage:
-        """The lineage of an id, `name@3` or `kind:name@3`. Raises LineageNotFound, LineageAmbiguous."""
+        """Return the lineage of an id, `name@3` or `kind:name@3`. Raises LineageNotFound, LineageAmbiguous."""
         return self._http.get(f"/api/lineage/{ref}", Lineage, {"depth": depth})
 
     def audit(
@@ -29,7 +29,7 @@ class Governance:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Event]:
-        """Who did what and when, newest first. A kind that ends in a dot, such as `approval.`, means its family."""
+        """Return audit events, newest first. A kind that ends in a dot, such as `approval.`, means its family."""
         params = {
             "kind": kind,
             "subject": subject,

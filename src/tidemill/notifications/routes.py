@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api", tags=["notifications"])
 
 
 class AlertQuery(Body):
-    """Which alerts."""
+    """The filter of a list of alerts."""
 
     state: AlertState | None = None
     name: str | None = None
@@ -53,13 +53,13 @@ def get_alert(alert_id: str, request: RequestContext) -> AlertDetail:
 
 @router.post("/alerts/{alert_id}/acknowledge", openapi_extra=role("annotator"))
 def acknowledge(alert_id: str, body: AlertNote, request: RequestContext) -> Alert:
-    """Say that somebody looks after it."""
+    """Acknowledge an alert."""
     return request.write(alerts.acknowledge, alert_id, body)
 
 
 @router.post("/alerts/{alert_id}/resolve", openapi_extra=role("annotator"))
 def resolve(alert_id: str, body: AlertNote, request: RequestContext) -> Alert:
-    """End an alert by hand."""
+    """Resolve an alert by hand."""
     return request.write(alerts.resolve, alert_id, body)
 
 
@@ -83,7 +83,7 @@ def get_notifier(name: str, request: RequestContext) -> Notifier:
 
 @router.delete("/notifiers/{name}", status_code=204, openapi_extra=role("admin"))
 def remove_notifier(name: str, request: RequestContext) -> None:
-    """Tell nobody there any more."""
+    """Delete a notifier and its waiting messages."""
     request.write(notifiers.remove, name)
 
 
@@ -101,11 +101,11 @@ def list_deliveries(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Delivery]:
-    """What was told and what waits, newest first."""
+    """Deliveries, newest first."""
     return request.read(deliveries.list_deliveries, notifier=notifier, state=state, cursor=cursor, limit=limit)
 
 
 @router.post("/deliveries/{delivery_id}/retry", openapi_extra=role("developer"))
 def retry_delivery(delivery_id: str, request: RequestContext) -> Delivery:
-    """Try a delivery that was given up once more."""
+    """Send a failed delivery again."""
     return request.write(deliveries.retry, delivery_id)

@@ -31,7 +31,7 @@ class Alerts:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Alert]:
-        """Alerts, newest first; `state` is open, acknowledged or resolved."""
+        """Return alerts, newest first; `state` is open, acknowledged or resolved."""
         params = {
             "state": state,
             "name": name,
@@ -42,20 +42,20 @@ class Alerts:
         return self._http.get("/api/alerts", Page[Alert], params)
 
     def get(self, alert_id: str) -> AlertDetail:
-        """One alert with its history. Raises AlertNotFound."""
+        """Return one alert with its history. Raises AlertNotFound."""
         return self._http.get(f"/api/alerts/{alert_id}", AlertDetail)
 
     def acknowledge(self, alert_id: str, note: str = "") -> Alert:
-        """Say that somebody looks after it. Raises AlertNotFound, AlertEnded."""
+        """Acknowledge an alert. Raises AlertNotFound, AlertEnded."""
         return self._http.post(f"/api/alerts/{alert_id}/acknowledge", Alert, AlertNote(note=note))
 
     def resolve(self, alert_id: str, note: str = "") -> Alert:
-        """End it by hand. Raises AlertNotFound, AlertEnded."""
+        """Resolve an alert by hand. Raises AlertNotFound, AlertEnded."""
         return self._http.post(f"/api/alerts/{alert_id}/resolve", Alert, AlertNote(note=note))
 
 
 class Notifiers:
-    """Who is told of alerts."""
+    """Notifiers, which send alerts to people and programs."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -65,15 +65,15 @@ class Notifiers:
         return self._http.put(f"/api/notifiers/{name}", NotifierSaved, NotifierPut.model_validate(spec))
 
     def list(self) -> Page[Notifier]:
-        """Every notifier, without its secrets."""
+        """Return every notifier, without its secrets."""
         return self._http.get("/api/notifiers", Page[Notifier])
 
     def get(self, name: str) -> Notifier:
-        """One notifier, without its secrets. Raises NotifierNotFound."""
+        """Return one notifier, without its secrets. Raises NotifierNotFound."""
         return self._http.get(f"/api/notifiers/{name}", Notifier)
 
     def remove(self, name: str) -> None:
-        """Tell nobody there any more. Raises NotifierNotFound."""
+        """Delete a notifier and its waiting messages. Raises NotifierNotFound."""
         self._http.delete(f"/api/notifiers/{name}")
 
     def test(self, name: str) -> Delivery:
@@ -83,10 +83,10 @@ class Notifiers:
     def deliveries(
         self, notifier: str | None = None, *, state: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[Delivery]:
-        """What was told and what waits, newest first."""
+        """Return deliveries, newest first."""
         params = {"notifier": notifier, "state": state, "cursor": cursor, "limit": limit}
         return self._http.get("/api/deliveries", Page[Delivery], params)
 
     def retry(self, delivery_id: str) -> Delivery:
-        """Try a delivery that was given up once more. Raises DeliveryNotFound, DeliveryNotEnded."""
+        """Send a failed delivery again. Raises DeliveryNotFound, DeliveryNotEnded."""
         return self._http.post(f"/api/deliveries/{delivery_id}/retry", Delivery)

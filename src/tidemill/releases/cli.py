@@ -188,7 +188,7 @@ def request(
     note: Annotated[str, typer.Option(help="What the approver should know.")] = "",
     valid_hours: Annotated[int, typer.Option(min=1, help="After this the request, or the approval, lapses.")] = 168,
 ) -> None:
-    """Ask that a release may go to an environment."""
+    """Request approval of a release for an environment."""
     term = terminal(ctx)
     approval = Releases(term.http).request(ref, environment=environment, note=note, valid_hours=valid_hours)
     term.show(approval, _APPROVAL_COLUMNS)
@@ -202,7 +202,7 @@ def approvals(
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Approvals as they stand now, newest first."""
+    """Approvals in their present state, newest first."""
     term = terminal(ctx)
     page = Releases(term.http).approvals(release=release, environment=environment, cursor=cursor, limit=limit)
     empty = "Nobody has asked for approval. Ask: tidemill releases request NAME"

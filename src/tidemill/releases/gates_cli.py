@@ -113,7 +113,7 @@ def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 
 
 @app.command()
 def show(ctx: typer.Context, ref: Ref) -> None:
-    """One gate, whole."""
+    """One gate with all its terms."""
     term = terminal(ctx)
     term.show(Gates(term.http).get(ref), _DETAIL_COLUMNS)
 

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api", tags=["releases"])
 
 @router.post("/releases", status_code=201, openapi_extra=role("developer"))
 def create_release(body: ReleaseCreate, request: RequestContext) -> Release:
-    """Freeze a release. The same content gives the release that is there."""
+    """Freeze a release. Returns the existing release for the same content."""
     return request.write(service.create_release, body)
 
 
@@ -51,7 +51,7 @@ def diff(ref: str, after: str, request: RequestContext) -> ReleaseDiff:
 
 @router.get("/releases/{ref}/evidence", openapi_extra=role("viewer"))
 def evidence(ref: str, request: RequestContext) -> EvidencePage:
-    """Everything known about a release, as Markdown."""
+    """The evidence page of a release, as Markdown."""
     return request.read(service.render_evidence, ref)
 
 
@@ -93,7 +93,7 @@ def evaluate_gate(body: GateEvaluate, request: RequestContext) -> GateResult:
 
 @router.post("/approvals", status_code=201, openapi_extra=role("developer"))
 def request_approval(body: ApprovalRequest, request: RequestContext) -> Approval:
-    """Ask that a release may go to an environment."""
+    """Request approval of a release for an environment."""
     return request.write(service.request_approval, body)
 
 
@@ -105,7 +105,7 @@ def list_approvals(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Approval]:
-    """Approvals as they stand now, newest first."""
+    """Approvals in their present state, newest first."""
     return request.read(service.list_approvals, release=release, environment=environment, cursor=cursor, limit=limit)
 
 

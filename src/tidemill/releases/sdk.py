@@ -22,7 +22,7 @@ from tidemill.releases.types import (
 
 
 class Releases:
-    """Releases, what is known about them, and the approvals that let them go."""
+    """Releases, their evidence and their approvals."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -37,7 +37,7 @@ class Releases:
         sampling: Sampling | dict[str, Any] | None = None,
         note: str = "",
     ) -> Release:
-        """Freeze a release; the same content gives the one that is there. Raises ModelNotServable, InvalidRelease."""
+        """Freeze a release; returns the existing one for the same content. Raises ModelNotServable, InvalidRelease."""
         body = ReleaseCreate(
             name=name,
             model=model,
@@ -49,47 +49,47 @@ class Releases:
         return self._http.post("/api/releases", Release, body)
 
     def get(self, ref: str) -> Release:
-        """One release: `name` (newest), `name@3` or an id. Raises ReleaseNotFound."""
+        """Return one release: `name` (newest), `name@3` or an id. Raises ReleaseNotFound."""
         return self._http.get(f"/api/releases/{ref}", Release)
 
     def list(self, *, name: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Release]:
-        """Releases, newest first."""
+        """Return releases, newest first."""
         return self._http.get("/api/releases", Page[Release], {"name": name, "cursor": cursor, "limit": limit})
 
     def diff(self, before: str, after: str) -> ReleaseDiff:
-        """What differs between two releases."""
+        """Return the differences between two releases."""
         return self._http.get(f"/api/releases/{before}/diff", ReleaseDiff, {"after": after})
 
     def evidence(self, ref: str) -> EvidencePage:
-        """Everything known about a release, as Markdown."""
+        """Return the evidence page of a release, as Markdown."""
         return self._http.get(f"/api/releases/{ref}/evidence", EvidencePage)
 
     def verdicts(self, ref: str) -> Page[GateResult]:
-        """Every gate's verdict on a release, newest first."""
+        """Return every gate's verdict on a release, newest first."""
         return self._http.get(f"/api/releases/{ref}/verdicts", Page[GateResult])
 
     def clearance(self, ref: str, environment: str = "prod") -> Clearance:
-        """Whether a release may go to an environment, and if not, why not."""
+        """Return whether a release may go to an environment, and if not, why not."""
         return self._http.get(f"/api/releases/{ref}/clearance/{environment}", Clearance)
 
     def request(self, release: str, *, environment: str = "prod", note: str = "", valid_hours: int = 168) -> Approval:
-        """Ask that a release may go to an environment. Raises ApprovalPending."""
+        """Request approval of a release for an environment. Raises ApprovalPending."""
         body = ApprovalRequest(release=release, environment=environment, note=note, valid_hours=valid_hours)
         return self._http.post("/api/approvals", Approval, body)
 
     def approve(self, approval_id: str, *, reason: str, override: str | None = None) -> Approval:
-        """Let it go. Raises SelfApproval, OverrideNeeded, ApprovalClosed."""
+        """Approve a request. Raises SelfApproval, OverrideNeeded, ApprovalClosed."""
         return self._decide(approval_id, ApprovalDecision(decision="approve", reason=reason, override=override))
 
     def reject(self, approval_id: str, *, reason: str) -> Approval:
-        """Do not let it go. Raises ApprovalClosed."""
+        """Reject a request. Raises ApprovalClosed."""
         return self._decide(approval_id, ApprovalDecision(decision="reject", reason=reason))
 
     def _decide(self, approval_id: str, body: ApprovalDecision) -> Approval:
         return self._http.post(f"/api/approvals/{approval_id}/decision", Approval, body)
 
     def approval(self, approval_id: str) -> Approval:
-        """One approval. Raises ApprovalNotFound."""
+        """Return one approval. Raises ApprovalNotFound."""
         return self._http.get(f"/api/approvals/{approval_id}", Approval)
 
     def approvals(
@@ -100,27 +100,27 @@ class Releases:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Approval]:
-        """Approvals as they stand now, newest first."""
+        """Return approvals in their present state, newest first."""
         params = {"release": release, "environment": environment, "cursor": cursor, "limit": limit}
         return self._http.get("/api/approvals", Page[Approval], params)
 
 
 class Gates:
-    """Gates, declared before the evaluation that they judge."""
+    """Gates, which are declared before the evaluations that they judge."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
 
     def declare(self, gate: GateCreate | dict[str, Any]) -> Gate:
-        """Declare a gate; the same terms give the one that is there. Raises GateChangedAfterEvaluation."""
+        """Declare a gate; returns the existing one for the same terms. Raises GateChangedAfterEvaluation."""
         return self._http.post("/api/gates", Gate, GateCreate.model_validate(gate))
 
     def get(self, ref: str) -> Gate:
-        """One gate: `name` (newest), `name@3` or an id. Raises GateNotFound."""
+        """Return one gate: `name` (newest), `name@3` or an id. Raises GateNotFound."""
         return self._http.get(f"/api/gates/{ref}", Gate)
 
     def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Gate]:
-        """Gates, newest first."""
+        """Return gates, newest first."""
         return self._http.get("/api/gates", Page[Gate], {"cursor": cursor, "limit": limit})
 
     def evaluate(self, gate: str, release: str, *, baseline_run: str, candidate_run: str) -> GateResult:

@@ -61,13 +61,13 @@ _TOLERANCES: list[Column] = [
 
 
 class RolloutFailed(Conflict):
-    """The rollout ended without the new release answering everybody."""
+    """The rollout ended without making the new release live."""
 
     code = "rollout_failed"
 
 
 class StepsUnreadable(Invalid):
-    """The file holds no list of steps."""
+    """The file contains no list of steps."""
 
     code = "rollout_steps_unreadable"
 
@@ -87,7 +87,7 @@ def start(
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has ended or waits for a person.")] = False,
 ) -> None:
-    """Begin a canary, a blue/green switch or a shadow."""
+    """Start a canary, a blue/green switch or a shadow."""
     term = terminal(ctx)
     sdk = Rollouts(term.working_http)
     chosen: Any = strategy
@@ -143,35 +143,35 @@ def list_rollouts(
 
 @app.command()
 def show(ctx: typer.Context, rollout: RolloutArgument) -> None:
-    """One rollout: its history and the evidence it is decided on."""
+    """One rollout: its history and its evidence."""
     term = terminal(ctx)
     _page(term, Rollouts(term.http).show(rollout))
 
 
 @app.command()
 def promote(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
-    """Send everybody to the new release now."""
+    """Send all callers to the new release now."""
     term = terminal(ctx)
     term.show(Rollouts(term.http).promote(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def pause(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
-    """Stay where it is; proof of harm still rolls back."""
+    """Pause a rollout; proof of harm still rolls back."""
     term = terminal(ctx)
     term.show(Rollouts(term.http).pause(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def resume(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
-    """Go on after a pause or a hold."""
+    """Continue after a pause or a hold."""
     term = terminal(ctx)
     term.show(Rollouts(term.http).resume(rollout, note=note), _DETAILS)
 
 
 @app.command()
 def abort(ctx: typer.Context, rollout: RolloutArgument, note: NoteOption = "") -> None:
-    """Back to the old release alone, at once."""
+    """Send all callers back to the old release at once."""
     term = terminal(ctx)
     term.show(Rollouts(term.http).abort(rollout, note=note), _DETAILS)
 

@@ -26,7 +26,7 @@ def list_rollouts(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Rollout]:
-    """Rollouts, newest first; with `active` those that go on."""
+    """Rollouts, newest first; with `active` only open ones."""
     return request.read(
         service.list_rollouts,
         environment=environment,
@@ -46,29 +46,29 @@ def list_pairs(rollout_id: str, request: RequestContext, cursor: Cursor = None, 
 
 @router.post("/{rollout_id:path}/promote", openapi_extra=role("developer"))
 def promote(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
-    """Send everybody to the new release now."""
+    """Send all callers to the new release now."""
     return request.write(service.promote, rollout_id, body)
 
 
 @router.post("/{rollout_id:path}/pause", openapi_extra=role("developer"))
 def pause(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
-    """Stay where it is."""
+    """Pause a rollout at its present step."""
     return request.write(service.pause, rollout_id, body)
 
 
 @router.post("/{rollout_id:path}/resume", openapi_extra=role("developer"))
 def resume(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
-    """Go on after a pause or a hold."""
+    """Continue after a pause or a hold."""
     return request.write(service.resume, rollout_id, body)
 
 
 @router.post("/{rollout_id:path}/abort", openapi_extra=role("developer"))
 def abort(rollout_id: str, body: RolloutMove, request: RequestContext) -> Rollout:
-    """Back to the old release alone."""
+    """Send all callers back to the old release."""
     return request.write(service.abort, rollout_id, body)
 
 
 @router.get("/{rollout_id:path}", openapi_extra=role("viewer"))
 def show(rollout_id: str, request: RequestContext) -> RolloutPage:
-    """One rollout: its steps, its history, and the evidence as it is now."""
+    """One rollout: its steps, its history, and its newest evidence."""
     return request.read(service.get_page, rollout_id)

@@ -21,7 +21,7 @@ from tidemill.rollouts.types import (
 
 
 class RolloutPending(Unavailable):
-    """The rollout still goes on after the time to wait."""
+    """The rollout is still open after the timeout of `wait`."""
 
     code = "rollout_pending"
 
@@ -82,7 +82,7 @@ class Rollouts:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Rollout]:
-        """Return rollouts, newest first; with `active` those that go on."""
+        """Return rollouts, newest first; with `active` only open ones."""
         params = {
             "environment": environment,
             "name": name,
@@ -99,19 +99,19 @@ class Rollouts:
         return self._http.get(f"/api/rollouts/{rollout}/pairs", Page[ShadowPair], params=params)
 
     def promote(self, rollout: str, *, note: str = "") -> Rollout:
-        """Send everybody to the new release now. Raises RolloutEnded, RolloutNotReady."""
+        """Send all callers to the new release now. Raises RolloutEnded, RolloutNotReady."""
         return self._move(rollout, "promote", note)
 
     def pause(self, rollout: str, *, note: str = "") -> Rollout:
-        """Stay where it is. Raises RolloutEnded, RolloutNotReady."""
+        """Pause at the present step. Raises RolloutEnded, RolloutNotReady."""
         return self._move(rollout, "pause", note)
 
     def resume(self, rollout: str, *, note: str = "") -> Rollout:
-        """Go on after a pause or a hold. Raises RolloutEnded, RolloutNotReady."""
+        """Continue after a pause or a hold. Raises RolloutEnded, RolloutNotReady."""
         return self._move(rollout, "resume", note)
 
     def abort(self, rollout: str, *, note: str = "") -> Rollout:
-        """Back to the old release alone, at once. Raises RolloutEnded."""
+        """Send all callers back to the old release at once. Raises RolloutEnded."""
         return self._move(rollout, "abort", note)
 
     def wait(self, rollout: str, *, timeout: float = 3600.0) -> Rollout:

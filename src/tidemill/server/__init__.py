@@ -1,1 +1,1 @@
-"""The server: the table of routers, the one error handler, and the process that listens."""
+"""The server: the composition of the application, the error responses, and the process that listens."""

@@ -1,4 +1,4 @@
-"""The composition: which routers, jobs and gateway make up the application."""
+"""The composition of the application: routers, jobs, listeners, services and the gateway."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,11 +124,11 @@ JOBS: dict[str, JobKind | JobFunction] = {
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,
 }
-"""Every kind of durable job and the function that does it."""
+"""The kinds of durable jobs and the functions that run them."""
 
 
 def merge_listeners(*tables: Mapping[str, Sequence[Listener]]) -> dict[str, list[Listener]]:
-    """Return the listeners of all tables by kind. Several features may listen to one kind; the first is told first."""
+    """Return the listeners of all tables by kind. Listeners of several tables to one kind run in the given order."""
     merged: dict[str, list[Listener]] = {}
     for table in tables:
         for kind, listeners in table.items():
@@ -137,11 +137,11 @@ def merge_listeners(*tables: Mapping[str, Sequence[Listener]]) -> dict[str, list
 
 
 LISTENERS = merge_listeners(PIPELINE_LISTENERS, ONLINE_LISTENERS, MONITOR_LISTENERS, TRIGGER_LISTENERS)
-"""Who is told of which kind of fact, in the transaction that records it."""
+"""The listeners of each kind of event. They run in the transaction that records it."""
 
 
 def build_kernel(settings: Settings) -> Kernel:
-    """Open database and blobs, and bring the schema up to date."""
+    """Open the database and the blob store, migrate the schema, and return the kernel with all its parts."""
     # Data, key hashes and the owner's token are in there: nobody else on the machine may look.
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     db = Database(settings.sql_url)
@@ -171,7 +171,7 @@ def build_kernel(settings: Settings) -> Kernel:
 
 
 def build_api(kernel: Kernel) -> FastAPI:
-    """The management API under `/api`."""
+    """Return the management API under `/api`."""
     api = FastAPI(
         title="Tidemill",
         version=__version__,
@@ -182,21 +182,21 @@ def build_api(kernel: Kernel) -> FastAPI:
     )
     api.state.kernel = kernel
     api.state.keys = KeyAuthenticator(kernel)
-    error_responses.install(api)
+    error_responses.register_handlers(api)
     for router in ROUTERS:
         api.include_router(router)
     return api
 
 
 class Service(Protocol):
-    """Something that works beside the requests while a server runs."""
+    """A background service of the server."""
 
     async def start(self) -> None:
-        """Begin; return when ready."""
+        """Start, and return when ready."""
         ...
 
     async def stop(self) -> None:
-        """End in good order."""
+        """Stop cleanly."""
         ...
 
 
@@ -207,17 +207,17 @@ class JobWorkers:
         self.kernel = kernel
 
     async def start(self) -> None:
-        """Take up what a dead process left, then what is submitted."""
+        """Recover the jobs of dead processes, then run submitted ones."""
         await to_thread.run_sync(self.kernel.get(JobQueue).start, self.kernel)
 
     async def stop(self) -> None:
-        """Leave every job at its next step; it goes on at the next start."""
+        """Stop every job at its next step; it resumes at the next start."""
         await to_thread.run_sync(self.kernel.get(JobQueue).stop)
 
 
 @dataclass
 class Application:
-    """All of Tidemill in one process: the management API and what works beside it."""
+    """Tidemill in one process: the management API, the gateway, and the background services."""
 
     kernel: Kernel
     api: FastAPI
@@ -228,7 +228,7 @@ class Application:
     receiver: OtlpReceiver
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The whole application as one ASGI callable. `/v1` goes past FastAPI, to the OTLP receiver or the gateway."""
+        """Handle one ASGI request. `/v1` bypasses FastAPI: it goes to the OTLP receiver or the gateway."""
         if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
             await self.receiver(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
@@ -237,18 +237,18 @@ class Application:
             await self.management(scope, receive, send)
 
     async def start(self, listener: Service) -> None:
-        """Start the services, then the listener that hands them requests, then the workers, which may send some."""
+        """Start the services, then the listener, then the workers, which may send requests."""
         for service in (*self.services, listener, *self.workers):
             await service.start()
 
     async def stop(self, listener: Service) -> None:
-        """Stop in the reverse order: nobody is sent to a service that has gone."""
+        """Stop in the reverse order, so that no request reaches a stopped service."""
         for service in (*reversed(self.workers), listener, *reversed(self.services)):
             await service.stop()
 
 
 def build(settings: Settings) -> Application:
-    """Put the application together. Nothing runs yet."""
+    """Return the application, with nothing started."""
     kernel = build_kernel(settings)
     api = build_api(kernel)
     management = RequestMiddleware(api, settings.max_body_bytes, unlimited="/api/blobs")

@@ -1,4 +1,4 @@
-"""The routes of blobs: a file goes up first, then a body names it by its hash."""
+"""The routes of blobs: a file is uploaded first, then other requests refer to it by its hash."""
 
 from collections.abc import Iterator
 
@@ -32,5 +32,5 @@ async def put(upload: Request, request: RequestContext) -> Blob:
 
 @router.get("/{digest}", openapi_extra=role("developer"), response_class=FileResponse)
 def get(digest: str, request: RequestContext) -> FileResponse:
-    """The bytes under a hash. Not for viewers: a source file is here as it was before personal data was masked."""
+    """Return the bytes under a hash. Not for viewers: source files are stored before personal data is masked."""
     return FileResponse(request.kernel.blobs.path(digest), media_type="application/octet-stream")

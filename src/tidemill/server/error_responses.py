@@ -34,7 +34,7 @@ def error_response(error: TidemillError, headers: Mapping[str, str] | None = Non
     return JSONResponse(content, error.status, {**(headers or {}), **error_headers(error.status)})
 
 
-def _validation(error: RequestValidationError) -> TidemillError:
+def _validation_error(error: RequestValidationError) -> TidemillError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return BadRequest(f"The body is not JSON: {first['ctx']['error']}.", hint="Send one JSON object.")
@@ -46,7 +46,7 @@ def _validation(error: RequestValidationError) -> TidemillError:
     return Invalid(text, param=path_text or None, details={"errors": errors})
 
 
-def _allowed(app: FastAPI, request: Request) -> list[str]:
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
     """Return the methods that the path of a request takes. The framework's own list is that of one route only."""
     return [
         method
@@ -55,8 +55,8 @@ def _allowed(app: FastAPI, request: Request) -> list[str]:
     ]
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers that turn every error into the one shape."""
+def register_handlers(app: FastAPI) -> None:
+    """Register the exception handlers, which give every error the same JSON shape."""
 
     @app.exception_handler(TidemillError)
     def ours(_request: Request, error: TidemillError) -> JSONResponse:
@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(_validation(error))
+        return error_response(_validation_error(error))
 
     @app.exception_handler(StarletteHTTPException)
     def other(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -73,7 +73,7 @@ def install(app: FastAPI) -> None:
                 NotFound(f"There is nothing at {request.method} {request.url.path}.", hint="See /api/openapi.json.")
             )
         if error.status_code == 405:
-            allowed = ", ".join(_allowed(app, request))
+            allowed = ", ".join(_allowed_methods(app, request))
             return error_response(
                 MethodNotAllowed(
                     f"{request.url.path} does not take {request.method}.", hint=f"It takes {allowed}.", param="method"

@@ -1,4 +1,4 @@
-"""Whether the server lives."""
+"""The route of the server's health."""
 
 from fastapi import APIRouter
 
@@ -10,7 +10,7 @@ router = APIRouter(prefix="/api", tags=["server"])
 
 
 class Health(Value):
-    """The server's own account of itself."""
+    """The version of the server, its database and its home."""
 
     version: str
     database: str
@@ -20,7 +20,7 @@ class Health(Value):
 
 @router.get("/health", openapi_extra=role("viewer"))
 def health(request: RequestContext) -> Health:
-    """Version, database and schema."""
+    """Return the server's version, database and schema revision."""
     kernel = request.kernel
     return Health(
         version=__version__,

@@ -1,4 +1,4 @@
-"""What stands around every request to the management API: its id, and the limit on its body."""
+"""Middleware of the management API: request ids, and the limit on request bodies."""
 
 from tidemill.core.asgi import AsgiApp, BodyLimit, BodyOverLimit, Message, Receive, Scope, Send, limited
 from tidemill.core.wire import new_id
@@ -6,7 +6,7 @@ from tidemill.server.error_responses import error_response
 
 
 class RequestMiddleware:
-    """Gives every request an id and refuses bodies over the limit; paths under `unlimited` have limits of their own."""
+    """Sets request ids and refuses bodies over the limit. Paths under `unlimited` check their own limits."""
 
     def __init__(self, app: AsgiApp, max_body_bytes: int, unlimited: str) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The server process: one home, one port, the job workers and the engines, until it is told to stop."""
+"""The server process: one home, one port, the job workers and the engines, until a signal stops it."""
 
 import asyncio
 import gc
@@ -26,20 +26,20 @@ log = logging.getLogger("tidemill.server")
 
 
 class PortInUse(Conflict):
-    """Something else listens on the port."""
+    """Another process listens on the port."""
 
     code = "port_in_use"
 
 
 @dataclass(frozen=True)
-class Started:
-    """What `run` tells once the server answers."""
+class StartedServer:
+    """The address of a server that answers, and the first admin's key, if it was just created."""
 
     url: str
     admin_key: str | None
 
 
-def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Started], None]) -> None:
+def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[StartedServer], None]) -> None:
     """Serve until SIGINT or SIGTERM; an ephemeral server also ends when its standard input closes.
 
     Raises HomeInUse, PortInUse.
@@ -50,7 +50,7 @@ def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Start
         asyncio.run(_serve(settings, port, ephemeral, started))
 
 
-async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callable[[Started], None]) -> None:
+async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callable[[StartedServer], None]) -> None:
     application = build(settings)
     admin_key = None if ephemeral else ensure_admin(application.kernel)
     # Somebody who stops a command wants the processor back; a server that is upgraded wants its training to go on.
@@ -63,9 +63,9 @@ async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callab
     listener = _Listener(application, settings.host, port, url)
     try:
         await application.start(listener)
-        _spare_the_collector()
+        _tune_garbage_collection()
         server_lock.publish(settings.home, server_lock.ServerAddress(url=url, pid=os.getpid(), token=token))
-        started(Started(url=url, admin_key=admin_key))
+        started(StartedServer(url=url, admin_key=admin_key))
         ends = [asyncio.create_task(listener.ended()), asyncio.create_task(stop.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -73,10 +73,10 @@ async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callab
         application.kernel.close()
 
 
-def _spare_the_collector() -> None:
-    """Let the garbage collector leave alone what stays for good, and look at the rest less often.
+def _tune_garbage_collection() -> None:
+    """Exclude permanent objects from garbage collection, and collect the others less often.
 
-    With Python's own settings it goes through the whole application again and again while spans come in, which took a
+    With Python's defaults it scans the whole application again and again while spans come in, which took a
     tenth of the processor and held up answers for a tenth of a second.
     """
     gc.collect()  # of what the start made: the imports are frozen already
@@ -85,7 +85,7 @@ def _spare_the_collector() -> None:
 
 
 class _Listener:
-    """The socket, and the HTTP server behind it."""
+    """The HTTP server and its socket, as a service."""
 
     def __init__(self, application: Application, host: str, port: int, url: str) -> None:
         self.application = application
@@ -102,18 +102,18 @@ class _Listener:
         self.serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen; return when requests are answered."""
+        """Start listening, and return when requests are answered."""
         self.serving = asyncio.create_task(self.server.serve())
-        await _answering(self.url, str(self.application.kernel.owner_token), self.serving)
+        await _wait_until_answering(self.url, str(self.application.kernel.owner_token), self.serving)
 
     async def stop(self) -> None:
-        """Take no more requests and let those that run come to their end, for ten seconds."""
+        """Refuse new requests, and let running ones finish for ten seconds."""
         if self.serving is not None:
             self.server.stop()  # type: ignore[no-untyped-call]
             await asyncio.wait([self.serving], timeout=10)
 
     async def ended(self) -> None:
-        """Return when it listens no more, whatever the reason."""
+        """Wait until it no longer listens, for whatever reason."""
         if self.serving is not None:
             await asyncio.wait([self.serving])
 
@@ -149,7 +149,7 @@ def _stop_event(ephemeral: bool) -> asyncio.Event:
     return stop
 
 
-async def _answering(url: str, token: str, serving: "asyncio.Task[None]") -> None:
+async def _wait_until_answering(url: str, token: str, serving: "asyncio.Task[None]") -> None:
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}, trust_env=False) as client:
         for _ in range(1000):
             if serving.done():

@@ -1,4 +1,4 @@
-"""Pages and documents that are made from the code: settings, commands, OpenAPI. `make reference` writes them."""
+"""Reference pages generated from the code: settings, commands, OpenAPI. `make reference` writes them."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from tidemill.pipelines.types import PipelineSpec
 from tidemill.server.app import build_api, build_kernel
 
 
-def openapi(kernel: Kernel) -> dict[str, Any]:
-    """The OpenAPI document of the management API."""
+def build_openapi(kernel: Kernel) -> dict[str, Any]:
+    """Return the OpenAPI document of the management API."""
     return build_api(kernel).openapi()
 
 
-def settings_page() -> str:
-    """Every setting with its variable, default and meaning."""
+def render_settings() -> str:
+    """Return the page of settings: variable, default and meaning of each."""
     rows = [
         "# Settings",
         "",
@@ -41,8 +41,8 @@ def settings_page() -> str:
     return "\n".join(rows) + "\n"
 
 
-def cli_page() -> str:
-    """Every command with its arguments and options."""
+def render_commands() -> str:
+    """Return the page of commands: arguments and options of each."""
     lines = [
         "# Commands",
         "",
@@ -50,53 +50,53 @@ def cli_page() -> str:
         "",
     ]
     root: Any = typer.main.get_command(app)
-    _describe(root, "tidemill", lines)
+    _describe_group(root, "tidemill", lines)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _describe(command: Any, name: str, lines: list[str]) -> None:
+def _describe_group(command: Any, name: str, lines: list[str]) -> None:
     children = getattr(command, "commands", None)
     if children is None:
-        _leaf(command, name, lines)
+        _describe_command(command, name, lines)
         return
     if name != "tidemill":
         lines += [f"## {name}", "", command.help or "", ""]
     for child in sorted(children):
         if not children[child].hidden:
-            _describe(children[child], f"{name} {child}", lines)
+            _describe_group(children[child], f"{name} {child}", lines)
 
 
-def _leaf(command: Any, name: str, lines: list[str]) -> None:
+def _describe_command(command: Any, name: str, lines: list[str]) -> None:
     visible = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
     arguments = [p for p in visible if p.param_type_name == "argument"]
-    arguments_text = [_word(p) if p.required else f"[{_word(p)}]" for p in arguments]
+    arguments_text = [_argument_name(p) if p.required else f"[{_argument_name(p)}]" for p in arguments]
     lines += [f"### {' '.join([name, *arguments_text])}", "", (command.help or "").strip(), ""]
     for param in visible:
-        label = _word(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
+        label = _argument_name(param) if param in arguments else ", ".join([*param.opts, *param.secondary_opts])
         lines.append(f"- `{label}` {getattr(param, 'help', None) or ''}".rstrip())
     if visible:
         lines.append("")
 
 
-def _word(param: Any) -> str:
+def _argument_name(param: Any) -> str:
     return str(param.metavar or param.name).upper()
 
 
-def pipeline_schema() -> str:
-    """The JSON schema of `tidemill.yaml`, for editors."""
+def render_pipeline_schema() -> str:
+    """Return the JSON schema of `tidemill.yaml`, for editors."""
     return json.dumps(PipelineSpec.model_json_schema(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def write(root: Path, home: Path) -> None:
-    """Write all of them below `root`."""
+    """Write all reference files below `root`. `home` is the home of a temporary kernel."""
     folder = root / "docs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
-    (folder / "cli.md").write_text(cli_page(), encoding="utf-8")
-    (folder / "tidemill.schema.json").write_text(pipeline_schema(), encoding="utf-8")
+    (folder / "settings.md").write_text(render_settings(), encoding="utf-8")
+    (folder / "cli.md").write_text(render_commands(), encoding="utf-8")
+    (folder / "tidemill.schema.json").write_text(render_pipeline_schema(), encoding="utf-8")
     kernel = build_kernel(Settings(home=home))
     try:
-        text = json.dumps(openapi(kernel), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        text = json.dumps(build_openapi(kernel), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (root / "openapi.json").write_text(text, encoding="utf-8")
     finally:
         kernel.close()

@@ -80,7 +80,7 @@ def list_(ctx: typer.Context) -> None:
 
 @app.command()
 def show(ctx: typer.Context, name: NameArgument) -> None:
-    """Its two conditions, its pause, its budget."""
+    """The status of a trigger: its conditions, cooldown and budget."""
     term = terminal(ctx)
     rows: list[Column] = [
         ("trigger", lambda s: f"{s.trigger.name} starts {s.trigger.pipeline}"),
@@ -101,7 +101,7 @@ def _condition(condition: Condition) -> Text:
 
 @app.command()
 def firings(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
-    """When it fired and why, newest first."""
+    """When a trigger fired and why, newest first."""
     term = terminal(ctx)
     columns: list[Column] = [
         ("id", "id"),
@@ -123,7 +123,7 @@ BothOption = Annotated[bool, typer.Option("--both", help="Fire without the data 
 
 @app.command()
 def fire(ctx: typer.Context, name: NameArgument, reason: ReasonOption, both: BothOption = False) -> None:
-    """Fire by hand, which stands in for the quality condition."""
+    """Fire a trigger by hand, which stands in for the quality condition."""
     term = terminal(ctx)
     fired = Triggers(term.http).fire(name, reason, both=both)
     if term.as_json:

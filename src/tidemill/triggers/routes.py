@@ -24,7 +24,7 @@ def list_triggers(request: RequestContext) -> Page[Trigger]:
 
 @router.get("/triggers/{name}", openapi_extra=role("viewer"))
 def trigger_status(name: str, request: RequestContext) -> TriggerStatus:
-    """Where a trigger stands: its conditions, its pause, its budget."""
+    """The status of a trigger: its conditions, cooldown and budget."""
     return request.read(service.get_status, name)
 
 

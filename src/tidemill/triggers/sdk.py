@@ -9,7 +9,7 @@ from tidemill.triggers.types import Firing, FiringSettle, ManualFire, Trigger, T
 
 
 class Triggers:
-    """Triggers start a pipeline when the data moved and the quality fell."""
+    """Triggers, which start a pipeline when the data condition and the quality condition are met."""
 
     def __init__(self, http: Http) -> None:
         self._http = http

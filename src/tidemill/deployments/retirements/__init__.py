@@ -1,1 +1,1 @@
-"""Taking a name out of service: announced, counted down, drained, and its successor named afterwards."""
+"""Retirement of model names: announce a sunset date, end the name after it, and point to its successor."""

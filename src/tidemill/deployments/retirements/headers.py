@@ -1,4 +1,4 @@
-"""Headers of a name that goes out of service: RFC 9745 `Deprecation`, RFC 8594 `Sunset`, and its successor."""
+"""Response headers of a name that is being retired: RFC 9745 `Deprecation`, RFC 8594 `Sunset`, and `Link`."""
 
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -7,7 +7,7 @@ from tidemill.deployments.retirements.types import Retirement
 
 
 def build_headers(retirement: Retirement) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers of every reply until the date."""
+    """Return the headers of every response until the sunset date."""
     since = f"@{int(retirement.announced_at.timestamp())}"
     successor = f'</v1/models/{quote(retirement.successor, safe="")}>; rel="successor-version"'
     return (

@@ -18,13 +18,13 @@ def announce(body: RetirementCreate, request: RequestContext) -> Page[Retirement
 
 @router.get("", openapi_extra=role("viewer"))
 def list_retirements(request: RequestContext) -> Page[Retirement]:
-    """Names that go out of service or are gone, newest first."""
+    """Retirements, newest first."""
     return request.read(service.list_retirements)
 
 
 @router.get("/{environment}/{name}", openapi_extra=role("viewer"))
 def show(environment: str, name: str, request: RequestContext) -> RetirementPage:
-    """One retirement and who still asks."""
+    """One retirement and its callers."""
     return request.read(service.get_page, f"{environment}/{name}")
 
 

@@ -1,4 +1,4 @@
-"""Decides about retirements: what is announced, what has ended, and the error that callers get then."""
+"""Retirements: announce, cancel, list and end them."""
 
 from datetime import datetime
 
@@ -66,7 +66,7 @@ def _announce(ctx: Context, body: RetirementCreate, environment: str, name: str)
 
 
 def cancel(ctx: Context, retirement_id: str) -> Retirement:
-    """Cancel a retirement and return it; a name that is gone may be deployed again then. Raises RetirementNotFound."""
+    """Cancel a retirement and return it; a retired name may then be deployed again. Raises RetirementNotFound."""
     retirement = get(ctx, retirement_id)
     store.update(ctx.conn, retirement.id, cancelled_at=ctx.now)
     events.emit(ctx, "retirement.cancelled", retirement.id, {"model": retirement.model})
@@ -84,7 +84,7 @@ def get(ctx: Context, retirement_id: str) -> Retirement:
 
 
 def get_page(ctx: Context, retirement_id: str) -> RetirementPage:
-    """Return a retirement and who still asks. Raises RetirementNotFound."""
+    """Return a retirement and the callers since its announcement. Raises RetirementNotFound."""
     retirement = get(ctx, retirement_id)
     callers: list[Caller] = []
     for deployment in deployments.list_by_name(
@@ -105,14 +105,14 @@ def list_retirements(ctx: Context) -> Page[Retirement]:
 
 
 def check_not_retired(ctx: Context, environment: str, name: str) -> None:
-    """Raise Retired when the name is out of service in the environment."""
+    """Raise Retired when the name is retired in the environment."""
     for retirement in store.list_uncancelled(ctx.conn, environment, name):
         if retirement.sunset <= ctx.now:
             raise retired_error(retirement)
 
 
 def end_due(ctx: Context, now: datetime) -> list[Retirement]:
-    """Stop what is past its date: running answers finish, new requests are refused. Return what has ended now."""
+    """Stop the deployments of names past their sunset. Return the retirements that ended now."""
     ended = []
     for retirement in store.list_uncancelled(ctx.conn):
         if retirement.ended_at is None and retirement.sunset <= now:

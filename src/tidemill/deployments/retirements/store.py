@@ -1,4 +1,4 @@
-"""Rows of retirements."""
+"""The table of retirements."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def insert(conn: sa.Connection, retirement: Retirement) -> None:
 
 
 def update(conn: sa.Connection, retirement_id: str, **values: Any) -> None:
-    """Change columns of a retirement."""
+    """Update columns of a retirement."""
     conn.execute(retirements.update().where(retirements.c.id == retirement_id).values(**values))
 
 

@@ -1,4 +1,4 @@
-"""Names that go out of service."""
+"""Retirements of model names, and their errors."""
 
 from typing import ClassVar
 
@@ -10,26 +10,26 @@ from tidemill.traces.types import Caller
 
 
 class Retired(TidemillError):
-    """The name is out of service; the message names its successor."""
+    """The name is retired; the message names its successor."""
 
     code = "model_retired"
     status: ClassVar[int] = 410
 
 
 class RetirementNotFound(NotFound):
-    """Nothing of that name is being retired."""
+    """There is no retirement of this name."""
 
     code = "retirement_not_found"
 
 
 class NothingToRetire(Conflict):
-    """Nothing is served under that name."""
+    """Nothing is served under this name."""
 
     code = "nothing_to_retire"
 
 
 class SunsetPassed(Invalid):
-    """The date lies in the past."""
+    """The sunset date is in the past."""
 
     code = "sunset_passed"
 
@@ -46,7 +46,7 @@ class RetirementCreate(Body):
 
 
 class Retirement(Value):
-    """A name on its way out of service, or gone."""
+    """The retirement of a name: announced, or ended."""
 
     id: str
     environment: str
@@ -61,12 +61,12 @@ class Retirement(Value):
 
     @property
     def model(self) -> str:
-        """What callers ask for."""
+        """The model name that callers request."""
         return f"{self.environment}/{self.name}"
 
 
 class RetirementPage(Value):
-    """A retirement and who still asks."""
+    """A retirement and its callers."""
 
     retirement: Retirement
     callers: list[Caller] = Field(description="Who asked since it was announced, most requests first.")

@@ -53,13 +53,13 @@ def show(ctx: typer.Context, alert_id: IdArgument) -> None:
 
 @app.command()
 def ack(ctx: typer.Context, alert_id: IdArgument, note: NoteOption = "") -> None:
-    """Say that you look after it."""
+    """Acknowledge an alert."""
     term = terminal(ctx)
     term.show(Alerts(term.http).acknowledge(alert_id, note), _COLUMNS)
 
 
 @app.command()
 def resolve(ctx: typer.Context, alert_id: IdArgument, note: NoteOption = "") -> None:
-    """End it by hand. While its cause stands, the next check opens a new one."""
+    """Resolve an alert by hand. While its cause stands, the next check opens a new one."""
     term = terminal(ctx)
     term.show(Alerts(term.http).resolve(alert_id, note), _COLUMNS)
