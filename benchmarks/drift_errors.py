@@ -31,7 +31,7 @@ from tidemill.demo.informal import texted
 from tidemill.drift.analysis import DriftAnalysis
 from tidemill.drift.embedding import Embedder
 from tidemill.drift.label_model import MAX_TRAINING_ROWS, LabelledTexts
-from tidemill.drift.samples import Sample, SampleRow
+from tidemill.drift.samples import DriftSample, SampleRow
 from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
 from tidemill.drift.verdicts import adjust_p_values, judge, overall_verdict
 from tidemill.server.app import build_kernel
@@ -117,14 +117,14 @@ class World:
                  for name, count in wanted.items()]  # fmt: skip
         return rng.permutation(np.concatenate(drawn))
 
-    def restyled(self, rng: np.random.Generator, style: str) -> Sample:
+    def restyled(self, rng: np.random.Generator, style: str) -> DriftSample:
         """A quiet window in which a fifth of the questions is put in another way."""
         ways = self.all.styled[style]
         able = self.future[np.isin(self.future, list(ways))]
         changed = rng.choice(able, size=round(STYLED * WINDOW), replace=False)
         kept = rng.choice(np.setdiff1d(self.future, changed), size=WINDOW - len(changed), replace=False)
         texts = [ways[place] for place in changed.tolist()] + [self.all.texts[place] for place in kept]
-        return Sample(label="questions", rows=[SampleRow(id=str(n), input=text) for n, text in enumerate(texts)])
+        return DriftSample(label="questions", rows=[SampleRow(id=str(n), input=text) for n, text in enumerate(texts)])
 
     def sessions(self, rng: np.random.Generator, among: np.ndarray, rows: int) -> tuple[np.ndarray, list[str]]:
         """Questions in sessions of one to eight, each on one finer topic, and the session of each."""
@@ -155,11 +155,11 @@ def monitor(permutations: int, seed: int, cluster_by: str = "session") -> DriftM
 
 def side(
     all_: Questions, places: np.ndarray, sessions: list[str] | None = None, labelled: LabelledTexts | None = None
-) -> Sample:
+) -> DriftSample:
     """One side of a comparison."""
     names = sessions or [None] * len(places)
     rows = [SampleRow(id=str(p), input=all_.texts[p], session=s) for p, s in zip(places, names, strict=True)]
-    return Sample(label="questions", rows=rows, labelled=labelled)
+    return DriftSample(label="questions", rows=rows, labelled=labelled)
 
 
 @dataclass
@@ -180,7 +180,7 @@ class Rates:
         )
 
 
-def look(rates: Rates, watch: DriftMonitor, reference: Sample, window: Sample, all_: Questions) -> None:
+def look(rates: Rates, watch: DriftMonitor, reference: DriftSample, window: DriftSample, all_: Questions) -> None:
     """Run one comparison, and judge it once with and once without what labels add."""
     comparison = DriftAnalysis(watch, reference, window, all_.embed)
     findings = comparison.run()

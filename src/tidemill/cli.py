@@ -72,7 +72,7 @@ COMMANDS = {
     "slo": Lazy("tidemill.slos.cli", "app", "Objectives on latency, errors and quality, with error budgets."),
     "kpi": Lazy("tidemill.kpis.cli", "app", "KPIs: scores and feedback by release over time."),
     "alerts": Lazy("tidemill.notifications.cli", "alerts", "Alerts: open, acknowledged, resolved."),
-    "notifiers": Lazy("tidemill.notifications.cli", "notifiers", "Who is told of alerts: webhooks, Slack, e-mail."),
+    "notifiers": Lazy("tidemill.notifications.cli", "notifiers", "Where alerts are sent: webhooks, Slack, e-mail."),
     "triggers": Lazy("tidemill.triggers.cli", "app", "Start a pipeline when the data moved and the quality fell."),
     "jobs": Lazy("tidemill.jobs.cli", "app", "Work in the background: progress, logs, cancel, retry."),
     "access": Lazy("tidemill.access.cli", "app", "People, roles and API keys."),

@@ -52,19 +52,19 @@ def test_every_setting_says_what_it_does_and_the_page_is_current() -> None:
     silent = [name for name, field in Settings.model_fields.items() if not field.description]
     assert not silent
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    assert page == reference.settings_page(), "Run `make reference`."
+    assert page == reference.render_settings(), "Run `make reference`."
 
 
 def test_the_command_page_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    assert page == reference.cli_page(), "Run `make reference`."
+    assert page == reference.render_commands(), "Run `make reference`."
 
 
 def test_the_committed_openapi_document_is_current(home) -> None:
     kernel = build_kernel(Settings(home=home))
     try:
         committed = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
-        assert committed == reference.openapi(kernel), "Run `make reference`."
+        assert committed == reference.build_openapi(kernel), "Run `make reference`."
     finally:
         kernel.close()
 

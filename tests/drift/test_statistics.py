@@ -6,7 +6,7 @@ import pytest
 from tidemill.core.wire import utc_now
 from tidemill.drift import clusters, descriptors, label_model, verdicts, word_features
 from tidemill.drift.analysis import compare
-from tidemill.drift.samples import Sample, SampleRow
+from tidemill.drift.samples import DriftSample, SampleRow
 from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
 from tidemill.stats import permutation
 
@@ -158,7 +158,7 @@ def check(seed: int, mix: list[float]) -> str:
     monitor = DriftMonitor(id="dm_1", created_by="t", created_at=utc_now(), **dict(body))
     words = Words(seed)
     reference, window = words.draw(200, [0.25] * 4), words.draw(120, mix)
-    found = compare(monitor, Sample("reference", reference), Sample("window", window), words.embed)
+    found = compare(monitor, DriftSample("reference", reference), DriftSample("window", window), words.embed)
     return verdicts.overall_verdict(found.tests, found.unanswered)
 
 

@@ -38,7 +38,7 @@ def list_deployments(
     request: RequestContext,
     environment: str | None = None,
     name: str | None = None,
-    at: Annotated[Instant | None, Query(description="Only what served at that moment.")] = None,
+    at: Annotated[Instant | None, Query(description="Only what served at that time.")] = None,
     active: Annotated[bool, Query(description="Only what is live or starting.")] = False,
     cursor: Cursor = None,
     limit: Limit = 50,

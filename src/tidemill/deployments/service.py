@@ -74,7 +74,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
 def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
     """Request the release that was live before. It was cleared for this environment, so no rule is checked again.
 
-    While a rollout goes on, this ends it: the old release, which is live still, answers everybody again.
+    An open rollout is aborted: the old release, which is still live, answers all callers again.
 
     Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
     """

@@ -109,7 +109,7 @@ class Deployment(Value):
     replicas: int
     note: str
     forced: str | None = Field(description="Why an admin passed over the rules; null when nobody did.")
-    approval_id: str | None = Field(description="The approval it stands on.")
+    approval_id: str | None = Field(description="The approval that allowed it.")
     requested_by: str
     requested_at: Instant
     live_at: Instant | None
@@ -127,8 +127,8 @@ class ServingDeployment(Value):
     release: str
     release_id: str
     deployment_id: str
-    rollout_id: str | None = Field(description="The rollout that shared calls out then.")
-    live_at: Instant | None = Field(description="Null for a release that was being tried out.")
+    rollout_id: str | None = Field(description="The rollout that split the traffic then.")
+    live_at: Instant | None = Field(description="Null for a canary.")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tidemill.drift import clusters, descriptors, word_features
 from tidemill.drift.label_model import LabelModel
-from tidemill.drift.samples import Sample, SampleRow
+from tidemill.drift.samples import DriftSample, SampleRow
 from tidemill.drift.types import (
     ClusterShift,
     DriftExample,
@@ -58,7 +58,7 @@ class AnalysisFindings:
 class DriftAnalysis:
     """Runs the tests of one comparison. `results` holds the permutation results after `run`."""
 
-    def __init__(self, monitor: DriftMonitor, reference: Sample, window: Sample, embed: Embed) -> None:
+    def __init__(self, monitor: DriftMonitor, reference: DriftSample, window: DriftSample, embed: Embed) -> None:
         self.monitor = monitor
         self.embed = embed
         self.labelled = reference.labelled
@@ -276,6 +276,6 @@ def _shares_of(grouped: descriptors.Groups, side: NDArray[np.bool_]) -> dict[str
     return {name: float(count) / max(int(side.sum()), 1) for name, count in zip(grouped.names, counts, strict=True)}
 
 
-def compare(monitor: DriftMonitor, reference: Sample, window: Sample, embed: Embed) -> AnalysisFindings:
+def compare(monitor: DriftMonitor, reference: DriftSample, window: DriftSample, embed: Embed) -> AnalysisFindings:
     """Return what differs between the reference and the window, with the monitor's settings."""
     return DriftAnalysis(monitor, reference, window, embed).run()

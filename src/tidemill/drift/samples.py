@@ -23,7 +23,7 @@ class SampleRow:
 
 
 @dataclass(frozen=True)
-class Sample:
+class DriftSample:
     """The rows of the reference or of the window."""
 
     label: str

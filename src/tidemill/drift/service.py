@@ -16,7 +16,7 @@ from tidemill.data.types import SplitNotFound
 from tidemill.drift import sources, store
 from tidemill.drift.analysis import AnalysisFindings, compare
 from tidemill.drift.embedding import Embedder, Progress, ignore_progress
-from tidemill.drift.samples import Sample
+from tidemill.drift.samples import DriftSample
 from tidemill.drift.types import (
     DatasetReference,
     DeploymentReference,
@@ -207,7 +207,12 @@ def _alert_cause(report: DriftReport) -> AlertCause:
 
 
 def _report(
-    ctx: Context, monitor: DriftMonitor, reference: Sample, window: Sample, findings: AnalysisFindings, seconds: float
+    ctx: Context,
+    monitor: DriftMonitor,
+    reference: DriftSample,
+    window: DriftSample,
+    findings: AnalysisFindings,
+    seconds: float,
 ) -> DriftReport:
     verdict = overall_verdict(findings.tests, findings.unanswered)
     rows_needed = [test.rows_needed for test in findings.tests if test.method == "classifier" and test.rows_needed]

@@ -12,7 +12,7 @@ from tidemill.data.types import DatasetVersion
 from tidemill.deployments import service as deployments
 from tidemill.drift.descriptors import label_reader
 from tidemill.drift.label_model import MAX_TRAINING_ROWS, LabelledTexts
-from tidemill.drift.samples import Sample, SampleRow
+from tidemill.drift.samples import DriftSample, SampleRow
 from tidemill.drift.types import (
     DatasetReference,
     DriftMonitor,
@@ -49,7 +49,7 @@ class _Period:
     """Whether the reference is the first rows of the period, and the window may follow within it."""
 
 
-def load_samples(ctx: Context, monitor: DriftMonitor) -> tuple[Sample, Sample]:
+def load_samples(ctx: Context, monitor: DriftMonitor) -> tuple[DriftSample, DriftSample]:
     """Return reference and window; no request is in both.
 
     Raises ReferenceUnfit, and what the dataset, release or environment raises when it is not there.
@@ -65,17 +65,17 @@ def load_samples(ctx: Context, monitor: DriftMonitor) -> tuple[Sample, Sample]:
         else period.end
     )
     rows = _load_traffic(ctx, monitor, period.start, end, monitor.reference_rows, spread=not period.from_start)
-    return Sample(label=period.label, rows=rows), window
+    return DriftSample(label=period.label, rows=rows), window
 
 
-def _load_window(ctx: Context, monitor: DriftMonitor, not_before: datetime | None) -> Sample:
+def _load_window(ctx: Context, monitor: DriftMonitor, not_before: datetime | None) -> DriftSample:
     """Return the newest requests that the monitor watches."""
     hours = monitor.window.hours
     start = ctx.now - (timedelta(hours=hours) if hours is not None else LOOK_BACK)
     start = max(start, not_before) if not_before is not None else start
     rows = _load_traffic(ctx, monitor, start, ctx.now + _SOON, monitor.window.rows, newest=True)
     truncated = hours is not None and len(rows) >= monitor.window.rows
-    return Sample(
+    return DriftSample(
         label="live traffic",
         rows=rows,
         notes=[f"The window was cut to its newest {len(rows)} rows."] if truncated else [],
@@ -188,7 +188,7 @@ def _with_scores(ctx: Context, rows: Sequence[SampleRow]) -> list[SampleRow]:
     return [replace(row, scores=means[row.id]) if row.id in means else row for row in rows]
 
 
-def _load_dataset(ctx: Context, monitor: DriftMonitor, reference: DatasetReference) -> Sample:
+def _load_dataset(ctx: Context, monitor: DriftMonitor, reference: DatasetReference) -> DriftSample:
     version = data.get_version(ctx, reference.dataset)
     split = reference.split or version.splits[0].name
     limit = monitor.reference_rows + MAX_TRAINING_ROWS
@@ -208,7 +208,7 @@ def _load_dataset(ctx: Context, monitor: DriftMonitor, reference: DatasetReferen
     notes = []
     if "outputs" in monitor.fields:
         notes.append("A dataset holds wanted answers, not given ones: outputs are compared by their labels only.")
-    return Sample(
+    return DriftSample(
         label=f"{version.ref} {split}", rows=rows, notes=notes, labelled=_load_labelled(ctx, version, split, spare)
     )
 

@@ -97,7 +97,7 @@ class MinimumEffects(Body):
     mmd: float = Field(
         default=0.02,
         ge=0,
-        description="Maximum mean discrepancy: distance of the two sides, in units of the spread of all rows.",
+        description="Maximum mean discrepancy: distance of the two samples, in units of the spread of all rows.",
     )
     ks: float = Field(default=0.1, ge=0, lt=1, description="Largest gap between two distributions of a number.")
     share: float = Field(
@@ -115,7 +115,7 @@ class DriftMonitorCreate(Body):
     reference: Reference
     reference_rows: int = Field(default=2000, ge=20, le=MAX_SAMPLE_ROWS, description="Rows of the reference at most.")
     window: DriftWindow = Field(default_factory=DriftWindow)
-    minimum_rows: int = Field(default=100, ge=20, description="With fewer rows on a side the answer is inconclusive.")
+    minimum_rows: int = Field(default=100, ge=20, description="With fewer rows in a sample it is inconclusive.")
     alpha: float = Field(
         default=0.05, gt=0, le=0.2, description="How often a check may find drift where there is none."
     )
@@ -200,15 +200,15 @@ class ClusterShift(Value):
     """A group of similar texts and how its share changed."""
 
     field: DriftField
-    terms: list[str] = Field(description="Words that set the group apart.")
+    terms: list[str] = Field(description="Words that distinguish the cluster.")
     share_reference: float
     share_window: float
     change: float = Field(description="Window less reference.")
     low: float = Field(description="Lower end of the 95% interval of the change.")
     high: float
-    examples: list[DriftExample] = Field(description="Rows of the window nearest to the middle of the group.")
+    examples: list[DriftExample] = Field(description="Rows of the window nearest to the centroid of the cluster.")
     largest_user_share: float | None = Field(
-        description="Share of the group's rows in the window that come from one user; null when users are not known."
+        description="Share of the cluster's window rows that come from its busiest user; null when users are not known."
     )
 
 
@@ -219,7 +219,7 @@ class QualityShift(Value):
     rows: int = Field(description="Reference rows with this score.")
     effective_rows: float = Field(description="How many unweighted rows the weighted ones are worth.")
     before: float = Field(description="Mean over the reference.")
-    expected: float = Field(description="Mean over the reference, weighted towards what the window looks like.")
+    expected: float = Field(description="Mean over the reference, weighted to match the window's inputs.")
     change: float
     low: float = Field(description="Lower end of the 95% interval of the change.")
     high: float
@@ -241,7 +241,7 @@ class DriftReport(Value):
     window_start: Instant | None
     window_end: Instant | None
     tests: list[DriftTest]
-    clusters: list[ClusterShift] = Field(description="Groups whose share changed most, largest change first.")
+    clusters: list[ClusterShift] = Field(description="Clusters whose share changed most, largest change first.")
     quality: list[QualityShift]
     notes: list[str] = Field(description="What was left out or cut short, and why.")
     rows_needed: int | None = Field(description="Further rows that would settle an inconclusive check.")

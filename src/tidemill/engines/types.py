@@ -103,7 +103,7 @@ class Replica(Value):
     base_url: str | None
     in_flight: int
     restarts: int
-    pinned: bool = Field(description="Some environment needs it; others stop when they are idle.")
+    pinned: bool = Field(description="A deployment needs it; other replicas stop when they are idle.")
     error: str | None
     log: str = Field(description="Name of its log file in the home folder's `logs`.")
 
@@ -112,4 +112,4 @@ class Fleet(Value):
     """All engines of this server."""
 
     replicas: list[Replica]
-    waiting: int = Field(description="Requests that wait for a place.")
+    waiting: int = Field(description="Requests that wait for a free slot.")

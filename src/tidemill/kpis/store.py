@@ -77,7 +77,7 @@ def delete(conn: sa.Connection, kpi_id: str) -> None:
 
 
 def record_check(conn: sa.Connection, kpi_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Store the result of a check. Return False when a later check is stored already, or the KPI is gone."""
+    """Store the result of a check. Return False when a later check is stored already, or the KPI was removed."""
     not_older = sa.or_(kpis.c.checked_at.is_(None), kpis.c.checked_at <= at)
     updated = conn.execute(
         kpis.update().where(kpis.c.id == kpi_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)

@@ -33,15 +33,15 @@ class KpiPut(Body):
     score: str = Field(min_length=1, max_length=120, description="Name of a score or of feedback.")
     source: Literal["code", "model", "person"] | None = None
     target: KpiTarget = Field(default_factory=KpiTarget)
-    window_s: int = Field(default=DAY, ge=MINUTE, le=90 * DAY, description="The newest stretch, in seconds.")
+    window_s: int = Field(default=DAY, ge=MINUTE, le=90 * DAY, description="Length of the window, in seconds.")
     floor: float | None = Field(default=None, description="A drop: the mean is below this.")
     drop: float | None = Field(
-        default=None, gt=0, description="A drop: the mean fell by this much against the stretch before the window."
+        default=None, gt=0, description="A drop: the mean fell by this much against the period before the window."
     )
     reference_s: int = Field(
-        default=7 * DAY, ge=MINUTE, le=90 * DAY, description="Length of the stretch before the window, in seconds."
+        default=7 * DAY, ge=MINUTE, le=90 * DAY, description="Length of the period before the window, in seconds."
     )
-    min_scores: int = Field(default=20, ge=2, description="With fewer scores it says nothing.")
+    min_scores: int = Field(default=20, ge=2, description="With fewer scores it is inconclusive.")
     note: str = Field(default="", max_length=2000)
 
 
@@ -70,7 +70,7 @@ class KpiPoint(Value):
     end: Instant
     release_id: str | None
     scores: int
-    units: int = Field(description="Users, sessions or traces that they come from: scores of one are alike.")
+    units: int = Field(description="Users, sessions or traces that they come from: scores of one are correlated.")
     mean: float | None
     low: float | None = Field(description="Lower end of the 95% interval.")
     high: float | None

@@ -26,7 +26,7 @@ _COLUMNS: list[Column] = [
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """Everything that is monitored and what its last check said."""
+    """Every SLO, KPI and drift monitor with the result of its last check."""
     term = terminal(ctx)
     empty = "Nothing is monitored yet. Begin: tidemill slo set answers-in-time --latency 2000 --goal 0.95"
     term.table(Monitors(term.http).list(), _COLUMNS, empty=empty)

@@ -12,7 +12,7 @@ router = APIRouter(prefix="/api", tags=["monitors"])
 
 @router.get("/monitors", openapi_extra=role("viewer"))
 def list_monitors(request: RequestContext) -> Page[MonitorState]:
-    """Everything that is monitored and what its last check said."""
+    """Every SLO, KPI and drift monitor with the result of its last check."""
     return request.read(service.list_monitors)
 
 

@@ -1,1 +1,1 @@
-"""Notifications: alerts, one for each cause, and the notifiers that people and programs are told of them through."""
+"""Notifications: alerts, one for each cause, and the notifiers that send them to people and programs."""

@@ -33,7 +33,7 @@ class AlertCause(Value):
     name: str
     severity: Severity
     title: str = Field(description="One line for a person.")
-    evidence: dict[str, Any] = Field(description="The figures that opened it.")
+    evidence: dict[str, Any] = Field(description="The figures behind the alert.")
 
     @property
     def key(self) -> str:
@@ -50,9 +50,9 @@ class Alert(Value):
     severity: Severity
     state: AlertState
     title: str
-    evidence: dict[str, Any] = Field(description="The figures when the cause was last seen.")
+    evidence: dict[str, Any] = Field(description="The figures when the cause was last detected.")
     opened_at: Instant
-    seen_at: Instant = Field(description="When the cause was last seen.")
+    seen_at: Instant = Field(description="When the cause was last detected.")
     acknowledged_at: Instant | None
     acknowledged_by: str | None
     resolved_at: Instant | None
@@ -124,7 +124,7 @@ class NotifierPut(Body):
 
     kind: NotifierKind
     url: SecretStr | None = Field(
-        default=None, description="webhook, slack: where to POST. Kept secret, since a token may stand in it."
+        default=None, description="webhook, slack: where to POST. Kept secret, since it may contain a token."
     )
     secret: SecretStr | None = Field(
         default=None,
@@ -136,9 +136,7 @@ class NotifierPut(Body):
     username: str | None = Field(default=None, max_length=320, description="email: the SMTP user.")
     sender: str | None = Field(default=None, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="email: From.")
     recipients: list[str] = Field(default_factory=list, max_length=50, description="email: To.")
-    severities: list[Severity] = Field(
-        default=["page", "ticket"], min_length=1, description="Which alerts it tells of."
-    )
+    severities: list[Severity] = Field(default=["page", "ticket"], min_length=1, description="Which alerts it sends.")
 
     @field_serializer("url", "secret", when_used="json-unless-none")
     def _on_the_wire(self, value: SecretStr) -> str:
@@ -169,7 +167,7 @@ class Notifier(Value):
     name: str
     kind: NotifierKind
     target: str = Field(description="Server of the URL, or the recipients.")
-    config: dict[str, Any] = Field(description="What is no secret of it.")
+    config: dict[str, Any] = Field(description="Its settings without secrets.")
     signed: bool = Field(description="Whether a secret is kept for it.")
     severities: list[Severity]
     saved_by: str
@@ -192,7 +190,7 @@ class Delivery(Value):
     what: str = Field(description="Such as `alert.opened`.")
     state: DeliveryState
     attempts: int
-    error: str | None = Field(description="What the last attempt met.")
+    error: str | None = Field(description="The error of the last attempt.")
     created_at: Instant
     next_at: Instant | None = Field(description="When it is tried next.")
     sent_at: Instant | None

@@ -277,7 +277,7 @@ class Approval(Value):
     requested_at: Instant
     expires_at: Instant
     verdict: Verdict | None = Field(description="The gates' verdict: at the decision, or now while pending.")
-    gate_results: list[str] = Field(description="Ids of the gate results that verdict stands on.")
+    gate_results: list[str] = Field(description="Ids of the gate results behind the verdict.")
     decided_by: str | None
     decided_by_name: str | None
     decided_at: Instant | None

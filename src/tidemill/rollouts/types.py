@@ -96,8 +96,8 @@ class PauseStep(Body):
 class Shadow(Body):
     """How live calls are copied to the new release, whose answers no caller sees."""
 
-    share: float = Field(default=10, gt=0, le=100, description="Percent of calls that are mirrored.")
-    concurrency: int = Field(default=1, ge=1, le=64, description="Copied calls at once; what is more is skipped.")
+    share: float = Field(default=10, gt=0, le=100, description="Percent of calls that are copied.")
+    concurrency: int = Field(default=1, ge=1, le=64, description="Copied calls at once; further ones are skipped.")
     scorer: str = Field(
         default="agreement",
         description="Judges each pair: `agreement`, or a scorer of `tidemill.scorers` that needs no expected answer.",
@@ -114,7 +114,7 @@ class ShadowStep(Body):
 class ScoreRule(Body):
     """A score by which the canary must not be worse."""
 
-    name: str = Field(min_length=1, max_length=120, description="As scores of traces are named.")
+    name: str = Field(min_length=1, max_length=120, description="Name of a score of traces.")
     direction: Direction = Field(default="higher", description="Which way is better.")
     margin: float = Field(default=0.05, ge=0, le=1, description="How much worse it may be, in parts of its range.")
     low: float = Field(default=0.0, allow_inf_nan=False, description="The lowest value that the score can have.")
@@ -144,14 +144,14 @@ class Analysis(Body):
     cost: Tolerance | None = Field(default=None, description="0.1: a typical answer may cost 10% more.")
     min_answers: int = Field(default=50, ge=1, le=1_000_000, description="Answers of the canary before it may pass.")
     max_duration: Duration = Field(default=3600.0, description="After so long without a verdict: `otherwise`.")
-    otherwise: Otherwise = Field(default="hold", description="What to do then. `hold` waits for a person.")
+    otherwise: Otherwise = Field(default="hold", description="What to do after that. `hold` waits for a person.")
     alpha: float = Field(
         default=0.05,
         gt=0,
         le=0.5,
         description="Share of harmless releases rolled back at most, all rules together.",
     )
-    restarts: int = Field(default=3, ge=1, le=100, description="So many deaths of its engines roll it back.")
+    restarts: int = Field(default=3, ge=1, le=100, description="Number of deaths of its engines that rolls it back.")
 
 
 class AnalysisStep(Body):
@@ -248,7 +248,7 @@ class ShadowEvidence(Value):
 
     pairs: int
     failed: int = Field(description="Copied calls that got no answer.")
-    skipped: int = Field(description="Calls that were to be mirrored, but nobody was free.")
+    skipped: int = Field(description="Calls in the share that were not copied, as no engine was free.")
     agreement: float | None = Field(description="Mean of the verdicts on pairs, 0 to 1; 0.5 and more is no worse.")
     low: float | None = Field(description="Confidence sequence for the mean.")
     high: float | None
@@ -279,7 +279,7 @@ class RolloutStep(Value):
     at: Instant
     move: Move
     step: int = Field(description="Number of the step it happened in, from 0.")
-    weight: float = Field(description="Percent from then on.")
+    weight: float = Field(description="Weight in percent after this entry.")
     reason: str
     actor: str = Field(description="Who did it; `system` when the analysis decided.")
     evidence: RolloutEvidence | None
@@ -295,7 +295,7 @@ class Rollout(Value):
     state: RolloutState
     release_id: str
     release: str
-    baseline_release_id: str | None = Field(description="What answered before; null when nothing did.")
+    baseline_release_id: str | None = Field(description="The release that was live before; null when there was none.")
     baseline_release: str | None
     deployment_id: str = Field(description="The new release's deployment.")
     baseline_deployment_id: str | None
@@ -304,10 +304,10 @@ class Rollout(Value):
     step_at: Instant | None = Field(description="When the present step began.")
     weight: float = Field(description="Percent of users or sessions that the new release answers now.")
     answers_before: int = Field(description="Answers of the new release when the present step began.")
-    shadow: Shadow | None = Field(description="What is mirrored now.")
+    shadow: Shadow | None = Field(description="How calls are copied now; null when they are not.")
     note: str
     forced: str | None
-    reason: str | None = Field(description="Why it stands where it stands.")
+    reason: str | None = Field(description="Why it is in its present state.")
     requested_by: str
     requested_at: Instant
     began_at: Instant | None

@@ -98,7 +98,7 @@ def delete(conn: sa.Connection, slo_id: str) -> None:
 
 
 def record_check(conn: sa.Connection, slo_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Store the result of a check. Return False when a later check is stored already, or the SLO is gone."""
+    """Store the result of a check. Return False when a later check is stored already, or the SLO was removed."""
     not_older = sa.or_(slos.c.checked_at.is_(None), slos.c.checked_at <= at)
     updated = conn.execute(
         slos.update().where(slos.c.id == slo_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)

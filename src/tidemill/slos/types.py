@@ -57,7 +57,7 @@ class SloPut(Body):
     )
     target: SloTarget = Field(default_factory=SloTarget)
     min_events: int = Field(
-        default=20, ge=1, description="With fewer calls or scores in the longer window of a rule it says nothing."
+        default=20, ge=1, description="With fewer calls or scores in the longer window, a rule is inconclusive."
     )
     note: str = Field(default="", max_length=2000)
 
@@ -111,7 +111,7 @@ class CorrectedShare(Value):
     share: float
     low: float = Field(description="Lower end of the 95% interval.")
     high: float
-    bias: float = Field(description="What the model passes more often than people do.")
+    bias: float = Field(description="The model's pass rate less that of people, on the labelled answers.")
     agreement: float = Field(description="Share of labelled answers on which model and people agree.")
 
 
@@ -120,8 +120,8 @@ class Rectifier(Value):
 
     labelled: int = Field(description="Answers that a model and people judged.")
     shift: float = Field(description="Share of answers that people find bad, less the share that the model does.")
-    low: float = Field(description="The least that the shift may be; see `doubt`.")
-    doubt: float = Field(description="Chance that it is less still.")
+    low: float = Field(description="Lower bound of the shift; see `doubt`.")
+    doubt: float = Field(description="Chance that the shift is below its bound.")
 
 
 class BurnRule(Value):
@@ -131,10 +131,10 @@ class BurnRule(Value):
     factor: float = Field(description="1 spends the budget exactly in the objective's window.")
     long_s: int
     short_s: int
-    long: SloCounts = Field(description="As counted: of a corrected objective, what the model says.")
+    long: SloCounts = Field(description="Uncorrected counts: of a corrected objective, those of the model.")
     short: SloCounts
     long_burn: float | None = Field(
-        description="Of a corrected objective by people's word. Null when the window holds nothing."
+        description="Corrected by people's labels for a corrected objective. Null when the window is empty."
     )
     short_burn: float | None
     p_value: float | None = Field(
@@ -159,10 +159,10 @@ class SloStatus(Value):
     )
     corrected: CorrectedShare | None = Field(
         default=None,
-        description="Of a corrected objective: what its verdict and its budget rest on. Null with few labels.",
+        description="Of a corrected objective: the share behind its verdict and budget. Null with few labels.",
     )
     rectifier: Rectifier | None = Field(
-        default=None, description="Of a corrected objective: what its burn rates are moved by. Null with few labels."
+        default=None, description="Of a corrected objective: the correction of its burn rates. Null with few labels."
     )
     verdict: SloVerdict = Field(description="pass: met for sure; fail: missed for sure; else inconclusive.")
     needed: int | None = Field(description="When inconclusive: about how many more events would settle it.")

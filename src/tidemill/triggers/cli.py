@@ -28,7 +28,7 @@ def describe(trigger: Trigger) -> str:
 def set_(
     ctx: typer.Context,
     name: NameArgument,
-    pipeline: Annotated[str, typer.Option(help="What is started.")],
+    pipeline: Annotated[str, typer.Option(help="The pipeline that is started.")],
     drift: Annotated[list[str] | None, typer.Option(help="Data condition: a drift monitor.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data condition: a dataset that grows old.")] = None,
     max_age: Annotated[str | None, typer.Option(help="With --dataset: older than this is too old.")] = None,

@@ -64,7 +64,7 @@ class TriggerPut(Body):
     open alert of an SLO or a KPI; a person who fires the trigger stands in for it.
     """
 
-    pipeline: Name = Field(description="What is started.")
+    pipeline: Name = Field(description="The pipeline that is started.")
     drift: list[str] = Field(default_factory=list, description="Data condition: names of drift monitors, any of them.")
     dataset: str | None = Field(default=None, description="Data condition: the dataset whose age counts.")
     max_age_s: int | None = Field(
@@ -73,7 +73,7 @@ class TriggerPut(Body):
     slos: list[str] = Field(default_factory=list, description="Quality condition: names of SLOs, any of them.")
     kpis: list[str] = Field(default_factory=list, description="Quality condition: names of KPIs, any of them.")
     cooldown_s: int = Field(default=86400, ge=1, description="Pause after it fired, in seconds.")
-    expected_minutes: float = Field(default=60, gt=0, le=MONTH_MINUTES, description="What one run is thought to take.")
+    expected_minutes: float = Field(default=60, gt=0, le=MONTH_MINUTES, description="Expected minutes of one run.")
     monthly_minutes: float = Field(
         default=600, gt=0, le=MONTH_MINUTES, description="Compute budget in a calendar month (UTC), in minutes."
     )
@@ -141,8 +141,8 @@ class TriggerStatus(Value):
     data_condition: Condition
     quality_condition: Condition
     cooling_until: Instant | None
-    spent_minutes: float = Field(description="This month, runs under way with what is expected of them.")
-    held_by: str | None = Field(description="What holds it back although both conditions are met.")
+    spent_minutes: float = Field(description="This month's minutes; running runs count with their expected minutes.")
+    held_by: str | None = Field(description="Why it does not fire although both conditions are met.")
 
 
 class ManualFire(Body):
@@ -165,7 +165,7 @@ class Firing(Value):
     evidence: list[dict[str, Any]]
     window: TrafficWindow
     expected_minutes: float
-    spent_minutes: float | None = Field(description="Null while the run is under way.")
+    spent_minutes: float | None = Field(description="Null while the run is running.")
     run_id: str | None
     error: str | None = Field(
         default=None, description="Why it started nothing. Such a firing costs neither pause nor budget."

@@ -41,7 +41,7 @@ class RetirementCreate(Body):
         min_length=1, max_length=130, description="`prod/support`, or `support` for every environment that serves it."
     )
     sunset: Instant = Field(description="When it stops answering.")
-    successor: str = Field(min_length=1, max_length=200, description="What callers should ask instead.")
+    successor: str = Field(min_length=1, max_length=200, description="The model that callers should request instead.")
     note: str = Field(default="", max_length=2000)
 
 
@@ -69,4 +69,4 @@ class RetirementPage(Value):
     """A retirement and its callers."""
 
     retirement: Retirement
-    callers: list[Caller] = Field(description="Who asked since it was announced, most requests first.")
+    callers: list[Caller] = Field(description="Callers since it was announced, most requests first.")

@@ -11,7 +11,7 @@ from tidemill.core.state_text import state_text
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.notifications.sdk import Notifiers
 
-app = typer.Typer(help="Who is told of alerts: webhooks, Slack, e-mail.", no_args_is_help=True)
+app = typer.Typer(help="Where alerts are sent: webhooks, Slack, e-mail.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The notifier's name.")]
 SeverityOption = Annotated[list[str] | None, typer.Option(help="page, ticket; both when left out.")]
