@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.errors import ConfirmationMissing, FileRefused, TidemillError, ValueUnfit, first_fault
 from tidemill.core.http import Http
-from tidemill.core.table_layout import all_columns, fit_columns, table_lines
+from tidemill.core.table_layout import GAP, all_columns, fit_columns, table_lines
 from tidemill.core.wire import Page
 
 Column = tuple[str, str | Callable[[Any], Any]]
@@ -74,13 +74,21 @@ class Terminal:
         if self.as_json:
             self._json(value)
             return
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
         columns: Iterable[Column] = rows or [(name.replace("_", " "), name) for name in type(value).model_fields]
-        for heading, source in columns:
-            table.add_row(heading, cell(_read(value, source)))
-        self.out.print(table)
+        cells = [(heading, cell(_read(value, source))) for heading, source in columns]
+        width = max((cell_len(heading) for heading, _ in cells), default=0) + GAP
+        for heading, content in cells:
+            for number, line in enumerate(self._wrapped(content, width)):
+                label = Text(f"{'' if number else heading:<{width}}", style="bold")
+                self.out.print(label + line, soft_wrap=True)
+
+    def _wrapped(self, content: Text, indent: int) -> Sequence[Text]:
+        """Return the lines of a text; one with a word that no line holds stays whole, so that it can be copied."""
+        room = (self.table_width or sys.maxsize) - indent
+        if max(map(cell_len, content.plain.split()), default=0) > room:
+            room = sys.maxsize
+        lines = [line for part in content.split("\n", allow_blank=True) for line in part.wrap(self.out, room)]
+        return lines or [Text()]
 
     def table(
         self,
@@ -102,11 +110,17 @@ class Terminal:
             self.out.print(Text(empty, style="dim"))
             return
         rows = [[cell(_read(item, source)) for _, source in columns] for item in items]
-        self._table([heading for heading, _ in columns], rows, title)
-        if isinstance(values, Page) and values.next_cursor:
-            self.out.print(Text(f"More: add --cursor {values.next_cursor}", style="dim"))
+        self.rows([heading for heading, _ in columns], rows, title=title)
+        if isinstance(values, Page):
+            self.more(values)
 
-    def _table(self, headings: Sequence[str], rows: Sequence[Sequence[Text]], title: str | None) -> None:
+    def more(self, page: Page[Any]) -> None:
+        """Say how the next page is asked for; nothing on the last one."""
+        if page.next_cursor:
+            self.out.print(Text(f"More: add --cursor {page.next_cursor}", style="dim"), soft_wrap=True)
+
+    def rows(self, headings: Sequence[str], rows: Sequence[Sequence[Text]], *, title: str | None = None) -> None:
+        """Print rows of ready cells as a table, laid out as `table` does it."""
         width = self.table_width
         layouts = all_columns(headings, rows) if width is None else fit_columns(headings, rows, width)
         if title is not None:
@@ -115,7 +129,7 @@ class Terminal:
             self.out.print(line, soft_wrap=True)
         left_out = sorted(set(range(len(headings))) - {layout.index for layout in layouts})
         if left_out:
-            names = ", ".join(headings[n] for n in left_out)
+            names = ", ".join(headings[n] for n in left_out if headings[n])
             self.out.print(Text(f"Left out for want of room: {names}. --wide shows all.", style="dim"))
 
     @property

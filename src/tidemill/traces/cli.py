@@ -2,16 +2,15 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
-from tidemill.core.wire import Page
 from tidemill.traces.rendering import (
     extract_text,
     format_cost,
@@ -52,26 +51,6 @@ def parse_time(text: str | None) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _print_grid(term: Terminal, columns: list[tuple[str, str]], rows: list[list[Text]], *, gap: int = 2) -> None:
-    """Print a table with one line a row; on a narrow screen only the last column shrinks."""
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    for number, (heading, side) in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if side == "right" else "left"
-        last = number == len(columns) - 1
-        widest = max(len(heading), *(row[number].cell_len for row in rows))
-        table.add_column(
-            heading, justify=justify, no_wrap=True, overflow="ellipsis", min_width=None if last else widest
-        )
-    for row in rows:
-        table.add_row(*row)
-    term.out.print(table)
-
-
-def _print_more(term: Terminal, page: Page[Any]) -> None:
-    if page.next_cursor:
-        term.out.print(Text(f"More: add --cursor {page.next_cursor}", style="dim"), soft_wrap=True)
-
-
 @app.command("list")
 def list_traces(
     ctx: typer.Context,
@@ -96,10 +75,9 @@ def list_traces(
     if term.as_json or not page.items:
         term.table(page, [], empty="No traces. Send some by OTLP to /v1/traces, or ask a model: tidemill ask …")
         return
-    columns = [("trace", "left"), ("at", "left"), ("took", "right"), ("spans", "right"), ("tokens", "right"),
-               ("cost", "right"), ("what", "left")]  # fmt: skip
-    _print_grid(term, columns, [_trace_row(value) for value in page.items])
-    _print_more(term, page)
+    headings = ["trace", "at", "took", "spans", "tokens", "cost", "what"]
+    term.rows(headings, [_trace_row(value) for value in page.items])
+    term.more(page)
 
 
 def _trace_row(value: TraceSummary) -> list[Text]:
@@ -134,8 +112,7 @@ def tree(ctx: typer.Context, trace: TraceArgument) -> None:
         term.show(trace_tree)
         return
     _print_head(term, trace_tree.summary)
-    _print_grid(term, [("span", "left"), ("kind", "left"), ("", "left"), ("took", "right"), ("tokens", "right"),
-                 ("cost", "right")], render_waterfall(trace_tree), gap=1)  # fmt: skip
+    term.rows(["span", "kind", "", "took", "tokens", "cost"], render_waterfall(trace_tree))
     if trace_tree.left_out:
         term.out.print(Text(f"{trace_tree.left_out} more spans are not shown.", style="dim"))
     term.out.print(
@@ -148,13 +125,20 @@ def _print_head(term: Terminal, value: TraceSummary) -> None:
     line.append(
         f"  {value.start.astimezone():%Y-%m-%d %H:%M:%S}  {format_duration(value.duration_ms)}", style="not bold"
     )
-    line.append(f"  {value.spans} spans", style="not bold")
+    line.append(f"  {value.spans} span{'' if value.spans == 1 else 's'}", style="not bold")
     if value.cost_usd is not None:
         line.append(f"  {format_cost(value.cost_usd)}", style="not bold")
     term.out.print(line)
     names = {"trace": value.trace_id, "service": value.service, "release": value.release_id,
              "environment": value.environment, "user": value.user, "session": value.session}  # fmt: skip
-    details = "  ".join(f"{name} {text}" for name, text in names.items() if text)
+    lines = [""]
+    for detail in (f"{name} {text}" for name, text in names.items() if text):
+        joined = f"{lines[-1]}  {detail}" if lines[-1] else detail
+        if cell_len(joined) <= term.out.width:
+            lines[-1] = joined
+        else:
+            lines.append(detail)
+    details = "\n".join(lines)
     term.out.print(Text(details, style="dim"))
 
 
@@ -253,8 +237,8 @@ def search(
         [Text(s.trace_id[:10], style="cyan"), Text(format_time(s.start)), Text(s.model or s.name), _excerpt(s, words)]
         for s in page.items
     ]
-    _print_grid(term, [("trace", "left"), ("at", "left"), ("model", "left"), ("found in", "left")], rows)
-    _print_more(term, page)
+    term.rows(["trace", "at", "model", "found in"], rows)
+    term.more(page)
 
 
 def _excerpt(span: SpanDetail, words: list[str]) -> Text:
@@ -302,18 +286,8 @@ def series(
         ]
         for point in points
     ]
-    columns = [
-        ("from", "left"),
-        *([(by, "left")] if by else []),
-        (measure, "right"),
-        ("", "left"),
-        ("errors", "right"),
-        ("tokens", "right"),
-        ("cost", "right"),
-        ("p50", "right"),
-        ("p99", "right"),
-    ]
-    _print_grid(term, columns, rows, gap=1)  # fmt: skip
+    headings = ["from", *([by] if by else []), measure, "", "errors", "tokens", "cost", "p50", "p99"]
+    term.rows(headings, rows)
 
 
 _ACTIVITY: list[Column] = [

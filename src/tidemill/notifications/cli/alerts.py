@@ -16,10 +16,10 @@ NoteOption = Annotated[str, typer.Option(help="Why.")]
 _COLUMNS: list[Column] = [
     ("id", "id"),
     ("state", lambda a: state_text(a.state)),
-    ("severity", lambda a: state_text(a.severity)),
-    ("opened", "opened_at"),
-    ("seen", "seen_at"),
     ("title", "title"),
+    ("opened", "opened_at"),
+    ("severity", lambda a: state_text(a.severity)),
+    ("seen", "seen_at"),
 ]
 
 

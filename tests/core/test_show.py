@@ -1,0 +1,46 @@
+"""How a command shows one value."""
+
+import io
+
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+
+from tidemill.core.terminal import Terminal
+
+HASH = "sha256:" + "81f480a6" * 8
+TEXT = "Drift in outputs and inputs: the share of DESC grew from 22% to 36%, and four other tests say the same."
+
+
+class Found(BaseModel):
+    """A value with all that is hard to print."""
+
+    content_hash: str = HASH
+    title: str = TEXT
+    note: str = ""
+    lines: str = "one\ntwo"
+
+
+def show(width: int | None) -> list[str]:
+    out = Console(file=io.StringIO(), width=width, _environ={} if width is None else {"COLUMNS": str(width)})
+    Terminal(connect=lambda workers: None, out=out).show(Found())  # type: ignore[arg-type, return-value]
+    return out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [50, 80])
+def test_a_hash_stays_whole_and_text_is_wrapped_beside_its_name(width: int) -> None:
+    lines = show(width)
+    assert lines[0] == f"content hash  {HASH}"
+    title = lines[1 : lines.index("note          ")] if "note          " in lines else lines[1:-3]
+    assert len(title) > 1
+    assert all(len(line) <= width for line in title)
+    assert title[0].startswith("title         Drift in")
+    assert all(line.startswith(" " * 14) for line in title[1:])
+    assert " ".join(line[14:].strip() for line in title) == TEXT
+    assert lines[-2:] == ["lines         one", "              two"]
+
+
+def test_a_program_that_reads_along_gets_each_text_on_one_line() -> None:
+    assert [line.rstrip() for line in show(None)] == [
+        f"content hash  {HASH}", f"title         {TEXT}", "note", "lines         one", "              two",
+    ]  # fmt: skip
