@@ -42,7 +42,7 @@ def list_people(request: RequestContext) -> Page[Person]:
 
 @router.post("/people", status_code=201, openapi_extra=role("admin"))
 def create_person(body: PersonCreate, request: RequestContext) -> Person:
-    """Create a person."""
+    """Create a person, who has roles and no key yet."""
     return request.write(service.create_person, body)
 
 

@@ -41,7 +41,7 @@ class Changes:
     def unsubscribe(self, listener: Callable[[], None]) -> None:
         """Call it no more."""
         with self._lock:
-            self._listeners = tuple(kept for kept in self._listeners if kept != listener)
+            self._listeners = tuple(other for other in self._listeners if other != listener)
 
     def close(self) -> None:
         """Watch other processes no more, and let go of the file."""

@@ -107,11 +107,13 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _with_environment(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         """What the environment says, in capitals or not, below what the caller gives."""
         environment = {name.lower(): text for name, text in os.environ.items()}
-        found = {name: environment[PREFIX + name] for name in cls.model_fields if PREFIX + name in environment}
-        return found | given
+        from_environment = {
+            name: environment[PREFIX + name] for name in cls.model_fields if PREFIX + name in environment
+        }
+        return from_environment | arguments
 
     @property
     def sql_url(self) -> str:

@@ -55,7 +55,7 @@ def lock(conn: sa.Connection, what: str) -> None:
 
 
 def insert_dataset(conn: sa.Connection, dataset: Dataset) -> None:
-    """Insert a dataset."""
+    """Insert a dataset with its catalogue entry; its versions follow."""
     values = dataset.model_dump(exclude={"catalogue"}) | dataset.catalogue.model_dump()
     conn.execute(datasets.insert().values(**values))
 

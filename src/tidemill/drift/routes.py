@@ -62,5 +62,5 @@ def reports(ref: str, request: RequestContext, cursor: Cursor = None, limit: Lim
 
 @router.get("/reports/{report_id}", openapi_extra=role("viewer"))
 def report(report_id: str, request: RequestContext) -> DriftReport:
-    """One report."""
+    """A drift report: its tests, its clusters and the verdict."""
     return request.read(service.get_report, report_id)

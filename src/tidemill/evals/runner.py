@@ -94,7 +94,7 @@ class RunExecutor:
         queue = iter(requests)
         began = time.monotonic()
         async with self.endpoint.session(self.concurrency) as session:
-            workers = [asyncio.create_task(self._work(session, queue)) for _ in range(self.concurrency)]
+            workers = [asyncio.create_task(self._answer_questions(session, queue)) for _ in range(self.concurrency)]
             try:
                 pending: set[asyncio.Task[None]] = set(workers)
                 while pending:
@@ -111,7 +111,7 @@ class RunExecutor:
                 await asyncio.gather(*workers, return_exceptions=True)
                 await self._flush()
 
-    async def _work(self, session: Any, queue: Any) -> None:
+    async def _answer_questions(self, session: Any, queue: Any) -> None:
         for question in queue:
             answer = await ask(session, self.endpoint, question.body)
             result = score_answer(self.run_id, question, answer, self.scorers, cached=False)

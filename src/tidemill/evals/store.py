@@ -266,7 +266,7 @@ def keep_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetim
 
 
 def insert_comparison(conn: sa.Connection, value: Comparison) -> None:
-    """Insert a comparison."""
+    """Store a comparison as it was computed; it never changes."""
     conn.execute(
         comparisons.insert().values(
             id=value.id,

@@ -226,7 +226,7 @@ def show(
     span: Annotated[
         str | None, typer.Option(help="Id of a span, or its first digits. Default: the first call.")
     ] = None,
-    whole: Annotated[bool, typer.Option("--whole", help="With all attributes and long texts.")] = False,
+    full: Annotated[bool, typer.Option("--whole", help="With all attributes and long texts.")] = False,
 ) -> None:
     """Show one span with input and output: the first model call of a trace, or the one of --span."""
     term = terminal(ctx)
@@ -234,7 +234,7 @@ def show(
     if term.as_json:
         term.show(span_detail)
         return
-    print_span(term, span_detail, full=whole)
+    print_span(term, span_detail, full=full)
     _print_scores(term, span_detail)
 
 

@@ -76,5 +76,5 @@ def get_score(score_id: str, request: RequestContext) -> Score:
 
 @router.delete("/scores/{score_id}", openapi_extra=role("annotator"))
 def delete_score(score_id: str, request: RequestContext) -> Score:
-    """Delete a score."""
+    """Delete a score: what it said counts no longer. The answer is the deleted score."""
     return request.write(service.delete_score, score_id)

@@ -71,7 +71,7 @@ def fault(document: Located, error: ValidationError) -> PipelineInvalid:
 
 
 def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
-    place = document.place(document.existing_path(tuple(error["loc"])))
+    place = document.location(document.existing_path(tuple(error["loc"])))
     return place.line, place.column
 
 

@@ -14,7 +14,7 @@ from tidemill.tuning import service as tuning
 
 @dataclass(frozen=True)
 class StepKind:
-    """One kind of step."""
+    """What a step of one name needs, does, and how it goes on."""
 
     inputs: Callable[[Context, StepInputs], CacheInputs]
     """All that decides its outputs. A step with the inputs of an earlier one takes over its outputs."""

@@ -31,7 +31,7 @@ class Located:
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
 
-    def place(self, path: Path, *, key: bool = False) -> Place:
+    def location(self, path: Path, *, key: bool = False) -> Place:
         """Return the location of `path`, or of the nearest thing around it that has one."""
         first, second = (self.keys, self.values) if key else (self.values, self.keys)
         while path:
@@ -51,7 +51,7 @@ class Located:
 
     def at(self, path: Path, *, key: bool = False) -> str:
         """Return the place as an editor takes it: `tidemill.yaml:14:5`."""
-        place = self.place(path, key=key)
+        place = self.location(path, key=key)
         return f"{self.file}:{place.line}:{place.column}"
 
 
@@ -68,7 +68,7 @@ class _NodeReader:
         if self.count > MOST_NODES:
             text = f"{self.located.file} has more than {MOST_NODES} words."
             raise PipelineUnreadable(text, hint="Check its aliases.")
-        self.located.values[path] = _place(node)
+        self.located.values[path] = _location(node)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -81,14 +81,14 @@ class _NodeReader:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
             here = (*path, name)
             if name in out:
-                place = _place(key)
+                place = _location(key)
                 raise PipelineInvalid(
                     f"{self.located.file}:{place.line}:{place.column}: {name!r} is there twice,"
                     f" the first time in line {self.located.keys[here].line}.",
                     hint="Keep one of them.",
                     param=name,
                 )
-            self.located.keys[here] = _place(key)
+            self.located.keys[here] = _location(key)
             out[name] = self.value(child, here)
         return out
 
@@ -96,7 +96,7 @@ class _NodeReader:
         try:
             value = self.loader.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            place = _place(node)
+            place = _location(node)
             raise PipelineUnreadable(
                 f"{self.located.file}:{place.line}:{place.column}: {node.value!r} cannot be read.",
                 hint="Put it in quotes.",
@@ -114,7 +114,7 @@ def _number(value: str) -> Any:
         return value
 
 
-def _place(node: yaml.Node) -> Place:
+def _location(node: yaml.Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
 
 

@@ -78,7 +78,7 @@ alias_changes = sa.Table(
 
 
 def insert_model(conn: sa.Connection, model: Model) -> None:
-    """Insert a model."""
+    """Insert a model without versions. Raises IntegrityError for a name that is there."""
     conn.execute(models.insert().values(**model.model_dump()))
 
 

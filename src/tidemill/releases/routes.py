@@ -111,7 +111,7 @@ def list_approvals(
 
 @router.get("/approvals/{approval_id}", openapi_extra=role("viewer"))
 def get_approval(approval_id: str, request: RequestContext) -> Approval:
-    """One approval."""
+    """An approval: who asked, what the gates said, who decided and why."""
     return request.read(service.get_approval, approval_id)
 
 

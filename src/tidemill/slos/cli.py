@@ -131,13 +131,13 @@ def share(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}%"
 
 
-def budget(left: float | None, width: int = 12) -> Text:
+def budget(remaining: float | None, width: int = 12) -> Text:
     """Return what is left of an error budget, as a bar of `width` signs and in words."""
-    if left is None:
+    if remaining is None:
         return Text("-", style="dim")
-    full = round(width * max(0.0, min(1.0, left)))
-    colour = "green" if left > 0.5 else "yellow" if left > 0.1 else "red"
-    words = f" {left:.0%}" if left >= 0 else f" overspent by {-left:.0%}"
+    full = round(width * max(0.0, min(1.0, remaining)))
+    colour = "green" if remaining > 0.5 else "yellow" if remaining > 0.1 else "red"
+    words = f" {remaining:.0%}" if remaining >= 0 else f" overspent by {-remaining:.0%}"
     return Text.assemble(("█" * full, colour), ("░" * (width - full), "dim"), words)
 
 

@@ -110,11 +110,11 @@ def list_(ctx: typer.Context) -> None:
 def test(ctx: typer.Context, name: NameArgument) -> None:
     """Send a test message, the way alerts go."""
     term = terminal(ctx)
-    sent = Notifiers(term.working_http).test(name)
+    delivery = Notifiers(term.working_http).test(name)
     if term.as_json:
-        term.show(sent)
+        term.show(delivery)
     else:
-        term.print(f"{sent.id} is in the outbox. See what became of it: tidemill notifiers deliveries {name}")
+        term.print(f"{delivery.id} is in the outbox. See what became of it: tidemill notifiers deliveries {name}")
 
 
 @app.command()

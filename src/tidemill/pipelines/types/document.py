@@ -78,7 +78,7 @@ class DataSection(Body):
 
 
 class PromptMessage(Body):
-    """One message of the prompt."""
+    """A message that stands before the user's, with `{{variables}}` in its content."""
 
     role: Literal["system", "user", "assistant"]
     content: str

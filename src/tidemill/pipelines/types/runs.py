@@ -134,7 +134,7 @@ class RunRetry(Body):
 
 
 class RunStep(Value):
-    """One step of a run."""
+    """A step that a run has taken or will take: its state, inputs and outputs."""
 
     id: str
     run_id: str

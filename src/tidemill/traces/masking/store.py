@@ -53,5 +53,5 @@ def get_salt(conn: sa.Connection, name: str) -> str | None:
 
 
 def insert_salt(conn: sa.Connection, name: str, value: str) -> None:
-    """Insert a salt."""
+    """Store the secret that pseudonyms of a kind are made with; once, for another would break them."""
     conn.execute(salts.insert().values(name=name, salt=value))

@@ -250,20 +250,20 @@ class DayEraser:
 
 
 def _add(sums: Sums, row: tuple[Any, ...], level: int) -> None:
-    start, duration, root, counted, status, input_tokens, output_tokens, cost = row[:8]
+    start, duration, root, is_call, status, input_tokens, output_tokens, cost = row[:8]
     sums.spans += 1
     sums.first_us = min(sums.first_us, start)
     sums.last_us = max(sums.last_us, start + duration)
     if root:
         sums.traces += 1
         sums.trace_errors += status == 2
-    if counted:
+    if is_call:
         sums.calls += 1
         sums.errors += status == 2
         sums.input_tokens += input_tokens or 0
         sums.output_tokens += output_tokens or 0
         sums.cost += cost or 0.0
     number = bucket_of(duration)
-    for counts, sketch in ((counted, sums.sketch), (root, sums.trace_sketch)):
+    for counts, sketch in ((is_call, sums.sketch), (root, sums.trace_sketch)):
         if counts and level < SKETCHED:
             sketch[number] = sketch.get(number, 0) + 1

@@ -39,7 +39,7 @@ class TraceFilter(Body):
 
 
 class TraceListQuery(TraceFilter):
-    """The query of a list of traces."""
+    """Which traces are listed: the filter, words to find, and the page."""
 
     text: str | None = Field(default=None, max_length=500, description="Only those with all of these words.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the page before.")
