@@ -66,6 +66,11 @@ def test_wrong_kinds_are_refused(fields: dict) -> None:
         request(**fields)
 
 
+def test_a_body_that_is_nested_without_end_is_the_callers_fault() -> None:
+    with pytest.raises(RequestInvalid, match="nested too deeply"):
+        parse_request(b"[" * 100_000)
+
+
 def test_usage_is_always_asked_of_the_engine() -> None:
     streamed = request(stream=True, prompt_variables={"language": "Welsh"})
     assert streamed.wants_usage is False

@@ -185,6 +185,15 @@ def test_gguf_counts_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
         gguf_header.read_header(path)
 
 
+def test_gguf_arrays_in_arrays_without_end_are_refused(tmp_path: Path) -> None:
+    path, levels = tmp_path / "m.gguf", 5000
+    array, strings = struct.pack("<IQ", 9, 1), struct.pack("<IQ", 8, 0)
+    pair = struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + array * levels + strings
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair)
+    with pytest.raises(CorruptModelFile, match="arrays within arrays"):
+        gguf_header.read_header(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -126,3 +126,17 @@ def test_waiting_for_a_job_in_an_embedded_client_starts_somebody_to_do_it(home, 
         made = client.data.import_(source, name="rows", row_schema="text")
         assert made.rows == 2
     assert server_lock.find(home) is None
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"":'])
+@pytest.mark.parametrize("depth", [300, 700, 2000])
+def test_a_body_that_is_nested_without_end_is_the_callers_fault(
+    application: Application, opening: bytes, depth: int
+) -> None:
+    with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
+        for path in ("/api/prompts", "/api/scores", "/api/releases", "/api/evals/runs"):
+            reply = client.post(path, content=opening * depth, headers={"content-type": "application/json"})
+            assert 400 <= reply.status_code < 500, reply.text
+            closing = b"]" * depth if opening == b"[" else b"1" + b"}" * depth
+            reply = client.post(path, content=opening * depth + closing, headers={"content-type": "application/json"})
+            assert 400 <= reply.status_code < 500, reply.text

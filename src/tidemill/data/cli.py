@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest, first_fault
+from tidemill.core.parsing import parse_yaml
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.data.sdk import Data, ExportFormat
 from tidemill.data.types import DatasetVersion, FileFormat, Recipe, RecipeInvalid, RowSchema, SplitInfo
@@ -51,7 +52,7 @@ def _recipe(path: Path | None) -> Recipe | None:
     import yaml  # noqa: PLC0415 - only for this option; JSON is YAML too
 
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        read = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeInvalid(f"{path} cannot be read: {error}.", hint="A recipe is YAML or JSON.") from error
     try:

@@ -1,12 +1,12 @@
 """From the columns of a file to the fields of a schema."""
 
-import json
 from datetime import UTC, date, datetime
 from typing import Any
 
 import re2
 
 from tidemill.core.errors import nearest
+from tidemill.core.parsing import parse_json
 from tidemill.core.wire import canonical_json
 from tidemill.data.formats import MISSING, Chunk
 from tidemill.data.schemas import ROLES, RowBatch, Schema
@@ -246,7 +246,7 @@ def _metadata(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         try:
-            read = json.loads(value)
+            read = parse_json(value)
         except ValueError:
             read = None
         value = read if isinstance(read, dict) else {"value": value}
@@ -256,7 +256,7 @@ def _metadata(value: Any) -> str | None:
 def _conversation(value: Any, place: _RowLocation, row: int) -> list[dict[str, str]]:
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             value = None
     if not isinstance(value, list) or not value:

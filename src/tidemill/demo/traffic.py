@@ -11,6 +11,7 @@ from openai import OpenAI, OpenAIError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tidemill.core.errors import TidemillError
+from tidemill.core.parsing import parse_json
 from tidemill.demo.context import DemoContext
 from tidemill.demo.evaluation import RELEASE
 
@@ -122,7 +123,7 @@ class SimulatedUsers:
 
 def _parse_label(answer: str | None) -> str | None:
     try:
-        parsed = json.loads(answer or "")
+        parsed = parse_json(answer or "")
     except ValueError:
         return None
     return parsed.get("type") if isinstance(parsed, dict) else None

@@ -1,7 +1,6 @@
 """Properties of a text that need no model: its length, language, format, label, and whether it refuses."""
 
 import functools
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tidemill.core.parsing import parse_json
 
 OTHER = "other"
 MIN_SHARE = 0.02
@@ -71,8 +72,8 @@ def detect_format(text: str) -> str:
     if stripped[0] not in "{[":
         return "text"
     try:
-        json.loads(stripped)
-    except (ValueError, RecursionError):
+        parse_json(stripped)
+    except ValueError:
         return "broken json"
     return "json"
 
@@ -85,8 +86,8 @@ def label_reader(field: str | None, labels: Sequence[str] | None) -> Callable[[s
         answer: Any = text.strip()
         if field is not None:
             try:
-                value = json.loads(answer)
-            except (ValueError, RecursionError):
+                value = parse_json(answer)
+            except ValueError:
                 return "none" if answer[:1] in "{[" else (answer if answer in labels_by_name.values() else "none")
             answer = value.get(field) if isinstance(value, dict) else None
             if not isinstance(answer, str):

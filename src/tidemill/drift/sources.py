@@ -1,12 +1,12 @@
 """Where the rows of a comparison come from: live traffic, or a split of a dataset version."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_json
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.deployments import service as deployments
@@ -230,7 +230,7 @@ def _text(version: DatasetVersion, row: Mapping[str, Any]) -> str | None:
     value = row[_INPUT_COLUMN[version.row_schema]]
     if version.row_schema == "eval" and isinstance(value, str) and value.startswith("["):
         try:
-            value = _last_user_message(traces.extract_messages(json.loads(value)))
+            value = _last_user_message(traces.extract_messages(parse_json(value)))
         except ValueError:
             return str(value)
     return value if isinstance(value, str) and value.strip() else None

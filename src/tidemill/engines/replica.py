@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from tidemill.core.kernel import Kernel
+from tidemill.core.parsing import parse_json
 from tidemill.core.wire import new_id
 from tidemill.engines.types import GROUP, Engine, EngineFailed, EngineProcess, Replica, ReplicaState, Servable
 from tidemill.registry import service as registry
@@ -66,7 +67,7 @@ class RunningReplica:
 
     def _smoke_test(self) -> None:
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-        completion = json.loads(self._call("/v1/chat/completions", body, SMOKE_TIMEOUT_S))
+        completion = parse_json(self._call("/v1/chat/completions", body, SMOKE_TIMEOUT_S))
         if completion.get("usage", {}).get("completion_tokens", 0) < 1:
             raise EngineFailed("The engine listens but writes no token.", details={"said": completion})
 
@@ -135,7 +136,7 @@ def kill_orphans(folder: Path) -> int:
     count = 0
     for pid_file in folder.glob("*.json"):
         try:
-            recorded = json.loads(pid_file.read_text(encoding="utf-8"))
+            recorded = parse_json(pid_file.read_text(encoding="utf-8"))
             process = psutil.Process(recorded["pid"])
             if abs(process.create_time() - recorded["created"]) < 1:
                 process.kill()

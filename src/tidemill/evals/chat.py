@@ -1,7 +1,6 @@
 """Ask an OpenAI-compatible chat endpoint, with retries for what passes and none for what does not."""
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.core.errors import ErrorBody, TidemillError
+from tidemill.core.parsing import parse_json
 from tidemill.evals.types import TargetRefused
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ async def _once(session: "aiohttp.ClientSession", endpoint: ChatEndpoint, body: 
 
 def _json(content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         raise AttemptFailed("not_json", f"the reply is not JSON: {content[:80]!r}", again=True) from error
     if not isinstance(value, dict):
@@ -158,7 +158,7 @@ def _refusal(reply: "aiohttp.ClientResponse", content: bytes, url: str) -> Attem
 
 def _error_text(content: bytes) -> str:
     try:
-        error = json.loads(content)["error"]
+        error = parse_json(content)["error"]
         text = error["message"] if isinstance(error, dict) else str(error)
     except (ValueError, KeyError, TypeError):
         text = content.decode(errors="replace")

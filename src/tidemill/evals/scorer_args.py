@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tidemill.core.errors import BadRequest
+from tidemill.core.parsing import parse_json
 
 
 def scorer_spec(text: str) -> dict[str, Any]:
@@ -13,7 +14,7 @@ def scorer_spec(text: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"scorer": scorer, "name": name} if sign else {"scorer": head}
     if colon:
         try:
-            spec["config"] = json.loads(settings)
+            spec["config"] = parse_json(settings)
         except json.JSONDecodeError as error:
             example = """--scorer 'label_accuracy:{"json_field": "type"}'"""
             raise BadRequest(f"The settings of {head} are not JSON: {error}.", hint=f"Write {example}.") from error

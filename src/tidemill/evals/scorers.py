@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import re2
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
 
+from tidemill.core.parsing import parse_json
 from tidemill.core.plugins import Plugins
 from tidemill.core.wire import Body
 from tidemill.evals.types import AnswerScore, EvalItem, ScorerInvalid, ScorerSpec
@@ -128,7 +129,7 @@ class JsonSchemaValid(Body):
         import jsonschema_rs
 
         try:
-            value = json.loads(answer)
+            value = parse_json(answer)
         except ValueError:
             return AnswerScore(value=0, invalid=True)
         return _yes(jsonschema_rs.is_valid(self.json_schema, value))
@@ -167,7 +168,7 @@ class LabelAccuracy(Body):
         if self.json_field is None:
             return None
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError:
             return None
         label = value.get(self.json_field) if isinstance(value, dict) else None

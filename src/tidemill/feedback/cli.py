@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.http import Http
+from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.feedback.rendering import render_score
 from tidemill.feedback.sdk import Scores
@@ -96,7 +97,7 @@ def _parse_correction(text: str | None) -> Any:
     if text is None or not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError:
         return text
 
@@ -108,7 +109,7 @@ def _read_items(file: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = parse_json(line)
         except json.JSONDecodeError as error:
             raise BadRequest(f"{file}:{number} is not JSON: {error.msg}.", hint="One JSON object a line.") from error
         if not isinstance(item, dict):

@@ -41,6 +41,8 @@ def parse_request(body: bytes, user: str | None = None, session: str | None = No
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestInvalid(f"The body is not JSON: {error}.", hint="Send one JSON object in UTF-8.") from error
+    except RecursionError as error:
+        raise RequestInvalid("The body is nested too deeply.", hint="Send less levels of lists and objects.") from error
     if not isinstance(fields, dict):
         raise RequestInvalid(
             f"The body is a JSON {type(fields).__name__}, not an object.", hint='Send {"model": …, "messages": …}.'

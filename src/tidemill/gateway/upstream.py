@@ -92,7 +92,7 @@ class Upstream:
             raise UpstreamTimeout(
                 f"The engine said nothing for {self._read_timeout_s:g} s.", hint="Ask for fewer tokens, or try again."
             ) from error
-        except (aiohttp.ClientError, msgspec.DecodeError, OSError) as error:
+        except (aiohttp.ClientError, msgspec.DecodeError, RecursionError, OSError) as error:
             raise EngineDied(
                 f"The engine ended before its answer was complete ({type(error).__name__}).", hint="Try again."
             ) from error
@@ -102,7 +102,7 @@ def _refusal(status: int, body: bytes) -> TidemillError:
     try:
         error = msgspec.json.decode(body)["error"]
         message, kind = str(error.get("message", error)), str(error.get("type", ""))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):
         message, kind = body[:200].decode(errors="replace"), ""
     if kind == "exceed_context_size_error" or "context size" in message.lower():
         return ContextTooLong(f"The request is too long: {message}.", hint="Send fewer or shorter messages.")

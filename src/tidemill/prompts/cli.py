@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.core.errors import BadRequest
+from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.prompts.sdk import Prompts
 
@@ -79,7 +80,7 @@ def create(
 def _template(content: str) -> tuple[str | None, list[dict[str, str]] | None]:
     if content.lstrip().startswith("["):
         try:
-            return None, json.loads(content)
+            return None, parse_json(content)
         except json.JSONDecodeError as error:
             raise BadRequest(f"The list of messages is not JSON: {error}.") from error
     return content, None
@@ -89,7 +90,7 @@ def _parameters(values: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in _pairs(values, "--parameter").items():
         try:
-            out[name] = json.loads(value)
+            out[name] = parse_json(value)
         except json.JSONDecodeError:
             out[name] = value
     return out

@@ -1,11 +1,11 @@
 """Finding a model's chat template, and giving equal templates equal hashes wherever they are kept."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tidemill.core.parsing import parse_json
 from tidemill.registry.types import CorruptModelFile
 
 
@@ -50,8 +50,8 @@ def _configured(value: Any) -> str | None:
 def read_json(path: Path, label: str) -> dict[str, Any]:
     """Return a JSON object from a side file. Raises CorruptModelFile."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValueError) as error:
         raise CorruptModelFile(
             f"{label} is not JSON: {error}.", hint="Export the model again.", param="files"
         ) from error

@@ -18,6 +18,8 @@ MAGIC = b"GGUF"
 _MAX_NAME = 2**16
 _MAX_STRING = 2**26
 _MAX_DIMENSIONS = 4
+_MAX_DEPTH = 16
+"""Arrays in arrays: nobody writes more than two levels, and each takes a call."""
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
@@ -165,12 +167,14 @@ class _Reader:
             return self.array()
         return self.scalar(self.letter(kind))
 
-    def array(self) -> ArrayLength:
+    def array(self, depth: int = 1) -> ArrayLength:
+        if depth > _MAX_DEPTH:
+            raise self.error(f"arrays within arrays at byte {self.at}, more than {_MAX_DEPTH} deep")
         kind, count = self.scalar("I"), self.scalar("Q")
         if kind == _STRING:
             self.each(count, 8, lambda: self.skip(self.scalar("Q")))
         elif kind == _ARRAY:
-            self.each(count, 12, self.array)
+            self.each(count, 12, lambda: self.array(depth + 1))
         else:
             self.skip(count * struct.calcsize(self.letter(kind)))
         return ArrayLength(count)

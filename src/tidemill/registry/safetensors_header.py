@@ -3,12 +3,12 @@
 Source: the format's description, github.com/huggingface/safetensors#format. No weight is loaded.
 """
 
-import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from tidemill.core.parsing import parse_json
 from tidemill.registry.types import CorruptModelFile
 
 MAX_HEADER = 100_000_000
@@ -76,8 +76,8 @@ def _corrupt(label: str, what: str) -> CorruptModelFile:
 
 def _object(raw: bytes, label: str) -> dict[str, Any]:
     try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError):
+        header = parse_json(raw)
+    except ValueError:
         raise _corrupt(label, "its header is not JSON") from None
     if not isinstance(header, dict):
         raise _corrupt(label, "its header is not a JSON object")

@@ -1,6 +1,5 @@
 """`tidemill releases`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from tidemill.core.errors import BadRequest
+from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.releases.sdk import Releases
 from tidemill.releases.types import Approval, ApprovalNotFound, Sampling
@@ -74,7 +74,7 @@ def _json_file(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadRequest(f"{path} cannot be read as JSON: {error}.", hint="Check the path and its content.") from error
 

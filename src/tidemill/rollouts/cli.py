@@ -7,6 +7,7 @@ import typer
 import yaml
 
 from tidemill.core.errors import Conflict, Invalid
+from tidemill.core.parsing import parse_yaml
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
 from tidemill.rollouts.sdk import Rollouts
 from tidemill.rollouts.types import Rollout, RolloutEvidence, RolloutPage
@@ -114,7 +115,7 @@ def start(
 def read_steps(path: Path) -> list[dict[str, Any]]:
     """Return the steps in a YAML or JSON file. Raises StepsUnreadable."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise StepsUnreadable(f"{path}: {error}", hint="Write a list, such as: - weight: 10") from error
     steps = content.get("steps") if isinstance(content, dict) else content

@@ -4,7 +4,6 @@ Exit codes: 0 all passed, 1 something failed, 2 nothing failed and something was
 (internal error, usage, no tests) stay as they are.
 """
 
-import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tidemill.client import Client
+from tidemill.core.parsing import parse_json
 from tidemill.testing.tester import Inconclusive, Tester
 
 INCONCLUSIVE_EXIT = 2
@@ -51,7 +51,7 @@ def _cases(file: Path) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            case = json.loads(line)
+            case = parse_json(line)
         except ValueError as error:
             raise pytest.UsageError(f"{file}:{number}: this is no JSON: {error}") from error
         name = case.get("id") if isinstance(case, dict) else None

@@ -6,11 +6,11 @@ answers (Wilson interval), and the quality of the answers (non-inferiority test,
 not pass is named.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tidemill.core.parsing import parse_json
 from tidemill.evals import service as evals
 from tidemill.stats.rates import wilson
 from tidemill.tuning.types import Hop, ParityReport, Proof, Verdict
@@ -47,7 +47,7 @@ def quality(answer: str, expected: str, *, exact: bool) -> float:
 def _plain(text: str) -> Any:
     """JSON as its value, so that spaces do not count; other text without blanks around it."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text.strip()
 

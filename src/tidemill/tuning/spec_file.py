@@ -6,6 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from tidemill.core.errors import nearest
+from tidemill.core.parsing import parse_yaml
 from tidemill.tuning.types import InvalidTuningSpec, Lora, Training, TuneSubmit
 
 ALIASES = {
@@ -73,7 +74,7 @@ def read(text: str) -> TuneSubmit:
 def mapping(text: str) -> dict[str, Any]:
     """Return the keys of a YAML text, as they stand there."""
     try:
-        keys = yaml.safe_load(text)
+        keys = parse_yaml(text)
     except yaml.YAMLError as error:
         raise InvalidTuningSpec(f"The spec is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(keys, dict):

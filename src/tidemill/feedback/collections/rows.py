@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tidemill.core.parsing import parse_json
 from tidemill.core.wire import canonical_json
 from tidemill.data.types import RowSchema
 from tidemill.feedback.types.collections import Reason, ToDataset
@@ -142,7 +143,7 @@ def label_of(answer: JsonValue, field: str | None) -> str | None:
     value = answer
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             value = answer
     if isinstance(value, dict):
