@@ -1,5 +1,6 @@
 """Paired differences on hand-made data."""
 
+import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_repeats_are_averaged_within_an_item() -> None:
     averaged = paired_comparison(first.mean(axis=1), second.mean(axis=1))
     assert repeated == averaged
     assert repeated.n_pairs == 50
+
+
+def test_many_clusters_take_no_more_memory() -> None:
+    sums = RNG.normal(0.02, size=20_000)
+    tracemalloc.start()
+    both, greater, less, exact = sign_flips(sums)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000, "20,000 clusters x 9,999 patterns at once are 1.6 GB"
+    assert not exact
+    # The normal form of the same test, which holds for so many.
+    assert greater == pytest.approx(float(stats.norm.cdf(-sums.sum() / np.sqrt((sums**2).sum()))), abs=0.015)
+    assert both == pytest.approx(2 * min(greater, less))
 
 
 def test_sign_flips_are_exact_for_few_clusters() -> None:

@@ -32,6 +32,7 @@ FEW_CLUSTERS = 10
 _ENOUGH_DIFFERENCES = 20
 _EXACT_CLUSTERS = 13
 _SIGN_PATTERNS = 9_999
+_SIGNS_AT_ONCE = 1_000_000
 _SEED = 20_260_101
 
 
@@ -141,11 +142,7 @@ def sign_flips(sums: NDArray[Any], *, seed: int = _SEED) -> tuple[float, float, 
     if count == 0:
         return 1.0, 1.0, 1.0, True
     exact = count <= _EXACT_CLUSTERS
-    if exact:
-        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
-    else:
-        bits = np.random.default_rng(seed).integers(0, 2, (_SIGN_PATTERNS, count), dtype=np.int8)
-    flipped = (bits * 2.0 - 1) @ differing
+    flipped = _all_sums(differing) if exact else _random_sums(differing, seed)
     observed, slack = float(differing.sum()), 1e-9 * float(np.abs(differing).sum())
     # Among random patterns the one observed counts as well, so that no p value is 0.
     extra = 0 if exact else 1
@@ -153,6 +150,25 @@ def sign_flips(sums: NDArray[Any], *, seed: int = _SEED) -> tuple[float, float, 
     greater = (int((flipped >= observed - slack).sum()) + extra) / patterns
     less = (int((flipped <= observed + slack).sum()) + extra) / patterns
     return min(1.0, 2 * min(greater, less)), greater, less, exact
+
+
+def _all_sums(sums: NDArray[Any]) -> Floats:
+    """Return the sum under every pattern of signs, shape (2 ** clusters,)."""
+    bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+    total: Floats = (bits * 2.0 - 1) @ sums
+    return total
+
+
+def _random_sums(sums: NDArray[Any], seed: int) -> Floats:
+    """Return the sum under random patterns of signs, shape (`_SIGN_PATTERNS`,). Takes some 10 MB, however many."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _SIGNS_AT_ONCE // len(sums))
+    total = np.empty(_SIGN_PATTERNS)
+    for begin in range(0, _SIGN_PATTERNS, rows):
+        end = min(begin + rows, _SIGN_PATTERNS)
+        bits = rng.integers(0, 2, (end - begin, len(sums)), dtype=np.int8)
+        total[begin:end] = (bits * 2.0 - 1) @ sums
+    return total
 
 
 def _wilcoxon(means: NDArray[Any]) -> float:
