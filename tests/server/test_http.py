@@ -140,3 +140,28 @@ def test_a_body_that_is_nested_without_end_is_the_callers_fault(
             closing = b"]" * depth if opening == b"[" else b"1" + b"}" * depth
             reply = client.post(path, content=opening * depth + closing, headers={"content-type": "application/json"})
             assert 400 <= reply.status_code < 500, reply.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/api/kpi-series?score=s&since=0001-01-01T00:00:00Z",
+        "/api/kpi-series?score=s&until=9999-12-31T23:59:59Z",
+        "/api/kpi-series?score=s&source=robot",
+        "/api/kpi-series?score=s&step_s=1",
+        "/api/scores/series?bucket_seconds=-99999999999999",
+        "/api/scores/series?bucket_seconds=0",
+        "/api/traces?since=9999-12-31T23:59:59-12:00",
+    ],
+)
+def test_times_and_steps_that_cannot_be_are_refused(application: Application, query: str) -> None:
+    with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
+        reply = client.get(query)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "invalid"), reply.text
+
+
+@pytest.mark.parametrize("day", ["0000-00-00", "9088-43-55", "2026-02-30", "yesterday"])
+def test_a_day_that_cannot_be_is_refused(application: Application, day: str) -> None:
+    with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
+        reply = client.post("/api/traces/prune", json={"before": day})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "before"), reply.text

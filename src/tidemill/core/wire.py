@@ -63,12 +63,17 @@ class Page(Value, Generic[T]):
             yield from page.items
 
 
+_FIRST_YEAR, _LAST_YEAR = 1900, 2900
+
+
 def _utc(value: datetime) -> datetime:
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise ValueError(f"a moment outside the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return value.astimezone(UTC)
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""A moment in UTC. A time without a zone is refused."""
+"""A moment in UTC. A time without a zone is refused, and one that the sum with a span of time could not hold."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 NAME_RULE = "Lower-case letters, digits, dot, underscore and hyphen; at most 63 characters."

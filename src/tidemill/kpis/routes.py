@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Body, Instant, Name, Page
+from tidemill.feedback.types import ScoreSource
 from tidemill.kpis import service
 from tidemill.kpis.types import Kpi, KpiPut, KpiReport, KpiSeries, KpiTarget
 
@@ -16,7 +17,7 @@ class KpiSeriesQuery(Body):
     """Which scores, over what time, in steps of how many seconds."""
 
     score: str
-    source: str | None = None
+    source: ScoreSource | None = None
     environment: str | None = None
     model: str | None = None
     release_id: str | None = None

@@ -66,6 +66,7 @@ from tidemill.rollouts.controller import RolloutController
 from tidemill.rollouts.shadow import ShadowSamplers
 from tidemill.rollouts.traffic import HOOKS as ROLLOUT_HOOKS
 from tidemill.server import blobs, error_responses, health
+from tidemill.server.error_responses import ERROR_RESPONSES
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
 from tidemill.traces import routes as traces
@@ -184,7 +185,7 @@ def build_api(kernel: Kernel) -> FastAPI:
     api.state.keys = KeyAuthenticator(kernel)
     error_responses.register_handlers(api)
     for router in ROUTERS:
-        api.include_router(router)
+        api.include_router(router, responses=ERROR_RESPONSES)
     return api
 
 

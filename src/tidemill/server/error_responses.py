@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +23,16 @@ from tidemill.core.errors import (
     error_type,
     fault,
 )
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "model": ErrorReply,
+        "description": "The request cannot be met: `error.code` says why, `error.hint` what to do.",
+    },
+    422: {"model": ErrorReply, "description": "A field is missing or wrong: `error.param` names it."},
+    "5XX": {"model": ErrorReply, "description": "The server failed or is not ready; 503 says when to try again."},
+}
+"""What every operation may answer besides its success, for the OpenAPI document."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

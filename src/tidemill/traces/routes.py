@@ -1,6 +1,5 @@
 """The routes of traces. Spans come in at `/v1/traces`, which is no FastAPI route: see `receiver.py`."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -133,7 +132,7 @@ def get_writer_state(request: RequestContext) -> WriterState:
 @router.post("/prune", openapi_extra=role("admin"))
 def prune(body: Prune, request: RequestContext) -> Pruned:
     """Remove old days of spans."""
-    return request.write(service.prune, date.fromisoformat(body.before) if body.before else None)
+    return request.write(service.prune, body.before)
 
 
 @router.get("/responses/{response_id}", openapi_extra=role("viewer"))

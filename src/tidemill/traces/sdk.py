@@ -135,7 +135,7 @@ class Traces:
 
     def prune(self, before: date | None = None) -> Pruned:
         """Remove the days before `before`; without it, those that the retention setting does not keep."""
-        body = Prune(before=before.isoformat() if before else None)
+        body = Prune(before=before)
         return self._http.post("/api/traces/prune", Pruned, body)
 
 

@@ -1,5 +1,6 @@
 """Filters and queries over traces, and their results."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -185,9 +186,8 @@ class DayUse(Value):
 class Prune(Body):
     """Remove whole days."""
 
-    before: str | None = Field(
+    before: date | None = Field(
         default=None,
-        pattern=r"^\d{4}-\d{2}-\d{2}$",
         description="Remove the days before this one; null: those that the retention setting does not keep.",
     )
 
