@@ -46,15 +46,22 @@ def save(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Any]], stat
         save_file({k: v.detach().contiguous().cpu() for k, v in values.items()}, part / f"{file}.safetensors")
     (part / "state.json").write_text(json.dumps(state))
     _flush(part)
-    target = folder / name
+    target, old = folder / name, folder / f".{name}.old"
     if target.exists():  # a folder cannot replace a full one: move the old aside first
-        old = folder / f".{name}.old"
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
-        part.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        part.rename(target)
+    part.rename(target)
+    _flush_entries(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def saved(folder: Path, name: str) -> Path:
+    """Return the folder `name` that `save` wrote. A replacement that a kill interrupted is brought to its end."""
+    target = folder / name
+    if not target.exists() and (folder / f".{name}.old").exists():
+        # The old one is moved aside only when the new one is complete.
+        (folder / f".{name}.part").rename(target)
     return target
 
 
@@ -62,6 +69,15 @@ def _flush(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    _flush_entries(folder)
+
+
+def _flush_entries(folder: Path) -> None:
+    entries = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(entries)
+    finally:
+        os.close(entries)
 
 
 def prune(folder: Path, *, keep: int) -> None:

@@ -226,7 +226,7 @@ class TrainingLoop:
         """Write the best weights in the registry's form, the trainer's answers, and the summary last."""
         from safetensors.torch import load_file
 
-        self._load_weights(load_file(self.folder / "best" / "weights.safetensors"))
+        self._load_weights(load_file(checkpoints.saved(self.folder, "best") / "weights.safetensors"))
         if self.spec.method == "lora":
             outputs.write_adapter(self.model, Path(self.spec.base), self.folder / "adapter")
         else:
