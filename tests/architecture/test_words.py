@@ -28,8 +28,8 @@ SIDES = {"left"}
 """These stay where a function also has the other one: `left` and `right`."""
 
 MODULES_IN_ING = {
-    "cleaning", "embedding", "judging", "mapping", "masking", "monitoring", "pairing", "parsing", "rendering", "retraining",
-    "routing", "tuning",
+    "cleaning", "embedding", "judging", "mapping", "masking", "monitoring", "pairing", "parsing", "rendering",
+    "retraining", "routing", "tuning",
 }  # fmt: skip
 """Modules named by a noun of the field that ends so; others would name a doing."""
 
