@@ -17,7 +17,7 @@ from tidemill.core.asgi import (
     bearer_token,
     encode_headers,
     error_headers,
-    limited,
+    limit_body,
     read_body,
     wait_for_disconnect,
 )
@@ -118,9 +118,9 @@ def test_a_framework_reads_up_to_the_limit() -> None:
     async def read_all(receive: Receive) -> list[bytes]:
         return [(await receive())["body"], (await receive())["body"]]
 
-    assert asyncio.run(read_all(limited(_receive(_part(b"12345"), _part(b"67890")), LIMIT))) == [b"12345", b"67890"]
+    assert asyncio.run(read_all(limit_body(_receive(_part(b"12345"), _part(b"67890")), LIMIT))) == [b"12345", b"67890"]
     with pytest.raises(BodyOverLimit):
-        asyncio.run(read_all(limited(_receive(_part(b"12345"), _part(b"678901")), LIMIT)))
+        asyncio.run(read_all(limit_body(_receive(_part(b"12345"), _part(b"678901")), LIMIT)))
     assert not issubclass(BodyOverLimit, Exception)
 
 

@@ -103,7 +103,7 @@ class BodyOverLimit(BaseException):
     """
 
 
-def limited(receive: Receive, limit: BodyLimit) -> Receive:
+def limit_body(receive: Receive, limit: BodyLimit) -> Receive:
     """Return a `receive` for an application that reads the body itself; it raises BodyOverLimit over the limit."""
     size = 0
 

@@ -139,14 +139,14 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A writing transaction: committed at the end, rolled back on any error."""
-        with _translated(), self.engine.begin() as conn:
+        with _translate_errors(), self.engine.begin() as conn:
             yield conn
         self.changes.notify()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A reading transaction; under SQLite it never waits for a writer."""
-        with _translated(), self.engine.connect().execution_options(readonly=True) as conn, conn.begin():
+        with _translate_errors(), self.engine.connect().execution_options(readonly=True) as conn, conn.begin():
             yield conn
 
     def migrate(self) -> None:
@@ -184,7 +184,7 @@ class Database:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turn the driver's "disk full", "cannot connect" and "number too large" into errors of ours."""
     try:
         yield

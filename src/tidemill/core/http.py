@@ -87,7 +87,7 @@ class Http:
     def download(self, path: str, into: BinaryIO) -> int:
         """GET raw bytes into a file; returns how many."""
         size = 0
-        with self._transport_errors(), self.client.stream("GET", _quoted(path)) as reply:
+        with self._transport_errors(), self.client.stream("GET", _quote_path(path)) as reply:
             if reply.is_error:
                 reply.read()
                 raise read_error(reply)
@@ -112,7 +112,7 @@ class Http:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
         with self._transport_errors():
-            reply = self.client.request(method, _quoted(path), params=query, content=data, headers=headers)
+            reply = self.client.request(method, _quote_path(path), params=query, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
         return reply
@@ -148,7 +148,7 @@ class _PageFetcher:
         return self.http.get(self.path, self.kind, {**self.params, "cursor": cursor})
 
 
-def _quoted(path: str) -> str:
+def _quote_path(path: str) -> str:
     """Return the path with the names in it as they are: a `?` or `#` in a name is no query. Raises NameMissing."""
     if path.endswith("/") or "//" in path:
         raise NameMissing("A name is empty.", hint="Give the name or the id of what you mean.")

@@ -17,7 +17,7 @@ __all__ = [
     "edges",
     "find",
     "labels",
-    "named",
+    "list_named",
     "nodes",
     "record",
     "walk",
@@ -63,7 +63,7 @@ def record(ctx: Context, node: LineageNode, parents: Iterable[tuple[str, str]] =
 Direction = Literal["up", "down"]
 
 
-def named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[LineageNode]:
+def list_named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[LineageNode]:
     """Return every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
     query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
     if kind is not None:

@@ -47,7 +47,7 @@ def acquire(home: Path) -> Iterator[None]:
     path.parent.mkdir(exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not _locked(handle):
+        if not _try_lock(handle):
             live = _read(home)
             where = f" (process {live.pid}, {live.url})" if live else ""
             raise HomeInUse(
@@ -63,7 +63,7 @@ def acquire(home: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     """Take the lock; retry briefly, because `find` holds it for a moment too."""
     for _ in range(50):
         with suppress(BlockingIOError):

@@ -74,9 +74,9 @@ def table_lines(
     parts = [_heading_lines(headings[layout.index], layout.width) for layout in layouts]
     for number in range(max(map(len, parts))):
         cells = [Text(part[number] if number < len(part) else "", style="bold") for part in parts]
-        yield _joined(cells, layouts)
+        yield _join_cells(cells, layouts)
     for row in rows:
-        yield _joined([one_line(row[layout.index], layout.width) for layout in layouts], layouts)
+        yield _join_cells([one_line(row[layout.index], layout.width) for layout in layouts], layouts)
 
 
 def _heading_lines(heading: str, width: int) -> list[str]:
@@ -89,7 +89,7 @@ def _heading_lines(heading: str, width: int) -> list[str]:
     return lines or [""]
 
 
-def _joined(cells: Sequence[Text], layouts: Sequence[ColumnLayout]) -> Text:
+def _join_cells(cells: Sequence[Text], layouts: Sequence[ColumnLayout]) -> Text:
     line = Text()
     for cell, layout in zip(cells, layouts, strict=True):
         line.append_text(cell)

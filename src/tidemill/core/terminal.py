@@ -220,7 +220,7 @@ def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     except (TidemillError, ValidationError, OSError) as error:
-        named = _named(error)
+        named = _as_tidemill_error(error)
         if as_json():
             sys.stderr.write(json.dumps({"error": named.body().model_dump()}, ensure_ascii=False) + "\n")
         else:
@@ -234,7 +234,7 @@ def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
         raise SystemExit(130) from error
 
 
-def _named(error: TidemillError | ValidationError | OSError) -> TidemillError:
+def _as_tidemill_error(error: TidemillError | ValidationError | OSError) -> TidemillError:
     """Return `error` as one of Tidemill's, when it is a setting, an argument or a file that was refused."""
     if isinstance(error, TidemillError):
         return error

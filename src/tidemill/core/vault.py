@@ -80,7 +80,7 @@ def open_vault(settings: Settings) -> Vault:
     setting = settings.secret_key.get_secret_value() if settings.secret_key is not None else ""
     keys = _keys(setting.replace(",", "\n"), "TIDEMILL_SECRET_KEY")
     if not keys and not path.exists():
-        _make(path)
+        _create_key(path)
     if path.exists():
         path.chmod(0o600)
         keys += _keys(path.read_text(encoding="ascii", errors="replace"), str(path))
@@ -109,7 +109,7 @@ def _keys(text: str, where: str) -> list[bytes]:
     return keys
 
 
-def _make(path: Path) -> None:
+def _create_key(path: Path) -> None:
     """A new key, whole from the first moment on: of two processes that make one, both go on with the same."""
     fresh = path.with_name(f".{FILE}.{secrets.token_hex(4)}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

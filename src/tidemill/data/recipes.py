@@ -42,7 +42,7 @@ class RecipeRunner:
         """Run every step of the recipe over `batches`; return the remaining rows and the report of each step."""
         steps = list(recipe.steps)
         raw: list[U64] = []
-        spool = self._rowwise(_digested(batches, self.schema, raw), _leading(steps))
+        spool = self._rowwise(_add_digests(batches, self.schema, raw), _leading(steps))
         keep = np.ones(len(spool), dtype=bool)
         while steps:
             step = steps.pop(0)
@@ -132,7 +132,7 @@ def _leading(steps: list[Step]) -> list[Step]:
     return rowwise
 
 
-def _digested(batches: Iterable[RowBatch], schema: Schema, into: list[U64]) -> Iterator[RowBatch]:
+def _add_digests(batches: Iterable[RowBatch], schema: Schema, into: list[U64]) -> Iterator[RowBatch]:
     for batch in batches:
         into.append(digests([text.encode() for text in schema.row_texts(batch, "input")]))
         yield batch

@@ -35,7 +35,7 @@ def shingle(texts: list[str], size: int) -> Shingles:
 
     A text shorter than `size` is one token: its whole self.
     """
-    codes, starts = _normalised(texts)
+    codes, starts = _normalise(texts)
     lengths = np.diff(starts)
     counts = np.maximum(lengths - size + 1, 1)
     offsets = np.concatenate(([0], np.cumsum(counts)))
@@ -51,7 +51,7 @@ def shingle(texts: list[str], size: int) -> Shingles:
     return Shingles(tokens, offsets)
 
 
-def _normalised(texts: list[str]) -> tuple[npt.NDArray[np.uint32], I64]:
+def _normalise(texts: list[str]) -> tuple[npt.NDArray[np.uint32], I64]:
     lowered = [text.lower() for text in texts]
     lengths = np.fromiter(map(len, lowered), dtype=np.int64, count=len(lowered))
     codes = np.frombuffer("".join(lowered).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

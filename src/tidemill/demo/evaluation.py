@@ -109,7 +109,7 @@ def _row(label: str, run: EvalRun) -> list[Any]:
 def judge(demo: DemoContext) -> GateResult:
     """Let the gate judge the tuned release on the two runs."""
     gate, release = demo.results["gate"], demo.results["tuned_release"]
-    result = _judged(demo, gate.id, release)
+    result = _find_verdict(demo, gate.id, release)
     if result is None:
         result = demo.dana.gates.evaluate(
             gate.ref,
@@ -126,5 +126,5 @@ def judge(demo: DemoContext) -> GateResult:
     return result
 
 
-def _judged(demo: DemoContext, gate_id: str, release: Release) -> GateResult | None:
+def _find_verdict(demo: DemoContext, gate_id: str, release: Release) -> GateResult | None:
     return next((r for r in demo.dana.releases.verdicts(release.ref).items if r.gate_id == gate_id), None)

@@ -44,7 +44,7 @@ _SET_COLUMNS: list[Column] = [
 ]
 
 
-def _checked(kind: type[B], values: dict[str, Any]) -> B:
+def _validate(kind: type[B], values: dict[str, Any]) -> B:
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
@@ -67,7 +67,7 @@ def create_set(
     term = terminal(ctx)
     mapping = {"input": input, "expected": expected, "cluster": cluster, "system": system}
     values = {"name": name, "dataset": dataset, "split": split, "limit": limit, "mapping": mapping}
-    body = _checked(EvalSetCreate, values)
+    body = _validate(EvalSetCreate, values)
     eval_set = Evals(term.http).create_set(
         body.name, body.dataset, split=body.split, limit=body.limit, **body.mapping.model_dump()
     )
@@ -160,7 +160,7 @@ def baseline(
 
 
 def _start(term: Terminal, values: dict[str, Any], wait: bool) -> None:
-    body = _checked(RunCreate, values)
+    body = _validate(RunCreate, values)
     evals = Evals(term.working_http if wait else term.http)
     run = evals.run(body.eval_set, body.target.model_dump(), list(body.scorers), **_options(body))
     if wait and run.job_id is not None:
@@ -274,7 +274,7 @@ def compare(
         "power": power,
         "failures": failures,
     }
-    spec = _checked(ComparisonSpec, values)
+    spec = _validate(ComparisonSpec, values)
     term = terminal(ctx)
     comparison = Evals(term.http).compare(
         baseline,
@@ -299,7 +299,7 @@ def _guardrail(text: str) -> MetricRule:
         raise BadRequest(f"The guardrail {text!r} has no margin.", hint="Write --guardrail metric=0.02.")
     direction = "lower" if name.startswith("-") else "higher"
     values = {"metric": name.lstrip("-"), "kind": "non_inferiority", "margin": margin, "direction": direction}
-    return _checked(MetricRule, values)
+    return _validate(MetricRule, values)
 
 
 @app.command()
@@ -328,7 +328,7 @@ def plan(
         "alpha": alpha,
         "power": power,
     }
-    body = _checked(EvalPlanRequest, values)
+    body = _validate(EvalPlanRequest, values)
     term = terminal(ctx)
     eval_plan = Evals(term.http).plan(**body.model_dump())
     if term.as_json:

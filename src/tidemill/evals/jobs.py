@@ -101,7 +101,7 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
         with job.kernel.write(job.actor) as ctx:
             store.insert_results(ctx.conn, [result for _, result in batch])
             by_key = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
-            store.keep_answers(ctx.conn, by_key, ctx.now)
+            store.insert_answers(ctx.conn, by_key, ctx.now)
 
     checked = time.monotonic()
 

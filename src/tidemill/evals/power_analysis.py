@@ -30,7 +30,7 @@ def _pass_fail(difference: Difference) -> bool:
     return abs(square - differing / n) < 1e-9
 
 
-def _measured(difference: Difference) -> _Spread:
+def _measured_spread(difference: Difference) -> _Spread:
     share = max(difference.wins + difference.losses, 1) / difference.n_pairs
     discordance = share if _pass_fail(difference) else None
     return _Spread(discordance=discordance, sd=difference.sd, icc=difference.icc, assumed=[])
@@ -38,7 +38,7 @@ def _measured(difference: Difference) -> _Spread:
 
 def detectable(difference: Difference, clusters: Sequence[str], alpha: float, power: float) -> float | None:
     """Return the minimum detectable effect at the size and spread that a comparison has met."""
-    spread = _measured(difference)
+    spread = _measured_spread(difference)
     return _effect(spread, cluster_sizes(clusters)[1], alpha, power)
 
 
@@ -50,7 +50,7 @@ def _effect(spread: _Spread, sizes: Floats, alpha: float, power: float) -> float
     return minimum_detectable_effect(sizes, sd=spread.sd, icc=spread.icc, alpha=alpha, power=power)
 
 
-def _declared(body: EvalPlanRequest, clustered: bool) -> _Spread:
+def _declared_spread(body: EvalPlanRequest, clustered: bool) -> _Spread:
     assumed = []
     discordance = body.discordance
     if discordance is None and body.sd is None:
@@ -66,7 +66,7 @@ def _declared(body: EvalPlanRequest, clustered: bool) -> _Spread:
 def plan(eval_set: str, clusters: Sequence[str], body: EvalPlanRequest, pilot: Difference | None) -> EvalPlan:
     """Return what these items can see, with the pilot's figures when there is one."""
     sizes = cluster_sizes(clusters)[1]
-    spread = _measured(pilot) if pilot is not None else _declared(body, len(sizes) < len(clusters))
+    spread = _measured_spread(pilot) if pilot is not None else _declared_spread(body, len(sizes) < len(clusters))
     effect = _effect(spread, sizes, body.alpha, body.power)
     needed = None
     if body.minimum_effect is not None:

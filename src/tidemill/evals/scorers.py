@@ -42,7 +42,7 @@ def text_of(expected: JsonValue) -> str:
     return expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False, sort_keys=True)
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     """Return the text in lower case, without punctuation, articles and extra spaces (as SQuAD's evaluation does)."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     bare = folded.translate(str.maketrans("", "", string.punctuation))
@@ -70,7 +70,7 @@ class NormalisedMatch(Body):
 
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the texts are equal after normalisation, else 0."""
-        return _yes(normalised(answer) == normalised(text_of(item.expected)))
+        return _yes(normalise(answer) == normalise(text_of(item.expected)))
 
 
 class Contains(Body):

@@ -245,7 +245,7 @@ def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, CachedAnsw
     return cached
 
 
-def keep_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetime) -> None:
+def insert_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetime) -> None:
     """Keep answers under their keys; the first one stays."""
     existing = cached_answers(conn, list(by_key))
     rows = [

@@ -105,7 +105,7 @@ def _is_recorded(ctx: Context, subject: str) -> bool:
 def _find(ctx: Context, ref: str) -> LineageNode:
     kind, sign, name = ref.partition(":")
     lookup = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
-    matches = lineage.named(ctx.conn, lookup[1], kind=lookup[0])
+    matches = lineage.list_named(ctx.conn, lookup[1], kind=lookup[0])
     if not matches:
         raise LineageNotFound(
             f"There is no {ref!r} in the lineage.",

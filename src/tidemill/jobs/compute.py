@@ -140,7 +140,7 @@ class LocalCompute:
         spec = _spec(argv, workdir, env or {}, resources or Resources())
         with _disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(folder / "lock"):
+            with _lock(folder / "lock"):
                 if (folder / wrapper.SPEC).exists():
                     status = self.status(job_id)
                     if status.state not in ("queued", "lost"):
@@ -304,7 +304,7 @@ def _whole_characters(raw: bytes) -> bytes:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -15,7 +15,7 @@ from tidemill.core.wire import utc_now
 from tidemill.jobs import store
 from tidemill.jobs.compute import ComputeStatus, Resources
 from tidemill.jobs.durable import AGAIN_FROM
-from tidemill.jobs.json_values import bounded, json_value
+from tidemill.jobs.json_values import bounded_json, json_value
 from tidemill.jobs.running_job import RunningJob
 from tidemill.jobs.types import (
     Job,
@@ -77,7 +77,7 @@ class JobContext:
 
         def run() -> dict[str, Any]:
             try:
-                return {"value": bounded(function(*args), name)}
+                return {"value": bounded_json(function(*args), name)}
             except Exception as error:
                 if self._running.stopping.is_set():  # the process shuts down around it: do it again later
                     raise JobSuspended(f"stopped in step {name}") from error

@@ -13,7 +13,7 @@ def json_value(value: Any) -> Any:
     return json.loads(to_json(value, inf_nan_mode="null"))
 
 
-def bounded(value: Any, name: str) -> Any:
+def bounded_json(value: Any, name: str) -> Any:
     """Return the plain value of the result of `name`. Raises JobResultTooLarge."""
     raw = to_json(value, inf_nan_mode="null")
     if len(raw) > RESULT_BYTES:

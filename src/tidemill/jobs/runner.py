@@ -27,7 +27,7 @@ from tidemill.jobs import store
 from tidemill.jobs.compute import Compute, ComputeMissing
 from tidemill.jobs.context import JobContext, failure_body, traceback_note
 from tidemill.jobs.durable import DbosLog, StepLog
-from tidemill.jobs.json_values import bounded
+from tidemill.jobs.json_values import bounded_json
 from tidemill.jobs.kinds import JobKind
 from tidemill.jobs.running_job import RunningJob, Slots
 from tidemill.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobState, JobSuspended
@@ -136,8 +136,8 @@ class Runner:
                     self._take_over()
                     due_search = now + SEARCH_SECONDS
                 self._wake_waiting()
-                self._take(heavy=False)
-                self._take(heavy=True)
+                self._claim_jobs(heavy=False)
+                self._claim_jobs(heavy=True)
                 self._rest_log()
             except TidemillError as error:
                 logger.warning("Jobs pause: %s", error)
@@ -193,7 +193,7 @@ class Runner:
             if running.claim.id in to_wake:
                 running.wake_event.set()
 
-    def _take(self, heavy: bool) -> None:
+    def _claim_jobs(self, heavy: bool) -> None:
         kinds = [name for name, kind in self.kinds.items() if kind.heavy == heavy]
         free = self.slots.free(heavy)
         if not kinds or free < 1:
@@ -261,7 +261,7 @@ class Runner:
                 actor = store.get_actor(conn, claim.id)
             job = JobContext(self.kernel, running, actor)
             job.check_cancelled()
-            result = bounded(self.kinds[claim.kind].run(job, claim.args), claim.kind)
+            result = bounded_json(self.kinds[claim.kind].run(job, claim.args), claim.kind)
         except JobCancelled:
             return "cancelled", None, None
         except Exception as error:
@@ -304,9 +304,9 @@ class Runner:
             assert job is not None
             code = {"code": error.code} if error else {}
             events.emit(ctx, f"job.{state}", job_id, {"kind": job.kind, "subject": job.subject} | code)
-            self._tell(ctx, job)
+            self._call_ended_hook(ctx, job)
 
-    def _tell(self, ctx: Context, job: Job) -> None:
+    def _call_ended_hook(self, ctx: Context, job: Job) -> None:
         ended = self.kinds[job.kind].ended
         if ended is None:
             return

@@ -74,7 +74,7 @@ class Jobs:
             if watch is not None and job != last:
                 watch(job)
             if job.ended:
-                return _checked(job) if check else job
+                return _raise_unless_succeeded(job) if check else job
             if until is not None and time.monotonic() >= until:
                 raise JobWaitTimeout(
                     f"The job {job_id} is still {job.state} after {timeout} s.",
@@ -85,7 +85,7 @@ class Jobs:
             time.sleep(pause)
 
 
-def _checked(job: Job) -> Job:
+def _raise_unless_succeeded(job: Job) -> Job:
     if job.state == "cancelled":
         raise JobCancelledError(f"The job {job.id} was cancelled.", hint=f"tidemill jobs retry {job.id}")
     if job.error is not None:

@@ -48,7 +48,7 @@ def run_pipeline(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
             break
         job.progress(sum(s.done for s in steps), len(steps), step.name)
         _run_step(StepContext(spec, step.name, _step_outputs(steps), run.pipeline_id, job, run, step))
-    return {"run_id": run_id, "changed": _changed(steps)}
+    return {"run_id": run_id, "changed": _has_changed(steps)}
 
 
 def _read(ctx: Context, run_id: str) -> tuple[Run, PipelineSpec, list[RunStep]]:
@@ -63,7 +63,7 @@ def _step_outputs(steps: list[RunStep]) -> dict[str, dict[str, Any]]:
     return {s.name: s.outputs for s in steps if s.done}
 
 
-def _changed(steps: list[RunStep]) -> bool:
+def _has_changed(steps: list[RunStep]) -> bool:
     return any(s.state == "succeeded" for s in steps)
 
 
@@ -87,7 +87,7 @@ def _run_step(context: StepContext) -> None:
         store.update_step(ctx.conn, step.id, key=key)
         assert context.run is not None
         use_cache = not context.run.fresh and step.attempt == 1 and now.job_id is None
-        cached = store.done_before(ctx.conn, step.kind, key) if key is not None and use_cache else None
+        cached = store.find_cached_step(ctx.conn, step.kind, key) if key is not None and use_cache else None
         if cached is not None:
             before, ref = cached
             _close(ctx, step, "cached", StepResult(before.outputs, before.note), cached_from=ref)
@@ -139,7 +139,7 @@ def ended(ctx: Context, job: Job) -> None:
         run.id,
         state=state,
         summary=" ".join(text for text in (summary(state, steps, job), cancelled_text) if text),
-        changed=_changed(steps),
+        changed=_has_changed(steps),
         error=job.error.model_dump(mode="json") if job.error is not None else None,
         finished_at=utc_now(),
     )

@@ -65,9 +65,10 @@ def fault(document: Located, error: ValidationError) -> PipelineInvalid:
         word = str(loc[-1])
         hint = suggest(word, _words(document, path[:-1]))
         text = f"{document.at(path, key=True)}: the word {word!r} means nothing here{more}."
-        return PipelineInvalid(text, hint=hint, param=_dotted(path))
+        return PipelineInvalid(text, hint=hint, param=_dotted_path(path))
     text, hint = _describe(first)
-    return PipelineInvalid(f"{document.at(path)}: {_dotted(path)}: {text}{more}.", hint=hint, param=_dotted(path))
+    name = _dotted_path(path)
+    return PipelineInvalid(f"{document.at(path)}: {name}: {text}{more}.", hint=hint, param=name)
 
 
 def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
@@ -75,7 +76,7 @@ def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
     return place.line, place.column
 
 
-def _dotted(path: Path) -> str:
+def _dotted_path(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 

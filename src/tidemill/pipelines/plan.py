@@ -21,7 +21,7 @@ def _plain(spec: PipelineSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude_defaults=True)
 
 
-def _keyed(value: Any) -> Any:
+def _by_name(value: Any) -> Any:
     """Return a list of named things as a mapping by name, so that an inserted one does not move all others."""
     if _is_named(value):
         return {str(v["name"]): {k: w for k, w in v.items() if k != "name"} for v in value}
@@ -33,7 +33,7 @@ def _is_named(value: Any) -> bool:
 
 
 def _differences(path: str, before: Any, after: Any) -> Iterator[Change]:
-    before, after = _keyed(before), _keyed(after)
+    before, after = _by_name(before), _by_name(after)
     if before == after:
         return
     if not isinstance(before, dict) or not isinstance(after, dict):
@@ -76,7 +76,7 @@ def _step(
         return StepForecast(name=inputs.name, kind=kind, action=action, why=f"reads what `{step}` makes")
     except TidemillError as error:
         return StepForecast(name=inputs.name, kind=kind, action="run", why=error.message)
-    cached = store.done_before(ctx.conn, kind, key) if key is not None else None
+    cached = store.find_cached_step(ctx.conn, kind, key) if key is not None else None
     if cached is None:
         return StepForecast(name=inputs.name, kind=kind, action="run", why="has not been done with what it reads now")
     earlier, ref = cached

@@ -15,7 +15,7 @@ app = typer.Typer(help="Pipeline runs: progress, retry, skip, cancel.", no_args_
 RunArgument = Annotated[str, typer.Argument(help="plr_..., name#3, or name for its newest run.")]
 
 
-def _took(run: Run) -> str | None:
+def _duration_text(run: Run) -> str | None:
     if run.started_at is None or run.finished_at is None:
         return None
     return duration((run.finished_at - run.started_at).total_seconds())
@@ -28,7 +28,7 @@ _COLUMNS: list[Column] = [
     ("verdict", "verdict"),
     ("started by", lambda r: ", ".join(c.by for c in r.causes)),
     ("started", "started_at"),
-    ("took", _took),
+    ("took", _duration_text),
     ("summary", "summary"),
 ]
 

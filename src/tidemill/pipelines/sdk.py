@@ -160,7 +160,7 @@ class Runs:
             if watch is not None and run != last:
                 watch(run)
             if run.ended or (until_waiting and run.state == "waiting"):
-                return _checked(run) if check else run
+                return _raise_unless_succeeded(run) if check else run
             if until is not None and time.monotonic() >= until:
                 raise RunPending(
                     f"{run.ref} is still {run.state} after {timeout:g} s.",
@@ -171,7 +171,7 @@ class Runs:
             time.sleep(pause)
 
 
-def _checked(run: RunDetail) -> RunDetail:
+def _raise_unless_succeeded(run: RunDetail) -> RunDetail:
     if run.error is not None:
         raise of_body(run.error)
     if run.state == "cancelled":

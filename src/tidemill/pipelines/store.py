@@ -243,7 +243,7 @@ def step_by_id(conn: sa.Connection, step_id: str) -> RunStep:
     return _step(conn.execute(sa.select(steps).where(steps.c.id == step_id)).one())
 
 
-def done_before(conn: sa.Connection, kind: str, key: str) -> tuple[RunStep, str] | None:
+def find_cached_step(conn: sa.Connection, kind: str, key: str) -> tuple[RunStep, str] | None:
     """Return the newest succeeded step of this kind and key with the reference of its run, or None."""
     query = (
         sa.select(steps, (runs.c.pipeline + "#" + sa.cast(runs.c.number, sa.String)).label("ref"))

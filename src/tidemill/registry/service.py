@@ -76,7 +76,7 @@ def add_version(ctx: Context, body: VersionCreate, inspection: Inspection | None
     digest = content_hash([[f.path, f.hash] for f in sorted_files])
     same = store.version_by_hash(ctx.conn, model.id, digest)
     if same is not None:
-        return _unchanged(same, body, parents)
+        return _check_unchanged(same, body, parents)
     licence = body.licence or inspection.licence
     imported = body.kind == "base" and not parents
     version = ModelVersion(
@@ -221,7 +221,7 @@ def _model_for(ctx: Context, body: VersionCreate) -> Model:
     return model
 
 
-def _unchanged(same: ModelVersion, body: VersionCreate, parents: list[Parent]) -> ModelVersion:
+def _check_unchanged(same: ModelVersion, body: VersionCreate, parents: list[Parent]) -> ModelVersion:
     differs = [
         name
         for name, was, now in (

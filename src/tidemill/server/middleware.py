@@ -1,6 +1,6 @@
 """Middleware of the management API: request ids, and the limit on request bodies."""
 
-from tidemill.core.asgi import AsgiApp, BodyLimit, BodyOverLimit, Message, Receive, Scope, Send, limited
+from tidemill.core.asgi import AsgiApp, BodyLimit, BodyOverLimit, Message, Receive, Scope, Send, limit_body
 from tidemill.core.wire import new_id
 from tidemill.server.error_responses import error_response
 
@@ -33,7 +33,7 @@ class RequestMiddleware:
             await send(message)
 
         if not scope["path"].startswith(self._unlimited):
-            receive = limited(receive, self._limit)
+            receive = limit_body(receive, self._limit)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:

@@ -187,7 +187,7 @@ def _wilcoxon(means: NDArray[Any]) -> float:
     return float(2 * special.ndtr(-abs(surplus) / np.sqrt((ranks**2).sum())))
 
 
-def _checked(baseline: ArrayLike, candidate: ArrayLike, clusters: Labels | None) -> tuple[Floats, Floats, Labels]:
+def _check(baseline: ArrayLike, candidate: ArrayLike, clusters: Labels | None) -> tuple[Floats, Floats, Labels]:
     first, second = np.asarray(baseline, dtype=float), np.asarray(candidate, dtype=float)
     if first.ndim == 2:
         first = first.mean(axis=1)
@@ -224,7 +224,7 @@ def paired_comparison(
     items or with one cluster, ValueError for values that are not finite or of other lengths.
     Sources: those of the module.
     """
-    first, second, labels = _checked(baseline, candidate, clusters)
+    first, second, labels = _check(baseline, candidate, clusters)
     index, sizes = cluster_sizes(labels)
     values = second - first
     spread = _spread(values, index, sizes)

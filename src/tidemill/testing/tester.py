@@ -99,14 +99,14 @@ class Tester:
 
     def no_worse(self, baseline: EvalRun, candidate: EvalRun, metric: str, *, margin: float) -> Comparison:
         """Demand that the candidate loses less than `margin`. Raises AssertionError, Inconclusive."""
-        return self._compared(baseline, candidate, {"metric": metric, "kind": "non_inferiority", "margin": margin})
+        return self._compare(baseline, candidate, {"metric": metric, "kind": "non_inferiority", "margin": margin})
 
     def better(self, baseline: EvalRun, candidate: EvalRun, metric: str, *, minimum_effect: float) -> Comparison:
         """Demand that the candidate is better. Raises AssertionError, Inconclusive."""
         rule = {"metric": metric, "kind": "improvement", "minimum_effect": minimum_effect}
-        return self._compared(baseline, candidate, rule)
+        return self._compare(baseline, candidate, rule)
 
-    def _compared(self, baseline: EvalRun, candidate: EvalRun, rule: dict[str, Any]) -> Comparison:
+    def _compare(self, baseline: EvalRun, candidate: EvalRun, rule: dict[str, Any]) -> Comparison:
         comparison = self.client.evals.compare(baseline.id, candidate.id, primary=rule)
         settle(comparison.outcome, comparison.summary)
         return comparison

@@ -43,7 +43,7 @@ def python_process(
     job.run_process(name, argv, spec.parent, env=briefly, resources=threads, watch=watch)
 
 
-def keep_record(kernel: Kernel, folder: Path) -> str:
+def store_record(kernel: Kernel, folder: Path) -> str:
     """Store the proof's prompts and the trainer's own answers as one blob; returns its hash."""
     record = {
         "proof": [row.model_dump() for row in examples.read(folder / "proof.jsonl")],

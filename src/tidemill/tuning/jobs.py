@@ -148,7 +148,7 @@ def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) 
             reached = now
             job.log(f"The training process was killed; it goes on from step {now}.", level="warning")
     watcher.update("")
-    job.step("keep the books", _keep, job, run, folder)
+    job.step("keep the books", _store_results, job, run, folder)
 
 
 class _StepLogReader:
@@ -179,10 +179,10 @@ class _StepLogReader:
         self.job.progress(last.step, self.total or None, "training", **figures)
 
 
-def _keep(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
+def _store_results(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
     """Store the summary and the trainer's own answers, which every later proof is measured against."""
     summary = TrainingSummary.model_validate(read_json(folder / "summary.json"))
-    record_hash = artifacts.keep_record(job.kernel, folder)
+    record_hash = artifacts.store_record(job.kernel, folder)
     with job.write() as ctx:
         store.add_steps(ctx.conn, run.id, step_log.read(folder / "progress.jsonl"))
         store.update(

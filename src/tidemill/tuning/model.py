@@ -172,7 +172,7 @@ def greedy(
     with torch.no_grad(), device.autocast():
         for start in range(0, len(order), 32):
             group = order[start : start + 32]
-            ids, mask = _left_padded([prompts[i][same:] for i in group], device)
+            ids, mask = _pad_left([prompts[i][same:] for i in group], device)
             cache, alive = None, set(group)
             if same:
                 cache = _shared_kv(inner, prompts[group[0]][:same], len(group), device)
@@ -200,7 +200,7 @@ def greedy(
     return answers
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], device: Device) -> tuple[Any, Any]:
+def _pad_left(prompts: Sequence[Sequence[int]], device: Device) -> tuple[Any, Any]:
     """Return token ids with padding on the left, and the mask that hides it, both (prompts, width)."""
     import torch
 

@@ -49,7 +49,7 @@ def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
     for split in (body.train_split, body.eval_split):
         if not rows.get(split):
             raise NoTrainingRows(
-                f"{dataset.ref} has no rows in the split {split!r}; it has {_listed(rows)}.",
+                f"{dataset.ref} has no rows in the split {split!r}; it has {_format_counts(rows)}.",
                 hint="Choose others with train_split and eval_split, or import the data with a split.",
                 param="train_split" if split == body.train_split else "eval_split",
             )
@@ -89,7 +89,7 @@ def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
     return run
 
 
-def _listed(rows: dict[str, int]) -> str:
+def _format_counts(rows: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in rows.items()) or "none"
 
 
