@@ -1,8 +1,9 @@
-"""Threads that repeat a step while a server runs."""
+"""Steps that a server repeats while it runs: the threads for them, and the log of those that fail."""
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from tidemill.core.changes import Changes, Pace
@@ -74,3 +75,27 @@ class BackgroundLoop:
             except Exception:  # one step that goes wrong must not end all others
                 self.log.exception("%s: a step went wrong", self.thread.name)
                 self.stopping.wait(OUTAGE_S)
+
+
+class FailureLog:
+    """Logs a step that fails in every round once, not in every round, and once more when it succeeds again."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._failing: dict[str, type[Exception]] = {}
+
+    @contextmanager
+    def guard(self, step: str) -> Iterator[None]:
+        """Run a step whose exceptions end here. `step` says what it does; steps are told apart by it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - one step that goes wrong must not end the others
+            if self._failing.get(step) is not type(error):
+                self._failing[step] = type(error)
+                if isinstance(error, TidemillError):
+                    self._log.error("%s failed, and is tried again: %s", step, error.message)
+                else:
+                    self._log.exception("%s failed, and is tried again", step)
+        else:
+            if self._failing.pop(step, None) is not None:
+                self._log.info("%s works again", step)

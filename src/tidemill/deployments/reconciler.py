@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from tidemill.core.actors import SYSTEM
+from tidemill.core.background import FailureLog
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import utc_now
 from tidemill.deployments import models, service
@@ -14,7 +15,7 @@ from tidemill.deployments.lease import ReplicaLease
 from tidemill.deployments.models import ServedModel
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import Retirement
-from tidemill.deployments.route import Route, RouteTarget, build_routes
+from tidemill.deployments.route import Route, RouteTarget, build_routes, has_ended
 from tidemill.deployments.types import Deployment, TrafficSplit
 from tidemill.engines.supervisor import Supervisor
 from tidemill.gateway.types import Lease, ShadowSink
@@ -66,10 +67,11 @@ class Reconciler:
         self._stale = True
         """Whether something may have been committed since the database was read."""
         self._read_at = 0.0
-        self._starting = False
-        """Whether a deployment waits for its engines."""
+        self._starting: list[Deployment] = []
+        """The deployments that wait for their engines."""
+        self._failures = FailureLog(log)
         kernel.db.changes.subscribe(self._note_change)
-        supervisor.reconcile_with(self.reconcile)
+        supervisor.follow(self)
 
     def deaths(self, release_id: str) -> int:
         """Return the deaths and failed starts of a release's engines since this server started."""
@@ -97,46 +99,57 @@ class Reconciler:
 
         return await self.supervisor.in_thread(run)
 
-    async def reconcile(self) -> None:
-        """Pin the pools that deployments need, then promote ready ones. Does nothing while nothing can have changed."""
-        if not (self._stale or self._starting or self._retirement_due() or time.monotonic() - self._read_at > READ_S):
+    async def read_desired(self) -> None:
+        """Pin the pools that deployments need and update the routes. Does nothing while nothing can have changed."""
+        if not (self._stale or time.monotonic() - self._read_at > READ_S):
             return
         self._stale = False
         try:
-            starting = await self._read_desired()
-            self._starting = bool(starting)
-            for deployment in starting:
-                await self._promote(deployment)
+            await self._read_desired()
         except BaseException:
             self._stale = True
             raise
         self._read_at = time.monotonic()
 
+    async def apply_changes(self) -> None:
+        """Promote ready deployments, fail those that do not start, and stop retired names. Each by itself.
+
+        What cannot be written holds back neither the others nor the engines.
+        """
+        for deployment in self._starting:
+            with self._failures.guard(f"Promoting {deployment.release} in {deployment.environment}"):
+                await self._promote(deployment)
+        if any(r.ended_at is None and r.sunset <= utc_now() for r in self.retirements.values()):
+            with self._failures.guard("Stopping retired names"):
+                await self.write(retirements.end_due, utc_now())
+                self.supervisor.wake()
+
     def _note_change(self) -> None:
         self._stale = True
 
-    def _retirement_due(self) -> bool:
-        return any(r.ended_at is None and r.sunset <= utc_now() for r in self.retirements.values())
-
-    async def _read_desired(self) -> list[Deployment]:
-        """Pin the pools that deployments need and update the routes. Return the deployments that are still starting."""
+    async def _read_desired(self) -> None:
         desired = await self.read(service.get_desired_state)
-        if any(r.ended_at is None and r.sunset <= utc_now() for r in desired.retirements):
-            await self.write(retirements.end_due, utc_now())
-            desired = await self.read(service.get_desired_state)
+        retirements_by_name = {r.model: r for r in desired.retirements}
+        now = utc_now()
         pinned: dict[str, int] = {}
         targets: list[RouteTarget] = []
+        starting: list[Deployment] = []
         for deployment in desired.deployments:
             model = await self._model_of(deployment.release_id)
+            targets.append(RouteTarget(deployment, model))
+            # A name past its date needs no engine, although its deployment is not stopped yet.
+            if has_ended(retirements_by_name.get(f"{deployment.environment}/{deployment.name}"), now):
+                continue
             pinned[model.servable.key] = max(pinned.get(model.servable.key, 0), deployment.replicas)
             self.supervisor.pool_for(model.servable)
-            targets.append(RouteTarget(deployment, model))
+            if deployment.state == "starting":
+                starting.append(deployment)
+        self._starting = starting
         self._served = {target.deployment.id: target.model for target in targets}
         shadows = self._shadows.select(desired.splits, self._acquire_candidate)
-        self.retirements = {r.model: r for r in desired.retirements}
+        self.retirements = retirements_by_name
         self.routes = build_routes(targets, desired.splits, shadows, self.retirements)
         self.supervisor.pin(pinned)
-        return [d for d in desired.deployments if d.state == "starting"]
 
     def _acquire_candidate(self, split: TrafficSplit) -> ReplicaLease | None:
         model = self._served.get(split.candidate_id)

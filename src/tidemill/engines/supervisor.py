@@ -4,11 +4,12 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
+from tidemill.core.background import FailureLog
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.engines.pool import Pool
@@ -30,6 +31,18 @@ DRAIN_S = 300.0
 STOP_DRAIN_S = 10.0
 
 
+class Demand(Protocol):
+    """Says which pools are needed, and writes what the state of the pools brings about."""
+
+    async def read_desired(self) -> None:
+        """Pin the pools that are needed. Called at the start and at the begin of every round; writes nothing."""
+        ...
+
+    async def apply_changes(self) -> None:
+        """Write what the state of the pools brings about. Called at the end of every round."""
+        ...
+
+
 class Supervisor:
     """Owns every engine of this server. Its state is used only on the event loop; blocking calls run in threads."""
 
@@ -38,7 +51,8 @@ class Supervisor:
         """By the key of their servable."""
         self.running = False
         self._kernel = kernel
-        self._reconcile: Callable[[], Awaitable[None]] | None = None
+        self._demand: Demand | None = None
+        self._failures = FailureLog(log)
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="engines")
         self._wake = asyncio.Event()
         self._ticked = 0.0
@@ -46,17 +60,17 @@ class Supervisor:
         self._loop_task: asyncio.Task[None] | None = None
         self._checked = 0.0
 
-    def reconcile_with(self, reconcile: Callable[[], Awaitable[None]]) -> None:
-        """Register the function that is called at the start and in every round; it pins the pools that are needed."""
-        self._reconcile = reconcile
+    def follow(self, demand: Demand) -> None:
+        """Keep the pools that `demand` pins. Without a demand every pool stops when it is idle."""
+        self._demand = demand
 
     async def start(self) -> None:
-        """Kill engines of an earlier server, reconcile once, and start the loop."""
+        """Kill engines of an earlier server, read what is needed, and start the loop."""
         ended = await self.in_thread(kill_orphans, self._kernel.folder("run", "engines"))
         if ended:
             log.warning("ended %d engines that an earlier server left behind", ended)
-        if self._reconcile is not None:
-            await self._reconcile()
+        if self._demand is not None:
+            await self._demand.read_desired()
         self.running = True
         self._loop = asyncio.get_running_loop()
         self._kernel.db.changes.subscribe(self._note_change)
@@ -129,29 +143,32 @@ class Supervisor:
         pool.notify()
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._tick()
-            except TidemillError as error:
-                log.error("%s Engines stay as they are.", error.message)
-            except Exception:
-                log.exception("a round of the supervisor failed; the next one follows")
+        # Not `while True`: Python 3.11's wait_for loses a cancellation that comes together with the event.
+        while self.running:
+            await self._tick()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_S if self.pools else IDLE_S)
             self._wake.clear()
 
     async def _tick(self) -> None:
+        """Do one round. A database that cannot be read or written does not keep engines from being replaced."""
         self._ticked = time.monotonic()
-        if self._reconcile is not None:
-            await self._reconcile()
+        if self._demand is not None:
+            with self._failures.guard("Reading what is deployed"):
+                await self._demand.read_desired()
         for pool in list(self.pools.values()):
-            self._reap(pool)
-            self._scale(pool)
-            pool.reset_failures()
-        self._remove_idle()
+            with self._failures.guard(f"Keeping the engines of {pool.servable.label}"):
+                self._reap(pool)
+                self._scale(pool)
+                pool.reset_failures()
+        with self._failures.guard("Stopping idle engines"):
+            self._remove_idle()
         if time.monotonic() - self._checked > HEALTH_EVERY_S:
             self._checked = time.monotonic()
             self._check_health()
+        if self._demand is not None:
+            with self._failures.guard("Writing the state of deployments"):
+                await self._demand.apply_changes()
 
     def _reap(self, pool: Pool) -> None:
         """Remove replicas whose process has ended."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from anyio import to_thread
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.background import REST_S, BackgroundLoop
+from tidemill.core.background import REST_S, BackgroundLoop, FailureLog
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
 from tidemill.rollouts import decisions, service, store
@@ -67,6 +67,7 @@ class RolloutController:
         self._store_every_s = store_every_s
         self._open_rollouts: dict[str, _OpenRollout] = {}
         self._loop: BackgroundLoop | None = None
+        self._failures = FailureLog(log)
 
     async def start(self) -> None:
         """Start the loop."""
@@ -89,12 +90,15 @@ class RolloutController:
         return TICK_S if self._open_rollouts else REST_S
 
     def tick(self) -> bool:
-        """Analyse every open rollout once. Return whether one of them moved."""
+        """Analyse every open rollout once. Return whether one moved. One that fails stays where it is."""
         with self._kernel.read(SYSTEM) as ctx:
             begun = [r for r in service.list_open(ctx) if r.began_at is not None]
         self._open_rollouts = {r.id: current for r in begun if (current := self._open_rollouts.get(r.id)) is not None}
-        moved = [self._analyse(rollout) for rollout in begun]
-        return any(moved)
+        moved = False
+        for rollout in begun:
+            with self._failures.guard(f"Analysing the rollout of {rollout.release} in {rollout.environment}"):
+                moved = self._analyse(rollout) or moved
+        return moved
 
     def _analyse(self, rollout: Rollout) -> bool:
         current = self._open_rollouts.get(rollout.id)
