@@ -81,6 +81,17 @@ def fail(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     return {"second": job.step("second", second)}
 
 
+def odd(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
+    """Say what no database takes, wherever a job can say something; then fail with it when asked to."""
+    odd_text = "a\x00b\ud800c"
+    job.log(odd_text, seen=odd_text)
+    job.progress(1, 2, odd_text, note=odd_text)
+    text = job.step("odd", lambda: odd_text)
+    if args["fail"]:
+        raise ValueError(odd_text)
+    return {"text": text}
+
+
 def loop(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Goes on until it is cancelled."""
     note(args["path"], "begin")
@@ -145,6 +156,7 @@ def _ended(ctx: Context, job: Job) -> None:
 
 KINDS: dict[str, Any] = {
     "test.steps": JobKind(run=steps, ended=_ended),
+    "test.odd": odd,
     "test.watched": watched,
     "test.fail": fail,
     "test.loop": JobKind(run=loop, ended=_ended),

@@ -40,6 +40,49 @@ def test_a_job_runs_its_steps_and_keeps_its_result(kernel: Kernel, path: Path) -
     assert lines(kernel, job.id) == ["all steps done"]
 
 
+@pytest.mark.parametrize("fail", [False, True])
+def test_a_job_may_say_what_no_database_takes(kernel: Kernel, fail: bool) -> None:
+    """NUL on PostgreSQL, and half of a surrogate pair on both, once ended the thread that stores notes."""
+    shown = "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c"
+    job = ended(kernel, submit(kernel, "test.odd", fail=fail).id)
+
+    assert job.state == ("failed" if fail else "succeeded")
+    assert job.progress is not None
+    assert (job.progress.message, job.progress.figures) == (shown, {"note": shown})
+    assert lines(kernel, job.id)[0] == shown
+    if fail:
+        assert job.error is not None
+        assert job.error.message == f"ValueError: {shown}"
+    else:
+        assert job.result == {"text": shown}
+    # Its threads live: the next job is run.
+    assert ended(kernel, submit(kernel, "test.odd", fail=False).id).state == "succeeded"
+
+
+def test_a_fault_of_any_family_pauses_the_runner_and_ends_nothing(
+    kernel: Kernel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([KeyError("claim"), RuntimeError("notes")])
+    claim, add_lines = store.claim, store.add_lines
+
+    def faulty(function, fault):
+        pending = [fault]
+
+        def call(*args, **kwargs):
+            if pending:
+                raise pending.pop()
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(runner, "OUTAGE_S", 0.05)
+    monkeypatch.setattr(store, "claim", faulty(claim, next(faults)))
+    monkeypatch.setattr(store, "add_lines", faulty(add_lines, next(faults)))
+    job = ended(kernel, submit(kernel, "test.steps", count=2, path=str(path), pause=0.6).id)
+    assert job.state == "succeeded"
+    assert lines(kernel, job.id) == ["all steps done"]
+
+
 @pytest.fixture
 def _no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner acts only when it is woken."""

@@ -70,6 +70,15 @@ class NumberTooLarge(Invalid):
     code = "number_too_large"
 
 
+class TextUnfit(Invalid):
+    """A text has a character that the database cannot hold: NUL, or half of a surrogate pair."""
+
+    code = "text_unfit"
+
+
+_UNFIT_TEXT = "A text has a character that cannot be stored: NUL, or half of a surrogate pair."
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
     cursor = connection.cursor()
@@ -116,10 +125,15 @@ def _upgrade(conn: sa.Connection, url: str) -> None:
 
 
 class Database:
-    """A pool of connections, and the two ways to use one: `begin` to write, `read` to look."""
+    """A pool of connections, and the two ways to use one: `begin` to write, `read` to look.
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    It holds `pool_size` open and `overflow` more when they are needed. Who waits for one longer than `patience_s`
+    seconds gets Unavailable.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, overflow: int = 20, patience_s: float = 15.0) -> None:
         parsed = sa.make_url(url)
+        pool = {"pool_size": pool_size, "max_overflow": overflow, "pool_timeout": patience_s}
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.url = parsed
@@ -127,13 +141,11 @@ class Database:
         if self.is_sqlite:
             if parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = sa.create_engine(parsed, pool_size=pool_size, max_overflow=20)
+            self.engine = sa.create_engine(parsed, **pool)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(
-                parsed, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, pool_recycle=1800
-            )
+            self.engine = sa.create_engine(parsed, **pool, pool_pre_ping=True, pool_recycle=1800)
         self.changes = Changes(parsed.database if self.is_sqlite else None)
 
     @contextmanager
@@ -185,12 +197,18 @@ class Database:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Turn the driver's "disk full", "cannot connect" and "number too large" into errors of ours."""
+    """Turn what the driver says of a full disk, a lost connection and values it cannot hold into errors of ours."""
     try:
         yield
     except sa.exc.OperationalError as error:
         raise _translate(error) from error
+    except sa.exc.TimeoutError as error:
+        raise Unavailable("Every connection to the database is in use.", hint="Try again in a moment.") from error
+    except UnicodeEncodeError as error:
+        raise TextUnfit(_UNFIT_TEXT, hint="Send text that is whole in UTF-8.") from error
     except (OverflowError, sa.exc.DataError) as error:
+        if "NUL" in str(error):
+            raise TextUnfit(_UNFIT_TEXT, hint="Take the character out.") from error
         if "SQLite INTEGER" not in str(error) and "out of range" not in str(error):
             raise
         raise NumberTooLarge("A number is larger than the database can hold.", hint="Is it a typing error?") from error

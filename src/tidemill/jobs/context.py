@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from tidemill.core.actors import Actor
 from tidemill.core.errors import ErrorBody, TidemillError, Unavailable, rebuild
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.text import storable, storable_value
 from tidemill.core.wire import utc_now
 from tidemill.jobs import store
 from tidemill.jobs.compute import ComputeStatus, Resources
@@ -46,9 +47,10 @@ LOST_LIMIT = 5
 def failure_body(error: Exception, job_id: str) -> ErrorBody:
     """Return the error as the API shows it, without a traceback."""
     if isinstance(error, TidemillError):
-        return error.body()
+        body = error.body()
+        return ErrorBody.model_validate(storable_value(body.model_dump()))
     return JobFailed(
-        f"{type(error).__name__}: {error}".strip().removesuffix(":"),
+        storable(f"{type(error).__name__}: {error}".strip().removesuffix(":")),
         hint=f"The whole traceback is in the job's log: tidemill jobs logs {job_id}",
     ).body()
 
@@ -115,13 +117,19 @@ class JobContext:
     ) -> None:
         """Report progress. Cheap: it is written four times a second at most, the newest last."""
         self._running.log_buffer.progress = Progress(
-            done=done, total=total, message=message, figures=json_value(figures), at=utc_now()
+            done=done,
+            total=total,
+            message=None if message is None else storable(message),
+            figures=json_value(figures),
+            at=utc_now(),
         )
 
     def log(self, message: str, *, level: LogLevel = "info", **data: Any) -> None:
         """Add a line to the job's log."""
         self._running.log_buffer.add(
-            store.Note(job_id=self.id, at=utc_now(), level=level, message=message, data=json_value(data) or None)
+            store.Note(
+                job_id=self.id, at=utc_now(), level=level, message=storable(message), data=json_value(data) or None
+            )
         )
 
     def check_cancelled(self) -> None:
@@ -338,7 +346,7 @@ class JobContext:
 
 def traceback_note(job_id: str, error: Exception) -> store.Note:
     """Return the traceback of a failure as a line for the job's log."""
-    text = "".join(traceback.format_exception(error))
+    text = storable("".join(traceback.format_exception(error)))
     return store.Note(job_id=job_id, at=utc_now(), level="error", message=text, data=None)
 
 

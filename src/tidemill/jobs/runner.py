@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core import events
+from tidemill.core.background import OUTAGE_S
 from tidemill.core.changes import Pace
 from tidemill.core.errors import ErrorBody, TidemillError
 from tidemill.core.kernel import Context, Kernel
@@ -141,8 +142,9 @@ class Runner:
                 self._rest_log()
             except TidemillError as error:
                 logger.warning("Jobs pause: %s", error)
-            except sa.exc.SQLAlchemyError:
-                logger.exception("Jobs pause: the database refused a statement")
+            except Exception:  # whatever it is, the jobs of this server need this thread
+                logger.exception("Jobs pause")
+                self.stopping.wait(OUTAGE_S)
             self._pace.wait(TICK_SECONDS if self.active else rest)
 
     def _beat(self) -> None:
@@ -335,6 +337,9 @@ class Runner:
                     self._flush(running)
                 except TidemillError as error:
                     logger.warning("The notes of job %s wait: %s", running.claim.id, error)
+                except Exception:  # the notes of other jobs need this thread
+                    logger.exception("The notes of job %s wait", running.claim.id)
+                    self.stopping.wait(OUTAGE_S)
 
     def _flush(self, running: RunningJob) -> None:
         progress, notes = running.log_buffer.take()
@@ -352,7 +357,7 @@ def _write(conn: sa.Connection, running: RunningJob) -> None:
         if progress is not None:
             values = {"progress": progress.model_dump(mode="json")}
             store.update(conn, running.claim.id, executor=running.executor, **values)
-    except sa.exc.SQLAlchemyError:
+    except Exception:
         running.log_buffer.restore(progress, notes)
         raise
 

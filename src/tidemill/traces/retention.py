@@ -40,6 +40,8 @@ class Retention:
                 await asyncio.to_thread(self.run_once)
             except TidemillError as error:
                 log.error("old traces could not be removed now: %s", error.message)
+            except Exception:  # the next hour's turn comes all the same
+                log.exception("old traces could not be removed now")
             await asyncio.sleep(INTERVAL_S)
 
     def run_once(self) -> None:
