@@ -9,8 +9,8 @@ def storable(text: str) -> str:
     """Return the text with U+FFFD in place of what no database takes: NUL, and halves of surrogate pairs."""
     if text.isascii():
         return text.replace("\x00", REPLACEMENT) if "\x00" in text else text
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole.replace("\x00", REPLACEMENT)
+    paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return paired.replace("\x00", REPLACEMENT)
 
 
 def storable_value(value: Any) -> Any:
