@@ -9,7 +9,13 @@ Memory is summed over all processes of the server: RSS counts pages that process
     python benchmarks/weight.py
     python benchmarks/weight.py --phoenix VENV/bin/python --mlflow VENV/bin/python    # beside the peers
 
-Prints one JSON object. The peers run with the Python they are installed in, on SQLite.
+Prints one JSON object. The peers run with the Python they are installed in, on SQLite; without them the figures are
+Tidemill's alone. To have them:
+
+    python -m venv phoenix && phoenix/bin/pip install arize-phoenix
+    python -m venv mlflow && mlflow/bin/pip install mlflow
+
+Whether the machine was quiet shows in `load`: its average number of running processes before and after.
 """
 
 import argparse
@@ -201,7 +207,12 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=30, help="seconds of idle time")
     arguments = parser.parse_args()
     peers = {name: getattr(arguments, name) for name in PEER_COMMANDS if getattr(arguments, name)}
-    result: dict[str, Any] = {}
+    for name in PEER_COMMANDS.keys() - peers.keys():
+        sys.stderr.write(f"Not measured: {name}. Install it in a venv of its own and give --{name} VENV/bin/python.\n")
+    # What is installed has its bytecode: so have all that are measured, from their second run on.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    load = [round(os.getloadavg()[0], 1)]
+    result: dict[str, Any] = {"load": load}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         result["tidemill"] = {
@@ -211,6 +222,7 @@ def main() -> None:
         for name, python in peers.items():
             commands = {key: seconds([python, *argv], {}, arguments.runs) for key, argv in PEER_COMMANDS[name].items()}
             result[name] = {"commands_s": commands, "server": weigh(name, python, folder / name, arguments)}
+    load.append(round(os.getloadavg()[0], 1))
     print(json.dumps(result, indent=1))
 
 
