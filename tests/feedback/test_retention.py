@@ -23,8 +23,7 @@ def test_the_scores_of_a_day_go_with_it_unless_they_are_kept(home: Path, databas
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
         with kernel.write(OWNER) as ctx:
             feedback.give_feedback(ctx, Feedback(trace_id=f"{days_ago + 1:032x}", thumbs="up"))
-    with kernel.write(OWNER) as ctx:
-        traces.prune(ctx)
+    traces.prune(kernel, OWNER)
     with kernel.read(OWNER) as ctx:
         assert len(feedback.list_scores(ctx)) == 1 + keep
     kernel.close()

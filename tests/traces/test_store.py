@@ -272,13 +272,11 @@ def test_old_days_are_removed_and_their_room_given_back(kernel: Kernel) -> None:
     today = int(datetime.now(UTC).timestamp()) * SECOND
     for days_ago in (0, 1, 100, 200):
         write(kernel, call(days_ago + 1, trace=days_ago + 1, start=today - days_ago * 86_400 * SECOND))
-    with kernel.write(OWNER) as ctx:
-        found = service.prune(ctx)
+    found = service.prune(kernel, OWNER)
     assert [use.spans for use in found.days] == [1, 1]
     assert found.freed_bytes > 0
     assert len(service.list_days(context(kernel))) == 2
-    with kernel.write(OWNER) as ctx:
-        service.prune(ctx, date.today() + timedelta(days=2))
+    service.prune(kernel, OWNER, date.today() + timedelta(days=2))
     assert service.list_days(context(kernel)) == []
     write(kernel, call(1))
     assert len(service.list_traces(context(kernel)).items) == 1

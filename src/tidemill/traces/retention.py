@@ -50,6 +50,5 @@ class Retention:
         with self._kernel.read(SYSTEM) as ctx:
             first, now = spans.first_retained_day(ctx), ctx.now
         if first is not None and any(day < first for day in store.list_days()):
-            with self._kernel.write(SYSTEM) as ctx:
-                spans.prune(ctx)
+            spans.prune(self._kernel, SYSTEM)
         store.drop_minutes((now - MINUTES_RETAINED).date())

@@ -132,7 +132,7 @@ def get_writer_state(request: RequestContext) -> WriterState:
 @router.post("/prune", openapi_extra=role("admin"))
 def prune(body: Prune, request: RequestContext) -> Pruned:
     """Remove old days of spans."""
-    return request.write(service.prune, body.before)
+    return service.prune(request.kernel, request.actor, body.before)
 
 
 @router.get("/responses/{response_id}", openapi_extra=role("viewer"))

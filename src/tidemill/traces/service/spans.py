@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from tidemill.core import events
-from tidemill.core.kernel import Context
+from tidemill.core.actors import Actor
+from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page
 from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore, split_words
 from tidemill.traces.types import (
@@ -340,18 +341,21 @@ def list_days(ctx: Context) -> list[DayUse]:
     return [use for day in reversed(store.list_days()) if (use := store.use(day)) is not None]
 
 
-def erase_day(ctx: Context, day: date) -> DayUse | None:
-    """Remove one day of spans, and the scores of them unless a setting keeps these; None when there was none."""
-    store = _store(ctx)
+def erase_day(kernel: Kernel, actor: Actor, day: date) -> DayUse | None:
+    """Remove one day of spans, and the scores of them unless a setting keeps these; None when there was none.
+
+    The scores go first, in one transaction with the record. The day goes after it: that may take long.
+    """
+    store = kernel.get(TraceStore)
     use = store.use(day)
     if use is None:
         return None
     midnight = datetime.combine(day, datetime.min.time(), UTC)
-    removed_scores = _delete_scores(ctx, midnight, midnight + timedelta(days=1))
+    with kernel.write(actor) as ctx:
+        removed_scores = _delete_scores(ctx, midnight, midnight + timedelta(days=1))
+        counts = {"spans": use.spans, "bytes": use.size_bytes, "scores": removed_scores}
+        events.emit(ctx, "traces.day_erased", use.day, counts)
     store.erase_day(day)
-    events.emit(
-        ctx, "traces.day_erased", use.day, {"spans": use.spans, "bytes": use.size_bytes, "scores": removed_scores}
-    )
     return use
 
 
@@ -359,15 +363,19 @@ def _delete_scores(ctx: Context, since: datetime | None, until: datetime) -> int
     return ctx.kernel.get(SpanScores).delete_by_span_start(ctx, since, until)
 
 
-def prune(ctx: Context, before: date | None = None) -> Pruned:
+def prune(kernel: Kernel, actor: Actor, before: date | None = None) -> Pruned:
     """Remove the days before `before`; without it, those that `trace_retention_days` does not keep.
 
-    The scores of these days go too, also of days that went before, unless `trace_keep_scores` is set.
+    The scores of these days go too, also of days that went before, unless `trace_keep_scores` is set. Each day is a
+    transaction of its own.
     """
-    first_day = before or first_retained_day(ctx)
-    old_days = [day for day in _store(ctx).list_days() if first_day is not None and day < first_day]
-    removed = [use for day in old_days if (use := erase_day(ctx, day)) is not None]
-    if first_day is not None:
+    with kernel.read(actor) as ctx:
+        first_day = before or first_retained_day(ctx)
+    if first_day is None:
+        return Pruned(days=[], freed_bytes=0)
+    old_days = [day for day in kernel.get(TraceStore).list_days() if day < first_day]
+    removed = [use for day in old_days if (use := erase_day(kernel, actor, day)) is not None]
+    with kernel.write(actor) as ctx:
         _delete_scores(ctx, None, datetime.combine(first_day, datetime.min.time(), UTC))
     return Pruned(days=removed, freed_bytes=sum(use.size_bytes for use in removed))
 

@@ -20,11 +20,20 @@ MAX_PAGES = 32_000
 """A log of so many pages is not let grow: the writer waits until it is copied."""
 
 
+def file_inode(path: Path) -> int | None:
+    """Return what tells a file from one that was removed before and had its name; None when there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 class Writer:
     """The one connection that writes to a day."""
 
     def __init__(self, path: Path, connection: apsw.Connection) -> None:
         self.connection = connection
+        self.inode = file_inode(path)
         self._path = path
         self._running: threading.Thread | None = None
         self._pages = 0

@@ -52,12 +52,15 @@ class DayStore(Protocol):
         """Return the days there are, oldest first."""
         ...
 
-    def read(self, day: date) -> AbstractContextManager[DayReader | None]:
-        """Open a snapshot of a day; None when there is no such day."""
+    def read(self, day: date, *, upgrade: bool = True) -> AbstractContextManager[DayReader | None]:
+        """Open a snapshot of a day; None when there is no such day.
+
+        A day of an older layout is read as it is, and upgraded soon unless `upgrade` is false.
+        """
         ...
 
     def write(self, day: date) -> AbstractContextManager[DayWriter]:
-        """Open a transaction on a day, created when it is missing: committed at the end, or nothing of it is kept."""
+        """Open a transaction on a day, created or upgraded first: committed at the end, or nothing of it is kept."""
         ...
 
     def remove(self, day: date) -> int:

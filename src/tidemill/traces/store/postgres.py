@@ -13,6 +13,7 @@ from tidemill.traces.store import words
 from tidemill.traces.store.blocks import Block
 from tidemill.traces.store.days import Row
 from tidemill.traces.store.schema import POSTGRES, UPGRADE_POSTGRES, VERSION, newer_layout
+from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class PostgresDayStore:
     def __init__(self, engine: sa.Engine, *, searchable: bool) -> None:
         self.engine = engine
         self.searchable = searchable
-        self._current: set[date] = set()
+        self._upgrader = DayUpgrader(self._upgrade)
 
     @contextmanager
     def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
@@ -157,15 +158,16 @@ class PostgresDayStore:
             return [datetime.strptime(name, "traces_%Y%m%d").date() for (name,) in connection.execute(sql)]
 
     @contextmanager
-    def read(self, day: date) -> Iterator[PostgresDay | None]:
-        """Open a snapshot of a day; None when there is no such schema."""
-        if day not in self._current:
-            self._upgrade(day)
+    def read(self, day: date, *, upgrade: bool = True) -> Iterator[PostgresDay | None]:
+        """Open a snapshot of a day, upgraded soon if it is of an older layout; None when there is no such schema."""
         with self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            if self._layout(connection, day) is None:
+            layout = self._layout(connection, day)
+            if layout is None:
                 yield None
                 return
+            if upgrade and layout < VERSION:
+                self._upgrader.request(day)
             self._enter(connection, day)
             yield PostgresDay(day, connection, searchable=self.searchable)
 
@@ -181,14 +183,23 @@ class PostgresDayStore:
         return layout
 
     def _upgrade(self, day: date) -> None:
-        """Bring a day that an older version stored to the layout of this one."""
         with self._connected() as connection, connection.transaction():
+            self._lock(connection, day)
             layout = self._layout(connection, day)
-        if layout is not None and layout < VERSION:
-            with self.write(day):
-                pass
-        if layout is not None:
-            self._current.add(day)
+            if layout is not None:
+                self._enter(connection, day)
+                self._upgrade_from(connection, day, layout)
+
+    def _upgrade_from(self, connection: "psycopg.Connection[Any]", day: date, layout: int) -> None:
+        if layout < VERSION:
+            log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
+            for statement in UPGRADE_POSTGRES:
+                connection.execute(statement)
+            self._mark(connection, day)
+
+    def _lock(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+        """Let no other transaction write to a day, or upgrade or remove it, until this one ends."""
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
 
     def _mark(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         from psycopg import sql as names
@@ -208,7 +219,7 @@ class PostgresDayStore:
 
         with self._connected() as connection, connection.transaction():
             # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
+            self._lock(connection, day)
             layout = self._layout(connection, day)
             if layout is None:
                 connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(self._name(day))))
@@ -216,12 +227,9 @@ class PostgresDayStore:
             if layout is None:
                 for statement in POSTGRES:
                     connection.execute(statement)
-            elif layout < VERSION:
-                log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
-                for statement in UPGRADE_POSTGRES:
-                    connection.execute(statement)
-            if layout != VERSION:
                 self._mark(connection, day)
+            else:
+                self._upgrade_from(connection, day, layout)
             yield PostgresDay(day, connection, searchable=self.searchable)
 
     def remove(self, day: date) -> int:
@@ -230,7 +238,7 @@ class PostgresDayStore:
 
         size = self.size(day)
         with self._connected() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
+            self._lock(connection, day)
             connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(self._name(day))))
         return size
 
@@ -256,4 +264,5 @@ class PostgresDayStore:
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        """Do nothing: the connections belong to the main database."""
+        """Finish the day that is being upgraded. The connections belong to the main database."""
+        self._upgrader.close()

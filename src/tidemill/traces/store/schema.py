@@ -5,7 +5,7 @@ from datetime import date
 from tidemill.traces.types import TracesUnavailable
 
 VERSION = 3
-"""Of the layout; stored with each day. A day of an older layout is upgraded when it is first opened."""
+"""Of the layout; stored with each day. A day of an older layout is upgraded before it is written to, or once read."""
 
 INTERNED = (
     "name",

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ import apsw
 
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
-from tidemill.traces.store.checkpoints import Writer
+from tidemill.traces.store.checkpoints import Writer, file_inode
 from tidemill.traces.store.days import Row
 from tidemill.traces.store.schema import SQLITE, UPGRADE_SQLITE, VERSION, newer_layout
+from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import TracesFull, TracesUnavailable
 
 log = logging.getLogger("tidemill.traces")
 
 BUSY_MS = 15_000
-IDLE_READERS = 4
-"""Connections for reading that stay open for each day."""
+IDLE_READERS = 128
+"""Connections for reading that stay open, over all days: each takes up to three files."""
 OPEN_DAYS = 3
 """Days that stay open for writing: today, and where late spans go."""
 MERGED, MERGED_FOR = 16, 8
@@ -99,10 +101,13 @@ class SqliteDayStore:
     def __init__(self, folder: Path, *, searchable: bool) -> None:
         self.folder = folder
         self.searchable = searchable
-        self._readers: dict[date, list[apsw.Connection]] = {}
+        self._upgrader = DayUpgrader(self._upgrade)
+        self._idle: list[_Reader] = []
+        """Readers that nobody uses, in the order of their last use."""
         self._writers: dict[date, Writer] = {}
+        """Writers that nobody uses, in the order of their last use."""
+        self._day_locks: dict[date, threading.Lock] = {}
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
 
     def path(self, day: date) -> Path:
         """Return the file of a day."""
@@ -116,12 +121,15 @@ class SqliteDayStore:
         return sorted(date.fromisoformat(name) for name in names)
 
     @contextmanager
-    def read(self, day: date) -> Iterator[SqliteDay | None]:
-        """Open a snapshot of a day; None when there is no such file."""
-        connection = self._reader(day)
-        if connection is None:
+    def read(self, day: date, *, upgrade: bool = True) -> Iterator[SqliteDay | None]:
+        """Open a snapshot of a day, upgraded soon if it is of an older layout; None when there is no such file."""
+        reader = self._reader(day)
+        if reader is None:
             yield None
             return
+        if upgrade and not reader.is_current:
+            self._upgrader.request(day)
+        connection = reader.connection
         try:
             connection.execute("BEGIN")
             yield SqliteDay(day, connection, searchable=self.searchable)
@@ -132,69 +140,94 @@ class SqliteDayStore:
         except BaseException:
             connection.close(True)
             raise
-        with self._lock:
-            idle = self._readers.setdefault(day, [])
-            if len(idle) < IDLE_READERS and self.path(day).exists():
-                idle.append(connection)
-                return
-        connection.close(True)
+        self._keep_reader(reader)
 
-    def _reader(self, day: date) -> apsw.Connection | None:
-        with self._lock:
-            idle = self._readers.get(day)
-            if idle:
-                return idle.pop()
-        if not self.path(day).exists():
+    def _reader(self, day: date) -> "_Reader | None":
+        inode = file_inode(self.path(day))
+        if inode is None:
             return None
+        with self._lock:
+            at = next((at for at in range(len(self._idle) - 1, -1, -1) if self._idle[at].day == day), None)
+            reader = self._idle.pop(at) if at is not None else None
+        if reader is not None and reader.inode == inode:
+            return reader
+        if reader is not None:  # another process has removed the day, and it came again
+            reader.connection.close(True)
         try:
-            connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
-            connection.set_busy_timeout(BUSY_MS)
-            connection.execute("PRAGMA query_only=1; PRAGMA mmap_size=4294967296; PRAGMA temp_store=MEMORY")
-            version = connection.pragma("user_version")
-            if not version:
-                connection.close(True)  # it is being created
-                return None
-            if version != VERSION:
-                connection.close(True)
-                with self.write(day):  # which upgrades it, or raises because it is newer
-                    pass
-                return self._reader(day)
+            return self._open_reader(day, inode)
         except apsw.CantOpenError:
             return None
         except apsw.Error as error:
             raise translate_error(error) from error
-        return connection
+
+    def _open_reader(self, day: date, inode: int) -> "_Reader | None":
+        connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            connection.execute("PRAGMA query_only=1; PRAGMA mmap_size=4294967296; PRAGMA temp_store=MEMORY")
+            layout = connection.pragma("user_version")
+            if layout > VERSION:
+                raise newer_layout(day, layout)
+        except BaseException:
+            connection.close(True)
+            raise
+        if not layout:
+            connection.close(True)  # it is being created
+            return None
+        return _Reader(day, connection, inode, is_current=layout == VERSION)
+
+    def _keep_reader(self, reader: "_Reader") -> None:
+        closing = reader
+        if reader.is_current and reader.inode == file_inode(self.path(reader.day)):
+            with self._lock:
+                self._idle.append(reader)
+                if len(self._idle) <= IDLE_READERS:
+                    return
+                closing = self._idle.pop(0)
+        closing.connection.close(True)
 
     @contextmanager
     def write(self, day: date) -> Iterator[SqliteDay]:
         """Open a transaction on a day, which is created when it is missing."""
-        with self._writing:
+        with self._day_lock(day):
+            writer = None
             try:
-                writer = self._writer(day)
+                writer = self._writer(day) or self._open(day)
                 writer.connection.execute("BEGIN IMMEDIATE")
                 sqlite_day = SqliteDay(day, writer.connection, searchable=self.searchable)
                 yield sqlite_day
                 sqlite_day.merge_words()
                 writer.connection.execute("COMMIT")
                 writer.checkpoint()
-            except (apsw.Error, OSError) as error:
-                self._abandon(day)
-                raise translate_error(error) from error
-            except BaseException:
-                self._abandon(day)
+            except BaseException as error:
+                # A new connection next time: after a full disk or a lost one nothing of the old is to be trusted.
+                if writer is not None:
+                    writer.close()
+                if isinstance(error, apsw.Error | OSError):
+                    raise translate_error(error) from error
                 raise
+            self._keep_writer(day, writer)
 
-    def _writer(self, day: date) -> Writer:
-        writer = self._writers.pop(day, None)
-        if writer is not None and not self.path(day).exists():
+    def _day_lock(self, day: date) -> threading.Lock:
+        """Return the lock of a day: one thread writes to it, upgrades, rewrites or removes it at a time."""
+        with self._lock:
+            return self._day_locks.setdefault(day, threading.Lock())
+
+    def _writer(self, day: date) -> Writer | None:
+        """Take the writer of a day that is open; None when there is none."""
+        with self._lock:
+            writer = self._writers.pop(day, None)
+        if writer is not None and writer.inode != file_inode(self.path(day)):
             writer.close()  # another process has removed the day
-            writer = None
-        if writer is None:
-            writer = self._open(day)
-        while len(self._writers) >= OPEN_DAYS:
-            self._writers.pop(next(iter(self._writers))).close()
-        self._writers[day] = writer
+            return None
         return writer
+
+    def _keep_writer(self, day: date, writer: Writer) -> None:
+        with self._lock:
+            self._writers[day] = writer
+            closing = [self._writers.pop(old) for old in list(self._writers)[:-OPEN_DAYS]]
+        for writer in closing:
+            writer.close()
 
     def _open(self, day: date) -> Writer:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -214,6 +247,14 @@ class SqliteDayStore:
             raise
         return Writer(self.path(day), connection)
 
+    def _upgrade(self, day: date) -> None:
+        with self._day_lock(day):
+            if self.path(day).exists():
+                try:
+                    self._open(day).close()
+                except (apsw.Error, OSError) as error:
+                    raise translate_error(error) from error
+
     def _create_or_upgrade(self, day: date, connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         version = connection.pragma("user_version")
@@ -228,39 +269,42 @@ class SqliteDayStore:
                 connection.execute(statement)
         connection.execute("COMMIT")
 
-    def _abandon(self, day: date) -> None:
-        # A new connection next time: after a full disk or a lost one nothing of the old is to be trusted.
-        writer = self._writers.pop(day, None)
-        if writer is not None:
-            writer.close()
-
     def remove(self, day: date) -> int:
         """Remove the file of a day; return the bytes it took."""
-        with self._writing:
+        with self._day_lock(day):
             size = self.size(day)
-            self._abandon(day)
-            with self._lock:
-                for connection in self._readers.pop(day, []):
-                    connection.close(True)
+            self._close_day(day)
             for path in (self.path(day), *self._beside(day)):
                 path.unlink(missing_ok=True)
         return size
 
+    def _close_day(self, day: date) -> None:
+        """Close the connections to a day that nobody uses."""
+        with self._lock:
+            writer = self._writers.pop(day, None)
+            readers = [reader for reader in self._idle if reader.day == day]
+            self._idle = [reader for reader in self._idle if reader.day != day]
+        if writer is not None:
+            writer.close()
+        for reader in readers:
+            reader.connection.close(True)
+
     def reclaim(self, day: date) -> None:
         """Rewrite the file and empty its log, so that no deleted byte stays. Raises TracesUnavailable."""
-        if not self.path(day).exists():
-            return
-        try:
-            connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
+        with self._day_lock(day):
+            if not self.path(day).exists():
+                return
             try:
-                connection.set_busy_timeout(BUSY_MS)
-                connection.execute("PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON")
-                connection.execute("VACUUM")
-                emptied = _empty_log(connection)
-            finally:
-                connection.close(True)
-        except apsw.Error as error:
-            raise translate_error(error) from error
+                connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
+                try:
+                    connection.set_busy_timeout(BUSY_MS)
+                    connection.execute("PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON")
+                    connection.execute("VACUUM")
+                    emptied = _empty_log(connection)
+                finally:
+                    connection.close(True)
+            except apsw.Error as error:
+                raise translate_error(error) from error
         if not emptied:
             raise TracesUnavailable(
                 f"Somebody reads the traces of {day.isoformat()}, so their log cannot be emptied now.",
@@ -277,14 +321,23 @@ class SqliteDayStore:
 
     def close(self) -> None:
         """Close every connection."""
-        with self._writing, self._lock:
-            writers, readers = list(self._writers.values()), [c for idle in self._readers.values() for c in idle]
-            self._writers.clear()
-            self._readers.clear()
-            for writer in writers:
-                writer.close()
-            for connection in readers:
-                connection.close(True)
+        self._upgrader.close()
+        with self._lock:
+            days = {*self._day_locks, *(reader.day for reader in self._idle)}
+        for day in days:
+            with self._day_lock(day):
+                self._close_day(day)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A connection for reading, and the file it was opened on."""
+
+    day: date
+    connection: apsw.Connection
+    inode: int
+    is_current: bool
+    """Whether the day had the layout of this version."""
 
 
 def _empty_log(connection: apsw.Connection) -> bool:

@@ -201,12 +201,10 @@ class TraceStore:
         Raises TracesUnavailable when the day cannot be rewritten because somebody reads for long; what is erased stays
         erased, and doing it again finishes it.
         """
-        with self._lock:
-            self._numbers.pop(day, None)
-            with self.days.write(day) as writer:
-                erased = erasure.DayEraser(writer).erase(traces)
-            self._stored.forget(day)
-            self.days.reclaim(day)
+        with self.days.write(day) as writer:
+            erased = erasure.DayEraser(writer).erase(traces)
+        self._forget(day)
+        self.days.reclaim(day)
         return erased
 
     def list_days(self) -> list[date]:
@@ -215,7 +213,7 @@ class TraceStore:
 
     def use(self, day: date) -> DayUse | None:
         """Return what a day takes up; None when there is no such day."""
-        with self.days.read(day) as reader:
+        with self.days.read(day, upgrade=False) as reader:
             if reader is None:
                 return None
             spans = reader.rows("SELECT count(*) FROM spans")[0][0]
@@ -224,23 +222,27 @@ class TraceStore:
 
     def erase_day(self, day: date) -> int:
         """Remove a day; return the bytes it took."""
+        size = self.days.remove(day)
+        self._forget(day)
+        return size
+
+    def _forget(self, day: date) -> None:
+        """Drop the cached strings of a day."""
         with self._lock:
             self._numbers.pop(day, None)
-            size = self.days.remove(day)
         self._stored.forget(day)
-        return size
 
     def drop_minutes(self, before: date) -> None:
         """Remove the sums by the minute of the days before one."""
         for day in self.days.list_days():
             if day >= before:
                 continue
-            with self.days.read(day) as reader:
+            with self.days.read(day, upgrade=False) as reader:
                 has_minutes = reader is not None and reader.rows(
                     "SELECT 1 FROM rollups WHERE grain = ? LIMIT 1", (MINUTE,)
                 )
             if has_minutes:
-                with self._lock, self.days.write(day) as writer:
+                with self.days.write(day) as writer:
                     writer.execute_many("DELETE FROM rollups WHERE grain = ?", [(MINUTE,)])
 
     def close(self) -> None:
