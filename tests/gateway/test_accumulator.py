@@ -1,5 +1,6 @@
 """Chunks of streamed completions, put together."""
 
+import weakref
 from typing import Any
 
 from tidemill.gateway.accumulator import CompletionAccumulator
@@ -49,8 +50,57 @@ def test_tool_calls_and_several_choices_are_put_together() -> None:
     assert [c["finish_reason"] for c in accumulator.completion()["choices"]] == [None, "stop"]
 
 
+def test_what_comes_beside_the_role_is_kept() -> None:
+    def opening(**more: Any) -> dict[str, Any]:
+        return {"role": "assistant", "content": None, **more}
+
+    thinking = _accumulate(opening(reasoning_content="Hm"), opening(reasoning_content="m"), {"content": "Hi"})
+    assert thinking.messages() == [{"role": "assistant", "content": "Hi", "reasoning_content": "Hmm"}]
+    refusing = _accumulate(opening(refusal="No."), opening(refusal=None, tool_calls=None))
+    assert refusing.messages() == [{"role": "assistant", "content": "", "refusal": "No."}]
+    assert refusing.delta_count == 1
+    delta = opening(reasoning_content="Hm")
+    _accumulate(delta)
+    assert delta == {"role": "assistant", "content": "", "reasoning_content": "Hm"}
+
+
+def test_tool_calls_without_an_index_are_told_apart_by_their_ids() -> None:
+    def part(arguments: str, **more: Any) -> dict[str, Any]:
+        return {"function": {"arguments": arguments, **({"name": "look"} if more else {})}, **more}
+
+    def call(id: str, arguments: str) -> dict[str, Any]:
+        return {"id": id, "type": "function", "function": {"name": "look", "arguments": arguments}}
+
+    opening = {"role": "assistant", "content": None, "tool_calls": [part("{}", id="c1"), part('{"q":', id="c2")]}
+    accumulator = _accumulate(opening, {"tool_calls": [part("1}")]}, {"tool_calls": [part("[]", id="c3")]})
+    assert accumulator.messages() == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [call("c1", "{}"), call("c2", '{"q":1}'), call("c3", "[]")],
+        }
+    ]
+
+
+def test_logprobs_are_kept_for_a_whole_completion_alone() -> None:
+    class Held:
+        """A weak reference can be taken to it."""
+
+    def accumulate(accumulator: CompletionAccumulator) -> list[weakref.ref[Held]]:
+        held = [Held() for _ in range(9)]
+        for logprob in held:
+            choice = {"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [logprob]}}
+            accumulator.add({"id": "x", "choices": [choice]})
+        return [weakref.ref(logprob) for logprob in held]
+
+    streamed, whole = CompletionAccumulator(), CompletionAccumulator(keep_logprobs=True)
+    assert sum(ref() is not None for ref in accumulate(streamed)) <= 2  # the first chunk, whose fields are kept
+    kept = accumulate(whole)
+    assert [ref() for ref in kept] == whole.completion()["choices"][0]["logprobs"]["content"]
+
+
 def test_chunks_make_a_whole_completion() -> None:
-    accumulator = CompletionAccumulator()
+    accumulator = CompletionAccumulator(keep_logprobs=True)
     for delta in ({"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}):
         choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": {"content": [1]}}
         accumulator.add({"id": "x", "choices": [choice]})

@@ -14,12 +14,14 @@ class CompletionAccumulator:
     The gateway adds a chunk for every token it passes on, so `add` does as little as it can; joining comes later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_logprobs: bool = False) -> None:
+        """`keep_logprobs`: for `completion`, which alone needs them. They take some kilobytes a token."""
         self.usage = Usage()
         self.finish_reason: str | None = None
         """Why the answer ended, of the choice that ended last; None while none has."""
         self.delta_count = 0
         """How many pieces of an answer came: one for each token, with llama.cpp."""
+        self._keep_logprobs = keep_logprobs
         self._texts: list[str] = []
         """Contents of the first choice, which is what nearly every chunk brings. The same list as in `_choices`."""
         self._choices: dict[int, _Choice] = {0: _Choice(self._texts)}
@@ -40,7 +42,7 @@ class CompletionAccumulator:
                 self._add_delta(choice, delta)
             if choice.get("finish_reason"):
                 self.finish_reason = self._choice(choice).finish_reason = choice["finish_reason"]
-            if choice.get("logprobs"):
+            if self._keep_logprobs and choice.get("logprobs"):
                 self._choice(choice).logprobs += choice["logprobs"].get("content") or []
         usage = chunk.get("usage")
         if usage:
@@ -50,9 +52,10 @@ class CompletionAccumulator:
             self._fields.update(chunk)
 
     def _add_delta(self, choice: dict[str, Any], delta: MessageDict) -> None:
-        if delta.get("role") and delta.get("content") is None and "tool_calls" not in delta:
+        if delta.get("role") and delta.get("content") is None and not delta.get("tool_calls"):
             delta["content"] = ""
-            return
+            if not any(value for name, value in delta.items() if name != "role"):
+                return
         self._choice(choice).add(delta)
         self.delta_count += 1
 
@@ -86,7 +89,7 @@ class CompletionAccumulator:
         return {**self._fields, "object": "chat.completion", "choices": choices}
 
     def _choice(self, choice: dict[str, Any]) -> "_Choice":
-        index = choice.get("index", 0)
+        index = choice.get("index") or 0
         if index not in self._choices:
             self._choices[index] = _Choice([])
         return self._choices[index]
@@ -124,11 +127,21 @@ class _Choice:
     def _add_tool_call(self, part: MessageDict) -> None:
         # The first part of a tool call brings its id and name, the later ones more of its arguments.
         empty = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-        tool_call = self._tool_calls.setdefault(part.get("index", 0), empty)
+        tool_call = self._tool_calls.setdefault(self._tool_index(part), empty)
         tool_call["id"] = part.get("id") or tool_call["id"]
         function = part.get("function") or {}
         tool_call["function"]["name"] += function.get("name") or ""
         tool_call["function"]["arguments"] += function.get("arguments") or ""
+
+    def _tool_index(self, part: MessageDict) -> int:
+        index: int | None = part.get("index")
+        if index is not None:
+            return index
+        # Without an index a part belongs to the call whose id it has, or else to the last one; a new id starts a call.
+        last = max(self._tool_calls, default=0)
+        if not part.get("id") or not self._tool_calls:
+            return last
+        return next((i for i, call in self._tool_calls.items() if call["id"] == part["id"]), last + 1)
 
     def message(self) -> MessageDict:
         text = "".join(self._texts)

@@ -138,7 +138,8 @@ class ChatCompletionHandler:
         await self._response.json(200, completion)
 
     async def _accumulate(self, engine_response: EngineResponse) -> None:
-        progress, answer = self._progress, self._progress.answer
+        progress = self._progress
+        answer = progress.answer = CompletionAccumulator(keep_logprobs=True)
         async for data in engine_response.events():
             answer.add(_decode_chunk(data))
             if progress.ttft_ms is None and answer.delta_count:
