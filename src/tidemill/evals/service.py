@@ -7,6 +7,7 @@ import numpy as np
 
 from tidemill.core import events, lineage
 from tidemill.core.actors import SYSTEM
+from tidemill.core.deprecation import moved_names
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
@@ -56,6 +57,15 @@ __all__ = [
     "prepare_items",
     "run_items",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "minimum_detectable_effect": "tidemill.stats.power:minimum_detectable_effect",
+        "paired_comparison": "tidemill.stats.paired:paired_comparison",
+        "wilson": "tidemill.stats.rates:wilson",
+    },
+)
 
 
 @dataclass(frozen=True)

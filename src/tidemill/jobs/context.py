@@ -3,8 +3,9 @@
 import logging
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,6 +162,11 @@ class JobContext:
         """One writing unit of work as the job's actor: committed at the end, rolled back on any error."""
         with self.kernel.write(self.actor) as ctx:
             yield ctx
+
+    def work(self) -> AbstractContextManager[Context]:
+        """Return what `write` returns. Deprecated: 0.1.0 had this name."""
+        warnings.warn("job.work() goes in the next release: call job.write()", DeprecationWarning, stacklevel=2)
+        return self.write()
 
     def wait_for(self, topic: str, timeout: float | None = None) -> Any:
         """Return the payload of the next signal on `topic`; None after `timeout` seconds. It may take days.

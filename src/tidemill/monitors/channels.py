@@ -1,5 +1,5 @@
-"""Deprecated alias for one release: `verify` is now in `tidemill.notifications.channels`."""
+"""Deprecated for one release: `verify` is in `tidemill.notifications.channels`."""
 
-from tidemill.notifications.channels import verify
+from tidemill.core.deprecation import moved_names
 
-__all__ = ["verify"]
+__getattr__ = moved_names(__name__, {"verify": "tidemill.notifications.channels:verify"})

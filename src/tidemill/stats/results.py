@@ -4,7 +4,9 @@ They are standard dataclasses, so that they load without numpy, scipy and pydant
 Pydantic type that holds one show the descriptions below in its JSON schema, and refuse unknown fields.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 _SCHEMA: dict[str, Any] = {
@@ -23,8 +25,30 @@ class InsufficientData(ValueError):
         self.hint = hint
 
 
+class _Dumping:
+    """The methods of Pydantic's models that results had as such; SDK callers use them."""
+
+    __slots__ = ()
+
+    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
+        """Return the fields; with mode "json", null stands for what JSON cannot say."""
+        fields = asdict(self)  # type: ignore[call-overload]
+        if mode == "json":
+            return {name: None if _is_no_number(value) else value for name, value in fields.items()}
+        return dict(fields)
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """Return the fields as JSON."""
+        separators = (",", ":") if indent is None else None
+        return json.dumps(self.model_dump(mode="json"), indent=indent, separators=separators, ensure_ascii=False)
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, float) and not isfinite(value)
+
+
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(_Dumping):
     """A share of items with its Wilson interval; all are shares from 0 to 1."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _SCHEMA
@@ -38,7 +62,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(_Dumping):
     """The paired difference candidate - baseline of one metric, with its uncertainty."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _SCHEMA

@@ -1,0 +1,1 @@
+"""Deprecated for one release: the feature is `tidemill.rollouts`, its statistics are in `tidemill.stats`."""
