@@ -121,6 +121,24 @@ def test_a_rejection_is_kept_and_one_may_ask_again(ctx: Context, release: Releas
     assert [a.state for a in found] == ["approved", "rejected"]
 
 
+def test_a_later_rejection_ends_an_approval_and_a_later_approval_a_rejection(ctx: Context, release: Release) -> None:
+    assert judge(ctx, 100) == "pass"
+    decide(ctx, ask(ctx))
+    assert service.check_clearance(ctx, "hello", "prod").allowed
+
+    later = replace(ctx, now=ctx.now + timedelta(minutes=5))
+    decide(later, ask(later), "reject", reason="it swears in Welsh")
+    refused = service.check_clearance(later, "hello", "prod")
+    assert not refused.allowed
+    assert refused.reasons == ["bert rejected it: it swears in Welsh"]
+
+    ask(later)  # a request alone changes nothing
+    assert service.check_clearance(later, "hello", "prod").reasons == ["bert rejected it: it swears in Welsh"]
+    again = replace(ctx, now=ctx.now + timedelta(minutes=9))
+    decide(again, ask(again))
+    assert service.check_clearance(again, "hello", "prod").allowed
+
+
 def test_asking_again_gives_the_open_request_and_others_are_told(ctx: Context, release: Release) -> None:
     approval = ask(ctx)
     assert ask(ctx).id == approval.id

@@ -151,7 +151,7 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
     release, policy = get_release(ctx, ref), get_policy(environment)
     verdict, results = get_verdict(ctx, release)
     approvals = _list_current(ctx, release, environment)
-    approval = next((a for a in approvals if a.state == "approved"), approvals[0] if approvals else None)
+    approval = _newest_decision(approvals)
     approved = approval is not None and approval.state == "approved"
     reasons = []
     if policy.approval and not approved:
@@ -170,6 +170,14 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
         verdict=verdict,
         approval=approval,
     )
+
+
+def _newest_decision(approvals: list[Approval]) -> Approval | None:
+    """Return the approval that was decided last: an approval ends with the next rejection. Else the newest request."""
+    decided = [(a.decided_at, a.id, a) for a in approvals if a.decided_at is not None]
+    if decided:
+        return max(decided, key=lambda entry: entry[:2])[2]
+    return approvals[0] if approvals else None
 
 
 def _overridden(approval: Approval | None, verdict: Verdict | None) -> bool:
