@@ -15,6 +15,7 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 
 RELEASED = {
     ("triggers", "turn"),  # the route, the command and the method of 0.1, each with its notice
+    ("jobs", "work"),
 }
 """Replaced names that stay for one release, by feature."""
 
@@ -28,7 +29,7 @@ SIDES = {"left"}
 """These stay where a function also has the other one: `left` and `right`."""
 
 MODULES_IN_ING = {
-    "cleaning", "embedding", "judging", "mapping", "masking", "monitoring", "pairing", "parsing", "rendering",
+    "embedding", "mapping", "masking", "monitoring", "pairing", "parsing", "rendering",
     "retraining", "routing", "tuning",
 }  # fmt: skip
 """Modules named by a noun of the field that ends so; others would name a doing."""
