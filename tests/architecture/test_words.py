@@ -15,7 +15,8 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 
 RELEASED = {
     ("triggers", "turn"),  # the route, the command and the method of 0.1, each with its notice
-    ("jobs", "work"),
+    ("jobs", "work"),  # the method of 0.1's guide to jobs, with its warning
+    ("rollouts", "spilled"),  # the field of 0.1
 }
 """Replaced names that stay for one release, by feature."""
 

@@ -255,3 +255,12 @@ def test_a_user_stays_in_the_canary_when_it_grows() -> None:
     assert abs(len(at[10]) - 400) < 80
     other = {u for u in users if assignment.in_share("roll_2", u, 10)}
     assert len(other & at[10]) < 80
+
+
+def test_infrastructure_has_the_field_of_0_1_0_for_one_release() -> None:
+    counts = Infrastructure(retried=0, incidents=1, deaths=2, fallbacks=3)
+    sent = counts.model_dump(mode="json")
+    assert (sent["fallbacks"], sent["spilled"]) == (3, 3)
+    assert Infrastructure.model_validate(sent) == counts
+    stored = {"retried": 0, "incidents": 1, "deaths": 2, "spilled": 3}
+    assert Infrastructure.model_validate(stored) == counts

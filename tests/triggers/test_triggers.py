@@ -1,5 +1,6 @@
 """Triggers: two conditions, a pause, a budget, and two at once that start one."""
 
+import json
 from datetime import timedelta
 from threading import Barrier, Thread
 
@@ -32,6 +33,7 @@ from tidemill.triggers.types import (
     TriggerNotFound,
     TriggerOverBudget,
     TriggerPut,
+    TriggerStatus,
 )
 
 DRIFT = AlertCause(kind="drift", name="topics", severity="ticket", title="topics moved", evidence={"p_value": 0.001})
@@ -66,6 +68,11 @@ def test_one_condition_alone_starts_nothing(ctx: Context) -> None:
         assert triggers.evaluate_all(ctx) == []
         status = triggers.get_status(ctx, "retrain")
         assert (status.data_condition.met, status.quality_condition.met) == (cause is DRIFT, cause is SLOW)
+        sent = status.model_dump_json()
+        assert TriggerStatus.model_validate_json(sent) == status
+        keys = json.loads(sent)["keys"]  # the form of 0.1.0, for one release
+        assert [(key["number"], key["turned"]) for key in keys] == [(1, cause is DRIFT), (2, cause is SLOW)]
+        assert [key["reasons"] for key in keys] == [status.data_condition.reasons, status.quality_condition.reasons]
         alerts.resolve(ctx, alert.id, AlertNote())
 
 
@@ -150,7 +157,7 @@ def test_firing_without_any_condition_is_an_admin_s(kernel: Kernel) -> None:
             triggers.fire(ctx, "retrain", ManualFire(reason="now", both=True))
     with kernel.write(OWNER) as ctx:
         (person,) = triggers.fire(ctx, "retrain", ManualFire(reason="now", both=True)).evidence
-        assert person["both_conditions"] is True
+        assert person["both_conditions"] is person["both_keys"] is True
 
 
 def test_people_are_told_that_it_fired(ctx: Context) -> None:

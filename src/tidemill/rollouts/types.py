@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, computed_field, model_validator
 
 from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
@@ -238,9 +238,21 @@ class Infrastructure(Value):
     incidents: int = Field(description="Failures of its engines that callers saw; those within 30 s are one.")
     deaths: int = Field(description="Deaths and failed starts of its engines.")
     fallbacks: int = Field(
-        validation_alias=AliasChoices("fallbacks", "spilled"),  # `spilled`: evidence that release 0.1 stored
-        description="Calls that the old release answered because no engine of the new one was ready.",
+        description="Calls that the old release answered because no engine of the new one was ready."
     )
+
+    @computed_field(description="Deprecated name of `fallbacks`.", json_schema_extra={"deprecated": True})
+    def spilled(self) -> int:
+        """Return `fallbacks`, under the name of 0.1.0."""
+        return self.fallbacks
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_spilled(cls, value: Any) -> Any:
+        """Accept evidence that 0.1.0 stored, and what this release sends."""
+        if not isinstance(value, dict) or "spilled" not in value:
+            return value
+        return {"fallbacks": value["spilled"]} | {name: v for name, v in value.items() if name != "spilled"}
 
 
 class ShadowEvidence(Value):

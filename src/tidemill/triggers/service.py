@@ -304,11 +304,13 @@ def fire(ctx: Context, name: str, body: ManualFire) -> Firing:
     ) or _missing_pipeline(ctx, current.trigger)
     if blocking_error is not None:
         raise blocking_error
+    without_data = body.both and not data_met
     person = {
         "kind": "person",
         "name": ctx.actor.name,
         "title": body.reason,
-        "both_conditions": body.both and not data_met,
+        "both_conditions": without_data,
+        "both_keys": without_data,  # the name of 0.1.0, for one release
     }
     return _fire(ctx, current, [person])
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, computed_field, model_validator
 
 from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
@@ -133,6 +133,15 @@ class TrafficWindow(Value):
     end: Instant
 
 
+class TriggerKey(Value):
+    """A condition as 0.1.0 showed it: key 1 is the data condition, key 2 the quality condition."""
+
+    number: Literal[1, 2]
+    turned: bool
+    reasons: list[str]
+    evidence: list[dict[str, Any]]
+
+
 class TriggerStatus(Value):
     """The status of a trigger: its conditions, and what else keeps it from firing."""
 
@@ -143,6 +152,21 @@ class TriggerStatus(Value):
     cooling_until: Instant | None
     spent_minutes: float = Field(description="This month's minutes; running runs count with their expected minutes.")
     held_by: str | None = Field(description="Why it does not fire although both conditions are met.")
+
+    @computed_field(
+        description="Deprecated form of `data_condition` and `quality_condition`.",
+        json_schema_extra={"deprecated": True},
+    )
+    def keys(self) -> list[TriggerKey]:
+        """Return both conditions in the form of 0.1.0."""
+        numbered: tuple[tuple[Literal[1, 2], Condition], ...] = ((1, self.data_condition), (2, self.quality_condition))
+        return [TriggerKey(number=n, turned=c.met, reasons=c.reasons, evidence=c.evidence) for n, c in numbered]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_keys(cls, value: Any) -> Any:
+        """Accept what this release sends: `keys` says nothing more."""
+        return {n: v for n, v in value.items() if n != "keys"} if isinstance(value, dict) else value
 
 
 class ManualFire(Body):
