@@ -22,6 +22,7 @@ from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.sniff import guess_format
 from tidemill.data.types import (
     Distribution,
+    Example,
     ImportPlan,
     LeakFound,
     LeakReport,
@@ -32,7 +33,7 @@ from tidemill.data.types import (
     StepReport,
 )
 
-ENGINE = 1
+ENGINE = 2
 """Raise it when the code would make other rows out of the same plan."""
 
 Progress = Callable[[str, int], None]
@@ -87,7 +88,7 @@ class Builder:
         if not cleaned.keep.any():
             raise self._nothing_left(cleaned)
         assignment = self._assign_splits(cleaned)
-        steps = self._with_mapping(cleaned.steps)
+        steps = self._with_mapping(cleaned)
         unplaced = int((assignment.split_indices == splitting.UNASSIGNED).sum())
         if self.plan.split.by == "time":
             count = len(assignment.split_indices)
@@ -116,15 +117,35 @@ class Builder:
                 self.source_rows[number] += len(chunk.lines)
                 yield self.mapper.batch(chunk, number, name)
 
-    def _with_mapping(self, steps: list[StepReport]) -> list[StepReport]:
-        if not self.mapper.dropped:
-            return list(steps)
+    def _with_mapping(self, cleaned: CleanedRows) -> list[StepReport]:
+        steps = list(cleaned.steps)
         total = sum(self.source_rows)
-        figures = {"missing": self.mapper.dropped}
-        return [
-            StepReport(step="mapping", rows_in=total, rows_out=total - self.mapper.dropped, figures=figures),
-            *steps,
-        ]
+        if dropped := self.mapper.dropped:
+            figures = {"missing": dropped}
+            steps.insert(0, StepReport(step="mapping", rows_in=total, rows_out=total - dropped, figures=figures))
+        if lost := self._lost_classes(cleaned):
+            count = int(cleaned.keep.sum())
+            steps.append(
+                StepReport(
+                    step="classes",
+                    rows_in=count,
+                    rows_out=count,
+                    figures={"emptied": len(lost)},
+                    examples=[
+                        Example(source=label, before=f"{rows} rows", after=None, reason="no row of the class is left")
+                        for label, rows in list(lost.items())[:5]
+                    ],
+                )
+            )
+        return steps
+
+    def _lost_classes(self, cleaned: CleanedRows) -> dict[str, int]:
+        """Return the classes of which cleaning left no row, with the rows that were read."""
+        if "label" not in self.schema.fields:
+            return {}
+        numbers, names = label_numbers(cleaned.spool)
+        left = {names[number] for number in np.unique(numbers[cleaned.keep]).tolist()}
+        return {label: rows for label, rows in sorted(self.mapper.label_counts.items()) if label not in left}
 
     def _nothing_left(self, cleaned: CleanedRows) -> NothingLeft:
         table = ", ".join(f"{step.step} dropped {step.dropped}" for step in cleaned.steps if step.dropped)
@@ -154,7 +175,7 @@ class Builder:
             label_names = [label_names[number] for number in present]
         times = _times(cleaned) if spec.by == "time" else None
         split_indices = splitting.assign(spec, clusters=clusters, digests=keys[:, 0].copy(), labels=labels, times=times)
-        splitting.check(spec, split_indices, labels, label_names)
+        splitting.check(spec, split_indices, labels, label_names, clusters=clusters)
         self._note("leakage")
         leaks_between = find_leaks(list(spec.ratios), split_indices, keys, near)
         if bad := [leak for leak in leaks_between if leak.exact or leak.near]:

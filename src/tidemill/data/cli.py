@@ -43,6 +43,7 @@ def _ratios(text: str) -> dict[str, float]:
         raise BadRequest(f"--split {text!r} holds something that is not a number.", hint=_SPLIT_HINT) from error
 
 
+_LARGE_SHARE = 0.2
 _SPLIT_HINT = "Write --split train=0.8,validation=0.1,test=0.1; the ratios add up to 1."
 
 
@@ -170,6 +171,7 @@ def _print_version(term: Terminal, version: DatasetVersion) -> None:
         figures = ", ".join(f"{name} {count}" for name, count in step.figures.items())
         steps.add_row(step.step, f"{step.rows_in:,}", f"{step.dropped:,}", f"{step.changed:,}", figures)
     term.print(steps, "")
+    _warn_of_losses(term, version)
     term.print("Splits: " + ", ".join(f"{split.name} {split.rows:,}" for split in version.splits))
     for leak in version.leaks.uncleaned:
         if leak.exact:
@@ -177,6 +179,22 @@ def _print_version(term: Terminal, version: DatasetVersion) -> None:
                 f"Uncleaned, {leak.exact:,} of {leak.rows:,} {leak.split} rows ({leak.share:.0%}) "
                 f"would also stand in {leak.against}. Now: none."
             )
+
+
+def _warn_of_losses(term: Terminal, version: DatasetVersion) -> None:
+    """Print what a reader of the table may miss: a step that dropped much, answers that were lost, empty classes."""
+    for step in version.steps:
+        lost = sum(step.figures.get(name, 0) for name in ("other_label", "other_answer"))
+        if step.step == "classes":
+            term.print(f"No row is left of {step.figures['emptied']} class(es):")
+        elif step.dropped > _LARGE_SHARE * step.rows_in or lost:
+            other = f", {lost:,} of them with another answer than the row that stays" if lost else ""
+            share = step.dropped / step.rows_in
+            term.print(f"{step.step} dropped {step.dropped:,} of {step.rows_in:,} rows ({share:.0%}){other}:")
+        else:
+            continue
+        for example in step.examples[:2]:
+            term.print(Text(f"  {example.source}  {example.reason}: {example.before}", style="dim"))
 
 
 @app.command("list")

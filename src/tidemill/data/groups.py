@@ -116,19 +116,20 @@ class MinHashIndex:
         self._signatures = folder / "signatures"
         for path in (*self._files, self._signatures):
             path.write_bytes(b"")
-        self._text_of = text_of
+        self.text_of = text_of
         self._token_cache: dict[int, U64] = {}
         self._cached_tokens = 0
 
-    def add(self, texts: list[str]) -> None:
-        """Add the texts of the next rows."""
+    def add(self, texts: list[str], keys: U64 | None = None) -> None:
+        """Add the texts of the next rows. Rows with different `keys` are never candidates for each other."""
         if not texts:
             return
         shingles = shingle(texts, self.ngram)
         signatures = signature_matrix(shingles)
         for band, path in enumerate(self._files):
             words = signatures[:, band * self.rows : (band + 1) * self.rows].astype(np.uint64)
-            _append(path, _fold(words).tobytes())
+            hashes = _fold(words)
+            _append(path, (hashes if keys is None else mix(hashes ^ keys)).tobytes())
         _append(self._signatures, (signatures & 0xFF).astype(np.uint8).tobytes())
         self.count += len(texts)
 
@@ -158,7 +159,7 @@ class MinHashIndex:
         """Return the tokens of one row, from a cache of bounded size."""
         tokens = self._token_cache.get(row)
         if tokens is None:
-            tokens = shingle([self._text_of(row)], self.ngram).of(0)
+            tokens = shingle([self.text_of(row)], self.ngram).of(0)
             if self._cached_tokens > _MAX_CACHED_TOKENS:
                 self._token_cache.clear()
                 self._cached_tokens = 0

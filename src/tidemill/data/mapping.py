@@ -1,5 +1,6 @@
 """From the columns of a file to the fields of a schema."""
 
+from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -77,6 +78,7 @@ class Mapper:
         self.kinds: dict[str, tuple[type, str]] = {}
         self.labels = frozenset(spec.labels) if spec.labels is not None else None
         self.dropped = 0
+        self.label_counts: Counter[str] = Counter()
         self.checked: set[int] = set()
 
     def batch(self, chunk: Chunk, file: int, source: str) -> RowBatch:
@@ -96,6 +98,8 @@ class Mapper:
             ]
             self.dropped += mask.count(False)
             batch = batch.keep(mask)
+        if "label" in batch.columns:
+            self.label_counts.update(batch.columns["label"])
         return batch
 
     def _values(self, field: str, chunk: Chunk) -> list[Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tidemill.data.groups import DisjointSet, MinHashIndex, first_of_equal
+from tidemill.data.duplicates import find_duplicates, meaning_keys, near_pairs, same_meaning
+from tidemill.data.groups import MinHashIndex, first_of_equal
 from tidemill.data.row_steps import RowStep, StepCounter, row_step
 from tidemill.data.schemas import RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
@@ -88,11 +89,19 @@ class RecipeRunner:
         return remaining
 
     def _note_duplicates(self, spool: Spool, counter: StepCounter, rows: I64, duplicates: I64, first: I64) -> None:
-        if self.schema.name == "classification" and len(duplicates):
-            labels = label_numbers(spool)[0][rows]
-            counter.figures["other_label"] = int((labels[duplicates] != labels[first[duplicates]]).sum())
+        self._count_lost_answers(spool, counter, rows[duplicates], rows[first[duplicates]])
         for place in duplicates[:5].tolist():
             self._example(spool, counter, int(rows[place]), int(rows[first[place]]), "the same as")
+
+    def _count_lost_answers(self, spool: Spool, counter: StepCounter, dropped: I64, kept: I64) -> None:
+        """Count dropped rows whose label or answer is another than that of the row that stays."""
+        if self.schema.name == "text" or not len(dropped):
+            return
+        answers = np.concatenate([digests(_encoded(self.schema.answers(batch))) for batch in spool.batches()])
+        other = int((answers[dropped] != answers[kept]).any(axis=1).sum())
+        name = "other_label" if self.schema.name == "classification" else "other_answer"
+        if other or name == "other_label":
+            counter.figures[name] = other
 
     def _example(self, spool: Spool, counter: StepCounter, row: int, like: int, reason: str) -> None:
         dropped, original = spool.row(row), spool.row(like)
@@ -101,27 +110,31 @@ class RecipeRunner:
 
     def _near(self, spool: Spool, keep: Mask, step: NearStep, counter: StepCounter) -> Mask:
         scope = step.on or self.schema.duplicates_on
+        documents = self.schema.name == "text"
         rows = np.flatnonzero(keep)
-        sets = DisjointSet(len(rows))
         index = minhash_index(spool, self.schema, rows, self.folder / f"near{len(self.tallies)}", step, scope)
-        self._index(index, spool, keep, scope)
-        pairs = []
-        for pair in index.pairs(sets):
-            pairs.append(pair)
-            self.checkpoint("near_duplicates")
-        duplicate = sets.roots() != np.arange(len(rows))
-        counter.passed(len(rows), int((~duplicate).sum()))
-        for pair in sorted(pairs, key=lambda pair: (pair.similarity, pair.row))[:5]:
-            late, early = max(pair.row, pair.like), min(pair.row, pair.like)
-            self._example(spool, counter, int(rows[late]), int(rows[early]), f"{pair.similarity:.2f} like")
-        remaining = keep.copy()
-        remaining[rows[duplicate]] = False
-        return remaining
 
-    def _index(self, index: MinHashIndex, spool: Spool, keep: Mask, scope: Scope) -> None:
+        def same(left: int, right: int) -> bool:
+            return not step.same_meaning or same_meaning(index.text_of(left), index.text_of(right), documents=documents)
+
         for batch in spool.batches(keep):
             self.checkpoint("near_duplicates")
-            index.add(self.schema.row_texts(batch, scope))
+            texts = self.schema.row_texts(batch, scope)
+            keys = meaning_keys(texts, self.schema.answers(batch), documents=documents) if step.same_meaning else None
+            index.add(texts, keys)
+        like = find_duplicates(index, same, lambda: self.checkpoint("near_duplicates"))
+        duplicates = np.flatnonzero(like >= 0)
+        counter.passed(len(rows), len(rows) - len(duplicates))
+        self._count_lost_answers(spool, counter, rows[duplicates], rows[like[duplicates]])
+        for pair in near_pairs(like, index, 5):
+            self._example(spool, counter, int(rows[pair.row]), int(rows[pair.like]), f"{pair.similarity:.2f} like")
+        remaining = keep.copy()
+        remaining[rows[duplicates]] = False
+        return remaining
+
+
+def _encoded(texts: list[str]) -> list[bytes]:
+    return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def _leading(steps: list[Step]) -> list[Step]:

@@ -105,6 +105,13 @@ class Schema:
             "\n".join(text or "" for text in texts) for texts in zip(*(batch.columns[n] for n in names), strict=True)
         ]
 
+    def answers(self, batch: RowBatch) -> list[str]:
+        """Return what each row teaches to answer: its label, completion, expected answer or assistant turns."""
+        if self.name == "chat":
+            return [_assistant_text(row) for row in batch.columns["messages"]]
+        name = {"classification": "label", "completion": "completion", "eval": "expected"}.get(self.name)
+        return [""] * len(batch) if name is None else [answer or "" for answer in batch.columns[name]]
+
     def identities(self, batch: RowBatch) -> list[bytes]:
         """Return for each row the bytes that identify it, for its hash."""
         if self.fields == ("text",):
@@ -117,6 +124,10 @@ class Schema:
 
 def _chat_text(messages: list[dict[str, str]]) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def _assistant_text(messages: list[dict[str, str]]) -> str:
+    return "\x1f".join(message["content"] for message in messages if message["role"] == "assistant")
 
 
 def _chat_input(messages: list[dict[str, str]]) -> str:

@@ -112,14 +112,24 @@ def _by_time(spec: SplitSpec, clusters: I64, times: I64 | None) -> SplitIndices:
     return np.where(split_indices == earliest[inverse], split_indices, UNASSIGNED)
 
 
-def check(spec: SplitSpec, split_indices: SplitIndices, labels: I64 | None, names: Sequence[str]) -> None:
-    """Raise SplitEmpty for a split without rows, SplitClassEmpty for one without rows of some class."""
+def check(
+    spec: SplitSpec,
+    split_indices: SplitIndices,
+    labels: I64 | None,
+    names: Sequence[str],
+    *,
+    clusters: I64 | None = None,
+) -> None:
+    """Raise SplitEmpty for a split without rows, SplitClassEmpty for one without rows of some class.
+
+    `clusters`, where given, lets the hint say how many groups of rows there are that stay together.
+    """
     for number, split in enumerate(spec.ratios):
         here = split_indices == number
         if not here.any():
             raise SplitEmpty(
                 f"The split {split!r} would hold no rows ({int((split_indices != UNASSIGNED).sum())} rows in all).",
-                hint="Import more rows, give it a larger ratio, or name fewer splits.",
+                hint="Import more rows, give it a larger ratio, or name fewer splits." + _together(clusters),
                 param="split",
                 details={"split": split},
             )
@@ -134,7 +144,18 @@ def check(spec: SplitSpec, split_indices: SplitIndices, labels: I64 | None, name
                 f"row{'s' * (total != 1)} of it in all)"
                 + (f", nor of {len(lacking) - 1} more." if len(lacking) > 1 else "."),
                 hint="Import more rows of it, merge it with another (`--label rare=other`), name fewer splits, "
-                "or accept it with --allow-empty-classes.",
+                "or accept it with --allow-empty-classes." + _together(clusters),
                 param="split",
                 details={"split": split, "classes": lacking[:50]},
             )
+
+
+def _together(clusters: I64 | None) -> str:
+    """Return the part of a hint that tells of rows which never part."""
+    groups = 0 if clusters is None else len(np.unique(clusters))
+    if clusters is None or groups * 2 > len(clusters):
+        return ""
+    return (
+        f" Nearly equal rows stay in one split, and the {len(clusters)} rows make {groups} "
+        f"group{'s' * (groups != 1)}: `near_duplicates` of the split sets how alike that is (null: only equal ones)."
+    )

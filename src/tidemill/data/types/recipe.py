@@ -68,12 +68,21 @@ class ExactStep(_Step):
 
 
 class NearStep(_Step):
-    """Keep the first of rows that are nearly the same: MinHash finds candidates, real Jaccard decides."""
+    """Keep the first of rows that are nearly the same and teach the same.
+
+    MinHash finds candidates, the real Jaccard similarity with the kept row decides. A row with another label or answer
+    is kept, and so is one with other numbers, symbols, names or negations, or with one word in place of another.
+    """
 
     step: Literal["near_duplicates"] = "near_duplicates"
     threshold: float = Field(default=0.8, ge=0.5, le=1.0, description="Jaccard of character n-grams.")
     ngram: int = Field(default=5, ge=2, le=20, description="Characters per n-gram.")
     on: Scope | None = Field(default=None, description="As for exact_duplicates.")
+    same_meaning: bool = Field(
+        default=True,
+        description="Drop only rows that teach the same as the kept one. false goes by similarity alone, and loses "
+        "labels and answers; the step counts them.",
+    )
 
 
 class PiiStep(_Step):
