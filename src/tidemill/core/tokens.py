@@ -120,10 +120,10 @@ def _number(token: str) -> str:
 
 def _meaningful(run: str) -> str:
     """Return a run of signs when one of them means something; "" for quotes, brackets, stops and dashes alone."""
-    kept = [c for c in run if _is_symbol(c)]
-    if not kept:
+    symbols = [c for c in run if _is_symbol(c)]
+    if not symbols:
         return ""
-    return run.strip("\"'()[]{}.,;:?") if any(c in "<>=" for c in kept) else "".join(kept)
+    return run.strip("\"'()[]{}.,;:?") if any(c in "<>=" for c in symbols) else "".join(symbols)
 
 
 def _is_symbol(char: str) -> bool:

@@ -144,8 +144,8 @@ class Builder:
         if "label" not in self.schema.fields:
             return {}
         numbers, names = label_numbers(cleaned.spool)
-        left = {names[number] for number in np.unique(numbers[cleaned.keep]).tolist()}
-        return {label: rows for label, rows in sorted(self.mapper.label_counts.items()) if label not in left}
+        remaining = {names[number] for number in np.unique(numbers[cleaned.keep]).tolist()}
+        return {label: rows for label, rows in sorted(self.mapper.label_counts.items()) if label not in remaining}
 
     def _nothing_left(self, cleaned: CleanedRows) -> NothingLeft:
         table = ", ".join(f"{step.step} dropped {step.dropped}" for step in cleaned.steps if step.dropped)

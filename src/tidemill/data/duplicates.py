@@ -88,7 +88,7 @@ def _is_name(token: str, text: str) -> bool:
         return False
     before = ""
     for word in text.split():
-        bare = word.strip("\"'()[]{}.,;:!?*_`“”‘’«»¿¡")
+        bare = word.strip("\"'()[]{}.,;:!?*_`“”‘’\xab\xbb¿¡")
         if bare[:1].isupper() and bare.casefold() == token and before and before[-1] not in ".!?:":
             return True
         before = word
@@ -138,15 +138,15 @@ def _mark(
     active: npt.NDArray[np.bool_],
 ) -> None:
     """Mark the duplicates among rows that share a band. Two rows that are not active were compared before."""
-    kept: list[int] = []
+    kept_rows: list[int] = []
     for row in rows.tolist():
         if like[row] != _KEPT:
             continue
-        earlier = np.array(kept[-_EARLIER:], dtype=np.int64)
+        earlier = np.array(kept_rows[-_EARLIER:], dtype=np.int64)
         others = earlier if active[row] else earlier[active[earlier]]
         like[row] = next((o for o in _nearest(row, others, signatures, index) if is_near(o, row)), _KEPT)
         if like[row] == _KEPT:
-            kept.append(row)
+            kept_rows.append(row)
 
 
 def _nearest(row: int, others: I64, signatures: Signatures, index: MinHashIndex) -> Iterator[int]:

@@ -93,12 +93,12 @@ class RecipeRunner:
         for place in duplicates[:5].tolist():
             self._example(spool, counter, int(rows[place]), int(rows[first[place]]), "the same as")
 
-    def _count_lost_answers(self, spool: Spool, counter: StepCounter, dropped: I64, kept: I64) -> None:
+    def _count_lost_answers(self, spool: Spool, counter: StepCounter, dropped: I64, kept_rows: I64) -> None:
         """Count dropped rows whose label or answer is another than that of the row that stays."""
         if self.schema.name == "text" or not len(dropped):
             return
         answers = np.concatenate([digests(_encoded(self.schema.answers(batch))) for batch in spool.batches()])
-        other = int((answers[dropped] != answers[kept]).any(axis=1).sum())
+        other = int((answers[dropped] != answers[kept_rows]).any(axis=1).sum())
         name = "other_label" if self.schema.name == "classification" else "other_answer"
         if other or name == "other_label":
             counter.figures[name] = other
