@@ -1,18 +1,22 @@
 """Days of older and newer layouts: upgraded beside everything else, or left alone."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 import sqlalchemy as sa
 
+from tests.postgres import Postgres
 from tests.traces.makers import NOON, SECOND, call, differences, record, traffic, write
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Kernel
+from tidemill.core.settings import Settings
+from tidemill.server.app import build_kernel
 from tidemill.traces import service
 from tidemill.traces.service import TraceStore
 from tidemill.traces.store.postgres import PostgresDayStore
@@ -24,23 +28,29 @@ DAY = datetime.fromtimestamp(NOON / SECOND, UTC).date()
 TOMORROW = NOON + 86_400 * SECOND
 
 # What the days of earlier versions had, made of a day of today.
-LAYOUT_1 = (
+WITHOUT_INDEXES = (
     "DROP INDEX strings_text",
     "DROP INDEX traces_trace",
+    "DROP INDEX traces_by_session",
+    "DROP INDEX traces_by_user",
+    "DROP INDEX spans_by_response",
+)
+LAYOUT_1 = (
+    *WITHOUT_INDEXES,
     "CREATE UNIQUE INDEX strings_unique ON strings (text)",
     "CREATE UNIQUE INDEX traces_unique ON traces (trace)",
+    "CREATE INDEX traces_session ON traces (session_id, start_us)",
+    "CREATE INDEX traces_user ON traces (user_id, start_us)",
+    "CREATE INDEX spans_response ON spans (response_id)",
 )
-LAYOUT_2 = (
-    "DROP INDEX strings_text",
-    "DROP INDEX traces_trace",
-    "DROP INDEX traces_session",
-    "DROP INDEX traces_user",
-    "DROP INDEX spans_response",
+RUNS = (
     "CREATE TABLE runs (id INTEGER PRIMARY KEY, stamp INTEGER, level INTEGER, size INTEGER, firsts TEXT)",
     "CREATE TABLE parts (id INTEGER PRIMARY KEY, data TEXT)",
     "INSERT INTO runs (id, stamp, level, size, firsts) VALUES (1, 7, 0, 1, 'x')",
 )
-INDEXES = {"strings_text", "traces_trace", "traces_session", "traces_user", "spans_response"}
+LAYOUT_2 = (*WITHOUT_INDEXES, *RUNS)
+INDEXES = {"strings_text", "traces_trace", "traces_by_session", "traces_by_user", "spans_by_response"}
+OLD_INDEXES = {"traces_session", "traces_user", "spans_response"}
 
 
 def change_day(kernel: Kernel, statements: tuple[str, ...], layout: int) -> None:
@@ -107,6 +117,7 @@ def test_a_day_of_an_older_layout_is_upgraded_when_it_is_opened(
         assert again.write([call(3, trace=9, start=NOON, user="ada", response_id="chatcmpl-2")]) == 1
         tables, indexes = names_of(kernel)
         assert indexes >= INDEXES
+        assert indexes.isdisjoint(OLD_INDEXES)
         assert tables.isdisjoint({"runs", "parts"})
         assert {"spans", "traces"} <= tables
     finally:
@@ -125,6 +136,62 @@ def test_a_day_of_a_newer_layout_is_left_alone_and_said_to_be(kernel: Kernel) ->
                 pass
     finally:
         again.close()
+
+
+@pytest.fixture
+def on_postgres(home: Path, postgres: Postgres) -> Iterator[Kernel]:
+    kernel = build_kernel(Settings(home=home, database_url=postgres.clone()))
+    yield kernel
+    kernel.close()
+
+
+@pytest.mark.parametrize("index", sorted(OLD_INDEXES))
+def test_a_server_of_layout_2_fails_before_it_changes_a_day_of_this_one(on_postgres: Kernel, index: str) -> None:
+    write(on_postgres, call(1, start=NOON, user="ada"))
+    with on_postgres.db.engine.connect() as conn:
+        conn.execute(sa.text(f"SET search_path TO traces_{DAY:%Y%m%d}"))
+        with pytest.raises(sa.exc.ProgrammingError, match="does not exist"):
+            conn.execute(sa.text(f"DROP INDEX {index}"))  # what such a server begins with where it sees no runs
+
+
+@pytest.mark.parametrize("by_reading", [True, False])
+def test_a_day_that_has_runs_again_is_upgraded_again(on_postgres: Kernel, by_reading: bool) -> None:
+    write(on_postgres, *traffic(50), call(1, start=NOON, user="ada", response_id="chatcmpl-1"))
+    with on_postgres.db.engine.begin() as conn:
+        conn.execute(sa.text(f"SET LOCAL search_path TO traces_{DAY:%Y%m%d}"))
+        for statement in (*WITHOUT_INDEXES[2:], *RUNS):
+            conn.execute(sa.text(statement))
+    store = on_postgres.get(TraceStore)
+    if by_reading:
+        assert len(store.list_traces(TraceFilter(user="ada"), limit=10)) == 1
+        upgrader_of(store).join()
+    else:
+        write(on_postgres, call(2, start=NOON, user="ada"))
+    tables, indexes = names_of(on_postgres)
+    assert indexes >= INDEXES
+    assert tables.isdisjoint({"runs", "parts"})
+
+
+def test_erasing_drops_and_rewrites_what_an_older_server_stored(on_postgres: Kernel) -> None:
+    write(on_postgres, *traffic(50), call(1, start=NOON, user="ada"))
+    with on_postgres.db.engine.begin() as conn:
+        conn.execute(sa.text(f"SET LOCAL search_path TO traces_{DAY:%Y%m%d}"))
+        for statement in (*RUNS, "CREATE TABLE extra (text TEXT)", "INSERT INTO extra VALUES ('x')"):
+            conn.execute(sa.text(statement))
+        files = _files(conn)
+    store = on_postgres.get(TraceStore)
+    assert store.erase_traces(DAY, store.traces_of_users(["ada"])) == 1
+    with on_postgres.db.engine.begin() as conn:
+        rewritten = _files(conn)
+    assert set(rewritten) == set(files) - {"runs", "parts"}
+    assert all(rewritten[table] != files[table] for table in rewritten)
+
+
+def _files(conn: sa.Connection) -> dict[str, int]:
+    """Table of the day -> number of its file."""
+    sql = f"""SELECT c.relname, pg_relation_filenode(c.oid) FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'traces_{DAY:%Y%m%d}' AND c.relkind = 'r'"""
+    return {table: number for table, number in conn.execute(sa.text(sql))}
 
 
 def test_only_the_day_that_is_upgraded_waits_for_it(kernel: Kernel) -> None:

@@ -22,7 +22,7 @@ def list_callers(days: StoredDays, where: TraceFilter, limit: int) -> list[Calle
     for day in days_within(days, where):
         with days.read(day) as reader:
             for identity, (calls, first, last) in (
-                _callers_of(reader, days.texts(day), where) if reader is not None else ()
+                _callers_of(reader, days.texts(reader), where) if reader is not None else ()
             ):
                 before = counts.get(identity)
                 if before is not None:

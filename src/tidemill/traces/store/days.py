@@ -1,17 +1,32 @@
 """What a day of spans offers, whichever database it is kept in."""
 
+import random
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
+MAX_STAMP = (1 << 31) - 1
+
+
+def new_stamp() -> int:
+    """Return a number drawn by chance, so that none of a day that was removed is met again."""
+    return random.randint(1, MAX_STAMP)
 
 
 class DayReader(Protocol):
     """One snapshot of one day. SQL is written once, with `?` for a value and the tables of `schema`."""
 
     day: date
+
+    @property
+    def stamp(self) -> int:
+        """What changes when strings of the day are redacted, and when the day is made again.
+
+        While it is the same, a number stands for the string it stood for, whichever process stored it.
+        """
+        ...
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
@@ -38,6 +53,10 @@ class DayWriter(DayReader, Protocol):
 
     def execute_many(self, sql: str, rows: Sequence[Row]) -> None:
         """Execute one statement for each row."""
+        ...
+
+    def renew_stamp(self) -> None:
+        """Change the stamp, so that nobody uses the numbers of strings that were read before."""
         ...
 
     def write_block(self, number: int, data: bytes, texts: Sequence[tuple[int, str]]) -> None:

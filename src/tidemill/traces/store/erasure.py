@@ -247,6 +247,7 @@ class DayEraser:
                 used |= {row[0] for row in self._writer.rows(sql, part)}
         redacted = [(f"(erased {number})", number) for number in numbers if number not in used]
         self._writer.execute_many("UPDATE strings SET text = ? WHERE id = ?", redacted)
+        self._writer.renew_stamp()
 
 
 def _add(sums: Sums, row: tuple[Any, ...], level: int) -> None:

@@ -1,8 +1,10 @@
 """Days as schemas of a PostgreSQL database: `traces_20261121`. Rows come by COPY; retention is a schema dropped."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import sqlalchemy as sa
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
 from tidemill.traces.store.blocks import Block
-from tidemill.traces.store.days import Row
+from tidemill.traces.store.days import Row, new_stamp
 from tidemill.traces.store.schema import POSTGRES, UPGRADE_POSTGRES, VERSION, newer_layout
 from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
@@ -26,11 +28,10 @@ LOCK = 848_418
 """Two-part advisory locks with this number let one process write to a day at a time."""
 
 
-LAYOUT = "tidemill layout "
-"""What the comment of a schema begins with; the layout follows."""
+COMMENT = re.compile(r"tidemill layout (\d+)(?: stamp (\d+))?")
+"""The comment of a schema."""
 UNMARKED = 2
 """The layout, at most, of a schema without such a comment."""
-VACUUMED = ("spans", "traces", "blocks", "strings", "rollups")
 
 
 def translate_error(error: "psycopg.Error") -> TidemillError:
@@ -43,6 +44,28 @@ def translate_error(error: "psycopg.Error") -> TidemillError:
     return TracesUnavailable(f"The database does not take spans: {text}.", hint="Send it again a little later.")
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """What tells how a day is stored, and which strings its numbers stand for."""
+
+    layout: int
+    stamp: int
+
+
+def _schema(day: date) -> str:
+    return f"traces_{day:%Y%m%d}"
+
+
+def _mark(connection: "psycopg.Connection[Any]", day: date) -> int:
+    """Mark a day as one of this layout with a new stamp; return the stamp."""
+    from psycopg import sql as names
+
+    stamp = new_stamp()
+    comment = names.Literal(f"tidemill layout {VERSION} stamp {stamp}")
+    connection.execute(names.SQL("COMMENT ON SCHEMA {} IS {}").format(names.Identifier(_schema(day)), comment))
+    return stamp
+
+
 def _marked(sql: str) -> str:
     return sql.replace("?", "%s")
 
@@ -52,10 +75,15 @@ class PostgresDay:
 
     words_by_block = True
 
-    def __init__(self, day: date, connection: "psycopg.Connection[Any]", *, searchable: bool) -> None:
+    def __init__(self, day: date, connection: "psycopg.Connection[Any]", stamp: int, *, searchable: bool) -> None:
         self.day = day
+        self.stamp = stamp
         self.connection = connection
         self.searchable = searchable
+
+    def renew_stamp(self) -> None:
+        """Change the stamp."""
+        self.stamp = _mark(self.connection, self.day)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
@@ -148,9 +176,6 @@ class PostgresDayStore:
         finally:
             raw.close()
 
-    def _name(self, day: date) -> str:
-        return f"traces_{day:%Y%m%d}"
-
     def list_days(self) -> list[date]:
         """Return the days there are, oldest first."""
         sql = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^traces_\d{8}$' ORDER BY 1"
@@ -162,55 +187,52 @@ class PostgresDayStore:
         """Open a snapshot of a day, upgraded soon if it is of an older layout; None when there is no such schema."""
         with self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            layout = self._layout(connection, day)
-            if layout is None:
+            mark = self._read_mark(connection, day)
+            if mark is None:
                 yield None
                 return
-            if upgrade and layout < VERSION:
+            if upgrade and mark.layout < VERSION:
                 self._upgrader.request(day)
             self._enter(connection, day)
-            yield PostgresDay(day, connection, searchable=self.searchable)
+            yield PostgresDay(day, connection, mark.stamp, searchable=self.searchable)
 
-    def _layout(self, connection: "psycopg.Connection[Any]", day: date) -> int | None:
-        """Return the layout of a day; None when there is no such schema. Raises TracesUnavailable for a newer one."""
-        sql = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s"
-        row = connection.execute(sql, (self._name(day),)).fetchone()
+    def _read_mark(self, connection: "psycopg.Connection[Any]", day: date) -> _Mark | None:
+        """Return the mark of a day; None when there is no such schema. Raises TracesUnavailable for a newer layout."""
+        sql = """SELECT obj_description(oid, 'pg_namespace'), to_regclass(nspname || '.runs') IS NOT NULL
+            FROM pg_namespace WHERE nspname = %s"""
+        row = connection.execute(sql, (_schema(day),)).fetchone()
         if row is None:
             return None
-        layout = int(row[0].removeprefix(LAYOUT)) if row[0] is not None else UNMARKED
+        comment = COMMENT.match(row[0] or "")
+        layout, stamp = (int(comment[1]), int(comment[2] or 0)) if comment is not None else (UNMARKED, 0)
         if layout > VERSION:
             raise newer_layout(day, layout)
-        return layout
+        # An older server has written to it since, or it was never upgraded.
+        return _Mark(min(layout, UNMARKED) if row[1] else layout, stamp)
 
     def _upgrade(self, day: date) -> None:
         with self._connected() as connection, connection.transaction():
             self._lock(connection, day)
-            layout = self._layout(connection, day)
-            if layout is not None:
+            mark = self._read_mark(connection, day)
+            if mark is not None and mark.layout < VERSION:
                 self._enter(connection, day)
-                self._upgrade_from(connection, day, layout)
+                self._upgrade_from(connection, day, mark.layout)
 
-    def _upgrade_from(self, connection: "psycopg.Connection[Any]", day: date, layout: int) -> None:
-        if layout < VERSION:
-            log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
-            for statement in UPGRADE_POSTGRES:
-                connection.execute(statement)
-            self._mark(connection, day)
+    def _upgrade_from(self, connection: "psycopg.Connection[Any]", day: date, layout: int) -> int:
+        """Bring a day to this layout; return its new stamp."""
+        log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
+        for statement in UPGRADE_POSTGRES:
+            connection.execute(statement)
+        return _mark(connection, day)
 
     def _lock(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         """Let no other transaction write to a day, or upgrade or remove it, until this one ends."""
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
 
-    def _mark(self, connection: "psycopg.Connection[Any]", day: date) -> None:
-        from psycopg import sql as names
-
-        statement = names.SQL("COMMENT ON SCHEMA {} IS {}")
-        connection.execute(statement.format(names.Identifier(self._name(day)), names.Literal(f"{LAYOUT}{VERSION}")))
-
     def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         from psycopg import sql as names
 
-        connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(self._name(day))))
+        connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(_schema(day))))
 
     @contextmanager
     def write(self, day: date) -> Iterator[PostgresDay]:
@@ -220,17 +242,19 @@ class PostgresDayStore:
         with self._connected() as connection, connection.transaction():
             # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
             self._lock(connection, day)
-            layout = self._layout(connection, day)
-            if layout is None:
-                connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(self._name(day))))
+            mark = self._read_mark(connection, day)
+            if mark is None:
+                connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(_schema(day))))
             self._enter(connection, day)
-            if layout is None:
+            if mark is None:
                 for statement in POSTGRES:
                     connection.execute(statement)
-                self._mark(connection, day)
+                stamp = _mark(connection, day)
+            elif mark.layout < VERSION:
+                stamp = self._upgrade_from(connection, day, mark.layout)
             else:
-                self._upgrade_from(connection, day, layout)
-            yield PostgresDay(day, connection, searchable=self.searchable)
+                stamp = mark.stamp
+            yield PostgresDay(day, connection, stamp, searchable=self.searchable)
 
     def remove(self, day: date) -> int:
         """Drop the schema of a day; return the bytes it took."""
@@ -239,7 +263,7 @@ class PostgresDayStore:
         size = self.size(day)
         with self._connected() as connection, connection.transaction():
             self._lock(connection, day)
-            connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(self._name(day))))
+            connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(_schema(day))))
         return size
 
     def reclaim(self, day: date) -> None:
@@ -249,8 +273,9 @@ class PostgresDayStore:
         with self._connected() as connection:
             connection.set_autocommit(True)  # VACUUM runs outside of transactions
             try:
-                for table in VACUUMED:
-                    identifier = names.Identifier(self._name(day), table)
+                sql = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+                for (table,) in connection.execute(sql, (_schema(day),)).fetchall():
+                    identifier = names.Identifier(_schema(day), table)
                     connection.execute(names.SQL("VACUUM (FULL) {}").format(identifier))
             finally:
                 connection.set_autocommit(False)
@@ -260,7 +285,7 @@ class PostgresDayStore:
         sql = """SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'"""
         with self._connected() as connection:
-            row = connection.execute(sql, (self._name(day),)).fetchone()
+            row = connection.execute(sql, (_schema(day),)).fetchone()
         return int(row[0]) if row else 0
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def find_responses(days: StoredDays, response_ids: Sequence[str], *, payload: bo
         with days.read(day) as reader:
             if reader is None:
                 continue
-            span_reader = SpanReader(reader, days.texts(day))
+            span_reader = SpanReader(reader, days.texts(reader))
             for part in chunks(sorted(missing)):
                 ids = _best_spans(reader, part)
                 if ids:

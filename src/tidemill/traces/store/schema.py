@@ -119,14 +119,24 @@ TABLES = (
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS strings_text ON strings (text)",
     "CREATE UNIQUE INDEX IF NOT EXISTS traces_trace ON traces (trace)",
-    "CREATE INDEX IF NOT EXISTS traces_session ON traces (session_id, start_us) WHERE session_id IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS traces_user ON traces (user_id, start_us) WHERE user_id IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS spans_response ON spans (response_id) WHERE response_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS traces_by_session ON traces (session_id, start_us) WHERE session_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS traces_by_user ON traces (user_id, start_us) WHERE user_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS spans_by_response ON spans (response_id) WHERE response_id IS NOT NULL",
 )
-"""Indexes on values that come in no order. A day of layout 1 has the last three, one of layout 2 has none of them."""
+"""Indexes on values that come in no order."""
 
-SORTED_RUNS = ("DROP TABLE IF EXISTS parts", "DROP TABLE IF EXISTS runs")
-"""Drops what layout 2 had in the place of INDEXES: an index in sorted runs of its own."""
+OLD_INDEXES = (
+    "DROP INDEX IF EXISTS traces_session",
+    "DROP INDEX IF EXISTS traces_user",
+    "DROP INDEX IF EXISTS spans_response",
+    "DROP TABLE IF EXISTS parts",
+    "DROP TABLE IF EXISTS runs",
+)
+"""Drops what older layouts had in the place of INDEXES: layout 1 three of them, layout 2 an index in sorted runs.
+
+The three have other names now: a server of layout 2, which drops them from each schema without runs, fails at that and
+changes nothing.
+"""
 
 WORDS_MERGED = (
     # Runs of words are put together 16 at a time, and by each commit a little: FTS5 itself would do it all at once.
@@ -167,8 +177,8 @@ POSTGRES = (
     "CREATE INDEX blocks_words ON blocks USING gin (words)",
 )
 
-UPGRADE_SQLITE = (*INDEXES, *SORTED_RUNS, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}")
-UPGRADE_POSTGRES = (*(_for_postgres(statement) for statement in INDEXES), *SORTED_RUNS)
+UPGRADE_SQLITE = (*INDEXES, *OLD_INDEXES, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}")
+UPGRADE_POSTGRES = (*(_for_postgres(statement) for statement in INDEXES), *OLD_INDEXES)
 """What brings a day of an older layout to this one."""
 
 

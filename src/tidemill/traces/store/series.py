@@ -68,7 +68,7 @@ def _sums(
             only = f" AND key IN ({','.join('?' * len(numbers))})" if numbers else ""
             columns = f"t, key, {_SUMS}, first_us, last_us, {'sketch' if measure == 'calls' else 'trace_sketch'}"
             rows = reader.rows(f"SELECT {columns} FROM rollups WHERE {condition}{only}", [*values, *numbers])
-            names = texts_of(reader, [row[1] for row in rows if row[1]], days.texts(day))
+            names = texts_of(reader, [row[1] for row in rows if row[1]], days.texts(reader))
             for t, number, *sums, latencies in rows:
                 sketches = (decode(latencies), {}) if measure == "calls" else ({}, decode(latencies))
                 by_step[t - t % step, names[number] if number else None].add(sums_of(sums, *sketches))
@@ -84,7 +84,7 @@ def _busiest(days: StoredDays, time: TimeRange, *, level: str, measure: Measure,
             if reader is None:
                 continue
             rows = reader.rows(f"SELECT key, sum({measure}) FROM rollups WHERE {condition} GROUP BY key", values)
-            names = texts_of(reader, [row[0] for row in rows], days.texts(day))
+            names = texts_of(reader, [row[0] for row in rows], days.texts(reader))
             for number, count in rows:
                 counts[names[number]] += int(count)
     return sorted(counts, key=lambda name: (-counts[name], name))[:top]

@@ -89,7 +89,7 @@ def _active(
                 f"AND last_us <= ?{condition} ORDER BY last_us DESC LIMIT ?"
             )
             rows = reader.rows(sql, (t, edge, *values, portion))
-            names = texts_of(reader, [row[0] for row in rows], days.texts(day))
+            names = texts_of(reader, [row[0] for row in rows], days.texts(reader))
         yield {names[key] for key, _ in rows}
         if len(rows) < portion:
             return

@@ -42,7 +42,7 @@ def list_spans(
                 sql, values = sql + f" AND ((span & {LOW}) * {HASH}) & {WHOLE} <= ?", [*values, highest]
             order = "s.start_us DESC, s.id DESC" if newest else "s.start_us, s.id"
             rule = f"WHERE s.id IN (SELECT id FROM spans WHERE {sql}) ORDER BY {order} LIMIT ?"
-            span_reader = SpanReader(reader, days.texts(day))
+            span_reader = SpanReader(reader, days.texts(reader))
             spans += span_reader.query(rule, (*values, limit - len(spans)), payload=payload)
         if len(spans) >= limit:
             break
@@ -88,7 +88,7 @@ def read_tail(
             condition = condition_within(reader, where)
             if not condition.impossible:
                 room = limit - len(spans)
-                page, stopped_at = _spans_after(SpanReader(reader, days.texts(day)), condition, after, room)
+                page, stopped_at = _spans_after(SpanReader(reader, days.texts(reader)), condition, after, room)
                 spans += page
                 last = stopped_at or last
             reached[day] = last
@@ -140,7 +140,7 @@ def search_spans(
             ids = search.find_spans(reader, condition, text, below, limit - len(spans))
             if ids:
                 rule = f"WHERE s.id IN ({','.join('?' * len(ids))}) ORDER BY s.id DESC"
-                values = SpanReader(reader, days.texts(day)).query(rule, ids, payload=True)
+                values = SpanReader(reader, days.texts(reader)).query(rule, ids, payload=True)
                 spans += [((day, number), value) for number, value in zip(ids, values, strict=True)]
         if len(spans) >= limit:
             break

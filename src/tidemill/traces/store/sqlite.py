@@ -15,7 +15,7 @@ import apsw
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
 from tidemill.traces.store.checkpoints import Writer, file_inode
-from tidemill.traces.store.days import Row
+from tidemill.traces.store.days import Row, new_stamp
 from tidemill.traces.store.schema import SQLITE, UPGRADE_SQLITE, VERSION, newer_layout
 from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import TracesFull, TracesUnavailable
@@ -51,6 +51,15 @@ class SqliteDay:
         self.connection = connection
         self.searchable = searchable
         self._indexed = 0
+
+    @property
+    def stamp(self) -> int:
+        """What changes with the strings that numbers stand for: the application id of the file."""
+        return int(self.connection.pragma("application_id"))
+
+    def renew_stamp(self) -> None:
+        """Change the stamp."""
+        self.connection.pragma("application_id", new_stamp())
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query."""
@@ -263,6 +272,7 @@ class SqliteDayStore:
         if not version:
             for statement in SQLITE:
                 connection.execute(statement)
+            connection.pragma("application_id", new_stamp())
         elif version < VERSION:
             log.info("upgrading the traces of %s from layout %d to %d", day, version, VERSION)
             for statement in UPGRADE_SQLITE:

@@ -9,8 +9,6 @@ T = TypeVar("T")
 
 MAX_CHARS = 1024
 """Characters of a name, user or other short field that are kept."""
-CACHED = 50_000
-"""Strings of a day that are cached."""
 CHUNK = 500
 
 
@@ -60,10 +58,7 @@ class Interner:
 
     def remember(self) -> None:
         """Add the numbers of this transaction to the cache, once it is committed."""
-        if len(self._cached) + len(self._new) > CACHED:
-            self._cached.clear()
-        if len(self._new) <= CACHED:
-            self._cached |= self._new
+        self._cached |= self._new
 
 
 def numbers_of(reader: DayReader, texts: Iterable[str]) -> dict[str, int]:

@@ -51,7 +51,7 @@ def _most_calls(
                 f"WHERE grain = {HOUR} AND level = ?{parts} GROUP BY key"
             )
             rows = reader.rows(sql, (LEVEL[level], *values))
-            names = texts_of(reader, [row[0] for row in rows], days.texts(day))
+            names = texts_of(reader, [row[0] for row in rows], days.texts(reader))
             for row in rows:
                 name, sums = names[row[0]], row[1:]
                 before = by_key.get(name)

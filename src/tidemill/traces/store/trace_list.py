@@ -33,7 +33,7 @@ def list_traces(
             if reader is None:
                 continue
             rows = _of_day(reader, where, text=text, before=before, limit=limit - len(page) + 1)
-            span_reader = SpanReader(reader, days.texts(day))
+            span_reader = SpanReader(reader, days.texts(reader))
             span_reader.load_texts([row[AT[name]] for row in rows for name in _NAMES])
             summaries = [
                 ((row[AT["start_us"]], bytes(row[AT["trace"]]).hex()), _summary(span_reader, row)) for row in rows
@@ -148,7 +148,7 @@ def read_summary(days: StoredDays, trace_id: str, day: date) -> TraceSummary | N
         rows = reader.rows(f"SELECT {COLUMNS} FROM traces t WHERE t.trace = ?", (bytes.fromhex(trace_id),))
         if not rows:
             return None
-        span_reader = SpanReader(reader, days.texts(day))
+        span_reader = SpanReader(reader, days.texts(reader))
         span_reader.load_texts([rows[0][AT[name]] for name in _NAMES])
         return _summary(span_reader, rows[0])
 

@@ -21,6 +21,7 @@ from tidemill.traces.store import (
 )
 from tidemill.traces.store.batch import Batch
 from tidemill.traces.store.blocks import compressor
+from tidemill.traces.store.day_cache import DayCache
 from tidemill.traces.store.days import DayStore
 from tidemill.traces.store.minutes import MinuteCount
 from tidemill.traces.store.postgres import PostgresDayStore
@@ -64,7 +65,7 @@ class TraceStore:
             else PostgresDayStore(db.engine, searchable=self.searchable)
         )
         self._stored = StoredDays(self.days)
-        self._numbers: dict[date, dict[str, int]] = {}
+        self._numbers: DayCache[str, int] = DayCache(DAYS_INTERNED)
         self._lock = threading.Lock()
         self._compressor = compressor()
 
@@ -84,15 +85,12 @@ class TraceStore:
         return stored
 
     def _write_day(self, day: date, records: Sequence[SpanRecord]) -> int:
-        cached_numbers = self._numbers.setdefault(day, {})
-        while len(self._numbers) > DAYS_INTERNED:
-            del self._numbers[next(number for number in self._numbers if number != day)]
         try:
             with self.days.write(day) as writer:
-                batch = Batch(writer, cached_numbers, self._compressor)
+                batch = Batch(writer, self._numbers.get(writer), self._compressor)
                 stored = batch.store(records)
         except BaseException:
-            self._numbers.pop(day, None)
+            self._numbers.forget(day)
             raise
         batch.remember_strings()
         return stored
@@ -228,8 +226,7 @@ class TraceStore:
 
     def _forget(self, day: date) -> None:
         """Drop the cached strings of a day."""
-        with self._lock:
-            self._numbers.pop(day, None)
+        self._numbers.forget(day)
         self._stored.forget(day)
 
     def drop_minutes(self, before: date) -> None:

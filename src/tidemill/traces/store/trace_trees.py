@@ -21,7 +21,7 @@ def get_trace(days: StoredDays, trace_id: bytes, *, payload: bool, limit: int) -
             if reader is None or number is None:
                 continue
             condition = "WHERE s.trace = ? ORDER BY s.start_us, s.id LIMIT ?"
-            span_reader = SpanReader(reader, days.texts(day))
+            span_reader = SpanReader(reader, days.texts(reader))
             spans += span_reader.query(condition, (number, limit - len(spans)), payload=payload)
         part = read_summary(days, trace_id.hex(), day)
         if part is not None:
@@ -82,7 +82,7 @@ def get_span(days: StoredDays, trace_id: bytes, span_id: bytes) -> SpanDetail | 
             if reader is None:
                 continue
             condition = "WHERE t.trace = ? AND s.span = ?"
-            span_reader = SpanReader(reader, days.texts(day))
+            span_reader = SpanReader(reader, days.texts(reader))
             spans = span_reader.query(condition, (trace_id, signed(span_id)), payload=True)
         if spans:
             return spans[0]
