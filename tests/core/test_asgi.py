@@ -10,7 +10,6 @@ from tidemill.core.asgi import (
     LOCAL_SCOPE,
     BodyLimit,
     BodyOverLimit,
-    ClientDisconnected,
     Message,
     Receive,
     authenticate,
@@ -21,7 +20,7 @@ from tidemill.core.asgi import (
     read_body,
     wait_for_disconnect,
 )
-from tidemill.core.errors import TooLarge, Unauthorized
+from tidemill.core.errors import BodyIncomplete, TooLarge, Unauthorized
 
 ADA = Actor(id="per_1", name="ada", roles=frozenset({"viewer"}))
 LIMIT = BodyLimit(10, hint="Send less.")
@@ -108,9 +107,9 @@ def test_a_body_that_grows_over_the_limit_is_refused() -> None:
         asyncio.run(read_body(_scope(), receive, LIMIT))
 
 
-def test_a_client_that_leaves_before_its_body_is_whole_is_named() -> None:
+def test_a_body_that_is_cut_short_is_a_bad_request() -> None:
     receive = _receive(_part(b"1", more=True), {"type": "http.disconnect"})
-    with pytest.raises(ClientDisconnected):
+    with pytest.raises(BodyIncomplete):
         asyncio.run(read_body(_scope(), receive, LIMIT))
 
 

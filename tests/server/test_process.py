@@ -124,3 +124,23 @@ def test_an_ephemeral_server_ends_with_its_parent(servers: Servers, home: Path) 
     process.stdin = None
     assert process.wait(timeout=120) == 0
     assert server_lock.find(home) is None
+
+
+def exchange(server: server_lock.ServerAddress, path: str, headers: str, body: bytes) -> bytes:
+    """The first line of the reply to a request that ends with `body`, after which only the client's side is closed."""
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=60) as connection:
+        head = f"Host: x\r\nAuthorization: Bearer {server.token}\r\nContent-Type: application/json\r\n{headers}"
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
+        if body:
+            connection.shutdown(socket.SHUT_WR)
+        return connection.makefile("rb").readline()
+
+
+def test_bodies_that_are_too_large_or_cut_short_are_the_callers_fault(home: Path, servers: Servers) -> None:
+    server = servers.live(home, servers.up(home, "--port", "0"))
+    for path in ("/v1/chat/completions", "/v1/traces", "/api/prompts"):
+        reply = exchange(server, path, "Content-Length: 2000000000", b"")
+        assert b" 413 " in reply, f"{path} waits for a body that it will refuse: {reply!r}"
+    for path in ("/v1/chat/completions", "/v1/traces", "/api/prompts", "/api/blobs"):
+        reply = exchange(server, path, "Content-Length: 100", b'{"a":')
+        assert not reply or b" 400 " in reply, f"{path}: {reply!r}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidemill.core.actors import OWNER, Actor
-from tidemill.core.errors import TooLarge
+from tidemill.core.errors import BodyIncomplete, TooLarge
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,7 +23,7 @@ LOCAL_SCOPE = "tidemill.local"
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection before its request was read or its response complete."""
+    """The client closed the connection before its response was complete."""
 
 
 class Authenticator(Protocol):
@@ -45,6 +45,10 @@ class BodyLimit:
     max_bytes: int
     hint: str
     error: type[TooLarge] = TooLarge
+
+    def is_declared_over(self, headers: Headers) -> bool:
+        """Return whether a Content-Length header declares more than the limit."""
+        return any(n == b"content-length" and v.isdigit() and int(v) > self.max_bytes for n, v in headers)
 
     def exceeded(self) -> TooLarge:
         """Return the error for a body over the limit."""
@@ -77,16 +81,17 @@ async def authenticate(scope: Scope, keys: Authenticator) -> Actor:
 async def read_body(scope: Scope, receive: Receive, limit: BodyLimit) -> bytes:
     """Return the whole body of a request.
 
-    Raises the limit's error as soon as the declared or the received length exceeds it, and ClientDisconnected.
+    Raises the limit's error as soon as the declared or the received length exceeds it, and BodyIncomplete when the
+    client has closed its side of the connection before.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit.max_bytes:
-            raise limit.exceeded()
+    if limit.is_declared_over(scope["headers"]):
+        raise limit.exceeded()
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnected
+            # Who has closed only one side can still read the answer.
+            raise BodyIncomplete("The request ended before its body was complete.", hint="Send it again.")
         part = message.get("body", b"")
         size += len(part)
         if size > limit.max_bytes:
@@ -97,7 +102,7 @@ async def read_body(scope: Scope, receive: Receive, limit: BodyLimit) -> bytes:
 
 
 class BodyOverLimit(BaseException):
-    """A body read through `limited` exceeds its limit.
+    """A body read through `limit_body` exceeds its limit.
 
     No Exception, because frameworks answer an Exception raised while they read a body as a bad request.
     """

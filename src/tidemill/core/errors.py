@@ -92,6 +92,12 @@ class BadRequest(TidemillError):
     status = 400
 
 
+class BodyIncomplete(BadRequest):
+    """The request ended before its body was complete."""
+
+    code = "body_incomplete"
+
+
 class Unauthorized(TidemillError):
     """No key, or a key that is not valid (any more)."""
 

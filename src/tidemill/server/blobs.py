@@ -7,8 +7,10 @@ import anyio.from_thread
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
 
 from tidemill.core.blobs import Blob
+from tidemill.core.errors import BodyIncomplete
 from tidemill.core.web import RequestContext, role
 
 router = APIRouter(prefix="/api/blobs", tags=["blobs"])
@@ -20,7 +22,10 @@ async def put(upload: Request, request: RequestContext) -> Blob:
     stream = upload.stream()
 
     async def following() -> bytes | None:
-        return await anext(stream, None)
+        try:
+            return await anext(stream, None)
+        except ClientDisconnect as error:
+            raise BodyIncomplete("The upload ended before its file was complete.", hint="Send it again.") from error
 
     def chunks() -> Iterator[bytes]:
         while (chunk := anyio.from_thread.run(following)) is not None:

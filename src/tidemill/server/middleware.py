@@ -33,6 +33,9 @@ class RequestMiddleware:
             await send(message)
 
         if not scope["path"].startswith(self._unlimited):
+            if self._limit.is_declared_over(scope["headers"]):
+                await error_response(self._limit.exceeded())(scope, receive, send_with_id)
+                return
             receive = limit_body(receive, self._limit)
         try:
             await self._app(scope, receive, send_with_id)
