@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
-from alembic import command
 
-from tidemill.core import db
 from tidemill.core.actors import OWNER
 from tidemill.core.db import Database
 from tidemill.core.kernel import Kernel
@@ -48,7 +47,9 @@ def take_back(database: Database) -> None:
         conn.execute(sa.text(f"UPDATE alembic_version SET version_num = '{BEFORE}'"))
 
 
-def test_objectives_indicators_counts_and_leases_are_taken_over(kernel: Kernel) -> None:
+def test_objectives_indicators_counts_and_leases_are_taken_over(
+    kernel: Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
     now = utc_now()
     with kernel.write(OWNER) as ctx:
         slo = slos.put(ctx, "answers", SloPut(kind="errors", goal=0.99, target={"environment": "prod"}))
@@ -58,10 +59,11 @@ def test_objectives_indicators_counts_and_leases_are_taken_over(kernel: Kernel) 
         store.acquire_lease(ctx.conn, "slo:answers", now, now + timedelta(minutes=1))
         before = monitors.list_monitors(ctx)
     take_back(kernel.db)
-    config = db.migration_config(kernel.db.url_text)
-    with kernel.db.begin() as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+    with caplog.at_level("INFO", "tidemill.core"):
+        kernel.db.migrate()
+        kernel.db.migrate()
+    said = [record.message for record in caplog.records if record.name == "tidemill.core"]
+    assert said == [f"migrated the database from revision {BEFORE}: ran 0019"]
     with kernel.read(OWNER) as ctx:
         assert (slos.get(ctx, "answers"), kpis.get(ctx, "thumbs")) == (slo, kpi)
         assert monitors.list_monitors(ctx) == before

@@ -1,5 +1,6 @@
 """One database: SQLite by default, PostgreSQL at scale, the same tables on both."""
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from tidemill.core.changes import Changes
 from tidemill.core.errors import Conflict, Invalid, StorageFull, TidemillError, Unavailable
+
+log = logging.getLogger("tidemill.core")
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -115,6 +118,13 @@ def migration_config(url: str) -> "Config":
     return config
 
 
+def _read_revision(conn: sa.Connection) -> str | None:
+    if not sa.inspect(conn).has_table("alembic_version"):
+        return None
+    revision: str | None = conn.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
 def _upgrade(conn: sa.Connection, url: str) -> None:
     """Run the migrations that are missing."""
     from alembic import command
@@ -174,15 +184,17 @@ class Database:
         with self.begin() as conn:
             if not self.is_sqlite:
                 conn.execute(sa.text("SELECT pg_advisory_xact_lock(848417)"))
+            # Another process may have done it since.
+            current = _read_revision(conn)
+            missing = chain[chain.index(current) + 1 :] if current is not None else chain
             _upgrade(conn, self.url_text)
+        if missing:
+            log.info("migrated the database from revision %s: ran %s", current or "none", ", ".join(missing))
 
     def revision(self) -> str | None:
         """Return the migration the database stands at; None when it is empty."""
         with self.read() as conn:
-            if not sa.inspect(conn).has_table("alembic_version"):
-                return None
-            revision: str | None = conn.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return revision
+            return _read_revision(conn)
 
     @property
     def url_text(self) -> str:
