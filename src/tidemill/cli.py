@@ -45,6 +45,21 @@ COMMANDS = {
     "up": Lazy(
         "tidemill.server.cli", "up", "Start the server: API, gateway, job workers and model engines, in one process."
     ),
+    "status": Lazy(
+        "tidemill.server.operations",
+        "status",
+        "Show whether a server runs in this home, and what it does. Exits with 3 when none runs.",
+    ),
+    "down": Lazy(
+        "tidemill.server.operations",
+        "down",
+        "Stop the server of this home: requests are answered, jobs go on at the next start.",
+    ),
+    "doctor": Lazy(
+        "tidemill.server.operations",
+        "doctor",
+        "Check this installation and its home: what is wrong, and what to do. Exits with 1 for a fault.",
+    ),
     "demo": Lazy("tidemill.demo.cli", "demo", "Run the whole loop once on this machine."),
     "prompts": Lazy("tidemill.prompts.cli", "app", "Prompt versions and labels."),
     "data": Lazy("tidemill.data.cli", "app", "Datasets: import, versions, catalogue."),

@@ -19,7 +19,7 @@ from tidemill.core import server_lock
 from tidemill.core.http import ServerUnreachable
 from tidemill.demo.context import QUICK
 
-pytestmark = [pytest.mark.slow, pytest.mark.tune, pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.tune, pytest.mark.engine, pytest.mark.timeout(2400)]
 
 TIDEMILL = shutil.which("tidemill", path=str(Path(sys.executable).parent)) or "tidemill"
 
@@ -67,7 +67,7 @@ class Play:
 
     def finish(self) -> str:
         process = self.start()
-        assert process.wait(timeout=600) == 0, self.tail()
+        assert process.wait(timeout=1800) == 0, self.tail()
         return self.log.read_text(encoding="utf-8")
 
     def tail(self) -> str:

@@ -56,6 +56,10 @@ class BackgroundLoop:
         """Start the thread."""
         self.thread.start()
 
+    def is_alive(self) -> bool:
+        """Return whether the thread runs."""
+        return self.thread.is_alive()
+
     def stop(self, timeout_s: float) -> None:
         """Finish the current step, then end the thread; wait for it at most `timeout_s` seconds."""
         self.stopping.set()

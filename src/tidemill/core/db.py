@@ -191,6 +191,11 @@ class Database:
         if missing:
             log.info("migrated the database from revision %s: ran %s", current or "none", ", ".join(missing))
 
+    def ping(self) -> None:
+        """Ask the database for nothing. Raises Unavailable when it does not answer."""
+        with self.read() as conn:
+            conn.execute(sa.text("SELECT 1"))
+
     def revision(self) -> str | None:
         """Return the migration the database stands at; None when it is empty."""
         with self.read() as conn:

@@ -56,6 +56,8 @@ class Kernel:
     owner_token: str | None = None
     listeners: Mapping[str, Sequence[Listener]] = field(default_factory=dict)
     """Who is told of which kind of fact: how a lower feature moves a higher one. The table is in `server/app.py`."""
+    loops: dict[str, Callable[[], bool]] = field(default_factory=dict)
+    """What works beside the requests of this server, by name: whether it is alive."""
     _registered: dict[type[Any], Any] = field(default_factory=dict)
 
     def register(self, instance: object) -> None:

@@ -75,6 +75,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._kernel.db.changes.subscribe(self._note_change)
         self._loop_task = asyncio.create_task(self._run())
+        self._kernel.loops["engines"] = lambda: self._loop_task is not None and not self._loop_task.done()
 
     async def stop(self) -> None:
         """Drain running requests for `STOP_DRAIN_S`, then stop every engine."""

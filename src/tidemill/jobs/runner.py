@@ -97,6 +97,7 @@ class Runner:
             raise
         for thread in self._threads:
             thread.start()
+        self.kernel.loops["jobs"] = lambda: all(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
         """Look for queued jobs now instead of at the next tick."""

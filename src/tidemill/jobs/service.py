@@ -52,6 +52,10 @@ class JobQueue:
         """Return whether this process runs jobs."""
         return self._runner is not None
 
+    def count_by_state(self, ctx: Context) -> dict[str, int]:
+        """Return the number of jobs in each state that any is in."""
+        return store.count_by_state(ctx.conn)
+
     def wake(self) -> None:
         """Let the runner look for queued jobs now."""
         if self._runner is not None:

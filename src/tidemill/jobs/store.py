@@ -194,6 +194,12 @@ def get_ownership(conn: sa.Connection, job_id: str) -> Ownership | None:
     return Ownership.model_validate(row._asdict()) if row else None
 
 
+def count_by_state(conn: sa.Connection) -> dict[str, int]:
+    """Return the number of jobs in each state that any is in."""
+    query = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
+    return {state: count for state, count in conn.execute(query)}
+
+
 def count_queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
     """Return how many jobs of these kinds wait to be started."""
     query = sa.select(sa.func.count()).where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))

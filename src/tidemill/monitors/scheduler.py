@@ -42,6 +42,7 @@ class Scheduler:
         """Start the background loop."""
         self._loop = BackgroundLoop("tidemill-monitors", self.step, self.rest_s, self.kernel.db.changes, log)
         self._loop.start()
+        self.kernel.loops["monitors"] = self._loop.is_alive
 
     async def stop(self) -> None:
         """Stop after the current check."""

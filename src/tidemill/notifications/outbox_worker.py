@@ -79,6 +79,7 @@ class OutboxWorker:
             log.error("%s %s", error.message, error.hint)
         self._loop = BackgroundLoop("tidemill-outbox", self.step, self.rest_s, self.kernel.db.changes, log)
         self._loop.start()
+        self.kernel.loops["notifications"] = self._loop.is_alive
 
     async def stop(self) -> None:
         """Stop after the current step. What is not sent yet is sent after the next start."""

@@ -75,6 +75,7 @@ class RolloutController:
             "tidemill-rollouts", self._step, self._rest_s, self._kernel.db.changes, log, tick_s=TICK_S
         )
         self._loop.start()
+        self._kernel.loops["rollouts"] = self._loop.is_alive
 
     async def stop(self) -> None:
         """Stop the loop; another server can continue."""

@@ -67,6 +67,7 @@ from tidemill.rollouts.shadow import ShadowSamplers
 from tidemill.rollouts.traffic import HOOKS as ROLLOUT_HOOKS
 from tidemill.server import blobs, error_responses, health
 from tidemill.server.error_responses import ERROR_RESPONSES
+from tidemill.server.health import PROBES, Probes
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
 from tidemill.traces import routes as traces
@@ -167,7 +168,9 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(masker)
     kernel.register(book)
     # Masked before it is cut: half a card number would not be recognised.
-    kernel.register(TraceWriter(store, [masker.apply, book.price, Truncator(settings.trace_max_value_bytes)]))
+    writer = TraceWriter(store, [masker.apply, book.price, Truncator(settings.trace_max_value_bytes)])
+    kernel.register(writer)
+    kernel.loops["traces"] = writer.is_alive
     return kernel
 
 
@@ -227,10 +230,13 @@ class Application:
     management: AsgiApp
     gateway: GatewayApp
     receiver: OtlpReceiver
+    probes: Probes
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI request. `/v1` bypasses FastAPI: it goes to the OTLP receiver or the gateway."""
-        if scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
+        if scope["type"] == "http" and scope["path"] in PROBES:
+            await self.probes(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].rstrip("/") == "/v1/traces":
             await self.receiver(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith("/v1/"):
             await self.gateway(scope, receive, send)
@@ -270,4 +276,5 @@ def build(settings: Settings) -> Application:
         management=management,
         gateway=gateway,
         receiver=receiver,
+        probes=Probes(kernel),
     )

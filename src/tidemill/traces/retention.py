@@ -27,6 +27,7 @@ class Retention:
     async def start(self) -> None:
         """Run now and every hour."""
         self._running = asyncio.create_task(self._loop())
+        self._kernel.loops["retention"] = lambda: self._running is not None and not self._running.done()
 
     async def stop(self) -> None:
         """Cancel the loop."""

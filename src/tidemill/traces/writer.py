@@ -57,6 +57,10 @@ class TraceWriter:
         """Return counts since the start."""
         return WriterState(stored=self._stored, waiting=self._queued, refused=self._refused)
 
+    def is_alive(self) -> bool:
+        """Return whether spans are stored: the thread begins with the first ones."""
+        return self._thread is None or self._thread.is_alive()
+
     def submit(self, records: Sequence[SpanRecord]) -> "asyncio.Future[None]":
         """Queue spans; the future ends once they are committed. Raises TraceQueueFull, TracesClosed at once."""
         loop = asyncio.get_running_loop()

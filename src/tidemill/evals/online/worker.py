@@ -48,6 +48,7 @@ class OnlineEvaluation:
             "tidemill-online-evals", self.round, self._rest_s, self._kernel.db.changes, log, tick_s=TICK_S, busy_s=0
         )
         self._loop.start()
+        self._kernel.loops["online-evals"] = self._loop.is_alive
 
     async def stop(self) -> None:
         """Finish the current page, then stop."""
