@@ -317,3 +317,23 @@ def test_preview_pages_through_row_groups(desk: Desk) -> None:
     assert [len(page.rows) for page in pages] == [3, 3, 1, 0]
     assert pages[1].rows[1]["text"] == questions(17_000)[16_384]["text"]
     assert {page.total for page in pages} == {17_000}
+
+
+@pytest.mark.parametrize("numbers", [[0.0, 1.0], [0.5, 1.0]])
+def test_nan_is_missing_and_whole_numbers_stay_whole(desk: Desk, numbers: list[float]) -> None:
+    labels = [float("nan") if n % 4 == 0 else numbers[n % 2] for n in range(12)]
+    table = pa.table({"text": [f"review {n * 7919} of the hotel" for n in range(12)], "label": pa.array(labels)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content = sink.getvalue().to_pybytes()
+    with pytest.raises(types.ValueMissing, match="has no value for 'label'"):
+        desk.import_("a.parquet", content)
+    version = desk.import_("a.parquet", content, mapping={"missing": "drop"})
+    assert list(version.statistics.labels) == ["0" if numbers[0] == 0 else "0.5", "1"]
+    assert version.rows == 9
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+def test_an_empty_label_is_missing(desk: Desk, empty: str | None) -> None:
+    rows = jsonl({"text": "a long walk", "label": empty}, {"text": "another kind of thing", "label": "x"})
+    assert desk.import_("a.jsonl", rows, mapping={"missing": "drop"}).rows == 1

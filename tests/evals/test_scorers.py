@@ -61,6 +61,70 @@ def test_scores(name: str, expected: object, answer: str, config: dict[str, obje
     assert value(name, expected, answer, **config) == pytest.approx(score)
 
 
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ("3.14", "314"),
+        ("-5", "5"),
+        ("C++", "C"),
+        ("C#", "C"),
+        ("1/2", "12"),
+        ("10:30", "1030"),
+        ("v1.2", "v12"),
+        ("$1.50", "150"),
+        ("5%", "5"),
+        ("1-5", "15"),
+        ("!=", "=="),
+        ("x²", "x2"),
+        ("1½", "11/2"),
+        ("A", ""),
+        ("A", "the"),
+        ("Vitamin A", "Vitamin"),
+        ("😀", "😢"),
+        (".", ","),
+    ],
+)
+def test_normalising_keeps_what_carries_meaning(expected: str, answer: str) -> None:
+    assert value("normalised_match", expected, answer) == 0
+    assert value("normalised_match", expected, expected) == 1
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ("你好。", "你好"),
+        ("don't know", "don\u2019t know"),
+        ("quotes", "\u201cquotes\u201d"),
+        ("-5", "\u22125"),
+        ("1,000", "1000"),
+        ("1.50", "1.5"),
+        ("Paris", "**Paris**."),
+        ("٣", "3"),
+        ("１２", "12"),
+        ("¿Cómo?", "cómo"),
+        ("Straße", "STRASSE"),
+        ("مرحبا؟", "مرحبا"),
+        ("a cat on the mat", "Cat on mat"),
+        ("½", "1/2"),
+    ],
+)
+def test_normalising_leaves_out_what_carries_none(expected: str, answer: str) -> None:
+    assert value("normalised_match", expected, answer) == 1
+
+
+@pytest.mark.parametrize("text", ["Завтра будет дождь", "मौसम अच्छा है", "明天北京多云", "วันนี้ฝนตก", "أهلا وسهلا", "🎉🎉"])
+def test_identical_answers_score_one_in_every_script(text: str) -> None:
+    assert value("rouge_l", text, text) == 1
+    assert value("bleu", text + text, text + text) == pytest.approx(1)
+
+
+def test_rouge_sees_more_than_the_ascii_words() -> None:
+    assert value("rouge_l", "GPT 在北京", "GPT 在上海") == 0.5
+    assert value("rouge_l", "Завтра будет дождь", "Завтра будет снег") == pytest.approx(2 / 3)
+    assert value("rouge_l", "it rains tomorrow", "it rained tomorrow") == 1
+    assert value("rouge_l", "it rains tomorrow", "it rained tomorrow", stem=False) == pytest.approx(2 / 3)
+
+
 def test_overlap_scores_lie_between() -> None:
     assert value("rouge_l", "the cat sat on the mat", "the cat sat") == pytest.approx(2 / 3)
     assert 0.3 < value("bleu", "the cat sat on the mat", "the cat sat on a mat") < 0.9
@@ -82,6 +146,7 @@ def test_the_corpus_figure_is_that_of_the_library() -> None:
         ('{"type": "NOPE"}', None),
         ('{"kind": "LOC"}', None),
         ('{"type": 3}', None),
+        ('{"type": null}', None),
         ("[1]", None),
         ("LOC", None),
         ("", None),
@@ -98,6 +163,22 @@ def test_labels_as_plain_text_and_expected_as_json() -> None:
     nested = scorer("label_accuracy", json_field="type")
     assert nested.score(item({"type": "LOC"}), '{"type": "LOC"}').value == 1
     assert nested.score(item('{"type": "LOC"}'), '{"type": "NUM"}').value == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [("5", '{"v": 5}'), ("5", '{"v": 5.0}'), ("5", '{"v": "5"}'), ("true", '{"v": true}'), ("0.5", '{"v": 0.5}')],
+)
+def test_numbers_and_booleans_in_json_are_labels(expected: str, answer: str) -> None:
+    kind = scorer("label_accuracy", json_field="v", labels=[expected, "other"])
+    assert kind.score(item(expected), answer) == AnswerScore(value=1, label=expected)
+    assert kind.score(item({"v": expected}), answer).value == 1
+    assert kind.score(item(answer), answer).value == 1
+    check_expected("label_accuracy", kind, [item(answer)])
+
+
+def test_a_number_as_the_expected_answer_is_a_label() -> None:
+    assert scorer("label_accuracy").score(item(5.0), "5").value == 1
 
 
 def test_all_built_in_scorers_are_in_the_seam() -> None:

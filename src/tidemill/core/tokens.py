@@ -4,7 +4,7 @@ import re
 import unicodedata
 from decimal import Decimal
 
-_SPACELESS = re.compile(
+SPACELESS = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -41,7 +41,7 @@ class _Kinds(dict[int, str]):
     def __missing__(self, code: int) -> str:
         char = chr(code)
         category = unicodedata.category(char)[0]
-        if _SPACELESS.match(char) and category in "LN":
+        if SPACELESS.match(char) and category in "LN":
             kind = "c"
         elif char.isdecimal():
             kind = "d"

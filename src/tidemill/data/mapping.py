@@ -7,6 +7,7 @@ from typing import Any
 import re2
 
 from tidemill.core.errors import nearest
+from tidemill.core.labels import is_missing, label_text, scalar_text
 from tidemill.core.parsing import parse_json
 from tidemill.core.wire import canonical_json
 from tidemill.data.formats import MISSING, Chunk
@@ -108,7 +109,7 @@ class Mapper:
             return [None] * len(chunk.lines)
         names = [match.group(1) for match in _VARIABLE.finditer(column)]
         if not names:
-            return [None if value is MISSING else value for value in chunk.column(column)]
+            return [None if value is MISSING or is_missing(value) else value for value in chunk.column(column)]
         parts = _VARIABLE.split(column)
         filled = {name: chunk.column(name) for name in set(names)}
         return [
@@ -172,7 +173,7 @@ class Mapper:
     def _label(self, chunk: Chunk, place: "_RowLocation") -> list[Any]:
         labels: list[Any] = []
         for row, value in enumerate(self._values("label", chunk)):
-            if value is None or value == "":
+            if value is None or (isinstance(value, str) and not value.strip()):
                 self._missing("label", place, row, required=True)
                 labels.append(None)
                 continue
@@ -183,7 +184,7 @@ class Mapper:
                     hint="A label is text, a number or true/false.",
                     details={"line": place.lines[row], "field": "label"},
                 )
-            label = _as_text(value).strip()
+            label = label_text(value) or _as_text(value)
             label = self.spec.label_values.get(label, label)
             if self.labels is not None and label not in self.labels:
                 raise self._unknown_label(label, place, row)
@@ -236,10 +237,10 @@ def _kind(value: Any) -> str:
 def _as_text(value: Any) -> str:
     if type(value) is str:
         return value
-    if value is None or value is MISSING:
+    if value is MISSING or is_missing(value):
         return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if isinstance(value, bool | int | float):
+        return scalar_text(value)
     if isinstance(value, dict | list):
         return canonical_json(value).decode()
     return str(value)

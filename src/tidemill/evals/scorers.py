@@ -1,21 +1,22 @@
 """Scorers: each gives an answer a value from 0 to 1. They are the named seam `tidemill.scorers`."""
 
 import json
-import re as stdlib_re
-import string
 import unicodedata
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import re2
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
 
+from tidemill.core.labels import label_text
 from tidemill.core.parsing import parse_json
 from tidemill.core.plugins import Plugins
+from tidemill.core.tokens import fold, is_word, tokens
 from tidemill.core.wire import Body
 from tidemill.evals.types import AnswerScore, EvalItem, ScorerInvalid, ScorerSpec
 
 GROUP = "tidemill.scorers"
 INVALID = "(invalid)"
+_ARTICLES = frozenset(("a", "an", "the"))
 
 
 class Scorer(Protocol):
@@ -43,10 +44,18 @@ def text_of(expected: JsonValue) -> str:
 
 
 def normalise(text: str) -> str:
-    """Return the text in lower case, without punctuation, articles and extra spaces (as SQuAD's evaluation does)."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    bare = folded.translate(str.maketrans("", "", string.punctuation))
-    return " ".join(stdlib_re.sub(r"\b(a|an|the)\b", " ", bare).split())
+    """Return the text in folded case, without punctuation around words, articles and extra spaces, as SQuAD does.
+
+    Unlike there, what carries meaning stays: signs, decimal points, symbols (C++, 5%, !=), and numbers in plain form.
+    """
+    words = tokens(text)
+    following = [*words[1:], "."]
+    bare = [word for word, after in zip(words, following, strict=False) if word not in _ARTICLES or not is_word(after)]
+    return " ".join(bare) or fold(text).strip()
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _yes(passed: bool) -> AnswerScore:
@@ -60,11 +69,11 @@ class Exact(Body):
 
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the answer equals the expected one, else 0."""
-        return _yes(answer.strip() == text_of(item.expected).strip())
+        return _yes(_composed(answer) == _composed(text_of(item.expected)))
 
 
 class NormalisedMatch(Body):
-    """The answer is the expected text but for case, punctuation, articles and spaces."""
+    """The answer is the expected text but for case, punctuation around words, articles and spaces."""
 
     needs_expected: ClassVar[bool] = True
 
@@ -82,7 +91,9 @@ class Contains(Body):
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the expected text occurs in the answer, else 0."""
         expected = text_of(item.expected)
-        return _yes(expected.casefold() in answer.casefold() if self.ignore_case else expected in answer)
+        if self.ignore_case:
+            return _yes(fold(expected) in fold(answer))
+        return _yes(_composed(expected) in _composed(answer))
 
 
 class Regex(Body):
@@ -156,7 +167,7 @@ class LabelAccuracy(Body):
     def expected_label(self, item: EvalItem) -> str:
         """Return the label that the item expects."""
         value = item.expected.get(self.json_field) if isinstance(item.expected, dict) and self.json_field else None
-        text = text_of(item.expected) if value is None else text_of(value)
+        text = label_text(item.expected if value is None else value) or text_of(item.expected)
         return self._match_label(self._field(text) or text) or text
 
     def read(self, answer: str) -> str | None:
@@ -171,11 +182,10 @@ class LabelAccuracy(Body):
             value = parse_json(text)
         except ValueError:
             return None
-        label = value.get(self.json_field) if isinstance(value, dict) else None
-        return label if isinstance(label, str) else None
+        return label_text(value.get(self.json_field)) if isinstance(value, dict) else None
 
     def _match_label(self, text: str) -> str | None:
-        stripped = text.strip()
+        stripped = _composed(text)
         if self.labels is None:
             return stripped or None
         if not self.ignore_case:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tidemill.core.parsing import parse_json
+from tidemill.core.tokens import tokens
 from tidemill.evals import service as evals
 from tidemill.stats.rates import wilson
 from tidemill.tuning.types import Hop, ParityReport, Proof, Verdict
@@ -35,7 +36,7 @@ def quality(answer: str, expected: str, *, exact: bool) -> float:
     """Return how good an answer is, from 0 to 1. `exact`: right or wrong; else the F1 of its words."""
     if exact:
         return float(_plain(answer) == _plain(expected))
-    answer_words, expected_words = Counter(answer.lower().split()), Counter(expected.lower().split())
+    answer_words, expected_words = Counter(tokens(answer)), Counter(tokens(expected))
     common = sum((answer_words & expected_words).values())
     return (
         2 * common / (sum(answer_words.values()) + sum(expected_words.values()))

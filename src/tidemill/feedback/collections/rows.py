@@ -1,7 +1,6 @@
 """Builds one row of a span and people's feedback on it, or says why there is none."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tidemill.core.labels import label_text
 from tidemill.core.parsing import parse_json
 from tidemill.core.wire import canonical_json
 from tidemill.data.types import RowSchema
@@ -149,12 +149,8 @@ def label_of(answer: JsonValue, field: str | None) -> str | None:
     if isinstance(value, dict):
         names = [field] if field is not None else list(value) if len(value) == 1 else []
         value = value.get(names[0]) if names else None
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        return None
-    label = value.strip()
-    return label if 0 < len(label) <= 200 and "\n" not in label else None
+    label = label_text(value)
+    return label if label is not None and len(label) <= 200 and "\n" not in label else None
 
 
 def cap_rows_per_user(answers: Iterable[CollectedAnswer], cap: int | None) -> list[CollectedAnswer]:
