@@ -79,3 +79,18 @@ def test_a_system_worse_by_the_margin_is_seldom_called_not_worse(discordance: fl
     results = [noninferiority(first, second, clusters, margin=0.05) for first, second in pairs]
     assert sum(r.outcome == "pass" for r in results) / TIMES <= 0.07
     assert sum(r.equivalent for r in results) / TIMES <= 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("icc", [0.3, 0.6])
+def test_a_system_worse_by_the_margin_is_seldom_called_not_worse_in_a_dozen_clusters(icc: float) -> None:
+    """A loss of a third needs more differences than are seen, and those seen cannot tell how clustered the rest are."""
+    world = PassFailScenario(SMALL, baseline=0.5, icc=icc)
+    effect = _effect(world)
+    clusters = clusters_of(world)
+    pairs = zip(*with_effect(world, -effect).draw(TIMES, np.random.default_rng(6)), strict=True)
+    results = [noninferiority(first, second, clusters, margin=effect) for first, second in pairs]
+    assert sum(r.outcome == "pass" for r in results) / TIMES <= 0.07
+    pairs = zip(*world.draw(TIMES, np.random.default_rng(7)), strict=True)
+    results = [noninferiority(first, second, clusters, margin=effect) for first, second in pairs]
+    assert sum(r.outcome == "pass" for r in results) / TIMES >= 0.75

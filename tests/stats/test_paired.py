@@ -2,6 +2,7 @@
 
 import tracemalloc
 from dataclasses import asdict
+from math import sqrt
 
 import numpy as np
 import pytest
@@ -121,3 +122,31 @@ def test_bounds_are_where_the_score_statistic_reaches_its_limit(
     assert -1 <= low <= difference.center <= high <= 1
     for bound in (low, high):
         assert abs(bound - difference.center) == pytest.approx(reach * standard_error(difference, bound), abs=1e-9)
+
+
+@given(
+    wins=st.integers(0, 12), losses=st.integers(0, 12), ties=st.integers(24, 100), size=st.integers(2, 8),
+    reach=st.floats(0.1, 13),
+)  # fmt: skip
+def test_no_difference_beyond_a_bound_is_within_reach(
+    wins: int, losses: int, ties: int, size: int, reach: float
+) -> None:
+    first, second = _pass_fail(wins, losses, ties)
+    difference = paired_comparison(first, second, np.arange(len(first)) // size)
+    low, high = bounds(difference, reach)
+    assert low <= difference.center <= high
+    for truth in np.linspace(-1, 1, 401):
+        if truth < low - 1e-9 or truth > high + 1e-9:
+            assert abs(truth - difference.center) >= reach * standard_error(difference, truth) - 1e-9
+
+
+def test_rare_differences_do_not_say_how_clustered_further_ones_are() -> None:
+    # Twelve clusters of five with scores that are alike within each, and four scattered losses.
+    first = np.repeat([1.0, 0.0], 30)
+    second = first.copy()
+    second[[0, 6, 12, 18]] = 0.0
+    difference = paired_comparison(first, second, np.arange(60) // 5)
+    assert difference.square is not None
+    assert standard_error(difference, -0.4) > 1.5 * sqrt((0.4 - 0.16) / 60)
+    assert difference.worth_beyond is not None
+    assert difference.worth_beyond == pytest.approx(14)

@@ -4,7 +4,8 @@ Chosen by simulation (`benchmarks/gate_errors.py`): the cluster-robust t interva
 McCaffrey degrees of freedom keeps its error rate from 12 to 400 clusters, where the interval that ignores clusters is
 wrong up to four times as often as it says, and the cluster bootstrap is too narrow at few clusters. For mostly tied
 pairs (pass/fail scores) it is a score interval: at each difference in question it takes at least the variance that
-this difference would need, because a handful of differences, all one way, says little about its own spread.
+this difference would need, because a handful of differences, all one way, says little about its own spread. Nor can
+it say how clustered the further differences are, so those are taken to be as clustered as the scores at least.
 Sources: Bell and McCaffrey 2002; Pustejovsky and Tipton 2018; Tango 1998 and Bonett and Price 2012 for ties.
 """
 
@@ -71,7 +72,7 @@ class _Tied:
 
     center: float
     square: float
-    worth: float
+    worths: tuple[float, float]
     design_effect: float
 
 
@@ -88,46 +89,67 @@ def _mostly_tied(spread: _Spread, values: Floats, alike: float) -> _Tied:
     return _Tied(
         center=spread.mean * n_eff / (n_eff + 2),
         square=(float((values**2).mean()) * n_eff + 2) / (n_eff + 2),
-        worth=n_eff + 2,
+        worths=(n_eff + 2, len(values) / max(effect, alike) + 2),
         design_effect=effect,
     )
 
 
-def _score_se(square: float, worth: float, truth: float) -> float:
-    """Return the standard error if the true difference were `truth`: at least |truth| of the pairs must then differ."""
+def _score_se(square: float, worths: tuple[float, float], truth: float) -> float:
+    """Return the standard error if the true difference were `truth`: at least |truth| of the pairs must then differ.
+
+    `worths` are the independent pairs up to a difference of `square`, and beyond it.
+    """
+    worth = worths[int(abs(truth) > square)]
     return sqrt(max(0.0, max(square, abs(truth)) - truth**2) / worth)
+
+
+def _worths(difference: Difference) -> tuple[float, float]:
+    beyond = difference.worth if difference.worth_beyond is None else difference.worth_beyond
+    return difference.worth, beyond
 
 
 def standard_error(difference: Difference, truth: float) -> float:
     """Return the standard error under the hypothesis that the true difference is `truth`."""
     if difference.square is None:
         return difference.se
-    return _score_se(difference.square, difference.worth, truth)
+    return _score_se(difference.square, _worths(difference), truth)
 
 
 def bounds(difference: Difference, reach: float) -> tuple[float, float]:
     """Return the differences that lie less than `reach` standard errors from the estimate: the lowest, the highest."""
-    return _bounds(difference.center, difference.se, difference.square, difference.worth, reach)
+    return _bounds(difference.center, difference.se, difference.square, _worths(difference), reach)
 
 
-def _bounds(center: float, se: float, square: float | None, worth: float, reach: float) -> tuple[float, float]:
+def _bounds(
+    center: float, se: float, square: float | None, worths: tuple[float, float], reach: float
+) -> tuple[float, float]:
     if square is None:
         return center - reach * se, center + reach * se
-    return -_score_bound(-center, square, worth, reach), _score_bound(center, square, worth, reach)
+    return -_score_bound(-center, square, worths, reach), _score_bound(center, square, worths, reach)
 
 
-def _score_bound(center: float, square: float, worth: float, reach: float) -> float:
+def _score_bound(center: float, square: float, worths: tuple[float, float], reach: float) -> float:
     """Return the largest true difference t with t - center <= reach * `_score_se`(t).
 
     Squared, it is quadratic in t, once with the mean square as it is and once with |t| in its place where that is more.
     """
-    strength = reach**2 / worth
-    scale = 1 + strength
-    bound = (center + sqrt(max(0.0, center**2 - scale * (center**2 - strength * square)))) / scale
-    if abs(bound) <= square:
-        return bound
-    linear = 2 * center + (strength if bound > 0 else -strength)
-    return (linear + sqrt(max(0.0, linear**2 - 4 * scale * center**2))) / (2 * scale)
+    within, beyond = reach**2 / worths[0], reach**2 / worths[1]
+    above = _linear_root(center, beyond)
+    if above is not None and above > square:
+        return above
+    scale = 1 + within
+    inside = (center + sqrt(max(0.0, center**2 - scale * (center**2 - within * square)))) / scale
+    if inside >= -square:
+        return min(inside, square)
+    below = _linear_root(center, -beyond)
+    return -square if below is None else min(below, -square)
+
+
+def _linear_root(center: float, strength: float) -> float | None:
+    """Return the larger t with (t - center) ** 2 = strength * t - |strength| * t ** 2; None without one."""
+    scale, linear = 1 + abs(strength), 2 * center + strength
+    root = linear**2 - 4 * scale * center**2
+    return (linear + sqrt(root)) / (2 * scale) if root >= 0 else None
 
 
 def sign_flips(sums: NDArray[Any], *, seed: int = _SEED) -> tuple[float, float, float, bool]:
@@ -229,13 +251,13 @@ def paired_comparison(
     values = second - first
     spread = _spread(values, index, sizes)
     tied = None
-    if float(np.isclose(values, 0).mean()) >= 0.5 and float(np.abs(values).max()) <= 1:
+    if _is_mostly_tied(values):
         alike = max(intra_correlation(first, index, sizes), intra_correlation(second, index, sizes))
         tied = _mostly_tied(spread, values, design_effect(sizes, alike))
     center, effect = (tied.center, tied.design_effect) if tied else (spread.mean, spread.design_effect)
-    square, worth = (tied.square, tied.worth) if tied else (None, float(len(values)))
-    se = _score_se(square, worth, center) if square is not None else float(np.sqrt(spread.variance))
-    low, high = _bounds(center, se, square, worth, _t_quantile(spread.df, 0.5 + confidence / 2))
+    square, worths = (tied.square, tied.worths) if tied else (None, (float(len(values)),) * 2)
+    se = _score_se(square, worths, center) if square is not None else float(np.sqrt(spread.variance))
+    low, high = _bounds(center, se, square, worths, _t_quantile(spread.df, 0.5 + confidence / 2))
     limit = 1.0 if _is_share(first) and _is_share(second) else np.inf
     wins, losses = int((values > 1e-12).sum()), int((values < -1e-12).sum())
     sums = np.bincount(index, weights=values)
@@ -252,7 +274,8 @@ def paired_comparison(
         se=se,
         center=center,
         square=square,
-        worth=worth,
+        worth=worths[0],
+        worth_beyond=worths[1],
         df=spread.df,
         p_value=both,
         p_greater=greater,
@@ -269,6 +292,10 @@ def paired_comparison(
         n_eff=min(float(len(values)), len(values) / effect) if effect > 0 else float(len(values)),
         warnings=_warnings(len(values), len(sizes)),
     )
+
+
+def _is_mostly_tied(values: Floats) -> bool:
+    return float(np.isclose(values, 0).mean()) >= 0.5 and float(np.abs(values).max()) <= 1
 
 
 def _t_quantile(df: float, share: float) -> float:

@@ -114,3 +114,5 @@ class Difference(_Dumping):
     n_eff: float
     """How many independent pairs the pairs are worth."""
     warnings: list[str]
+    worth_beyond: float | None = None
+    """How many independent pairs a difference beyond `square` is judged on; null in results of 0.1."""
