@@ -14,7 +14,7 @@ UNSEEN = {"engines"}
 PUBLIC_MODULES = {
     "jobs": {"cli", "compute", "context", "kinds", "sdk"},
     # `tidemill monitors check` shows what each kind found, as the feature's own command does.
-    "drift": {"cli"},
+    "drift": {"cli", "sdk"},
     "kpis": {"cli"},
     "slos": {"cli", "sdk"},
     # Receivers of webhooks were told to import `verify` from `monitors`.

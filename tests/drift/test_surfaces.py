@@ -15,8 +15,11 @@ from tidemill.core.settings import Settings
 from tidemill.data.sdk import Data
 from tidemill.data.types import DatasetNotFound, SplitNotFound
 from tidemill.drift.sdk import Drift
+from tidemill.drift.service import CHECK_JOB
+from tidemill.drift.types import ReferenceUnfit
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.service import JobQueue
+from tidemill.monitors.sdk import Monitors
 from tidemill.server.app import build
 
 
@@ -60,7 +63,9 @@ def test_a_dataset_is_the_reference_and_its_labels_help(desk: Desk, tmp_path: Pa
     assert desk.drift.list().items == [made] == [desk.drift.get(made.id)]
     ask(desk.kernel, range(1000, 1060), 1, question=person, said="HUM")
 
-    report = desk.drift.check("mix")
+    states: list[str] = []
+    report = desk.drift.check("mix", watch=lambda job: states.append(job.state))
+    assert states[-1] == "succeeded", "a server checks in a job, so that no request takes minutes"
     found = {test.name: test for test in report.tests}
     assert report.verdict == "drift"
     assert found["inputs.label"].verdict == "drift"
@@ -73,6 +78,11 @@ def test_a_dataset_is_the_reference_and_its_labels_help(desk: Desk, tmp_path: Pa
     with desk.kernel.db.read() as conn:
         facts = conn.exec_driver_sql("SELECT kind FROM events WHERE kind LIKE 'drift.%'").scalars().all()
     assert facts == ["drift.found"]
+
+    checked = Monitors(desk.http).check("mix")
+    assert checked.drift is not None
+    (job,) = Jobs(desk.http).list(kind=CHECK_JOB, limit=1).items
+    assert (checked.drift_job, job.result) == (job.id, {"report_id": checked.drift.id, "verdict": "drift"})
 
     job = desk.drift.submit_check("mix")
     done = Jobs(desk.http).wait(job.id, timeout=120)
@@ -115,3 +125,19 @@ def test_the_command_line(desk: Desk, tmp_path: Path) -> None:
     assert "watched no longer" in tidemill("monitors", "remove", "mix")
     wrong = runner.invoke(app, ["monitors", "create", "mix"])
     assert wrong.exit_code != 0
+
+
+@pytest.mark.slow
+def test_the_job_of_a_check_raises_what_the_check_raises(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions(desk, tmp_path)
+    desk.drift.create("mix", reference="questions@1", environment="prod")
+
+    def fail(*_arguments: object) -> None:
+        raise ReferenceUnfit("The reference is empty.", hint="Choose another.")
+
+    monkeypatch.setattr("tidemill.drift.sources.load_samples", fail)
+    for check in (desk.drift.check, Monitors(desk.http).check):
+        with pytest.raises(ReferenceUnfit, match="The reference is empty"):
+            check("mix")

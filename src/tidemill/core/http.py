@@ -52,6 +52,11 @@ class Http:
             timeout=httpx.Timeout(timeout, connect=5.0),
         )
 
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether a server that runs jobs answers; an application in this process runs none."""
+        return self._workers is None
+
     def need_workers(self) -> None:
         """Before waiting for a job: see that somebody does it. An application in this process runs none itself."""
         if self._workers is not None:

@@ -15,6 +15,7 @@ from tidemill.demo.informal import shifted
 from tidemill.demo.traffic import SCORE, JudgedAnswer, SimulatedUsers, accuracy
 from tidemill.demo.tuning import DATASET, PROMPT
 from tidemill.drift.types import DriftReport
+from tidemill.jobs.cli import progress_display
 from tidemill.triggers.types import Firing
 from tidemill.tuning.recipes import QUESTION_TYPES
 
@@ -49,7 +50,7 @@ def declare_loop(demo: DemoContext) -> None:
     applied = demo.owner.pipelines.apply(document)
     demo.say(f"{applied.pipeline.ref} is applied. Nothing runs: no condition of its trigger is met.")
     if not _firings(demo):
-        _print_report(demo, demo.owner.drift.check(MONITOR))
+        _print_report(demo, _check_drift(demo))
 
 
 def shifted_traffic(demo: DemoContext) -> None:
@@ -66,7 +67,7 @@ def drift(demo: DemoContext) -> None:
     """The monitor sees the drift and the KPI sees the damage: both conditions are met, and the pipeline starts."""
     firing = next(iter(_firings(demo)), None)
     if firing is None:
-        _print_report(demo, demo.owner.drift.check(MONITOR))
+        _print_report(demo, _check_drift(demo))
         kpi = demo.owner.monitors.check(KPI).kpi
         if kpi is not None:
             demo.say(f"{KPI}: {kpi.verdict}. {kpi.why}")
@@ -97,6 +98,11 @@ def _wait_for_firing(demo: DemoContext) -> Firing:
 
 def _firings(demo: DemoContext) -> list[Firing]:
     return demo.owner.triggers.firings(TRIGGER).items
+
+
+def _check_drift(demo: DemoContext) -> DriftReport:
+    with progress_display(demo.terminal, MONITOR) as watch:
+        return demo.owner.drift.check(MONITOR, watch=watch)
 
 
 def _print_report(demo: DemoContext, report: DriftReport) -> None:

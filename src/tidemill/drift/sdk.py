@@ -1,10 +1,13 @@
 """`client.drift`: monitors that compare live traffic with a reference."""
 
+from collections.abc import Callable
 from typing import Any
 
+from tidemill.core.errors import of_body
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.drift.types import DriftMonitor, DriftMonitorCreate, DriftReport
+from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import Job
 
 
@@ -40,9 +43,25 @@ class Drift:
         """Remove a monitor; its reports stay. Raises DriftMonitorNotFound."""
         self._http.delete(f"/api/drift/monitors/{ref}")
 
-    def check(self, ref: str) -> DriftReport:
-        """Compare now and wait for the report: seconds. Raises DriftMonitorNotFound, EmbeddingModelMissing."""
-        return self._http.post(f"/api/drift/monitors/{ref}/check", DriftReport)
+    def check(self, ref: str, *, watch: Callable[[Job], None] | None = None) -> DriftReport:
+        """Compare now, wait, and return the report: seconds, or minutes when many texts are new.
+
+        A server does it as a job; `watch` is called with every change of it that is seen. Raises DriftMonitorNotFound,
+        EmbeddingModelMissing, JobCancelledError.
+        """
+        if not self._http.runs_jobs:
+            return self._http.post(f"/api/drift/monitors/{ref}/check", DriftReport)
+        return self.wait_for_report(self.submit_check(ref).id, watch=watch)
+
+    def wait_for_report(self, job_id: str, *, watch: Callable[[Job], None] | None = None) -> DriftReport:
+        """Wait for the job of a check and return its report. Raises what the check raised, and JobCancelledError."""
+        jobs = Jobs(self._http)
+        job = jobs.wait(job_id, check=False, watch=watch)
+        if job.state == "failed" and job.error is not None:
+            raise of_body(job.error)
+        jobs.wait(job_id)  # raises when it was cancelled
+        report_id: str = (job.result or {})["report_id"]
+        return self.report(report_id)
 
     def submit_check(self, ref: str) -> Job:
         """Compare in a durable job; wait for it with `client.jobs.wait`. Its result has `report_id`."""

@@ -1,6 +1,8 @@
 """`tidemill jobs`, and the progress display that every command shares which waits for a job."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -70,29 +72,37 @@ def duration_text(job: Job) -> str | None:
     return duration((job.finished_at - job.started_at).total_seconds())
 
 
+@contextmanager
+def progress_display(term: Terminal, label: str = "") -> Iterator[Callable[[Job], None] | None]:
+    """Show the progress of a job: give the value to `Jobs.wait` as `watch`. None with --json."""
+    if term.as_json:
+        yield None
+    elif not term.err.is_terminal:
+        yield _Lines(term, label).watch
+    else:
+        columns = (
+            TextColumn("{task.fields[label]}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=term.err, transient=True) as display:
+
+            def watch(job: Job) -> None:
+                task = display.task_ids[0] if display.task_ids else display.add_task("", total=None, label=label)
+                done = job.progress.done if job.progress is not None else None
+                total = job.progress.total if job.progress is not None else None
+                text = label or job.kind
+                display.update(task, description=describe(job), completed=done or 0, total=total, label=text)
+
+            yield watch
+
+
 def follow(term: Terminal, job_id: str, *, label: str = "", timeout: float | None = None) -> Job:
     """Wait for a job and show its progress. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
-    jobs = Jobs(term.working_http)
-    if term.as_json:
-        return jobs.wait(job_id, timeout=timeout)
-    if not term.err.is_terminal:
-        return jobs.wait(job_id, timeout=timeout, watch=_Lines(term, label).watch)
-    columns = (
-        TextColumn("{task.fields[label]}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=term.err, transient=True) as display:
-        task = display.add_task("", total=None, label=label)
-
-        def watch(job: Job) -> None:
-            done = job.progress.done if job.progress is not None else None
-            total = job.progress.total if job.progress is not None else None
-            display.update(task, description=describe(job), completed=done or 0, total=total, label=label or job.kind)
-
-        return jobs.wait(job_id, timeout=timeout, watch=watch)
+    with progress_display(term, label) as watch:
+        return Jobs(term.working_http).wait(job_id, timeout=timeout, watch=watch)
 
 
 class _Lines:

@@ -7,6 +7,7 @@ import typer
 from tidemill.core.state_text import state_text
 from tidemill.core.terminal import Column, terminal
 from tidemill.drift import cli as drift
+from tidemill.jobs.cli import progress_display
 from tidemill.kpis import cli as kpis
 from tidemill.monitors.sdk import Monitors
 from tidemill.slos import cli as slos
@@ -36,7 +37,8 @@ def list_(ctx: typer.Context) -> None:
 def check(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
     """Check now, and open or resolve alerts."""
     term = terminal(ctx)
-    checked = Monitors(term.http).check(name)
+    with progress_display(term, name) as watch:
+        checked = Monitors(term.http).check(name, watch=watch)
     if term.as_json:
         term.show(checked)
         return

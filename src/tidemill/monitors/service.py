@@ -72,8 +72,11 @@ def lease_key(kind: str, name: str) -> str:
     return f"{kind}:{name}"
 
 
-def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
-    """Check everything of this name now, and open or resolve alerts. Raises MonitorNotFound."""
+def check(kernel: Kernel, actor: Actor, name: str, *, drift_as_job: bool = False) -> MonitorCheck:
+    """Check everything of this name now, and open or resolve alerts. Raises MonitorNotFound.
+
+    A drift check takes seconds to minutes: with `drift_as_job` it is submitted as a job, and not waited for.
+    """
     with kernel.read(actor) as ctx:
         is_slo, is_kpi = name in slos.names(ctx), name in kpis.names(ctx)
         monitor: DriftMonitor | None = next((m for m in drift.list_all_monitors(ctx) if m.name == name), None)
@@ -86,12 +89,16 @@ def check(kernel: Kernel, actor: Actor, name: str) -> MonitorCheck:
             else "`tidemill monitors list` shows what is monitored."
         )
         raise MonitorNotFound(f"Nothing called {name!r} is monitored.", hint=hint)
-    return MonitorCheck(
+    checked = MonitorCheck(
         name=name,
         slo=slos.check(kernel, actor, name) if is_slo else None,
         kpi=kpis.check(kernel, actor, name) if is_kpi else None,
-        drift=drift.check(kernel, actor, monitor) if monitor is not None else None,
+        drift=drift.check(kernel, actor, monitor) if monitor is not None and not drift_as_job else None,
     )
+    if monitor is None or not drift_as_job:
+        return checked
+    with kernel.write(actor) as ctx:
+        return checked.model_copy(update={"drift_job": drift.submit_check(ctx, monitor.id).id})
 
 
 def _on_change(kind: str) -> Listener:

@@ -38,3 +38,4 @@ class MonitorCheck(Value):
     slo: SloStatus | None
     kpi: KpiReport | None
     drift: DriftReport | None
+    drift_job: str | None = Field(default=None, description="The job that checks for drift, when that was asked for.")
