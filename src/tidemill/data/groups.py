@@ -168,7 +168,7 @@ class MinHashIndex:
         return tokens
 
     def pairs(self, sets: DisjointSet) -> Iterator[NearPair]:
-        """Near-duplicate pairs that join two sets of `sets`; joins them. Of all that there are it misses 0.5%."""
+        """Yield the near-duplicate pairs whose rows are in two sets, and join these. It misses 0.5% of them."""
         for rows, signatures in self.runs():
             yield from self._joining(rows, signatures, sets)
 

@@ -190,9 +190,9 @@ def series(
         "since": parse_time(since),
         "until": parse_time(until),
     }
-    get_score_series = Scores(term.http).series(by=by, bucket_seconds=bucket, **fields)  # type: ignore[arg-type]
+    series = Scores(term.http).series(by=by, bucket_seconds=bucket, **fields)  # type: ignore[arg-type]
     if term.as_json:
-        term.show(get_score_series)
+        term.show(series)
         return
     columns: list[Column] = [
         ("from", "t"),
@@ -203,7 +203,7 @@ def series(
         ("", _mean_bar),
         ("labels", "labels"),
     ]
-    term.table(get_score_series.points, columns, empty="No scores in this time.")
+    term.table(series.points, columns, empty="No scores in this time.")
 
 
 def _mean_bar(point: ScorePoint) -> Text:

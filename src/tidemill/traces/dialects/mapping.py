@@ -220,7 +220,7 @@ def _input(fields: dict[str, Any]) -> Any:
 def _output(fields: dict[str, Any], kind: str) -> Any:
     output, calls = fields.get("output"), fields.get("tool_calls")
     if kind == "embedding":
-        return None  # vectors are not for reader
+        return None  # vectors are not for readers
     if not calls:
         return output
     text = output[0].get("content") if isinstance(output, list) and output and isinstance(output[0], dict) else None
