@@ -337,3 +337,60 @@ def test_nan_is_missing_and_whole_numbers_stay_whole(desk: Desk, numbers: list[f
 def test_an_empty_label_is_missing(desk: Desk, empty: str | None) -> None:
     rows = jsonl({"text": "a long walk", "label": empty}, {"text": "another kind of thing", "label": "x"})
     assert desk.import_("a.jsonl", rows, mapping={"missing": "drop"}).rows == 1
+
+
+PIRATE = "You are a pirate."
+TURNS = [{"from": "human", "value": "Where is the island?"}, {"from": "gpt", "value": "By the star."}]
+
+
+@pytest.mark.parametrize("fields", [{}, {"messages": "conversations", "system": "system"}, {"system": "system"}])
+def test_a_system_prompt_in_its_own_column_comes_first(desk: Desk, fields: dict[str, str]) -> None:
+    rows = [{"system": PIRATE, "conversations": TURNS}, {"system": "", "conversations": TURNS[::-1]}]
+    version = desk.import_("a.jsonl", jsonl(*rows), row_schema="chat", mapping={"fields": fields}, recipe={"steps": []})
+    first, second = (row["messages"] for row in desk.rows(version))
+    assert first[0] == {"role": "system", "content": PIRATE}
+    assert [message["role"] for message in first] == ["system", "user", "assistant"]
+    assert [message["role"] for message in second] == ["assistant", "user"]
+
+
+def test_a_second_system_prompt_is_refused(desk: Desk) -> None:
+    row = {"system": PIRATE, "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}]}
+    with pytest.raises(types.MessagesInvalid, match="both in its messages and in the column"):
+        desk.import_("a.jsonl", jsonl(row), mapping={"fields": {"messages": "messages", "system": "system"}})
+    assert len(desk.rows(desk.import_("a.jsonl", jsonl(row)))[0]["messages"]) == 2
+
+
+@pytest.mark.parametrize("part", ["user", "assistant"])
+def test_a_mapping_that_nothing_reads_is_refused(desk: Desk, part: str) -> None:
+    with pytest.raises(types.FieldUnknown, match="not read beside `messages`"):
+        desk.import_(
+            "a.jsonl",
+            jsonl({"q": "a", "m": TURNS}),
+            mapping={"fields": {"messages": "m", part: "q"}},
+            row_schema="chat",
+        )
+
+
+def test_text_parts_are_one_text(desk: Desk) -> None:
+    parts = [{"type": "text", "text": "Where is"}, {"type": "text", "text": "the island?"}]
+    row = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "There."}]}
+    assert desk.rows(desk.import_("a.jsonl", jsonl(row)))[0]["messages"][0]["content"] == "Where is\nthe island?"
+    row["messages"][0]["content"] = [*parts, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(types.MessagesInvalid, match="content is a list, not text"):
+        desk.import_("a.jsonl", jsonl(row))
+
+
+def test_a_python_literal_is_named_as_the_cause(desk: Desk) -> None:
+    content = "messages\n" + "\"[{'role': 'user', 'content': 'Hi'}]\"\n"
+    with pytest.raises(types.MessagesInvalid, match="Python literal"):
+        desk.import_("a.csv", content)
+
+
+def test_control_characters_that_part_words_do_not_glue_them(desk: Desk) -> None:
+    rows = ["first line\u000bsecond line", "other\u001ctext", "bell\u0007s are no space"]
+    version = desk.import_("a.jsonl", jsonl(*({"text": text} for text in rows)))
+    assert [row["text"] for row in desk.rows(version)] == [
+        "first line\nsecond line",
+        "other text",
+        "bells are no space",
+    ]

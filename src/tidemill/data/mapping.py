@@ -40,6 +40,13 @@ def allowed_fields(schema: Schema) -> list[str]:
 def check_fields(schema: Schema, fields: dict[str, str]) -> None:
     """Refuse a mapping to a field that the schema lacks."""
     allowed = allowed_fields(schema)
+    unread = [part for part in ("user", "assistant") if part in fields and "messages" in fields]
+    if unread:
+        raise FieldUnknown(
+            f"`{unread[0]}` is not read beside `messages`, which hold all turns.",
+            hint="Map either messages (and system), or user and assistant.",
+            param="mapping",
+        )
     for field in fields:
         if field not in allowed:
             guess = nearest(field, allowed, 1)
@@ -204,10 +211,12 @@ class Mapper:
     def _messages(self, chunk: Chunk, place: "_RowLocation") -> list[Any]:
         if "messages" in self.spec.fields:
             rows = []
+            systems = self._text("system", chunk, place, required=False)
             for row, value in enumerate(self._values("messages", chunk)):
                 if value is None:
                     self._missing("messages", place, row, required=True)
-                rows.append(None if value is None else _conversation(value, place, row))
+                messages = None if value is None else _conversation(value, place, row)
+                rows.append(messages and _with_system(messages, systems[row], place, row))
             return rows
         parts = [part for part in CHAT_PARTS if part in self.spec.fields]
         texts = {part: self._text(part, chunk, place, required=part != "system") for part in parts}
@@ -262,11 +271,28 @@ def _conversation(value: Any, place: _RowLocation, row: int) -> list[dict[str, s
     if isinstance(value, str):
         try:
             value = parse_json(value)
-        except ValueError:
+        except ValueError as error:
+            if _is_python_literal(value):
+                reason = "has messages as a Python literal (in single quotes), not as JSON: write them with json.dumps"
+                raise _bad_messages(place, row, reason) from error
             value = None
     if not isinstance(value, list) or not value:
         raise _bad_messages(place, row, "is not a list of messages")
     return [_message(message, place, row) for message in value]
+
+
+def _with_system(
+    messages: list[dict[str, str]], system: str | None, place: _RowLocation, row: int
+) -> list[dict[str, str]]:
+    """Return the turns after the system message of its own column. Refuses a second, different one."""
+    if system is None or not system.strip():
+        return messages
+    first = {"role": "system", "content": system}
+    if messages[0] == first:
+        return messages
+    if any(message["role"] in ("system", "developer") for message in messages):
+        raise _bad_messages(place, row, "has a system message both in its messages and in the column of `system`")
+    return [first, *messages]
 
 
 def _message(message: Any, place: _RowLocation, row: int) -> dict[str, str]:
@@ -276,12 +302,26 @@ def _message(message: Any, place: _RowLocation, row: int) -> dict[str, str]:
         raise _bad_messages(place, row, "has a message with tool calls, which datasets cannot keep yet")
     role = message.get("role", message.get("from"))
     role = _SHAREGPT.get(role, role) if isinstance(role, str) else role
-    content = message.get("content", message.get("value"))
+    content = _joined(message.get("content", message.get("value")))
     if role not in ROLES:
         raise _bad_messages(place, row, f"has a message with the role {role!r}")
     if not isinstance(content, str):
         raise _bad_messages(place, row, f"has a {role} message whose content is {_kind(content)}, not text")
     return {"role": role, "content": content}
+
+
+def _joined(content: Any) -> Any:
+    """Return a list of text parts as the gateway takes them, as one text; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [
+        part.get("text") for part in content if isinstance(part, dict) and part.get("type") in ("text", "input_text")
+    ]
+    return "\n".join(texts) if len(texts) == len(content) and all(isinstance(text, str) for text in texts) else content
+
+
+def _is_python_literal(text: str) -> bool:
+    return re2.match(r"\s*\[\s*\{\s*'", text) is not None
 
 
 def _bad_messages(place: _RowLocation, row: int, what: str) -> MessagesInvalid:

@@ -25,6 +25,9 @@ _EXAMPLE_CHARS = 200
 _LANGUAGE_CHARS = 600
 """A language shows in this much text."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SEPARATORS = re.compile(r"[\x0b\x1c-\x1f]")
+_SEPARATED = {0x0B: "\n", **dict.fromkeys(range(0x1C, 0x20), " ")}
+"""Control characters that part words: the soft line break of office programs, and the four separators."""
 _SPACES = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n ?")
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -106,7 +109,9 @@ class ChangeText:
 
 
 def repair(text: str) -> str:
-    """Return the text with wrong decoding undone and control characters removed. ASCII needs the latter only."""
+    """Return the text with wrong decoding undone, and control characters removed or made the space they stand for."""
+    if _SEPARATORS.search(text) is not None:
+        text = text.translate(_SEPARATED)
     if text.isascii() and _CONTROLS.search(text) is None:
         return text
     import ftfy

@@ -125,7 +125,7 @@ def _guess_schema(file: FileSample, mapping: MapSpec) -> RowSchema | None:
 
 def _complete(file: FileSample, schema: RowSchema, declared: dict[str, str]) -> dict[str, str]:
     fields = dict(declared)
-    if schema == "chat" and set(CHAT_PARTS) & set(fields):
+    if schema == "chat" and {"user", "assistant"} & set(fields):
         return fields
     used = set(fields.values())
     for name in SCHEMAS[schema].fields:
@@ -136,6 +136,10 @@ def _complete(file: FileSample, schema: RowSchema, declared: dict[str, str]) -> 
         if match is not None:
             fields[name] = match
             used.add(match)
+    if schema == "chat" and "messages" in fields and "system" not in fields:
+        column = next((name for name in file.names if name.lower() in ("system", "system_prompt")), None)
+        if column is not None and "system" not in str(file.values[fields["messages"]][:50]):
+            fields["system"] = column
     if schema == "text" and "text" not in fields and len(file.names) == 1:
         fields["text"] = file.names[0]
     return fields

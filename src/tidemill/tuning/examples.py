@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from tidemill.core.wire import Value
+from tidemill.tuning import answer_template as answer_templates
 from tidemill.tuning.chat_template import Message
 from tidemill.tuning.compress.files import replacing
 from tidemill.tuning.types import DatasetSchemaUnfit
@@ -64,7 +65,7 @@ def check_schema(schema: str, columns: Iterable[str], *, dataset: str) -> None:
 def chat_of(row: dict[str, Any], schema: str, prefix: list[Message], answer_template: str | None) -> list[Message]:
     """Return a row as messages that end with the answer. `prefix`: the rendered messages of the prompt version."""
     if schema == "classification":
-        answer = (answer_template or "{{label}}").replace("{{label}}", str(row["label"]))
+        answer = answer_templates.fill(answer_template or "{{label}}", row["label"], row_id=str(row.get("id", "?")))
         return [*prefix, _user(row["text"]), _assistant(answer)]
     if schema == "completion":
         return [*prefix, _user(row["prompt"]), _assistant(row["completion"])]

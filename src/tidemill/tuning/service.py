@@ -13,7 +13,7 @@ from tidemill.jobs.types import Job
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
 from tidemill.registry.types import ModelVersion
-from tidemill.tuning import examples, store
+from tidemill.tuning import answer_template, examples, store
 from tidemill.tuning.types import (
     CompressSubmit,
     NoTrainingRows,
@@ -33,13 +33,15 @@ RUN_JOB, COMPRESS_JOB = "tuning.run", "tuning.compress"
 def submit(ctx: Context, body: TuneSubmit) -> TuningRun:
     """Ask for a run. Whatever can be known to be wrong is refused here, before anything starts.
 
-    Raises DatasetSchemaUnfit, NoTrainingRows, UnsupportedModel, TuneExtraMissing, and what the other features raise
-    for a model, a dataset or a prompt that does not exist.
+    Raises AnswerTemplateInvalid, DatasetSchemaUnfit, NoTrainingRows, UnsupportedModel, TuneExtraMissing, and what the
+    other features raise for a model, a dataset or a prompt that does not exist.
     """
     if body.key is not None:
         store.lock(ctx.conn, f"tuning run {body.key}")
     if body.key is not None and (first := store.by_key(ctx.conn, body.key)) is not None:
         return first
+    if body.answer_template is not None:
+        answer_template.check(body.answer_template)
     _check_extra()
     base = registry.get_version(ctx, body.model)
     _check_base(base)

@@ -237,6 +237,12 @@ class UnknownQuantisation(Invalid):
     code = "unknown_quantisation"
 
 
+class AnswerTemplateInvalid(Invalid):
+    """The answer template cannot be filled in."""
+
+    code = "answer_template_invalid"
+
+
 class DatasetSchemaUnfit(Invalid):
     """The dataset lacks what tuning needs."""
 
