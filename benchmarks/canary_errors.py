@@ -118,16 +118,21 @@ def regulars(drop: float, once: bool, times: int, seed: int) -> float:
     return rolled_back / times
 
 
-def slow_canaries(factor: float, answers: int, times: int, seed: int) -> float:
-    """Share of rollouts rolled back for latency at a tolerance of 25%, with log-normal latencies and a share of 10%."""
+def slow_canaries(factor: float, answers: int, times: int, seed: int, *, share: float = 0.1, common: str = "") -> float:
+    """Share of rollouts rolled back for latency at a tolerance of 25%, with log-normal latencies.
+
+    `common`: both releases slow down together, up to three times: at once half way ("step"), or all the time ("ramp").
+    """
     rng = np.random.default_rng(seed)
     rolled_back = 0
     for _ in range(times):
         test, count = RatioTest(0.25), 0
         while count < answers and test.worse < 1 / ALPHA:
-            canary = bool(rng.random() < 0.1)
+            canary = bool(rng.random() < share)
             count += canary
-            test.add(float(rng.lognormal(0, 0.5)) * (factor if canary else 1), canary=canary)
+            slowed = {"step": float(count > answers / 2), "ramp": count / answers}.get(common, 0.0)
+            latency = float(rng.lognormal(0, 0.5)) * (1 + 2 * slowed)
+            test.add(latency * (factor if canary else 1), canary=canary)
         rolled_back += test.worse >= 1 / ALPHA
     return rolled_back / times
 
@@ -153,6 +158,11 @@ def main() -> None:
     print()
     for factor in (1.0, 1.25, 1.5, 2.0):
         print(f"latency x {factor:<4} (25% allowed), canary 10%{slow_canaries(factor, 200, times, 5):>17.3f}")
+    for share in (0.1, 0.33, 0.5):
+        for common in ("step", "ramp"):
+            for factor in (1.0, 2.0):
+                figure = slow_canaries(factor, 200, times, 7, share=share, common=common)
+                print(f"both slow down ({common}), canary {share:.0%} x {factor:<4}{figure:>19.3f}", flush=True)
     for once in (True, False):
         name = "150 regular users, quiet, " + ("each once" if once else "every answer")
         print(f"{name:<44}{regulars(0.0, once, times, 6):>12.3f}")

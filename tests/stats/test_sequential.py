@@ -89,6 +89,32 @@ def test_latency_beyond_its_tolerance_is_found(factor: float, is_found: bool) ->
     assert (test.worse >= 1 / ALPHA) is is_found
 
 
+@pytest.mark.parametrize("share", [0.1, 0.33, 0.5])
+@pytest.mark.parametrize(("factor", "most", "least"), [(1.0, 0.07, 0.0), (2.0, 1.0, 0.9)])
+def test_a_slow_down_of_both_is_not_the_canarys(share: float, factor: float, most: float, least: float) -> None:
+    rng = np.random.default_rng(9)
+    rolled_back = 0
+    for _ in range(60):
+        test = RatioTest(0.25)
+        for number in range(int(150 / share)):
+            canary = bool(rng.random() < share)
+            common = 3.0 if number * share > 75 else 1.0
+            test.add(float(rng.lognormal(0, 0.5)) * common * (factor if canary else 1), canary=canary)
+        rolled_back += test.worse >= 1 / ALPHA
+    assert least <= rolled_back / 60 <= most
+
+
+def test_the_medians_are_those_of_the_same_times() -> None:
+    """First one in ten asks the canary, then, when both are slow, every second."""
+    test = RatioTest(0.25)
+    for number in range(400):
+        canary = number % (10 if number < 200 else 2) == 0
+        test.add(1.0 if number < 200 else 9.0, canary=canary)
+    baseline, canary_median = test.medians()
+    assert baseline == canary_median
+    assert test.worse < 1 / ALPHA
+
+
 def test_a_mean_is_found_out() -> None:
     rng = np.random.default_rng(6)
     sequence = MeanSequence(alpha=ALPHA)

@@ -218,32 +218,33 @@ class SequentialComparison:
 class RatioTest:
     """Is a positive quantity, such as latency or cost, larger in the canary than `1 + tolerance` times the baseline's?
 
-    Each value of the canary meets the median of an odd number of the baseline's. While the canary's values are no
-    larger than allowed, it wins at most every second time, whatever the shape of the distributions: a coin is bet on.
+    Values are compared in short runs, in order of arrival: a run ends as soon as it holds values of both groups, and
+    what is in it is never compared with a later one. In each the median of an odd number of the canary's meets that of
+    the baseline's. While the canary's values are no larger than allowed, it wins at most every second time, whatever
+    the shape of the distributions, and also when both groups slow down together: a coin is bet on.
     """
 
     def __init__(self, tolerance: float) -> None:
         self._factor = 1 + tolerance
-        self._waiting: tuple[deque[float], deque[float]] = (deque(), deque())
-        self._seen: tuple[list[float], list[float]] = ([], [])
+        self._run: tuple[deque[float], deque[float]] = (deque(maxlen=LARGEST_BLOCK), deque(maxlen=LARGEST_BLOCK))
+        self._compared: tuple[list[float], list[float]] = ([], [])
         self._log = np.full(len(STAKES), -math.log(len(STAKES)))
         self._best = 0.0
 
     def add(self, value: float, *, canary: bool) -> None:
         """Add the value of one answer to a group."""
-        self._waiting[canary].append(value)
-        self._seen[canary].append(value)
-        rivals = self._rivals()
-        while self._waiting[1] and len(self._waiting[0]) >= rivals:
-            allowed = float(np.median(_take(self._waiting[0], rivals))) * self._factor
-            one = self._waiting[1].popleft()
-            won = 0.5 if one == allowed else float(one > allowed)
-            self._log += np.log1p(STAKES * (won - 0.5))
-            self._best = max(self._best, float(np.logaddexp.reduce(self._log)))
-
-    def _rivals(self) -> int:
-        fit = min(len(self._seen[0]) // max(len(self._seen[1]), 1), LARGEST_BLOCK)
-        return max(fit - 1 + fit % 2, 1)
+        self._run[canary].append(value)
+        if not (self._run[0] and self._run[1]):
+            return
+        baseline, one = (_newest_median(group) for group in self._run)
+        for group, median in zip(self._compared, (baseline, one), strict=True):
+            group.append(median)
+        for values in self._run:
+            values.clear()
+        allowed = baseline * self._factor
+        won = 0.5 if one == allowed else float(one > allowed)
+        self._log += np.log1p(STAKES * (won - 0.5))
+        self._best = max(self._best, float(np.logaddexp.reduce(self._log)))
 
     @property
     def worse(self) -> float:
@@ -251,8 +252,8 @@ class RatioTest:
         return math.exp(min(self._best, LARGEST_LOG))
 
     def medians(self) -> tuple[float | None, float | None]:
-        """Return the medians of baseline and canary."""
-        first, second = (float(np.median(values)) if values else None for values in self._seen)
+        """Return the medians of what was compared, of baseline and canary: both from the same times."""
+        first, second = (float(np.median(values)) if values else None for values in self._compared)
         return first, second
 
 
@@ -310,3 +311,8 @@ def _nulls(first: float, grid: Array) -> Array:
 
 def _take(queue: deque[float], count: int) -> list[float]:
     return [queue.popleft() for _ in range(count)]
+
+
+def _newest_median(values: deque[float]) -> float:
+    """Return the median of the newest values, an odd number of them: half of all values lie above it."""
+    return float(np.median(list(values)[1 - len(values) % 2 :]))
