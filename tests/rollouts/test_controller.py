@@ -150,6 +150,42 @@ def test_failures_of_the_release_roll_back_and_one_dead_engine_does_not(kernel: 
     assert "errors is beyond its tolerance" in (world.page.rollout.reason or "")
 
 
+ERRORS = [{"weight": 50}, {"analysis": {"errors": {"tolerance": 0.02}, "min_answers": 1000}}]
+
+
+def _failure(code: str, http_status: int) -> dict[str, Any]:
+    attributes = {"error.type": code, "tidemill.http_status": http_status}
+    return {"status": "error", "payload": SpanPayload(attributes=attributes)}
+
+
+def test_a_callers_own_bad_requests_are_not_the_releases_errors(kernel: Kernel, tmp_path: Path) -> None:
+    world = World(kernel, tmp_path, ERRORS)
+    controller = RolloutController(kernel, Engines(), ShadowSamplers(), store_every_s=0)
+    world.calls(60, old=1, new=1)
+    controller.tick()
+    before = world.page.now
+    world.calls(60, old=1, new=1, weight=1.0, **_failure("invalid_request", 400))
+    world.calls(60, old=1, new=1, weight=1.0, session="long", **_failure("context_too_long", 400))
+    controller.tick()
+    page = world.page
+    assert page.rollout.state == "running"
+    assert page.now is not None
+    assert before is not None
+    assert (page.now.canary_answers, page.now.tolerances) == (before.canary_answers, before.tolerances)
+
+
+def test_one_session_that_fails_often_counts_once(kernel: Kernel, tmp_path: Path) -> None:
+    world = World(kernel, tmp_path, ERRORS)
+    controller = RolloutController(kernel, Engines(), ShadowSamplers())
+    world.calls(60, old=1, new=1)
+    world.calls(60, old=1, new=1, weight=1.0, session="unlucky", **_failure("engine_refused", 500))
+    controller.tick()
+    assert world.page.rollout.state == "running"
+    world.calls(60, old=1, new=1, **_failure("engine_refused", 500))
+    controller.tick()
+    assert world.page.rollout.state == "rolled_back"
+
+
 def test_a_slow_release_is_rolled_back(kernel: Kernel, tmp_path: Path) -> None:
     steps = [{"weight": 50}, {"analysis": {"latency_ms": {"tolerance": 0.25}, "min_answers": 1000}}]
     world = World(kernel, tmp_path, steps)

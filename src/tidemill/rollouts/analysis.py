@@ -64,16 +64,20 @@ class ScoreAnalysis:
 
 
 class FailureAnalysis:
-    """Compares the shares of answers that failed, with a tolerance from 0 to 1."""
+    """Compares the shares of users or sessions whose first answer failed, with a tolerance from 0 to 1."""
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
+        self._units: set[tuple[str, bool]] = set()
         # Tested against "worse by the tolerance at least": the comparison's margin on the side of harm.
         self._comparison = SequentialComparison(margin=tolerance, interval=False, harm_beyond=tolerance)
 
-    def add(self, failed: bool, *, canary: bool) -> None:
-        """Add whether an answer of the canary or the baseline failed."""
-        self._comparison.add(0.0 if failed else 1.0, canary=canary)
+    def add(self, answer: ObservedAnswer) -> None:
+        """Add whether an answer failed; a second one of the same user or session is left out."""
+        if (answer.unit, answer.canary) in self._units:
+            return
+        self._units.add((answer.unit, answer.canary))
+        self._comparison.add(0.0 if answer.failed else 1.0, canary=answer.canary)
 
     def evidence(self, needed: float) -> ToleranceEvidence:
         """Return the evidence so far."""
@@ -106,7 +110,12 @@ class RolloutAnalysis:
         self._incidents: list[datetime] = []
 
     def add_answer(self, answer: ObservedAnswer) -> None:
-        """Add a call to the sums. Failures of an engine within 30 s count as one incident."""
+        """Add a call to the sums. Failures of an engine within 30 s count as one incident.
+
+        A request that was refused for the caller's own fault says nothing about the release.
+        """
+        if answer.callers_fault:
+            return
         if answer.infrastructure and self._is_counted_incident(answer):
             return
         self._answers[answer.canary] += 1
@@ -114,7 +123,7 @@ class RolloutAnalysis:
             self._units.add(answer.unit)
             self._retried += answer.attempts > 1
         if self._failures is not None:
-            self._failures.add(answer.failed, canary=answer.canary)
+            self._failures.add(answer)
         if answer.failed or answer.attempts > 1:
             return  # how long a dead engine kept it waiting says nothing about the release
         self._add_ratio("latency_ms", answer.latency_ms, answer.canary)

@@ -29,6 +29,8 @@ class ObservedAnswer:
     """The independent unit: a session, else a user, else the call itself."""
     failed: bool
     infrastructure: bool
+    callers_fault: bool
+    """Whether the request itself was refused (4xx)."""
     attempts: int
     latency_ms: float
     cost_usd: float | None
@@ -88,13 +90,16 @@ class Observations:
 
 def _answer(span: Span, attributes: dict[str, object], canary: bool) -> ObservedAnswer:
     code = str(attributes.get("error.type") or attributes.get("tidemill.error_code") or "")
-    attempts = attributes.get("tidemill.attempts")
+    attempts, http_status = attributes.get("tidemill.attempts"), attributes.get("tidemill.http_status")
+    failed, infrastructure = span.status == "error", code in INFRASTRUCTURE
+    refused = isinstance(http_status, int) and 400 <= http_status < 500
     return ObservedAnswer(
         at=span.start,
         canary=canary,
         unit=span.session or span.user or span.trace_id,
-        failed=span.status == "error",
-        infrastructure=code in INFRASTRUCTURE,
+        failed=failed,
+        infrastructure=infrastructure,
+        callers_fault=failed and refused and not infrastructure,
         attempts=int(attempts) if isinstance(attempts, int) else 1,
         latency_ms=span.duration_ms,
         cost_usd=span.cost_usd,
