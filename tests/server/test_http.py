@@ -12,7 +12,7 @@ from tidemill.client import Client
 from tidemill.core import server_lock
 from tidemill.core.actors import OWNER
 from tidemill.core.blobs import Blob
-from tidemill.core.http import InProcessTransport
+from tidemill.core.http import InProcessTransport, ServerUnreachable
 from tidemill.core.settings import Settings
 from tidemill.server.app import Application, build
 
@@ -165,3 +165,11 @@ def test_a_day_that_cannot_be_is_refused(application: Application, day: str) -> 
     with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
         reply = client.post("/api/traces/prune", json={"before": day})
     assert (reply.status_code, reply.json()["error"]["param"]) == (422, "before"), reply.text
+
+
+def test_asking_a_server_that_is_gone_is_said_in_a_sentence() -> None:
+    with Client("http://127.0.0.1:9", api_key="tm-x") as client:
+        with pytest.raises(ServerUnreachable, match="No answer"):
+            client.gateway.ask("dev/hello", [{"role": "user", "content": "Hi"}])
+        with pytest.raises(ServerUnreachable, match="No answer"):
+            list(client.gateway.stream("dev/hello", [{"role": "user", "content": "Hi"}]))

@@ -92,7 +92,7 @@ class Http:
     def download(self, path: str, into: BinaryIO) -> int:
         """GET raw bytes into a file; returns how many."""
         size = 0
-        with self._transport_errors(), self.client.stream("GET", _quote_path(path)) as reply:
+        with self.transport_errors(), self.client.stream("GET", _quote_path(path)) as reply:
             if reply.is_error:
                 reply.read()
                 raise read_error(reply)
@@ -116,13 +116,14 @@ class Http:
         if body is not None:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
-        with self._transport_errors():
+        with self.transport_errors():
             reply = self.client.request(method, _quote_path(path), params=query, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
         return reply
 
-    def _transport_errors(self) -> "_TransportErrors":
+    def transport_errors(self) -> "_TransportErrors":
+        """Return a context in which a server that does not answer is ServerUnreachable."""
         return _TransportErrors(self.base_url)
 
     def _typed(self, reply: httpx.Response, kind: type[V]) -> V:
@@ -157,7 +158,9 @@ def _quote_path(path: str) -> str:
     """Return the path with the names in it as they are: a `?` or `#` in a name is no query. Raises NameMissing."""
     if path.endswith("/") or "//" in path:
         raise NameMissing("A name is empty.", hint="Give the name or the id of what you mean.")
-    return quote(path, safe="/@:+,=")
+    # A dot that stands alone would be taken for a step within the path.
+    steps = (part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="@:+,=") for part in path.split("/"))
+    return "/".join(steps)
 
 
 class _TransportErrors:

@@ -49,7 +49,8 @@ class Gateway:
     def ask(self, model: str, messages: Messages, **fields: Any) -> dict[str, Any]:
         """Return a chat completion in OpenAI's shape. `fields` are further fields of the request."""
         body = {"model": model, "messages": messages, **fields}
-        response = self._http.client.post("/v1/chat/completions", json=body, timeout=600)
+        with self._http.transport_errors():
+            response = self._http.client.post("/v1/chat/completions", json=body, timeout=600)
         if response.is_error:
             raise read_error(response)
         completion: dict[str, Any] = response.json()
@@ -58,7 +59,10 @@ class Gateway:
     def stream(self, model: str, messages: Messages, **fields: Any) -> Iterator[dict[str, Any]]:
         """Yield the chunks of a completion in OpenAI's shape as they come. Raises the error that ends a stream."""
         body = {"model": model, "messages": messages, "stream": True, **fields}
-        with self._http.client.stream("POST", "/v1/chat/completions", json=body, timeout=600) as response:
+        with (
+            self._http.transport_errors(),
+            self._http.client.stream("POST", "/v1/chat/completions", json=body, timeout=600) as response,
+        ):
             if response.is_error:
                 response.read()
                 raise read_error(response)

@@ -177,5 +177,21 @@ def test_the_command_asks_and_only_an_admin_may(home: Any) -> None:
     assert refused.exit_code == 1
     assert isinstance(refused.exception, ConfirmationMissing)
     done = run.invoke(app, ["traces", "erase", "--user", "ada/x y", "--yes"])
-    assert "Erased 0 traces" in done.output, done.output
+    assert "so nothing was erased" in done.output, done.output
     assert "ers_" in run.invoke(app, ["--json", "traces", "erasures"]).output
+
+
+@pytest.mark.parametrize("user", ["bo@example.com", "bo 5%", "team/bo", "Zoë", "bo?x=1#y", "../bo", "100%41"])
+def test_a_user_of_any_name_is_found_and_erased_through_the_sdk(client: Client, user: str) -> None:
+    writer = client.http.client._transport.app.__self__.kernel.get(TraceStore)  # type: ignore[attr-defined]
+    writer.write(theirs(1, user, NOON))
+    assert client.traces.erasures.footprint(user).traces == 1
+    erased = client.traces.erasures.erase(user)
+    assert (erased.traces, erased.spans) == (1, 2)
+    assert client.traces.erasures.footprint(user).traces == 0
+
+
+def test_erasing_nobody_says_so(client: Client) -> None:
+    result = CliRunner().invoke(app, ["traces", "erase", "--user", "nobody", "--yes"])
+    assert result.exit_code == 0, result.output
+    assert "Nothing of 'nobody' is stored" in result.output

@@ -14,7 +14,7 @@ _COLUMNS: list[Column] = [
     ("spans", "spans"),
     ("scores", "scores"),
     ("answers", "answers"),
-    ("mirrored", "copies"),
+    ("copies", "copies"),
     ("began", "began_at"),
     ("finished", "finished_at"),
     ("by", "by"),
@@ -36,6 +36,9 @@ def erase(
     if term.as_json:
         term.show(erasure)
         return
+    if not (erasure.traces or erasure.scores or erasure.answers or erasure.copies):
+        term.print(f"Nothing of {user!r} is stored, so nothing was erased. Names: tidemill traces users")
+        return
     term.print(f"Erased {_describe(erasure)}: {erasure.id}.")
     if erasure.datasets:
         term.print(f"These dataset versions hold rows of theirs still: {', '.join(erasure.datasets)}.")
@@ -44,7 +47,7 @@ def erase(
 
 
 def _describe(footprint: Footprint) -> str:
-    rows = f"{footprint.scores} scores, {footprint.answers} collected answers and {footprint.copies} mirrored calls"
+    rows = f"{footprint.scores} scores, {footprint.answers} collected answers and {footprint.copies} shadow copies"
     return f"{footprint.traces} traces ({footprint.spans} spans), {rows}"
 
 

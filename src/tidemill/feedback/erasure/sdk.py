@@ -1,7 +1,5 @@
 """`client.traces.erasures`: erases users."""
 
-from urllib.parse import quote
-
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.feedback.types.erasure import Erasure, Footprint
@@ -15,11 +13,11 @@ class Erasures:
 
     def footprint(self, user: str) -> Footprint:
         """Return what is stored of a user; all zero for an unknown one."""
-        return self._http.get(f"/api/traces/users/{quote(user, safe='')}/footprint", Footprint)
+        return self._http.get(f"/api/traces/users/{user}/footprint", Footprint)
 
     def erase(self, user: str) -> Erasure:
         """Erase a user's traces, scores, and rows on their way into datasets. It cannot be undone."""
-        reply = self._http.send("DELETE", f"/api/traces/users/{quote(user, safe='')}")
+        reply = self._http.send("DELETE", f"/api/traces/users/{user}")
         return Erasure.model_validate_json(reply.content)
 
     def list(self, *, user: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Erasure]:

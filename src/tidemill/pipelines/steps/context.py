@@ -187,7 +187,7 @@ class StepContext(StepInputs):
 def _progress(job: Job) -> str:
     progress = job.progress
     if job.state == "queued":
-        return f"{job.kind} waits for a place"
+        return f"{job.kind} waits for a free slot"
     if progress is None:
         return f"{job.kind} runs"
     total = f"/{progress.total:g}" if progress.total is not None else ""
