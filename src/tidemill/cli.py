@@ -1,7 +1,6 @@
 """The table of commands. Each loads when it is called; `--help` and shell completion read the table alone."""
 
 import atexit
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ import typer
 
 from tidemill import __version__
 from tidemill.core.commands import Lazy, LazyGroup
-from tidemill.core.imports import import_at_once
+from tidemill.core.imports import import_at_once, spare_imports
 
 if TYPE_CHECKING:
     from tidemill.core.http import Http
@@ -178,17 +177,9 @@ def _root_options_first(words: list[str]) -> list[str]:
     return [*options, *(word for word in words[:end] if word not in _ANYWHERE), *words[end:]]
 
 
-def _spare_imports() -> None:
-    """Keep out of this process what others would load into it: together more than the rest of a command."""
-    # The command line of httpx, with pygments and what it draws with; httpx goes without when it cannot be imported.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-    # Plugins of pydantic that happen to be installed, such as logfire.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-
-
 def main() -> None:
     """Run the command line."""
-    _spare_imports()
+    spare_imports()
     words = _root_options_first(sys.argv[1:])
     try:
         app(args=words)

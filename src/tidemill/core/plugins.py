@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from tidemill.core.errors import NotFound
+from tidemill.core.imports import restore_imports_for_foreign_code
 
 
 class PluginMissing(NotFound):
@@ -34,4 +35,6 @@ class Plugins:
                 f"There is no {group.removeprefix('tidemill.')} plugin called {name!r}.",
                 hint=f"Installed: {installed}. Install the package that offers it.",
             )
+        if not point.value.startswith("tidemill."):
+            restore_imports_for_foreign_code()
         return point.load()

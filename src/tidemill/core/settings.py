@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from tidemill.core.imports import environment_before_sparing
+
 HOME_NAME = ".tidemill"
 PREFIX = "tidemill_"
 
@@ -129,4 +131,4 @@ class Settings(BaseModel):
 
     def child_environment(self) -> dict[str, str]:
         """Return the environment for a process of ours that must find the same home."""
-        return {**os.environ, "TIDEMILL_HOME": str(self.home)}
+        return {**environment_before_sparing(), "TIDEMILL_HOME": str(self.home)}

@@ -19,6 +19,7 @@ from granian.server.embed import Server
 from tidemill.access.service import ensure_admin
 from tidemill.core import server_lock
 from tidemill.core.errors import Conflict, Failed
+from tidemill.core.imports import restore_imports
 from tidemill.core.settings import Settings
 from tidemill.server.app import Application, build
 
@@ -52,6 +53,7 @@ def run(settings: Settings, *, ephemeral: bool = False, started: Callable[[Start
 
 async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callable[[StartedServer], None]) -> None:
     application = build(settings)
+    restore_imports()  # for the processes that it starts
     admin_key = None if ephemeral else ensure_admin(application.kernel)
     # Somebody who stops a command wants the processor back; a server that is upgraded wants its training to go on.
     application.kernel.pause_processes = ephemeral

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tidemill.core.imports import restore_imports_for_foreign_code
 from tidemill.core.terminal import terminal
 from tidemill.pipelines.types import PytestMissing
 
@@ -37,6 +38,7 @@ def run_tests(
     arguments += ["--junit-xml", str(junit)] if junit is not None else []
     arguments += ["-k", keyword] if keyword is not None else []
     arguments += ["-v"] if verbose else []
+    restore_imports_for_foreign_code()
     code = int(import_module("pytest").main(arguments))
     if code == NOTHING_COLLECTED:
         hint = "No test was found. One that evaluates takes the fixture `tidemill`: docs/guides/pipelines.md."
