@@ -122,3 +122,38 @@ def test_versions_that_are_saved_at_once_count_up_too(kernel: Kernel) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(one, range(6))) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("echo ${{{{ github.ref }}}} for {{name}}", "echo ${{ github.ref }} for Ada"),
+        ("\\frac{{{{a}}}}{{{{b}}}}", "\\frac{{a}}{{b}}"),
+        ('{{{{"kind": {"of": "{{name}}"}}}}}', '{{"kind": {"of": "{{name}}"}}}'),
+        ('{"a": {"b": {"c": {"d": 1}}}} {{name}}', '{"a": {"b": {"c": {"d": 1}}}} Ada'),
+    ],
+)
+def test_four_braces_are_two_in_the_text(ctx: Context, text: str, rendered: str) -> None:
+    make(ctx, text)
+    assert service.render(ctx, "hello", {"name": "Ada"}).text == rendered
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("echo ${{ github.ref }}", "write {{{{ github.ref }}}}."),
+        ('Answer like {{"kind": "HUM"}}.', 'single braces: {"kind": "HUM"}'),
+    ],
+)
+def test_the_error_about_braces_names_the_escape(ctx: Context, text: str, hint: str) -> None:
+    with pytest.raises(PromptInvalid) as caught:
+        make(ctx, text)
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_number_is_no_label(ctx: Context) -> None:
+    make(ctx, "one")
+    make(ctx, "two")
+    with pytest.raises(LabelReserved, match="already means a version"):
+        service.move_label(ctx, "hello", "1", LabelMove(version=2))
+    assert service.get(ctx, "hello@1").text == "one"

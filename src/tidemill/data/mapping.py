@@ -315,9 +315,11 @@ def _joined(content: Any) -> Any:
     if not isinstance(content, list) or not content:
         return content
     texts = [
-        part.get("text") for part in content if isinstance(part, dict) and part.get("type") in ("text", "input_text")
+        part["text"]
+        for part in content
+        if isinstance(part, dict) and part.get("type") in ("text", "input_text") and isinstance(part.get("text"), str)
     ]
-    return "\n".join(texts) if len(texts) == len(content) and all(isinstance(text, str) for text in texts) else content
+    return "\n".join(texts) if len(texts) == len(content) else content
 
 
 def _is_python_literal(text: str) -> bool:

@@ -155,6 +155,12 @@ def _find(ctx: Context, ref: str) -> PromptVersion | None:
 def _check_label(label: str) -> None:
     if label == LATEST:
         raise LabelReserved("`latest` always stands on the newest version.", hint="Choose another label.")
+    if label.isdecimal():
+        raise LabelReserved(
+            f"{label!r} cannot be a label: it already means a version by itself.",
+            hint="Choose a word such as production or candidate.",
+            param="label",
+        )
 
 
 def _move(ctx: Context, version: PromptVersion, label: str, note: str) -> LabelChange:

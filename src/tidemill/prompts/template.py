@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from tidemill.prompts.types import Message, PromptInvalid, PromptVersion, VariablesMissing
 
-_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-_BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
+_BRACES = re.compile(r"\{\{\{\{(?P<literal>.*?)\}\}\}\}|\{\{(?P<inside>.*?)\}\}", re.DOTALL)
+"""Four braces on each side stand for two in the text; two hold the name of a variable."""
 
 
 def variables(texts: Iterable[str]) -> list[str]:
@@ -17,14 +18,23 @@ def variables(texts: Iterable[str]) -> list[str]:
     """
     names: dict[str, None] = {}
     for text in texts:
-        for inside in _BRACES.findall(text):
-            if not _VARIABLE.fullmatch("{{" + inside + "}}"):
+        for match in _BRACES.finditer(text):
+            if match["literal"] is not None:
+                continue
+            inside = match["inside"]
+            if not _NAME.fullmatch(inside):
                 raise PromptInvalid(
                     f"{{{{{inside}}}}} is not a variable: a name has letters, digits and underscores.",
-                    hint="Write {{question}}, for example.",
+                    hint=_hint(inside),
                 )
             names[inside.strip()] = None
     return list(names)
+
+
+def _hint(inside: str) -> str:
+    if inside.lstrip().startswith(('"', "'")):
+        return f"For a JSON object write single braces: {{{inside}}}. Here only variables stand in double ones."
+    return f"A variable is {{{{question}}}}, for example. For double braces in the text write {{{{{{{{{inside}}}}}}}}}."
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -39,7 +49,12 @@ def fill(text: str, values: Mapping[str, str]) -> str:
             hint="Give every variable a value.",
             param="variables",
         )
-    return _VARIABLE.sub(lambda match: values[match.group(1)], text)
+
+    def replacement(match: re.Match[str]) -> str:
+        literal = match["literal"]
+        return values[match["inside"].strip()] if literal is None else "{{" + literal + "}}"
+
+    return _BRACES.sub(replacement, text)
 
 
 def fill_messages(messages: Iterable[Message], values: Mapping[str, str]) -> list[Message]:

@@ -38,7 +38,7 @@ class VariablesMissing(Invalid):
 
 
 class LabelReserved(Invalid):
-    """The label `latest` cannot be moved: it always names the newest version."""
+    """The label already means a version by itself: `latest` the newest, a number its own."""
 
     code = "label_reserved"
 

@@ -8,7 +8,7 @@ from tidemill.core.labels import label_text
 from tidemill.core.parsing import parse_json
 from tidemill.tuning.types import AnswerTemplateInvalid
 
-_NAMES = ("label",)
+_NAMES = ["label"]
 _VARIABLE = re.compile(r"\{\{\s*([^{}\"]*?)\s*\}\}")
 
 
