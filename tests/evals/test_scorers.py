@@ -282,3 +282,27 @@ def test_clusters_widen_the_interval_of_a_single_run() -> None:
     assert alone[2] == together[2] == "wilson"
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
     assert interval(values + 0.5, ["one"] * 100) == (None, None, None)
+
+
+def test_json_answers_without_a_field_are_said_to_be_the_cause() -> None:
+    items = [item("LOC", f"i{n}", f"c{n}") for n in range(4)]
+    kind = scorer("label_accuracy")
+
+    def note(answer: str, kind: Scorer) -> str | None:
+        results = [
+            EvalResult(
+                run_id="er_1",
+                seq=0,
+                item_id=i.id,
+                repeat=0,
+                answer=answer,
+                scores={"m": kind.score(i, answer)},
+                at=utc_now(),
+            )
+            for i in items
+        ]
+        return summarise(items, results, {"m": kind}, 1.0).metrics[0].note
+
+    assert '{"json_field": "type"}' in (note('{"type": "LOC"}', kind) or "")
+    assert note("LOC", kind) is None
+    assert note('{"type": "LOC"}', scorer("label_accuracy", json_field="type")) is None

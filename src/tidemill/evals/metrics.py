@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tidemill.core.parsing import parse_json
 from tidemill.evals.scorers import INVALID, CorpusScorer, LabelAccuracy, Scorer, text_of
 from tidemill.evals.types import (
     Confusion,
@@ -100,7 +101,32 @@ def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Seq
         corpus=_corpus(scorer, items, answered),
         within_share=_within_share(list(repeats.values())),
         labels=_labels(name, scorer, items, answered),
+        note=_note(scorer, answered),
     )
+
+
+def _note(scorer: Scorer, answered: Sequence[EvalResult]) -> str | None:
+    """Return a warning when whole JSON objects were compared with labels."""
+    if not isinstance(scorer, LabelAccuracy) or scorer.json_field is not None:
+        return None
+    objects = [fields for result in answered if (fields := _object_fields(result.answer or ""))]
+    if len(objects) * 2 <= len(answered):
+        return None
+    field = Counter(name for fields in objects for name in fields).most_common(1)[0][0]
+    return (
+        f"{len(objects)} of {len(answered)} answers are JSON objects, and the whole answer was taken for the label. "
+        f'Name the field that holds it: json_field, such as label_accuracy:{{"json_field": "{field}"}}.'
+    )
+
+
+def _object_fields(answer: str) -> list[str]:
+    if not answer.lstrip().startswith("{"):
+        return []
+    try:
+        value = parse_json(answer)
+    except ValueError:
+        return []
+    return list(value) if isinstance(value, dict) else []
 
 
 def interval(values: np.ndarray, clusters: Sequence[str]) -> tuple[float | None, float | None, str | None]:

@@ -76,6 +76,8 @@ def run(eval_run: EvalRun) -> Iterator[RenderableType]:
     yield _metrics(eval_run.figures)
     yield _counts(eval_run.figures)
     for metric in eval_run.figures.metrics:
+        if metric.note is not None:
+            yield Text(f"{metric.name}: {metric.note}")
         if metric.labels is not None:
             yield Text("")
             yield _labels(metric.labels)

@@ -151,6 +151,7 @@ class Metric(Value):
         default=None, description="Share of the variance that lies between repeats of one item."
     )
     labels: LabelReport | None = None
+    note: str | None = Field(default=None, description="What makes the figure doubtful, and what to do.")
 
 
 class RunMetrics(Value):
