@@ -1,6 +1,6 @@
 """Promotion: check which release may be served in an environment, and request the deployment."""
 
-from tidemill.core import events, lineage
+from tidemill.core import db, events, lineage
 from tidemill.core.kernel import Context
 from tidemill.core.wire import new_id
 from tidemill.deployments import store
@@ -61,13 +61,16 @@ def build(
     )
 
 
+def lock(ctx: Context, environment: str, name: str) -> None:
+    """Let no other transaction change the deployments and rollouts of a name until this one ends."""
+    db.advisory_lock(ctx.conn, f"rollout {environment}/{name}")
+
+
 def request(ctx: Context, deployment: Deployment) -> Deployment:
     """Write a deployment; the reconciler starts it. Another one of its name that is still starting is superseded."""
     for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
-        if other.state == "starting":
-            store.update(
-                ctx.conn, other.id, state="superseded", ended_at=ctx.now, error=f"Called off for {deployment.release}."
-            )
+        changes = {"state": "superseded", "ended_at": ctx.now, "error": f"Called off for {deployment.release}."}
+        store.change_state(ctx.conn, other.id, ("starting",), **changes)
     store.insert(ctx.conn, deployment)
     facts = {"kind": deployment.kind, "forced": deployment.forced, "environment": deployment.environment}
     node = lineage.LineageNode(

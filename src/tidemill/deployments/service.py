@@ -1,9 +1,12 @@
 """Deployments: request, promote, roll back, stop and list them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from tidemill.core import events
+from tidemill.core.errors import Conflict
 from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
@@ -55,6 +58,7 @@ def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
     """
     promotion.find_previous_environment(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
+    promotion.lock(ctx, body.environment, release.name)
     current = store.list_active(ctx.conn, body.environment, release.name)
     if current and current[-1].release_id == release.id and current[-1].replicas == body.replicas:
         return current[-1]
@@ -86,6 +90,9 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
         raise RollbackAmbiguous(
             f"{environment} serves {', '.join(names)}.", hint="Say which one with --name.", param="name"
         )
+    if name is not None:
+        promotion.lock(ctx, environment, name)
+        live = [d for d in store.list_active(ctx.conn, environment, name) if d.state == "live"]
     current = next((d for d in live if d.name == name), None)
     if current is not None and _hooks(ctx).abort_open(
         ctx, environment, current.name, body.note or "Rolled back by hand."
@@ -120,12 +127,12 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
 
 def stop(ctx: Context, deployment_id: str) -> Deployment:
     """End a deployment and return it. One that has ended already is returned as it is. Raises DeploymentNotFound."""
-    deployment = get(ctx, deployment_id)
+    deployment = _get_locked(ctx, deployment_id)
     if deployment.state not in store.ACTIVE:
         return deployment
     if _hooks(ctx).abort_for(ctx, deployment, "Its deployment was stopped by hand."):
         return get(ctx, deployment_id)
-    store.update(ctx.conn, deployment.id, state="stopped", ended_at=ctx.now)
+    _change(ctx, deployment.id, store.ACTIVE, state="stopped", ended_at=ctx.now)
     events.emit(
         ctx, "deployment.stopped", deployment.id, {"environment": deployment.environment, "release": deployment.release}
     )
@@ -208,7 +215,7 @@ def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
 
     A deployment of a rollout enters the rollout's first step instead.
     """
-    deployment = get(ctx, deployment_id)
+    deployment = _get_locked(ctx, deployment_id)
     if deployment.state != "starting":
         return None
     if deployment.rollout_id is not None:
@@ -219,9 +226,8 @@ def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
 def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> Deployment:
     """Make a deployment live, in place of the one that was. `facts` go into the event. Return it."""
     for other in store.list_active(ctx.conn, deployment.environment, deployment.name):
-        if other.state == "live":
-            store.update(ctx.conn, other.id, state="superseded", ended_at=ctx.now)
-    store.update(ctx.conn, deployment.id, state="live", live_at=ctx.now)
+        store.change_state(ctx.conn, other.id, ("live",), state="superseded", ended_at=ctx.now)
+    _change(ctx, deployment.id, ("starting", "canary"), state="live", live_at=ctx.now)
     facts = {"environment": deployment.environment, "release": deployment.release, **facts}
     events.emit(ctx, "deployment.live", deployment.id, facts)
     return get(ctx, deployment.id)
@@ -229,12 +235,13 @@ def make_live(ctx: Context, deployment: Deployment, facts: dict[str, str]) -> De
 
 def make_canary(ctx: Context, deployment_id: str) -> None:
     """Make a deployment the canary beside the one that is live; a traffic split decides the share of each."""
-    store.update(ctx.conn, deployment_id, state="canary")
+    _change(ctx, deployment_id, ("starting",), state="canary")
 
 
 def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> None:
     """End a canary. What is live stays live."""
-    store.update(ctx.conn, deployment_id, state=state, ended_at=ctx.now, error=reason[:4000])
+    changes = {"state": state, "ended_at": ctx.now, "error": reason[:4000]}
+    store.change_state(ctx.conn, deployment_id, ("starting", "canary"), **changes)
 
 
 def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
@@ -244,14 +251,29 @@ def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
 
 def fail(ctx: Context, deployment_id: str, error: str) -> None:
     """Mark a starting deployment as failed, as its replicas do not answer. What was live before stays live."""
-    deployment = get(ctx, deployment_id)
+    deployment = _get_locked(ctx, deployment_id)
     if deployment.state != "starting":
         return
-    store.update(ctx.conn, deployment.id, state="failed", ended_at=ctx.now, error=error[:4000])
+    _change(ctx, deployment.id, ("starting",), state="failed", ended_at=ctx.now, error=error[:4000])
     facts = {"environment": deployment.environment, "release": deployment.release, "error": error[:1000]}
     events.emit(ctx, "deployment.failed", deployment.id, facts)
     if deployment.rollout_id is not None:
         _hooks(ctx).fail(ctx, deployment.rollout_id, error)
+
+
+def _get_locked(ctx: Context, deployment_id: str) -> Deployment:
+    deployment = get(ctx, deployment_id)
+    promotion.lock(ctx, deployment.environment, deployment.name)
+    return get(ctx, deployment_id)
+
+
+def _change(ctx: Context, deployment_id: str, before: Collection[str], **values: Any) -> None:
+    if not store.change_state(ctx.conn, deployment_id, before, **values):
+        deployment = get(ctx, deployment_id)
+        raise Conflict(
+            f"The deployment of {deployment.release} is {deployment.state} by now.",
+            hint="`tidemill deployments history` says more.",
+        )
 
 
 def _hooks(ctx: Context) -> RolloutHooks:

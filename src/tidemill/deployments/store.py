@@ -1,5 +1,6 @@
 """Rows of environments and deployments."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -53,9 +54,10 @@ def insert(conn: sa.Connection, deployment: Deployment) -> None:
     conn.execute(deployments.insert().values(**deployment.model_dump()))
 
 
-def update(conn: sa.Connection, deployment_id: str, **values: Any) -> None:
-    """Update columns of a deployment."""
-    conn.execute(deployments.update().where(deployments.c.id == deployment_id).values(**values))
+def change_state(conn: sa.Connection, deployment_id: str, before: Collection[str], **values: Any) -> bool:
+    """Update a deployment that is in one of the states `before`. Return False, changing nothing, when it is not."""
+    statement = deployments.update().where(deployments.c.id == deployment_id, deployments.c.state.in_(before))
+    return conn.execute(statement.values(**values)).rowcount == 1
 
 
 def get(conn: sa.Connection, deployment_id: str) -> Deployment | None:

@@ -143,12 +143,12 @@ class JobQueue:
     def cancel(self, ctx: Context, job_id: str) -> Job:
         """Ask for the end of a job. One that never ran ends here; a running one at its next check. Raises JobEnded."""
         job = self.get(ctx, job_id)
-        if job.ended:
-            raise JobEnded(f"The job {job_id} has already ended: {job.state}.")
-        changes: dict[str, Any] = {"cancel_requested": True}
-        if job.state == "queued" and store.get_starts(ctx.conn, job_id) == 0:
-            changes |= {"state": "cancelled", "finished_at": ctx.now}
-        store.update(ctx.conn, job_id, **changes)
+        ended = job.ended or not (
+            store.cancel_unstarted(ctx.conn, job_id, ctx.now)
+            or store.change_state(ctx.conn, job_id, ("queued", "running"), cancel_requested=True)
+        )
+        if ended:
+            raise JobEnded(f"The job {job_id} has already ended: {self.get(ctx, job_id).state}.")
         events.emit(ctx, "job.cancel_requested", job_id, {"kind": job.kind, "subject": job.subject})
         job = self.get(ctx, job_id)
         kind = self.kinds.get(job.kind)
@@ -160,13 +160,10 @@ class JobQueue:
     def retry(self, ctx: Context, job_id: str) -> Job:
         """Run a failed or cancelled job again, from the step that failed. Raises JobNotEnded."""
         job = self.get(ctx, job_id)
-        if job.state not in ("failed", "cancelled"):
-            raise JobNotEnded(
-                f"The job {job_id} is {job.state}.", hint="Only a failed or cancelled job can be retried."
-            )
-        store.update(
+        retried = store.change_state(
             ctx.conn,
             job_id,
+            ("failed", "cancelled"),
             state="queued",
             attempt=job.attempt + 1,
             starts=0,
@@ -177,6 +174,11 @@ class JobQueue:
             result=None,
             finished_at=None,
         )
+        if not retried:
+            raise JobNotEnded(
+                f"The job {job_id} is {self.get(ctx, job_id).state}.",
+                hint="Only a failed or cancelled job can be retried.",
+            )
         events.emit(ctx, "job.retried", job_id, {"kind": job.kind, "subject": job.subject})
         ctx.once_committed(self.wake)
         return self.get(ctx, job_id)

@@ -1,6 +1,6 @@
 """Rows of jobs, their logs, their signals and the processes that run them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -177,6 +177,19 @@ def get_actor(conn: sa.Connection, job_id: str) -> Actor:
     """Return the actor that submitted the job."""
     values = conn.execute(sa.select(jobs.c.actor).where(jobs.c.id == job_id)).scalar_one()
     return Actor(**(values | {"roles": frozenset(values["roles"])}))
+
+
+def change_state(conn: sa.Connection, job_id: str, before: Collection[JobState], **values: Any) -> bool:
+    """Change a job that is in one of the states `before`. Return False, changing nothing, when it is not."""
+    statement = jobs.update().where(jobs.c.id == job_id, jobs.c.state.in_(before))
+    return conn.execute(statement.values(**values)).rowcount == 1
+
+
+def cancel_unstarted(conn: sa.Connection, job_id: str, now: datetime) -> bool:
+    """End a job that waits and never ran. Return False, changing nothing, for any other."""
+    unstarted = (jobs.c.id == job_id, jobs.c.state == "queued", jobs.c.starts == 0)
+    changes = {"state": "cancelled", "cancel_requested": True, "finished_at": now}
+    return conn.execute(jobs.update().where(*unstarted).values(**changes)).rowcount == 1
 
 
 def update(conn: sa.Connection, job_id: str, *, executor: str | None = None, **values: Any) -> bool:

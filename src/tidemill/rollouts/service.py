@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tidemill.core import db, events, lineage
+from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
@@ -48,7 +48,7 @@ def start(ctx: Context, body: RolloutCreate) -> Rollout:
     """
     promotion.find_previous_environment(ctx, body.environment)
     release = releases.get_release(ctx, body.release)
-    db.advisory_lock(ctx.conn, f"rollout {body.environment}/{release.name}")
+    promotion.lock(ctx, body.environment, release.name)
     refuse_while_open(ctx, body.environment, release.name)
     retirements.check_not_retired(ctx, body.environment, release.name)
     live = [d for d in deployments.list_active(ctx, body.environment, release.name) if d.state == "live"]
@@ -195,8 +195,13 @@ def refuse_while_open(ctx: Context, environment: str, name: str) -> None:
 
 
 def begin(ctx: Context, deployment: Deployment) -> Deployment:
-    """Enter the first step, as the engines of the new release answer. Return the deployment."""
-    rollout = get(ctx, deployment.rollout_id or "")
+    """Enter the first step, as the engines of the new release answer. Return the deployment.
+
+    A rollout that is no longer starting stays as it is.
+    """
+    rollout = _get_locked(ctx, deployment.rollout_id or "")
+    if rollout.state != "starting":
+        return deployments.get(ctx, deployment.id)
     deployments.make_canary(ctx, deployment.id)
     rollout = _move(ctx, rollout, "began", "Its engines answer.", began_at=ctx.now, state="running")
     if rollout.baseline_deployment_id is None:
@@ -208,16 +213,15 @@ def begin(ctx: Context, deployment: Deployment) -> Deployment:
 
 def fail(ctx: Context, rollout_id: str, reason: str) -> None:
     """Mark a rollout as failed, as the engines of the new release do not start."""
-    rollout = get(ctx, rollout_id)
+    rollout = _get_locked(ctx, rollout_id)
     if rollout.state in OPEN:
         _move(ctx, rollout, "failed", reason, state="failed", ended_at=ctx.now, weight=0.0, shadow=None)
 
 
 def advance(ctx: Context, expected: Rollout, decision: Decision, evidence: RolloutEvidence) -> Rollout:
     """Store the evidence and act on the decision, unless the rollout is no longer in the `expected` state."""
-    db.advisory_lock(ctx.conn, f"rollout {expected.environment}/{expected.name}")
-    rollout = get(ctx, expected.id)
-    if rollout.state not in OPEN:
+    rollout = _get_locked(ctx, expected.id)
+    if rollout.state not in OPEN or rollout.began_at is None:
         return rollout
     store.put_evidence(ctx.conn, rollout.id, evidence)
     if decision.action == "rollback":
@@ -286,10 +290,14 @@ def delete_pairs(ctx: Context, calls: Sequence[str]) -> int:
     return store.delete_pairs(ctx.conn, calls)
 
 
-def _get_open_locked(ctx: Context, rollout_id: str) -> Rollout:
+def _get_locked(ctx: Context, rollout_id: str) -> Rollout:
     unlocked = get(ctx, rollout_id)
-    db.advisory_lock(ctx.conn, f"rollout {unlocked.environment}/{unlocked.name}")
-    rollout = get(ctx, unlocked.id)
+    promotion.lock(ctx, unlocked.environment, unlocked.name)
+    return get(ctx, unlocked.id)
+
+
+def _get_open_locked(ctx: Context, rollout_id: str) -> Rollout:
+    rollout = _get_locked(ctx, rollout_id)
     if rollout.state not in OPEN:
         raise RolloutEnded(f"The rollout of {rollout.release} has ended: {rollout.state}.", hint="Start another one.")
     return rollout
@@ -338,8 +346,12 @@ def _move(
     ctx: Context, rollout: Rollout, move: Move, reason: str, evidence: RolloutEvidence | None = None, **changes: Any
 ) -> Rollout:
     """Change a rollout's state, and record why: in its history, and as an event of the rollout and of the release."""
-    store.update(ctx.conn, rollout.id, **changes, reason=reason[:4000])
+    changed = store.change_state(ctx.conn, rollout.id, rollout.state, **changes, reason=reason[:4000])
     moved = get(ctx, rollout.id)
+    if not changed:
+        raise RolloutEnded(
+            f"The rollout of {moved.release} is {moved.state} by now.", hint="`tidemill rollouts show` says more."
+        )
     step = RolloutStep(
         id=new_id("rst"),
         rollout_id=rollout.id,

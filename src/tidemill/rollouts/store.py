@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.rollouts.types import OPEN, Rollout, RolloutEvidence, RolloutStep, ShadowPair
+from tidemill.rollouts.types import OPEN, Rollout, RolloutEvidence, RolloutState, RolloutStep, ShadowPair
 
 rollouts = sa.Table(
     "rollouts",
@@ -84,11 +84,12 @@ def insert(conn: sa.Connection, rollout: Rollout) -> None:
     conn.execute(rollouts.insert().values(**values, **rollout.model_dump(mode="json", include={"steps", "shadow"})))
 
 
-def update(conn: sa.Connection, rollout_id: str, **values: Any) -> None:
-    """Change columns of a rollout."""
+def change_state(conn: sa.Connection, rollout_id: str, before: RolloutState, **values: Any) -> bool:
+    """Change columns of a rollout in the state `before`. Return False, changing nothing, when it is in another one."""
     if values.get("shadow") is not None:
         values["shadow"] = values["shadow"].model_dump(mode="json")
-    conn.execute(rollouts.update().where(rollouts.c.id == rollout_id).values(**values))
+    statement = rollouts.update().where(rollouts.c.id == rollout_id, rollouts.c.state == before)
+    return conn.execute(statement.values(**values)).rowcount == 1
 
 
 def put_evidence(conn: sa.Connection, rollout_id: str, evidence: RolloutEvidence) -> None:
