@@ -117,7 +117,8 @@ def end_due(ctx: Context, now: datetime) -> list[Retirement]:
     for retirement in store.list_uncancelled(ctx.conn):
         if retirement.ended_at is None and retirement.sunset <= now:
             for deployment in deployments.list_active(ctx.conn, retirement.environment, retirement.name):
-                deployments.update(ctx.conn, deployment.id, state="stopped", ended_at=ctx.now, error="Retired.")
+                changes = {"state": "stopped", "ended_at": ctx.now, "error": "Retired."}
+                deployments.change_state(ctx.conn, deployment.id, deployments.ACTIVE, **changes)
             store.update(ctx.conn, retirement.id, ended_at=ctx.now)
             events.emit(
                 ctx, "retirement.ended", retirement.id, {"model": retirement.model, "successor": retirement.successor}
