@@ -83,6 +83,14 @@ def test_an_unknown_prompt_names_the_nearest(ctx: Context) -> None:
     assert "greeting" in caught.value.hint
 
 
+@pytest.mark.parametrize("which", ["9", "staging"])
+def test_an_unknown_version_of_a_known_prompt_is_said_as_that(ctx: Context, which: str) -> None:
+    make(ctx, "one")
+    with pytest.raises(PromptNotFound, match=f"hello has no version or label '{which}'") as caught:
+        service.get(ctx, f"hello@{which}")
+    assert "hello@1" in str(caught.value.hint)
+
+
 def test_a_diff_shows_lines_and_variables(ctx: Context) -> None:
     make(ctx, "Hello {{a}}")
     make(ctx, "Hello {{b}}")

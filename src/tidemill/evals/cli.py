@@ -82,6 +82,11 @@ def list_sets(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOptio
     term.table(Evals(term.http).sets(cursor=cursor, limit=limit), _SET_COLUMNS, empty=empty)
 
 
+def _short(item_id: str) -> str:
+    """Return an item's id, which may be a hash, short enough for a table; a cut is marked."""
+    return item_id if len(item_id) <= 16 else f"{item_id[:15]}…"
+
+
 @sets_app.command("show")
 def show_set(ctx: typer.Context, ref: SetArgument, limit: LimitOption = 5) -> None:
     """An eval set and its first items."""
@@ -91,8 +96,8 @@ def show_set(ctx: typer.Context, ref: SetArgument, limit: LimitOption = 5) -> No
     if term.as_json:
         return
     columns: list[Column] = [
-        ("item", lambda i: i.id[:16]),
-        ("cluster", lambda i: i.cluster_id[:16]),
+        ("item", lambda i: _short(i.id)),
+        ("cluster", lambda i: _short(i.cluster_id)),
         ("input", lambda i: i.messages[-1].content[:120]),
         ("expected", lambda i: str(i.expected)[:60]),
     ]
@@ -226,7 +231,7 @@ def show_items(
     term = terminal(ctx)
     page = Evals(term.http).results(run, failed=failed, cursor=cursor, limit=limit)
     columns: list[Column] = [
-        ("item", lambda r: r.item_id[:16]),
+        ("item", lambda r: _short(r.item_id)),
         ("repeat", "repeat"),
         ("answer", lambda r: Text(r.error.message, style="red") if r.error else (r.answer or "")[:160]),
         ("scores", lambda r: "  ".join(f"{k} {v.value:.3g}" for k, v in r.scores.items())),

@@ -79,7 +79,13 @@ def get(ctx: Context, ref: str) -> PromptVersion:
     """
     version = _find(ctx, ref)
     if version is None:
-        name = ref.partition("@")[0]
+        name, _, which = ref.partition("@")
+        newest = store.get_newest(ctx.conn, name) if which else None
+        if newest is not None:
+            raise PromptNotFound(
+                f"{name} has no version or label {which!r}.",
+                hint=f"The newest is {name}@{newest.number}; all: tidemill prompts versions {name}",
+            )
         near = nearest(name, store.list_names(ctx.conn))
         raise PromptNotFound(
             f"There is no prompt {ref!r}.",

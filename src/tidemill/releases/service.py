@@ -131,7 +131,7 @@ def _freeze(ctx: Context, body: ReleaseCreate) -> Manifest:
         if version is not None and not version.servable:
             raise ModelNotServable(
                 f"{version.ref} has no passed parity proof, so nobody knows that it answers as it was trained.",
-                hint=f"`tidemill models show {version.ref}` shows its evidence.",
+                hint=f"Convert and prove it: tidemill tune compress {version.ref} --to gguf:q8_0",
                 details={"version": version.id},
             )
     if adapter is not None:

@@ -57,7 +57,7 @@ def _prove(job: JobContext, builder: artifacts.ArtifactBuilder, forms: list[str]
         if not report.passed:
             hop = next(h for h in report.hops if h.name == report.broken)
             raise ParityFailed(
-                f"The hop {hop.name} is {hop.verdict}: {hop.reason}",
+                f"Parity of {hop.name}: {hop.verdict}. {hop.reason}",
                 hint=f"What comes after it is not servable. `tidemill tune show {builder.run.id}` shows the figures.",
                 details={"run": builder.run.id, "hop": hop.name},
             )

@@ -123,7 +123,8 @@ def _verdict(equal: int | None, read: int, same_high: float, test: Any, proof: P
     if test.outcome == "pass":
         return "pass", f"Quality is not worse by {proof.margin:g} (lower bound {test.lower:+.3f})."
     if test.outcome == "fail":
-        return "fail", f"Quality is worse by {-test.difference.delta:.3f}, more than {proof.margin:g} with certainty."
+        loss, most = -test.difference.delta, -test.lower
+        return "fail", f"Quality is worse by {loss:.3f}; it may be {most:.3f}, and {proof.margin:g} is allowed."
     more = f"; {test.more_items} more prompts would settle it" if test.more_items else ""
     return "inconclusive", f"Quality may be worse by {-test.lower:.3f}, margin {proof.margin:g}{more}."
 
