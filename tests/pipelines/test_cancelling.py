@@ -42,7 +42,7 @@ def served(desk: Desk) -> None:
     run = desk.runs.start("ship")
     wait_for(lambda: active(desk) != [])
     with desk.kernel.write(OWNER) as ctx:
-        deployment_rows.update(ctx.conn, active(desk)[0].id, state="live", live_at=ctx.now)
+        deployment_rows.change_state(ctx.conn, active(desk)[0].id, ("starting",), state="live", live_at=ctx.now)
     assert desk.runs.wait(run.id, timeout=120).state == "succeeded"
 
 
