@@ -38,7 +38,7 @@ def people(ctx: typer.Context) -> None:
     term = terminal(ctx)
     columns: list[Column] = [
         ("name", "name"),
-        ("called", "display_name"),
+        ("display name", "display_name"),
         ("e-mail", "email"),
         ("roles", "roles"),
         ("disabled", "disabled"),
@@ -87,7 +87,7 @@ def keys(
         ("id", "id"),
         ("person", "person"),
         ("name", "name"),
-        ("starts with", "hint"),
+        ("prefix", "hint"),
         ("expires", "expires_at"),
         ("revoked", "revoked_at"),
         ("last used", "last_used_at"),

@@ -50,14 +50,17 @@ def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: 
         extra[n] = max(min(natural[n] - minimum[n], spare // waiting), 0)
         spare -= extra[n]
     for n in columns:
-        layouts.append(ColumnLayout(index=n, width=minimum[n] + extra[n]))
+        width_of_cells = minimum[n] + extra[n]
+        heading = max(min(cell_len(headings[n]) - width_of_cells, spare), 0)
+        spare -= heading
+        layouts.append(ColumnLayout(index=n, width=width_of_cells + heading))
     return layouts
 
 
 def all_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[ColumnLayout]:
     """Return every column at the width of its widest cell."""
     return [
-        ColumnLayout(index=n, width=_natural_width(heading, [row[n] for row in rows]))
+        ColumnLayout(index=n, width=max(_natural_width(heading, [row[n] for row in rows]), cell_len(heading)))
         for n, heading in enumerate(headings)
     ]
 

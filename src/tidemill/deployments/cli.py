@@ -32,7 +32,7 @@ _ENGINE_COLUMNS: list[Column] = [
     ("address", "base_url"),
     ("in flight", "in_flight"),
     ("restarts", "restarts"),
-    ("kept", lambda r: "by an environment" if r.pinned else "while used"),
+    ("needed", lambda r: "by an environment" if r.pinned else "while used"),
     ("log", "log"),
 ]
 _RETIREMENT_COLUMNS: list[Column] = [
@@ -108,8 +108,8 @@ def environments(ctx: typer.Context) -> None:
 
     columns: list[Column] = [
         ("environment", "name"),
-        ("asks for a gate", lambda e: e.policy.gate),
-        ("asks for approval", lambda e: e.policy.approval),
+        ("gate required", lambda e: e.policy.gate),
+        ("approval required", lambda e: e.policy.approval),
         ("serves", lambda e: serves(e.name)),
     ]
     term.table(page, columns, empty="No environments.")

@@ -101,7 +101,7 @@ def reports(ctx: typer.Context, name: NameArgument, cursor: CursorOption = None,
         ("at", "created_at"),
         ("verdict", lambda r: state_text(r.verdict)),
         ("rows", lambda r: f"{r.rows_reference} / {r.rows_window}"),
-        ("what it said", "summary"),
+        ("summary", "summary"),
     ]
     empty = f"No reports yet. Compare now: tidemill monitors check {name}"
     term.table(Drift(term.http).reports(name, cursor=cursor, limit=limit), columns, empty=empty)

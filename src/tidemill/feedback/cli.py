@@ -45,7 +45,7 @@ def _parse_target(http: Http, target: str) -> dict[str, str]:
 
 _COLUMNS: list[Column] = [
     ("name", "name"),
-    ("says", render_score),
+    ("value", render_score),
     ("source", "source"),
     ("by", "author"),
     ("answer", lambda s: s.response_id or f"{s.trace_id[:12]}…"),

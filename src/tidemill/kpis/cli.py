@@ -71,7 +71,7 @@ def set_(
 def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
     """Every KPI."""
     term = terminal(ctx)
-    columns: list[Column] = [("name", "name"), ("drops when", describe), ("by", "saved_by"), ("at", "saved_at")]
+    columns: list[Column] = [("name", "name"), ("definition", describe), ("by", "saved_by"), ("at", "saved_at")]
     empty = "No KPIs yet. Make one: tidemill kpi set thumbs --score feedback --floor 0.8"
     term.table(Kpis(term.http).list(cursor=cursor, limit=limit), columns, empty=empty)
 
@@ -137,7 +137,7 @@ def show_report(term: Terminal, report: KpiReport) -> None:
         ("95%", lambda r: bounds(r.now)),
         ("scores", lambda r: f"{r.now.scores} from {r.now.units} users, sessions or traces"),
         ("before", lambda r: r.reference.mean if r.reference is not None else None),
-        ("to settle", lambda r: f"about {r.needed:,} more" if r.needed is not None else None),
+        ("scores needed", lambda r: f"about {r.needed:,} more" if r.needed is not None else None),
     ]
     term.show(report, rows)
 

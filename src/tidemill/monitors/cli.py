@@ -21,7 +21,7 @@ _COLUMNS: list[Column] = [
     ("verdict", lambda m: state_text(m.verdict)),
     ("alerts", "alerts"),
     ("checked", "checked_at"),
-    ("what it said", "summary"),
+    ("summary", "summary"),
 ]
 
 

@@ -64,7 +64,7 @@ def fault(document: Located, error: ValidationError) -> PipelineInvalid:
     if first["type"] == "extra_forbidden":
         word = str(loc[-1])
         hint = suggest(word, _words(document, path[:-1]))
-        text = f"{document.at(path, key=True)}: the word {word!r} means nothing here{more}."
+        text = f"{document.at(path, key=True)}: {word!r} is no known key{more}."
         return PipelineInvalid(text, hint=hint, param=_dotted_path(path))
     text, hint = _describe(first)
     name = _dotted_path(path)

@@ -43,7 +43,7 @@ _APPROVAL_COLUMNS: list[Column] = [
     ("release", "release"),
     ("environment", "environment"),
     ("state", "state"),
-    ("gates say", "verdict"),
+    ("gates", "verdict"),
     ("asked by", "requested_by_name"),
     ("decided by", "decided_by_name"),
     ("reason", "reason"),
@@ -172,10 +172,10 @@ def clearance(ctx: typer.Context, ref: Ref, environment: EnvironmentOption = "pr
     """Whether a release may go to an environment, and if not, why not."""
     term = terminal(ctx)
     columns: list[Column] = [
-        ("may go", "allowed"),
+        ("allowed", "allowed"),
         ("environment", "environment"),
-        ("gates say", "verdict"),
-        ("why not", lambda c: "\n".join(c.reasons) or None),
+        ("gates", "verdict"),
+        ("reasons", lambda c: "\n".join(c.reasons) or None),
     ]
     term.show(Releases(term.http).clearance(ref, environment), columns)
 

@@ -19,7 +19,7 @@ _COLUMNS: list[Column] = [
     ("gate", "ref"),
     ("metric", "metric"),
     ("kind", "kind"),
-    ("asks for", lambda g: f"+{g.minimum_effect:g}" if g.minimum_effect is not None else f"-{g.margin:g} at most"),
+    ("requires", lambda g: f"+{g.minimum_effect:g}" if g.minimum_effect is not None else f"-{g.margin:g} at most"),
     ("guardrails", lambda g: [f"{r.metric} -{r.margin:g}" for r in g.guardrails]),
     ("alpha", "alpha"),
     ("power", "power"),

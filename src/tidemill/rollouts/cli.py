@@ -57,7 +57,7 @@ _TOLERANCES: list[Column] = [
     ("old", "baseline"),
     ("new", "canary"),
     ("tolerance", "tolerance"),
-    ("e beyond", lambda t: f"{t.worse:.3g} of {t.needed:.3g}"),
+    ("e-value", lambda t: f"{t.worse:.3g} of {t.needed:.3g}"),
 ]
 
 
@@ -184,12 +184,12 @@ def pairs(ctx: typer.Context, rollout: RolloutArgument, cursor: CursorOption = N
     columns: list[Column] = [
         ("question", lambda p: _short(str(p.input[-1].get("content", "")) if p.input else "")),
         ("live", lambda p: _short(p.live)),
-        ("mirrored", lambda p: _short(p.shadow if p.shadow is not None else f"({p.error})")),
+        ("shadow", lambda p: _short(p.shadow if p.shadow is not None else f"({p.error})")),
         ("verdict", "verdict"),
         ("ms", lambda p: f"{p.live_ms:.0f} / {'-' if p.shadow_ms is None else f'{p.shadow_ms:.0f}'}"),
         ("cost", "cost_usd"),
     ]
-    term.table(Rollouts(term.http).pairs(rollout, cursor=cursor, limit=limit), columns, empty="Nothing was mirrored.")
+    term.table(Rollouts(term.http).pairs(rollout, cursor=cursor, limit=limit), columns, empty="No shadow copies yet.")
 
 
 def _short(text: str) -> str:

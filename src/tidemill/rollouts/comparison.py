@@ -64,8 +64,8 @@ def judge_pair(scorer: ShadowScorer | None, result: ShadowResult) -> float | Non
         return word_overlap(result.live, result.text)
     messages = [ChatMessage(role="user", content=str(m.get("content") or "")) for m in result.input[-1:]]
     item = EvalItem(id=result.call_id, messages=messages, expected=None, cluster_id=result.call_id)
-    live, mirrored = scorer.score(item, result.live).value, scorer.score(item, result.text).value
-    return 0.5 if live == mirrored else float(mirrored > live)
+    live, shadow = scorer.score(item, result.live).value, scorer.score(item, result.text).value
+    return 0.5 if live == shadow else float(shadow > live)
 
 
 def word_overlap(first: str, second: str) -> float:

@@ -45,7 +45,7 @@ def resolve_steps(body: RolloutCreate) -> list[Step]:
         if weights:
             raise RolloutPlanInvalid("A shadow release answers no caller, so it has no weight.", hint="Use a canary.")
         if not any(isinstance(step, ShadowStep) for step in steps):
-            raise RolloutPlanInvalid("No step says what is mirrored.", hint='Add {"shadow": {"share": 10}}.')
+            raise RolloutPlanInvalid("No step has a share of calls to copy.", hint='Add {"shadow": {"share": 10}}.')
     elif weights != sorted(weights):
         raise RolloutPlanInvalid(
             f"The weights go {', '.join(f'{w:g}' for w in weights)}, and a rollout only goes up.",

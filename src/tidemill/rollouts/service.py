@@ -311,7 +311,9 @@ def _enter_step(ctx: Context, rollout: Rollout, number: int, evidence: RolloutEv
         if isinstance(step, WeightStep):
             rollout = _move(ctx, rollout, "weight", f"{step.weight:g}% of callers.", **changes, weight=step.weight)
         elif isinstance(step, ShadowStep):
-            rollout = _move(ctx, rollout, "shadow", f"{step.shadow.share:g}% mirrored.", **changes, shadow=step.shadow)
+            rollout = _move(
+                ctx, rollout, "shadow", f"{step.shadow.share:g}% of calls are copied.", **changes, shadow=step.shadow
+            )
         elif isinstance(step, AnalysisStep):
             text = f"From {step.analysis.min_answers} answers, for {step.analysis.max_duration:g} s at most."
             return _move(ctx, rollout, "analysis", text, **changes)
@@ -321,7 +323,7 @@ def _enter_step(ctx: Context, rollout: Rollout, number: int, evidence: RolloutEv
         else:
             return _move(ctx, rollout, "pause", f"For {step.pause:g} s.", **changes)
     if rollout.strategy == "shadow":
-        return _withdraw(ctx, rollout, "finished", "Its mirrored answers are all there; no caller saw one.", evidence)
+        return _withdraw(ctx, rollout, "finished", "Its shadow copies are all answered; no caller saw one.", evidence)
     return _promote(ctx, rollout, "All steps are done.", evidence)
 
 

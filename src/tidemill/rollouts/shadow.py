@@ -45,7 +45,7 @@ class ShadowSampler:
         try:
             result = await ask(lease)
         except Exception:
-            log.exception("a mirrored call failed; its caller has had the live answer")
+            log.exception("a shadow copy failed; its caller has had the live answer")
         else:
             self._done.append(result)
         finally:

@@ -75,7 +75,7 @@ def set_(
 def list_(ctx: typer.Context, cursor: CursorOption = None, limit: LimitOption = 50) -> None:
     """Every objective."""
     term = terminal(ctx)
-    columns: list[Column] = [("name", "name"), ("asks for", describe), ("by", "saved_by"), ("at", "saved_at")]
+    columns: list[Column] = [("name", "name"), ("objective", describe), ("by", "saved_by"), ("at", "saved_at")]
     empty = "No objectives yet. Make one: tidemill slo set answers-in-time --latency 2000 --goal 0.95"
     term.table(Slos(term.http).list(cursor=cursor, limit=limit), columns, empty=empty)
 
@@ -104,9 +104,9 @@ def show_status(term: Terminal, status: SloStatus) -> None:
         ("objective", lambda s: f"{s.slo.name}: {describe(s.slo)}"),
         ("verdict", lambda s: state_text(s.verdict)),
         ("good", lambda s: f"{share(s.share)} of {s.counts.total:,}  (95%: {share(s.low)} to {share(s.high)})"),
-        ("people say", _corrected),
+        ("corrected by people", _corrected),
         ("budget left", lambda s: budget(s.budget_left)),
-        ("to settle", lambda s: f"about {s.needed:,} more" if s.needed is not None else None),
+        ("answers needed", lambda s: f"about {s.needed:,} more" if s.needed is not None else None),
         ("alerts", "alerts"),
     ]
     term.show(status, rows)

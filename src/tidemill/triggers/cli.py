@@ -88,7 +88,7 @@ def show(ctx: typer.Context, name: NameArgument) -> None:
         ("quality condition", lambda s: _condition(s.quality_condition)),
         ("pause until", "cooling_until"),
         ("this month", lambda s: f"{s.spent_minutes:.1f} of {s.trigger.monthly_minutes:g} minutes"),
-        ("held by", "held_by"),
+        ("on hold", "held_by"),
     ]
     term.show(Triggers(term.http).status(name), rows)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShadowCopyIndex:
-    """The copies of responses that features above keep, such as mirrored calls. Registered with the kernel.
+    """The copies of responses that features above keep, such as shadow copies. Registered with the kernel.
 
     `count` returns how many they keep of the responses with these ids; `delete` removes these and returns how many.
     """
@@ -30,7 +30,7 @@ class Footprint(Value):
     spans: int
     scores: int = Field(description="Judgements of their answers, and those that they gave.")
     answers: int = Field(description="Their answers in collections for datasets.")
-    copies: int = Field(description="Their calls that rollouts keep because they were mirrored.")
+    copies: int = Field(description="Their calls that rollouts keep as shadow copies.")
     days: list[str] = Field(description="Days of traces that hold something of theirs.")
     datasets: list[str] = Field(description="Dataset versions made of their answers. They are named, and not changed.")
     models: list[str] = Field(description="Model versions trained on these. They are named, and not changed.")

@@ -19,7 +19,7 @@ SeverityOption = Annotated[list[str] | None, typer.Option(help="page, ticket; bo
 _COLUMNS: list[Column] = [
     ("name", "name"),
     ("kind", "kind"),
-    ("tells", "target"),
+    ("address", "target"),
     ("secret kept", "signed"),
     ("severities", "severities"),
     ("by", "saved_by"),
