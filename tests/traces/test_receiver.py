@@ -60,8 +60,13 @@ def test_json_has_hexadecimal_ids_and_numbers_as_strings(client: Client) -> None
             {"key": "list", "value": {"arrayValue": {"values": [{"stringValue": "a"}, {"intValue": 1}]}}},
             {"key": "map", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"stringValue": "v"}}]}}},
             {"key": "empty", "value": {}},
+            {"key": "huge", "value": {"intValue": "99999999999999999999"}},
+            {"key": "odd", "value": {"intValue": "many"}},
         ],
-        "events": [{"timeUnixNano": "1", "name": "exception", "attributes": []}],
+        "events": [
+            {"timeUnixNano": "1", "name": "exception", "attributes": []},
+            {"timeUnixNano": "99999999999999999999", "name": "late", "attributes": []},
+        ],
         "status": {"code": 2, "message": "broke"},
         "unknownField": 1,
     }
@@ -73,6 +78,7 @@ def test_json_has_hexadecimal_ids_and_numbers_as_strings(client: Client) -> None
     found = client.traces.span(span["traceId"], "eee19b7ec3c1b174")  # type: ignore[arg-type]
     assert found.attributes == {
         "text": "ü", "count": 42, "share": 0.5, "yes": True, "raw": "AAE=", "list": ["a", 1], "map": {"k": "v"},
+        "huge": "99999999999999999999", "odd": "many",
         "empty": None,
     }  # fmt: skip
     assert (found.status, found.status_message, found.scope) == ("error", "broke", "s")

@@ -270,7 +270,7 @@ def _check_json(
         attributes=_json_attributes(span),
         events=[
             EventRecord(
-                at=int(event.get("timeUnixNano") or 0),
+                at=_nanoseconds(event.get("timeUnixNano")),
                 name=str(event.get("name") or ""),
                 attributes=_json_attributes(event),
             )
@@ -293,6 +293,7 @@ def _check_json(
     _check(decoded, raw, window)
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _KINDS = {name: number for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER",
                                                       "CONSUMER"))}  # fmt: skip
 _STATUSES = {"UNSET": 0, "OK": 1, "ERROR": 2}
@@ -302,6 +303,21 @@ def _number(value: Any, prefix: str, names: dict[str, int]) -> int:
     if isinstance(value, str):
         return names.get(value.removeprefix(prefix), 0)
     return value if isinstance(value, int) else 0
+
+
+def _integer(value: Any) -> int | str:
+    """Return a whole number of 64 bits; what is none stays the text that it is, and costs no other span anything."""
+    try:
+        number = int(value)
+    except (ValueError, TypeError):
+        return str(value)
+    return number if _LEAST <= number <= _MOST else str(value)
+
+
+def _nanoseconds(value: Any) -> int:
+    """Return a moment in Unix nanoseconds; 0 for what is none."""
+    number = _integer(value or 0)
+    return number if isinstance(number, int) and number >= 0 else 0
 
 
 def _hex(value: Any) -> bytes:
@@ -329,7 +345,7 @@ def _json_value(value: Any, depth: int = 0) -> Any:
 _READERS: dict[str, Callable[[Any, int], Any]] = {
     "stringValue": lambda value, _: str(value),
     "boolValue": lambda value, _: bool(value),
-    "intValue": lambda value, _: int(value),
+    "intValue": lambda value, _: _integer(value),
     "doubleValue": lambda value, _: float(value),
     "bytesValue": lambda value, _: str(value),
     "arrayValue": lambda value, depth: [_json_value(item, depth + 1) for item in value.get("values") or []],
