@@ -1,14 +1,45 @@
 """How a client reaches Tidemill: a server at a URL, the live server of the home, or the same application in process."""
 
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from tidemill.core import server_lock
 from tidemill.core.errors import Failed
 from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.imports import import_at_once
 from tidemill.core.settings import Settings
+
+DYING_S = 10.0
+"""How long a server that takes no connections any more is waited for, in seconds."""
+
+
+def find_answering(home: Path) -> server_lock.ServerAddress | None:
+    """Return the address of the live server of `home`, or None. Waits for the end of one that is going away.
+
+    A server publishes its address when it listens, so one that refuses connections is stopping or was killed, and its
+    lock goes in a moment.
+    """
+    deadline = time.monotonic() + DYING_S
+    while (live := server_lock.find(home)) is not None:
+        if _accepts(live.url) or time.monotonic() > deadline:
+            return live
+        time.sleep(0.05)
+    return None
+
+
+def _accepts(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 80), timeout=1).close()
+    except TimeoutError:
+        return True  # it is there, and busy
+    except OSError:
+        return False
+    return True
 
 
 class Connection:
@@ -24,7 +55,7 @@ class Connection:
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:
             return Http(url, api_key=key)
-        live = server_lock.find(settings.home)
+        live = find_answering(settings.home)
         if live is None and workers:
             live = self._start(settings)
         if live is not None:
@@ -35,7 +66,7 @@ class Connection:
             "http://tidemill.local",
             api_key=key,
             transport=InProcessTransport(application.asgi),
-            workers=lambda: server_lock.find(settings.home) or self._start(settings),
+            workers=lambda: find_answering(settings.home) or self._start(settings),
         )
 
     def _start(self, settings: Settings) -> server_lock.ServerAddress:
