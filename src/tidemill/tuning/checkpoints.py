@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tidemill.core.blobs.local import sync_folder
+
 RNG_STATE = "rng_state"
 """The file of the random number generators' states."""
 _RNG_STATE_0_1 = "chance"
@@ -51,7 +53,7 @@ def save(folder: Path, name: str, tensors: Mapping[str, Mapping[str, Any]], stat
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
     part.rename(target)
-    _flush_entries(folder)
+    sync_folder(folder)
     shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -69,15 +71,7 @@ def _flush(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    _flush_entries(folder)
-
-
-def _flush_entries(folder: Path) -> None:
-    entries = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entries)
-    finally:
-        os.close(entries)
+    sync_folder(folder)
 
 
 def prune(folder: Path, *, keep: int) -> None:
