@@ -266,7 +266,7 @@ def test_a_waiting_job_is_not_blamed_for_crashes_while_it_waited_calmly(
     running.claim = running.claim.model_copy(update={"starts": 20})
     until(lambda: running.claim.starts == 1)
     with kernel.db.read() as conn:
-        assert store.get_starts(conn, job.id) == 1
+        assert conn.scalar(sa.select(store.jobs.c.starts).where(store.jobs.c.id == job.id)) == 1
 
 
 def test_a_long_step_does_not_keep_the_process_from_ending(home: Path, path: Path) -> None:

@@ -61,12 +61,6 @@ class SchemaTooNew(Conflict):
     code = "schema_too_new"
 
 
-class SchemaMissing(Unavailable):
-    """The database has not been set up or upgraded yet."""
-
-    code = "schema_missing"
-
-
 class NumberTooLarge(Invalid):
     """A whole number is larger than the database can hold."""
 

@@ -168,11 +168,6 @@ def list_jobs(
     return [_job(row) for row in conn.execute(query)]
 
 
-def get_starts(conn: sa.Connection, job_id: str) -> int:
-    """Return how often the job has been started."""
-    return int(conn.execute(sa.select(jobs.c.starts).where(jobs.c.id == job_id)).scalar_one())
-
-
 def get_actor(conn: sa.Connection, job_id: str) -> Actor:
     """Return the actor that submitted the job."""
     values = conn.execute(sa.select(jobs.c.actor).where(jobs.c.id == job_id)).scalar_one()

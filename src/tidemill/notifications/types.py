@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
-from tidemill.core.errors import Conflict, Invalid, NotFound, Unavailable
+from tidemill.core.errors import Conflict, NotFound, Unavailable
 from tidemill.core.wire import Body, Instant, Value
 
 Severity = Literal["page", "ticket"]
@@ -90,12 +90,6 @@ class NotifierNotFound(NotFound):
     """No notifier has this name."""
 
     code = "notifier_not_found"
-
-
-class NotifierIncomplete(Invalid):
-    """The notifier lacks what its kind needs."""
-
-    code = "notifier_incomplete"
 
 
 class DeliveryNotFound(NotFound):

@@ -106,12 +106,6 @@ def list_names(conn: sa.Connection) -> list[str]:
     return list(conn.execute(sa.select(models.c.name).order_by(models.c.name)).scalars())
 
 
-def delete_model(conn: sa.Connection, model_id: str) -> None:
-    """Remove a model that has no versions left."""
-    conn.execute(alias_changes.delete().where(alias_changes.c.model_id == model_id))
-    conn.execute(models.delete().where(models.c.id == model_id))
-
-
 def insert_version(conn: sa.Connection, version: ModelVersion, template: str | None) -> None:
     """Insert a version and update the model's counter."""
     values = version.model_dump(mode="python", exclude={"model"}) | {"chat_template": template}

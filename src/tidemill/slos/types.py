@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tidemill.core.errors import Invalid, NotFound
+from tidemill.core.errors import NotFound
 from tidemill.core.wire import Body, Instant, Value
 from tidemill.notifications.types import Severity
 
@@ -17,12 +17,6 @@ class SloNotFound(NotFound):
     """No SLO has this name."""
 
     code = "slo_not_found"
-
-
-class SloIncomplete(Invalid):
-    """The definition of the SLO lacks a field that its kind needs."""
-
-    code = "slo_incomplete"
 
 
 class SloTarget(Value):
