@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from tidemill.core import server_lock
 from tidemill.core.errors import Failed
 from tidemill.core.http import Http, InProcessTransport
 from tidemill.core.imports import import_at_once
+from tidemill.core.machine import this_machine
 from tidemill.core.settings import Settings
 
 DYING_S = 10.0
@@ -25,7 +27,8 @@ def find_answering(home: Path) -> server_lock.ServerAddress | None:
     """
     deadline = time.monotonic() + DYING_S
     while (live := server_lock.find(home)) is not None:
-        if _accepts(live.url) or time.monotonic() > deadline:
+        # One of another machine may not be reachable from here at all: its end is not waited for.
+        if live.machine not in ("", this_machine()) or _accepts(live.url) or time.monotonic() > deadline:
             return live
         time.sleep(0.05)
     return None
@@ -49,6 +52,7 @@ class Connection:
         self, settings: Settings, *, url: str | None = None, api_key: str | None = None, workers: bool = False
     ) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._close_application: Callable[[], None] | None = None
         key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
         self.http = self._connect(settings, url or settings.url, key, workers)
 
@@ -62,6 +66,7 @@ class Connection:
             return Http(live.url, api_key=key or live.token)
         # By name, so that a client of a live server does not load the server's code.
         application = import_at_once("tidemill.server.app").build(settings)
+        self._close_application = application.kernel.close
         return Http(
             "http://tidemill.local",
             api_key=key,
@@ -109,4 +114,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection; ends the server that this one started, if it did."""
         self.http.close()
+        if self._close_application is not None:
+            self._close_application()
+            self._close_application = None
         self._end_child()

@@ -23,3 +23,9 @@ def test_what_is_not_json_is_a_value_error(content: str | bytes) -> None:
 def test_what_is_not_yaml_is_a_yaml_error(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["a: 2026-13-45", "a: 2026-01-01T99:99:99Z", "a: " + "9" * 5000])
+def test_a_date_or_number_that_cannot_be_is_a_yaml_error(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)

@@ -5,6 +5,7 @@ import io
 import pytest
 from pydantic import BaseModel
 from rich.console import Console
+from rich.text import Text
 
 from tidemill.core.terminal import Terminal
 
@@ -44,3 +45,19 @@ def test_a_program_that_reads_along_gets_each_text_on_one_line() -> None:
     assert [line.rstrip() for line in show(None)] == [
         f"content hash  {HASH}", f"title         {TEXT}", "note", "lines         one", "              two",
     ]  # fmt: skip
+
+
+def test_what_steers_a_terminal_is_not_printed() -> None:
+    class Hostile(BaseModel):
+        """A name that a stranger chose."""
+
+        name: str = "a\x1b[31mred\x1b]0;title\x07\x9bb"
+
+    out = Console(file=io.StringIO(), width=80, _environ={"COLUMNS": "80"})
+    terminal = Terminal(connect=lambda workers: None, out=out)  # type: ignore[arg-type, return-value]
+    terminal.show(Hostile())
+    terminal.table([Hostile()], [("name", "name")], empty="")
+    terminal.rows(["name"], [[Text(Hostile().name, style="bold")]])
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("\N{REPLACEMENT CHARACTER}[31mred") == 3
+    assert not set(text) & set("\x1b\x07\x9b")

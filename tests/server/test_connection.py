@@ -1,9 +1,13 @@
 """A client finds the server that answers, and waits for the end of one that is going away."""
 
+import gc
+import os
 import socket
 import threading
+import weakref
 from pathlib import Path
 
+from tidemill.client import Client
 from tidemill.connection import find_answering
 from tidemill.core import server_lock
 
@@ -34,3 +38,31 @@ def test_a_server_that_listens_is_found_at_once(home: Path) -> None:
         found = find_answering(home)
     assert found is not None
     assert found.url == url
+
+
+def test_a_server_of_another_machine_is_not_waited_for(home: Path) -> None:
+    with server_lock.acquire(home):
+        address = server_lock.ServerAddress(url="http://127.0.0.1:9", pid=1, token="t", machine="another")
+        server_lock.publish(home, address)
+        assert find_answering(home) == address
+
+
+def test_clients_of_one_process_leave_nothing_behind(home: Path) -> None:
+    def count() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    databases = []
+    for _ in range(3):
+        with Client() as client:
+            client.access.people()
+            transport = client.http.client._transport
+            databases.append(weakref.ref(transport.app.__self__.kernel.db))
+            del transport
+    gc.collect()
+    before = count()
+    for _ in range(5):
+        with Client() as client:
+            client.access.people()
+    gc.collect()
+    assert count() == before
+    assert [database() for database in databases] == [None] * 3

@@ -18,6 +18,7 @@ from tidemill.core import server_lock
 from tidemill.core.actors import OWNER
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
+from tidemill.server import operations
 from tidemill.server.app import Application, build
 
 
@@ -158,3 +159,33 @@ def test_the_doctor_finds_what_is_wrong(home: Path) -> None:
     assert found["home"]["result"] == "warning"
     assert "chmod 700" in found["home"]["hint"]
     assert found["database"]["result"] == "fault"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["foo", "mysql://x/y", "http://[", "postgresql:"])
+def test_the_doctor_says_what_is_wrong_with_a_url(home: Path, url: str) -> None:
+    result = run(home, "--json", "doctor", TIDEMILL_DATABASE_URL=url)
+    assert result.returncode == 1, result.stderr
+    assert {check["name"]: check["result"] for check in as_json(result)}["database"] == "fault"
+
+
+def test_the_doctor_knows_a_damaged_database(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir(mode=0o700)
+    (home / "tidemill.db").write_bytes(b"no database at all" * 100)
+    checks = {check.name: check for check in operations._check_database(Settings(home=home))}
+    assert checks["database"].result == "fault"
+    assert "not a database" in checks["database"].what
+
+
+def test_a_process_of_another_machine_is_not_stopped(home: Path) -> None:
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        with server_lock.acquire(home):
+            address = server_lock.ServerAddress(url="http://x:1", pid=bystander.pid, token="t", machine="another")
+            server_lock.publish(home, address)
+            result = run(home, "down")
+        assert (result.returncode, "another machine" in result.stderr) == (1, True)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from tidemill.core.changes import Changes
-from tidemill.core.errors import Conflict, Invalid, StorageFull, TidemillError, Unavailable
+from tidemill.core.errors import Conflict, Failed, Invalid, StorageFull, TidemillError, Unavailable
 
 log = logging.getLogger("tidemill.core")
 
@@ -65,6 +65,18 @@ class NumberTooLarge(Invalid):
     """A whole number is larger than the database can hold."""
 
     code = "number_too_large"
+
+
+class DatabaseUrlInvalid(Invalid):
+    """The setting `database_url` names no database that can be used."""
+
+    code = "database_url_invalid"
+
+
+class DatabaseDamaged(Failed):
+    """The file of the database is none, or is damaged."""
+
+    code = "database_damaged"
 
 
 class TextUnfit(Invalid):
@@ -128,6 +140,20 @@ def _upgrade(conn: sa.Connection, url: str) -> None:
     command.upgrade(config, "head")
 
 
+def _parse_url(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise DatabaseUrlInvalid(
+            "TIDEMILL_DATABASE_URL names no database that Tidemill knows.",
+            hint="Write postgresql://user:password@host/name, or leave it out for SQLite in the home folder.",
+            param="database_url",
+        )
+    return parsed
+
+
 class Database:
     """A pool of connections, and the two ways to use one: `begin` to write, `read` to look.
 
@@ -136,7 +162,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, overflow: int = 20, patience_s: float = 15.0) -> None:
-        parsed = sa.make_url(url)
+        parsed = _parse_url(url)
         pool = {"pool_size": pool_size, "max_overflow": overflow, "pool_timeout": patience_s}
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -223,6 +249,12 @@ def _translate_errors() -> Iterator[None]:
         if "SQLite INTEGER" not in str(error) and "out of range" not in str(error):
             raise
         raise NumberTooLarge("A number is larger than the database can hold.", hint="Is it a typing error?") from error
+    except sa.exc.DatabaseError as error:
+        if "not a database" not in str(error.orig) and "malformed" not in str(error.orig):
+            raise
+        raise DatabaseDamaged(
+            f"The database cannot be read: {error.orig}.", hint="Put a backup of it in its place."
+        ) from error
 
 
 def _translate(error: sa.exc.OperationalError) -> TidemillError:

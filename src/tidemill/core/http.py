@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -116,7 +117,7 @@ class Http:
         if body is not None:
             data = body.model_dump_json(exclude_unset=True).encode()
             headers["content-type"] = "application/json"
-        with self.transport_errors():
+        with self.transport_errors(), _text_errors():
             reply = self.client.request(method, _quote_path(path), params=query, content=data, headers=headers)
         if reply.is_error:
             raise read_error(reply)
@@ -161,6 +162,17 @@ def _quote_path(path: str) -> str:
     # A dot that stands alone would be taken for a step within the path.
     steps = (part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="@:+,=") for part in path.split("/"))
     return "/".join(steps)
+
+
+@contextmanager
+def _text_errors() -> Iterator[None]:
+    """Turn a name that is no text, such as a byte of another encoding typed in a terminal, into an error of ours."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise Invalid(
+            "A name or text is not whole in UTF-8.", hint="Type it anew, in a terminal that uses UTF-8."
+        ) from error
 
 
 class _TransportErrors:

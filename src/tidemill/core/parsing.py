@@ -23,3 +23,5 @@ def parse_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
+    except ValueError as error:  # a date or number that cannot be
+        raise yaml.YAMLError(str(error)) from error

@@ -26,6 +26,8 @@ class ServerAddress(Value):
     url: str
     pid: int
     token: str
+    machine: str = ""
+    """Where the process runs; empty when a server of 0.1.0 wrote this."""
 
 
 def _lock_path(home: Path) -> Path:

@@ -121,6 +121,7 @@ class Terminal:
 
     def rows(self, headings: Sequence[str], rows: Sequence[Sequence[Text]], *, title: str | None = None) -> None:
         """Print rows of ready cells as a table, laid out as `table` does it."""
+        rows = [[cell(value) for value in row] for row in rows]
         width = self.table_width
         layouts = all_columns(headings, rows) if width is None else fit_columns(headings, rows, width)
         if title is not None:
@@ -167,12 +168,16 @@ def _read(value: Any, source: str | Callable[[Any], Any]) -> Any:
     return getattr(value, source) if isinstance(source, str) else source(value)
 
 
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), *range(11, 32), *range(127, 160))} | {13: "\n"}
+"""Names and texts come from strangers: what steers a terminal is no part of what they say."""
+
+
 def cell(value: Any) -> Text:
     """Return a value as a person reads it in a table."""
     if value is None:
         return Text("-", style="dim")
     if isinstance(value, Text):
-        return value
+        return value if value.plain.isprintable() else _without_controls(value)
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, datetime):
@@ -185,7 +190,12 @@ def cell(value: Any) -> Text:
         return Text(json.dumps(value, ensure_ascii=False, default=str) if value else "-")
     if isinstance(value, list | tuple):
         return Text(", ".join(str(cell(v)) for v in value) or "-")
-    return Text(str(value))
+    return Text(str(value).translate(_CONTROLS))
+
+
+def _without_controls(text: Text) -> Text:
+    # Each character for one, so the styles stay in place.
+    return Text(text.plain.translate(_CONTROLS), style=text.style, spans=list(text.spans))
 
 
 def size(count: int | None) -> str:

@@ -70,7 +70,6 @@ class Reconciler:
         self._starting: list[Deployment] = []
         """The deployments that wait for their engines."""
         self._failures = FailureLog(log)
-        kernel.db.changes.subscribe(self._note_change)
         supervisor.follow(self)
 
     def deaths(self, release_id: str) -> int:
@@ -124,7 +123,8 @@ class Reconciler:
                 await self.write(retirements.end_due, utc_now())
                 self.supervisor.wake()
 
-    def _note_change(self) -> None:
+    def note_change(self) -> None:
+        """Read the database again in the next round: something may have been committed."""
         self._stale = True
 
     async def _read_desired(self) -> None:

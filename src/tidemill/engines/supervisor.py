@@ -38,6 +38,10 @@ class Demand(Protocol):
         """Pin the pools that are needed. Called at the start and at the begin of every round; writes nothing."""
         ...
 
+    def note_change(self) -> None:
+        """Something may have been committed. Called in any thread, while the supervisor runs."""
+        ...
+
     async def apply_changes(self) -> None:
         """Write what the state of the pools brings about. Called at the end of every round."""
         ...
@@ -69,11 +73,11 @@ class Supervisor:
         ended = await self.in_thread(kill_orphans, self._kernel.folder("run", "engines"))
         if ended:
             log.warning("ended %d engines that an earlier server left behind", ended)
+        self._loop = asyncio.get_running_loop()
+        self._kernel.db.changes.subscribe(self._note_change)  # before the first read, which then misses nothing
         if self._demand is not None:
             await self._demand.read_desired()
         self.running = True
-        self._loop = asyncio.get_running_loop()
-        self._kernel.db.changes.subscribe(self._note_change)
         self._loop_task = asyncio.create_task(self._run())
         self._kernel.loops["engines"] = lambda: self._loop_task is not None and not self._loop_task.done()
 
@@ -99,6 +103,8 @@ class Supervisor:
 
     def _note_change(self) -> None:
         """Called in any thread: begin a round if there has been none for a while."""
+        if self._demand is not None:
+            self._demand.note_change()
         if self.running and not self.pools and time.monotonic() - self._ticked > TICK_S:
             self._ticked = time.monotonic()
             with suppress(RuntimeError):  # the event loop has ended

@@ -17,6 +17,7 @@ from tidemill.core import server_lock
 from tidemill.core.db import Database, revisions
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.core.http import Http
+from tidemill.core.machine import this_machine
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, size, terminal
 from tidemill.core.wire import Value
@@ -89,6 +90,11 @@ def down(
     if address is None:
         term.print(f"No server runs in {home}.")
         return
+    if address.machine and address.machine != this_machine():
+        raise Failed(
+            f"The server at {address.url} runs on another machine or in another container.",
+            hint="Run this where it runs: its process number means nothing here.",
+        )
     try:
         os.kill(address.pid, signal.SIGTERM)
     except PermissionError as error:
@@ -162,7 +168,11 @@ def _check_database(settings: Settings) -> Iterator[Check]:
     if not settings.database_url and not (settings.home / "tidemill.db").exists():
         yield Check(name="database", result="ok", what="SQLite, not there yet")
         return
-    database = Database(settings.sql_url)
+    try:
+        database = Database(settings.sql_url)
+    except TidemillError as error:
+        yield Check(name="database", result="fault", what=error.message, hint=error.hint or "")
+        return
     kind = "SQLite" if database.is_sqlite else "PostgreSQL"
     try:
         current = database.revision()

@@ -20,6 +20,7 @@ from tidemill.access.service import ensure_admin
 from tidemill.core import server_lock
 from tidemill.core.errors import Conflict, Failed
 from tidemill.core.imports import restore_imports
+from tidemill.core.machine import this_machine
 from tidemill.core.settings import Settings
 from tidemill.server.app import Application, build
 
@@ -66,7 +67,9 @@ async def _serve(settings: Settings, port: int, ephemeral: bool, started: Callab
     try:
         await application.start(listener)
         _tune_garbage_collection()
-        server_lock.publish(settings.home, server_lock.ServerAddress(url=url, pid=os.getpid(), token=token))
+        server_lock.publish(
+            settings.home, server_lock.ServerAddress(url=url, pid=os.getpid(), token=token, machine=this_machine())
+        )
         started(StartedServer(url=url, admin_key=admin_key))
         ends = [asyncio.create_task(listener.ended()), asyncio.create_task(stop.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
