@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tidemill.core import server_lock
 from tidemill.core.actors import OWNER
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
-from tidemill.server import operations
+from tidemill.server import health, operations
 from tidemill.server.app import Application, build
 
 
@@ -71,6 +72,24 @@ class _Unreachable:
 
     def dispose(self) -> None:
         """Nothing is open."""
+
+
+def test_a_database_that_hangs_holds_one_thread(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.05)
+    asked, answer = [], threading.Event()
+
+    def hang() -> None:
+        asked.append(1)
+        answer.wait(60)
+
+    monkeypatch.setattr(application.kernel.db, "ping", hang)
+    with httpx.Client(base_url="http://x", transport=InProcessTransport(application.asgi)) as client:
+        assert [client.get("/readyz").status_code for _ in range(4)] == [503] * 4
+        assert len(asked) == 1
+        answer.set()
+        deadline = time.monotonic() + 60
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
 
 
 def test_metrics_can_be_read_by_prometheus(application: Application) -> None:

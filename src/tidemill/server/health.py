@@ -96,6 +96,8 @@ class Probes:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._ping: asyncio.Future[None] | None = None
+        """Under way: a database that hangs holds one thread, however often it is asked for."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request of a path in PROBES."""
@@ -108,8 +110,12 @@ class Probes:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _check_database(self) -> list[str]:
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.ensure_future(asyncio.to_thread(self._kernel.db.ping))
+            # Asked for here, so that asyncio does not log an error that comes after the probe has given up.
+            self._ping.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._kernel.db.ping), PROBE_TIMEOUT_S)
+            await asyncio.wait_for(asyncio.shield(self._ping), PROBE_TIMEOUT_S)
         except (TidemillError, TimeoutError):
             return ["the database does not answer"]
         return []
