@@ -10,28 +10,43 @@ from urllib.parse import urlsplit
 
 from tidemill.core import server_lock
 from tidemill.core.errors import Failed
-from tidemill.core.http import Http, InProcessTransport
+from tidemill.core.http import Http, InProcessTransport, ServerUnreachable
 from tidemill.core.imports import import_at_once
-from tidemill.core.machine import this_machine
+from tidemill.core.machine import is_running, this_machine
 from tidemill.core.settings import Settings
 
-DYING_S = 10.0
-"""How long a server that takes no connections any more is waited for, in seconds."""
+ENDING_S = 60.0
+"""How long the end of a server that takes no connections any more is waited for, in seconds.
+
+A killed process keeps its lock until its last write is on the disk, which takes long while a training writes too.
+"""
 
 
 def find_answering(home: Path) -> server_lock.ServerAddress | None:
     """Return the address of the live server of `home`, or None. Waits for the end of one that is going away.
 
     A server publishes its address when it listens, so one that refuses connections is stopping or was killed, and its
-    lock goes in a moment.
+    lock goes in a moment. Raises ServerUnreachable when it stays.
     """
-    deadline = time.monotonic() + DYING_S
+    deadline = time.monotonic() + ENDING_S
     while (live := server_lock.find(home)) is not None:
-        # One of another machine may not be reachable from here at all: its end is not waited for.
-        if live.machine not in ("", this_machine()) or _accepts(live.url) or time.monotonic() > deadline:
+        if _answers(live):
             return live
+        if time.monotonic() > deadline:
+            raise ServerUnreachable(
+                f"The server of {home} (process {live.pid}) takes no connections at {live.url}, and has not ended.",
+                hint=f"Wait for its end, or end it: kill -9 {live.pid}. Then try again.",
+            )
         time.sleep(0.05)
     return None
+
+
+def _answers(live: server_lock.ServerAddress) -> bool:
+    # The process of another machine cannot be looked at, and may not be reachable from here at all.
+    if live.machine not in ("", this_machine()):
+        return True
+    # Until a killed process is gone, the system still takes connections for it.
+    return is_running(live.pid) and _accepts(live.url)
 
 
 def _accepts(url: str) -> bool:
@@ -87,7 +102,7 @@ class Connection:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             live = server_lock.find(settings.home)
-            if live is not None:
+            if live is not None and _answers(live):  # and not the address that a killed one left a moment ago
                 return live
             # When two commands start a server at once, one of the two gives up and both use the other.
             if self._child.poll() is not None and not server_lock.is_held(settings.home):

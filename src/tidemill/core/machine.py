@@ -1,4 +1,4 @@
-"""Which machine this is."""
+"""Which machine this is, and whether a process runs on it."""
 
 import os
 import socket
@@ -13,3 +13,17 @@ def this_machine() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     return ":".join(parts)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this machine lives. One that was killed and is not gone yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    with suppress(OSError):
+        # After the name, which may hold anything: Z is a process that ended, also while a thread of it still writes.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return True
