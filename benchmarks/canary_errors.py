@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidemill.rollouts.analysis import RatioAnalysis
 from tidemill.stats.sequential import RatioTest, SequentialComparison
 
 ALPHA = 0.05
@@ -137,6 +138,26 @@ def slow_canaries(factor: float, answers: int, times: int, seed: int, *, share: 
     return rolled_back / times
 
 
+def uneven_users(once: bool, times: int, seed: int) -> float:
+    """Share of rollouts rolled back for latency at a tolerance of 10% by an identical release, when 60 users of
+    different latency ask 50 times each in the mean, a tenth of them the canary. `once`: each counts once for each
+    release, as in the controller."""
+    rng = np.random.default_rng(seed)
+    rolled_back = 0
+    for _ in range(times):
+        usual, eagerness = rng.normal(0, 0.6, 60), rng.pareto(1.5, 60) + 0.1
+        analysis, test = RatioAnalysis("latency_ms", 0.1), RatioTest(0.1)
+        for user in rng.choice(60, 3000, p=eagerness / eagerness.sum()):
+            latency, canary = float(np.exp(usual[user] + rng.normal(0, 0.3))), bool(user < 6)
+            if once:
+                analysis.add(str(user), latency, canary=canary)
+            else:
+                test.add(latency, canary=canary)
+        worse = analysis.evidence(1 / ALPHA).worse if once else test.worse
+        rolled_back += worse >= 1 / ALPHA
+    return rolled_back / times
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,6 +187,9 @@ def main() -> None:
     for once in (True, False):
         name = "150 regular users, quiet, " + ("each once" if once else "every answer")
         print(f"{name:<44}{regulars(0.0, once, times, 6):>12.3f}")
+    for once in (True, False):
+        name = "60 users of uneven latency, " + ("each once" if once else "every answer")
+        print(f"{name:<44}{uneven_users(once, min(times, 200), 8):>12.3f}", flush=True)
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

@@ -1,6 +1,7 @@
 """The analysis of one rollout: running sums of its answers and scores, each added once, in order of arrival."""
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 from tidemill.rollouts import plan
 from tidemill.rollouts.observations import ObservedAnswer, ObservedScore
@@ -92,6 +93,33 @@ class FailureAnalysis:
         )
 
 
+class RatioAnalysis:
+    """Compares one quantity, such as latency. Each user or session counts once for each release, with its first."""
+
+    def __init__(self, name: Literal["latency_ms", "cost"], tolerance: float) -> None:
+        self.name, self.tolerance = name, tolerance
+        self._units: set[tuple[str, bool]] = set()
+        self._test = RatioTest(tolerance)
+
+    def add(self, unit: str, value: float, *, canary: bool) -> None:
+        """Add the value of an answer; a second one of the same user or session is left out."""
+        if (unit, canary) not in self._units:
+            self._units.add((unit, canary))
+            self._test.add(value, canary=canary)
+
+    def evidence(self, needed: float) -> ToleranceEvidence:
+        """Return the evidence so far."""
+        baseline, canary = self._test.medians()
+        return ToleranceEvidence(
+            name=self.name,
+            tolerance=self.tolerance,
+            baseline=baseline,
+            canary=canary,
+            worse=self._test.worse,
+            needed=needed,
+        )
+
+
 class RolloutAnalysis:
     """The scores, failures, latencies and costs of both releases, compared as they come in."""
 
@@ -99,11 +127,8 @@ class RolloutAnalysis:
         self.rules = rules = plan.combine_rules(rollout.steps)
         self._scores = {rule.name: ScoreAnalysis(rule, rules.alpha) for rule in rules.scores}
         self._failures = FailureAnalysis(rules.errors.tolerance) if rules.errors is not None else None
-        self._ratios = {
-            name: (rule.tolerance, RatioTest(rule.tolerance))
-            for name, rule in (("latency_ms", rules.latency_ms), ("cost", rules.cost))
-            if rule is not None
-        }
+        self._latency = RatioAnalysis("latency_ms", rules.latency_ms.tolerance) if rules.latency_ms else None
+        self._cost = RatioAnalysis("cost", rules.cost.tolerance) if rules.cost else None
         self._answers = [0, 0]
         self._units: set[str] = set()
         self._retried = 0
@@ -126,9 +151,10 @@ class RolloutAnalysis:
             self._failures.add(answer)
         if answer.failed or answer.attempts > 1:
             return  # how long a dead engine kept it waiting says nothing about the release
-        self._add_ratio("latency_ms", answer.latency_ms, answer.canary)
-        if answer.cost_usd is not None:
-            self._add_ratio("cost", answer.cost_usd, answer.canary)
+        if self._latency is not None:
+            self._latency.add(answer.unit, answer.latency_ms, canary=answer.canary)
+        if self._cost is not None and answer.cost_usd is not None:
+            self._cost.add(answer.unit, answer.cost_usd, canary=answer.canary)
 
     def _is_counted_incident(self, answer: ObservedAnswer) -> bool:
         """Return whether this failure belongs to a counted incident; else count a new one."""
@@ -138,10 +164,6 @@ class RolloutAnalysis:
             return True
         self._incidents.append(answer.at)
         return False
-
-    def _add_ratio(self, name: str, value: float, canary: bool) -> None:
-        if name in self._ratios:
-            self._ratios[name][1].add(value, canary=canary)
 
     def add_score(self, score: ObservedScore) -> None:
         """Add a score, if a rule of the rollout asks for it."""
@@ -153,19 +175,8 @@ class RolloutAnalysis:
     ) -> RolloutEvidence:
         """Return the evidence so far."""
         needed = self.rules.needed
-        tolerances = [] if self._failures is None else [self._failures.evidence(needed)]
-        for name, (tolerance, test) in self._ratios.items():
-            baseline, canary = test.medians()
-            tolerances.append(
-                ToleranceEvidence(
-                    name="cost" if name == "cost" else "latency_ms",
-                    tolerance=tolerance,
-                    baseline=baseline,
-                    canary=canary,
-                    worse=test.worse,
-                    needed=needed,
-                )
-            )
+        compared = (self._failures, self._latency, self._cost)
+        tolerances = [analysis.evidence(needed) for analysis in compared if analysis is not None]
         return RolloutEvidence(
             at=now,
             baseline_answers=self._answers[0],

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tidemill.core.errors import TidemillError, first_fault
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import Plugins
+from tidemill.core.tokens import tokens
 from tidemill.core.wire import new_id
 from tidemill.evals.types import AnswerScore, ChatMessage, EvalItem
 from tidemill.gateway.types import ShadowResult
@@ -69,10 +70,10 @@ def judge_pair(scorer: ShadowScorer | None, result: ShadowResult) -> float | Non
 
 
 def word_overlap(first: str, second: str) -> float:
-    """Return the F1 of two texts over their words, from 0 to 1, ignoring case."""
-    first_words, second_words = Counter(first.casefold().split()), Counter(second.casefold().split())
-    if not first_words or not second_words:
-        return float(first_words == second_words)
+    """Return the F1 of two texts over their words, from 0 to 1, ignoring case and punctuation."""
+    first_words, second_words = Counter(tokens(first)), Counter(tokens(second))
+    if not first_words and not second_words:
+        return float(first.strip() == second.strip())
     return 2 * (first_words & second_words).total() / (first_words.total() + second_words.total())
 
 

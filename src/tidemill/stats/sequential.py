@@ -221,7 +221,8 @@ class RatioTest:
     Values are compared in short runs, in order of arrival: a run ends as soon as it holds values of both groups, and
     what is in it is never compared with a later one. In each the median of an odd number of the canary's meets that of
     the baseline's. While the canary's values are no larger than allowed, it wins at most every second time, whatever
-    the shape of the distributions, and also when both groups slow down together: a coin is bet on.
+    the shape of the distributions, and also when both groups slow down together: a coin is bet on. The values have to
+    be independent: of several by one user, who always asks the same group, only one may be added.
     """
 
     def __init__(self, tolerance: float) -> None:
