@@ -108,6 +108,16 @@ def test_an_override_does_not_hold_for_a_worse_verdict_that_comes_later(ctx: Con
     assert "fail" in cleared.reasons[0]
 
 
+def test_an_override_does_not_hold_for_the_same_word_of_a_later_gate(ctx: Context, release: Release) -> None:
+    assert judge(ctx, 30) == "fail"
+    decide(ctx, ask(ctx), override="urgent")
+    assert service.check_clearance(ctx, "hello", "prod").allowed
+    assert judge(ctx, 100) == "pass"
+    assert service.check_clearance(ctx, "hello", "prod").allowed, "what the approver saw is all that is left to say"
+    assert judge(ctx, 31) == "fail"
+    assert not service.check_clearance(ctx, "hello", "prod").allowed
+
+
 def test_a_rejection_is_kept_and_one_may_ask_again(ctx: Context, release: Release) -> None:
     judge(ctx, 100)
     first = decide(ctx, ask(ctx), "reject")

@@ -156,7 +156,7 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
     reasons = []
     if policy.approval and not approved:
         reasons.append(_unapproved(release, environment, approval))
-    if policy.gate and verdict != "pass" and not _overridden(approval, verdict):
+    if policy.gate and verdict != "pass" and not _overridden(approval, verdict, results):
         reasons.append(
             f"The gates say {verdict} of {release.ref}: {_summarize_failures(results)}"
             if verdict is not None
@@ -180,11 +180,12 @@ def _newest_decision(approvals: list[Approval]) -> Approval | None:
     return approvals[0] if approvals else None
 
 
-def _overridden(approval: Approval | None, verdict: Verdict | None) -> bool:
-    """Return whether an override covers this verdict: it covers the one the approver saw, not a later one."""
+def _overridden(approval: Approval | None, verdict: Verdict | None, results: list[GateResult]) -> bool:
+    """Return whether an override covers this verdict: it covers what the approver saw, not what a gate said later."""
     if approval is None or approval.state != "approved" or approval.override is None:
         return False
-    return approval.verdict == verdict
+    unpassed = {result.id for result in results if result.verdict != "pass"}
+    return approval.verdict == verdict and unpassed <= set(approval.gate_results)
 
 
 def _unapproved(release: Release, environment: str, approval: Approval | None) -> str:
