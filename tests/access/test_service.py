@@ -1,5 +1,6 @@
 """People, roles and keys, on SQLite and on PostgreSQL."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from tidemill.access import service
 from tidemill.access.types import (
     KeyCreate,
     KeyExpired,
+    KeyExpiryPast,
     KeyInvalid,
     KeyMissing,
     KeyRevoked,
@@ -57,8 +59,12 @@ def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None
         ring.authenticate(None)
     with pytest.raises(KeyInvalid):
         ring.authenticate("tm-nothing")
+    expiry = utc_now() + timedelta(seconds=0.5)
+    short = key(kernel, expires_at=expiry)
+    while utc_now() <= expiry:
+        time.sleep(0.05)
     with pytest.raises(KeyExpired):
-        ring.authenticate(key(kernel, expires_at=utc_now() - timedelta(seconds=1)).secret)
+        ring.authenticate(short.secret)
     made = key(kernel)
     assert ring.authenticate(made.secret).name == "ana"
     with kernel.write(OWNER) as ctx:
@@ -66,6 +72,12 @@ def test_missing_unknown_expired_and_revoked_keys_say_so(kernel: Kernel) -> None
         service.revoke_key(ctx, made.key.id)
     with pytest.raises(KeyRevoked):
         ring.authenticate(made.secret)
+
+
+def test_a_key_that_could_never_be_used_is_refused(kernel: Kernel) -> None:
+    person(kernel)
+    with pytest.raises(KeyExpiryPast, match="before it was created"):
+        key(kernel, expires_at=utc_now() - timedelta(seconds=1))
 
 
 def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Kernel) -> None:
@@ -76,8 +88,6 @@ def test_another_process_learns_of_a_revocation_within_the_cache_time(kernel: Ke
     with kernel.write(OWNER) as ctx:
         ctx.once_committed(here.clear_cache)
         service.revoke_key(ctx, made.key.id)
-    import time
-
     time.sleep(service.CACHE_SECONDS + 0.05)
     with pytest.raises(KeyRevoked):
         there.authenticate(made.secret)

@@ -5,6 +5,7 @@ import io
 import pytest
 from pydantic import BaseModel
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from tidemill.core.terminal import Terminal
@@ -61,3 +62,15 @@ def test_what_steers_a_terminal_is_not_printed() -> None:
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("\N{REPLACEMENT CHARACTER}[31mred") == 3
     assert not set(text) & set("\x1b\x07\x9b")
+
+
+def test_brackets_and_colons_in_a_text_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(connect=lambda workers: None)  # type: ignore[arg-type, return-value]
+    terminal.print("[KIND] a[bold]b[/bold] :key:", Text("[/red]"))
+    terminal.err.print("[/nothing] :smile:")
+    table = Table("[heading]", box=None)
+    table.add_row("[b]cell[/b]")
+    terminal.print(table)
+    printed = capsys.readouterr()
+    assert printed.out.split() == ["[KIND]", "a[bold]b[/bold]", ":key:", "[/red]", "[heading]", "[b]cell[/b]"]
+    assert printed.err == "[/nothing] :smile:\n"

@@ -1,6 +1,6 @@
 """`tidemill access`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -12,6 +12,9 @@ from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
 from tidemill.core.wire import utc_now
 
 app = typer.Typer(help="People, roles and API keys.", no_args_is_help=True)
+
+MOST_DAYS = 36_500
+"""The longest life of a key in days: a hundred years."""
 
 Roles = Annotated[list[str] | None, typer.Option("--role", help=f"One of {', '.join(ROLES)}; give it again for more.")]
 PersonArgument = Annotated[str, typer.Argument(help="The person's name.")]
@@ -101,18 +104,28 @@ def create_key(
     person: PersonArgument,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     days: Annotated[
-        float | None, typer.Option(min=0, max=36500, help="Days until it expires; without, it does not.")
+        float | None, typer.Option(help="Days until it expires, such as 30 or 0.5; without, it does not.")
     ] = None,
 ) -> None:
     """Create a key. Its secret is shown only now."""
     term = terminal(ctx)
-    expires = utc_now() + timedelta(days=days) if days is not None else None
-    created = Access(term.http).create_key(person, name=name, expires_at=expires)
+    created = Access(term.http).create_key(person, name=name, expires_at=_expiry(days))
     if term.as_json:
         term.show(created)
         return
     term.out.print(created.secret, markup=False, highlight=False, soft_wrap=True)
     term.err.print("Keep it: it is not shown again. Use it with TIDEMILL_API_KEY.", style="dim")
+
+
+def _expiry(days: float | None) -> datetime | None:
+    if days is None:
+        return None
+    if not 0 < days <= MOST_DAYS:  # nan is refused as well
+        raise BadRequest(
+            f"A key cannot live for {days:g} days.",
+            hint=f"Give more than 0 and at most {MOST_DAYS} days; without --days it does not expire.",
+        )
+    return utc_now() + timedelta(days=days)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from tidemill.access.types import (
     KeyCreate,
     KeyCreated,
     KeyExpired,
+    KeyExpiryPast,
     KeyInvalid,
     KeyMissing,
     KeyNotFound,
@@ -97,8 +98,17 @@ def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
 
 
 def create_key(ctx: Context, body: KeyCreate) -> KeyCreated:
-    """Create a key for a person. Its secret is in the result and stored nowhere. Raises PersonNotFound."""
+    """Create a key for a person. Its secret is in the result and stored nowhere.
+
+    Raises PersonNotFound, and KeyExpiryPast for one that could never be used.
+    """
     person = get_person(ctx, body.person)
+    if body.expires_at is not None and body.expires_at <= ctx.now:
+        raise KeyExpiryPast(
+            f"The key would have expired at {body.expires_at:%Y-%m-%d %H:%M} UTC, before it was created.",
+            hint="Give a time to come, or none for a key that does not expire.",
+            param="expires_at",
+        )
     secret = "tm-" + secrets.token_urlsafe(32)
     key = Key(
         id=new_id("key"),

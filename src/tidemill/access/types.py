@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from tidemill.core.actors import Role
-from tidemill.core.errors import Conflict, Forbidden, NotFound, Unauthorized
+from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
 from tidemill.core.wire import Body, Instant, Name, Value
 
 
@@ -29,6 +29,12 @@ class KeyNotFound(NotFound):
     """No key has this id."""
 
     code = "key_not_found"
+
+
+class KeyExpiryPast(Invalid):
+    """A new key would have expired already."""
+
+    code = "key_expiry_past"
 
 
 class KeyMissing(Unauthorized):

@@ -29,6 +29,11 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without aski
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")]
 
 
+def plain_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text as it is: `[KIND]` and `:key:` in a name are no markup. Styles need a Text."""
+    return Console(stderr=stderr, markup=False, emoji=False)
+
+
 @dataclass
 class Terminal:
     """The connection, the console and the output format of one command."""
@@ -37,8 +42,8 @@ class Terminal:
     as_json: bool = False
     wide: bool = False
     """Whether tables show every column in full, however narrow the terminal is."""
-    out: Console = field(default_factory=Console)
-    err: Console = field(default_factory=lambda: Console(stderr=True))
+    out: Console = field(default_factory=lambda: plain_console())
+    err: Console = field(default_factory=lambda: plain_console(stderr=True))
 
     @cached_property
     def http(self) -> Http:

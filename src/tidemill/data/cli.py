@@ -143,9 +143,8 @@ def _run(term: Terminal, path: Path, options: dict[str, Any], wait: bool) -> Non
         started = Data(term.http).submit(path, **options)
         term.show(started.job or started.version)  # type: ignore[arg-type]
         return
-    bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=term.err, transient=True
-    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    bar = Progress(*columns, console=term.err, transient=True)
     data = Data(term.working_http)
     with bar:
         task = bar.add_task("uploading")

@@ -115,7 +115,7 @@ class SimulatedUsers:
 
     @contextmanager
     def _bar(self, label: str, total: int, done: int) -> Iterator[Any]:
-        columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("    {task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=self.demo.out, transient=True) as progress:
             task = progress.add_task(label, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)

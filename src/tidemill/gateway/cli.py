@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
@@ -106,7 +107,7 @@ def chat(
 
 def _read_question(term: Terminal) -> str | None:
     try:
-        question = term.out.input("[bold]you> [/bold]").strip()
+        question = term.out.input(Text("you> ", style="bold")).strip()
     except EOFError:
         return None
     return question or None

@@ -81,11 +81,11 @@ def progress_display(term: Terminal, label: str = "") -> Iterator[Callable[[Job]
         yield _Lines(term, label).watch
     else:
         columns = (
-            TextColumn("{task.fields[label]}"),
+            TextColumn("{task.fields[label]}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         )
         with Progress(*columns, console=term.err, transient=True) as display:
 

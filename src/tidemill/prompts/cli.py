@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.parsing import parse_json
@@ -174,7 +175,7 @@ def render(
         term.out.print(rendered.text, markup=False, highlight=False)
     else:
         for message in rendered.messages or []:
-            term.out.print(f"[bold]{message.role}[/bold]")
+            term.out.print(Text(message.role, style="bold"))
             term.out.print(message.content, markup=False, highlight=False)
 
 

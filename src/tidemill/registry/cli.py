@@ -67,7 +67,7 @@ _SHOWN: list[Column] = [
 @contextmanager
 def _uploading(term: Terminal) -> Iterator[sdk.Progress]:
     """A bar for each file on standard error; nothing with --json."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=term.err, disable=term.as_json, transient=True) as bars:
 

@@ -82,7 +82,8 @@ def to_dataset(
 
 
 def _print_collection(term: Terminal, collection: Collection) -> None:
-    term.print(f"{collection.rows:,} answers became rows of {collection.dataset}. [dim]{collection.id}[/dim]")
+    count_text = f"{collection.rows:,} answers became rows of {collection.dataset}. "
+    term.print(Text.assemble(count_text, (collection.id, "dim")))
     for reason, count in sorted(collection.quarantined.items(), key=lambda entry: -entry[1]):
         term.print(Text(f"  {count:,} in quarantine: {_REASONS[reason]} ({reason})", style="yellow"))
 

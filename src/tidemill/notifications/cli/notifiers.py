@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.panel import Panel
+from rich.text import Text
 
 from tidemill.core.state_text import state_text
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
@@ -94,7 +95,7 @@ def _save(term: Terminal, name: str, spec: dict[str, Any], severities: list[str]
         return
     term.show(saved.notifier, _COLUMNS)
     if saved.secret is not None:
-        term.print(Panel(f"Signing key, shown this once:\n[bold]{saved.secret}[/bold]", expand=False))
+        term.print(Panel(Text.assemble("Signing key, shown this once:\n", (saved.secret, "bold")), expand=False))
     term.print(f"Try it: tidemill notifiers test {name}")
 
 

@@ -18,10 +18,14 @@ def _scope(rule: Any) -> str:
     return f"/{rule.pattern}/" if rule.pattern else f"keys {', '.join(rule.keys)}"
 
 
+def _replacements(rule: Any) -> str:
+    return ", ".join(f"[{kind.upper()}]" for kind in rule.kinds) or str(rule.replacement)
+
+
 _COLUMNS: list[Column] = [
     ("id", "id"),
     ("masks", _scope),
-    ("as", lambda r: "[KIND]" if r.kinds else r.replacement),
+    ("as", _replacements),
     ("by", "created_by"),
     ("since", "created_at"),
     ("note", "note"),
