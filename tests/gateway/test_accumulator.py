@@ -3,6 +3,8 @@
 import weakref
 from typing import Any
 
+import pytest
+
 from tidemill.gateway.accumulator import CompletionAccumulator
 from tidemill.gateway.types import Usage
 
@@ -130,3 +132,38 @@ def test_a_completion_in_one_piece_is_taken_as_it_is() -> None:
     assert accumulator.messages() == [message]
     assert accumulator.finish_reason == "length"
     assert accumulator.usage == Usage(prompt_tokens=3, completion_tokens=1, cached_tokens=2)
+
+
+def test_only_a_second_choice_makes_no_empty_first_one() -> None:
+    accumulator = _accumulate({"content": "Hi"}, index=1)
+    assert accumulator.messages() == [{"role": "assistant", "content": "Hi"}]
+    assert [choice["index"] for choice in accumulator.completion()["choices"]] == [1]
+    silent = CompletionAccumulator()
+    silent.add({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}]})
+    assert [choice["index"] for choice in silent.completion()["choices"]] == [0]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": "x"},
+        {"choices": [{"index": 0, "delta": None}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [None]}}]},
+        {"choices": [{"index": "1", "delta": {"content": None}}]},
+        {"usage": None},
+        {"usage": []},
+        {"usage": {"prompt_tokens": None, "completion_tokens": None, "prompt_tokens_details": None}},
+        {"usage": {"prompt_tokens": "3", "completion_tokens": -1, "prompt_tokens_details": {"cached_tokens": None}}},
+    ],
+)
+def test_nulls_and_odd_values_of_an_upstream_are_no_error(chunk: dict[str, Any]) -> None:
+    streamed = CompletionAccumulator()
+    streamed.add(chunk)
+    streamed.add({"choices": [{"index": 0, "delta": {"content": "Hi"}}]})
+    assert streamed.text() == "Hi"
+    assert streamed.usage == Usage()
+    whole = CompletionAccumulator()
+    whole.set_completion(chunk)
+    assert (whole.text(), whole.usage) == ("", Usage())

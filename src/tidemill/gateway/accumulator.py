@@ -24,7 +24,7 @@ class CompletionAccumulator:
         self._keep_logprobs = keep_logprobs
         self._texts: list[str] = []
         """Contents of the first choice, which is what nearly every chunk brings. The same list as in `_choices`."""
-        self._choices: dict[int, _Choice] = {0: _Choice(self._texts)}
+        self._choices: dict[int, _Choice] = {}
         self._fields: dict[str, Any] = {}
         self._messages: list[MessageDict] | None = None
 
@@ -33,8 +33,10 @@ class CompletionAccumulator:
 
         A delta that only opens a choice gets the empty content that OpenAI's has; llama.cpp writes null there.
         """
-        for choice in chunk.get("choices", ()):
+        for choice in _dicts(chunk.get("choices")):
             delta = choice.get("delta")
+            if not isinstance(delta, dict):
+                delta = {}
             if delta and len(delta) == 1 and type(text := delta.get("content")) is str and not choice.get("index"):
                 self._texts.append(text)
                 self.delta_count += 1
@@ -45,7 +47,7 @@ class CompletionAccumulator:
             if self._keep_logprobs and choice.get("logprobs"):
                 self._choice(choice).logprobs += choice["logprobs"].get("content") or []
         usage = chunk.get("usage")
-        if usage:
+        if usage and isinstance(usage, dict):
             self.usage = read_usage(usage)
         # The chunks in between repeat what the first one says, and the last ones bring usage and timings.
         if usage or self.finish_reason is not None or not self._fields:
@@ -54,6 +56,7 @@ class CompletionAccumulator:
     def _add_delta(self, choice: dict[str, Any], delta: MessageDict) -> None:
         if delta.get("role") and delta.get("content") is None and not delta.get("tool_calls"):
             delta["content"] = ""
+            self._choice(choice)
             if not any(value for name, value in delta.items() if name != "role"):
                 return
         self._choice(choice).add(delta)
@@ -61,9 +64,10 @@ class CompletionAccumulator:
 
     def set_completion(self, completion: dict[str, Any]) -> None:
         """Take in a completion that came in one piece."""
-        choices = completion.get("choices") or [{}]
-        self.finish_reason = choices[0].get("finish_reason")
-        self.usage = read_usage(completion.get("usage") or {})
+        choices = _dicts(completion.get("choices"))
+        self.finish_reason = choices[0].get("finish_reason") if choices else None
+        usage = completion.get("usage")
+        self.usage = read_usage(usage if isinstance(usage, dict) else {})
         self._fields = completion
         self._messages = [choice["message"] for choice in choices if isinstance(choice.get("message"), dict)]
 
@@ -73,7 +77,7 @@ class CompletionAccumulator:
             return self._messages or None
         if not self.delta_count:
             return None
-        return [self._choices[index].message() for index in sorted(self._choices)]
+        return [choice.message() for _, choice in self._sorted_choices()]
 
     def text(self) -> str:
         """Return the content of the first choice, empty when there is none."""
@@ -85,23 +89,39 @@ class CompletionAccumulator:
         """Return the completion as the engine would have sent it in one piece."""
         if self._messages is not None:
             return self._fields
-        choices = [self._choices[index].completed(index) for index in sorted(self._choices)]
+        choices = [choice.completed(index) for index, choice in self._sorted_choices()]
         return {**self._fields, "object": "chat.completion", "choices": choices}
 
     def _choice(self, choice: dict[str, Any]) -> "_Choice":
-        index = choice.get("index") or 0
+        index = _count(choice.get("index"))
         if index not in self._choices:
-            self._choices[index] = _Choice([])
+            self._choices[index] = _Choice([] if index else self._texts)
         return self._choices[index]
+
+    def _sorted_choices(self) -> list[tuple[int, "_Choice"]]:
+        """Return the choices that the stream brought; an empty first one when it brought none."""
+        if self._texts or not self._choices:
+            self._choice({})
+        return sorted(self._choices.items())
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Return the token counts in OpenAI's `usage` object; 0 for what it does not say."""
+    """Return the token counts in OpenAI's `usage` object; 0 for what it does not say, or says as no count."""
+    details = usage.get("prompt_tokens_details")
     return Usage(
-        prompt_tokens=usage.get("prompt_tokens", 0),
-        completion_tokens=usage.get("completion_tokens", 0),
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
     )
+
+
+def _dicts(values: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list that may be null or hold nulls."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 class _Choice:
@@ -119,7 +139,7 @@ class _Choice:
             if name == "content" and isinstance(value, str):
                 self._texts.append(value)
             elif name == "tool_calls" and isinstance(value, list):
-                for part in value:
+                for part in _dicts(value):
                     self._add_tool_call(part)
             elif name != "role" and isinstance(value, str):
                 self._other_texts.setdefault(name, []).append(value)
@@ -129,7 +149,9 @@ class _Choice:
         empty = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
         tool_call = self._tool_calls.setdefault(self._tool_index(part), empty)
         tool_call["id"] = part.get("id") or tool_call["id"]
-        function = part.get("function") or {}
+        function = part.get("function")
+        if not isinstance(function, dict):
+            return
         tool_call["function"]["name"] += function.get("name") or ""
         tool_call["function"]["arguments"] += function.get("arguments") or ""
 
