@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tidemill.core.db import Database, TextUnfit
 from tidemill.core.errors import Unavailable
-from tidemill.core.text import storable, storable_value
+from tidemill.core.text import caseless, shorten, storable, storable_value
 
 HALF, WHOLE = "\ud83d", "\N{GRINNING FACE}"
 
@@ -47,3 +47,32 @@ def test_a_pool_in_full_use_is_said_and_no_fault(tmp_path: Path) -> None:
             pass
     finally:
         database.close()
+
+
+FAMILY, GERMANY, FRANCE = "👩\u200d👩\u200d👧", "🇩🇪", "🇫🇷"
+
+
+@pytest.mark.parametrize(
+    ("text", "max_chars", "shown"),
+    [
+        ("abcdef", 6, "abcdef"),
+        ("abcdef", 5, "abcd…"),
+        ("abe\u0301d", 4, "ab…"),
+        (f"a{FAMILY}b", 6, "a…"),
+        (f"{GERMANY}{FRANCE}ab", 4, f"{GERMANY}…"),
+        (f"{GERMANY}{FRANCE}ab", 5, f"{GERMANY}{FRANCE}…"),
+        ("a👍🏽bc", 3, "a…"),
+        ("नमस्ते जी", 6, "नमस्…"),
+        ("a" + "\u0301" * 9, 4, "a\u0301\u0301…"),
+    ],
+)
+def test_text_is_never_cut_inside_a_character(text: str, max_chars: int, shown: str) -> None:
+    assert shorten(text, max_chars) == shown
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("Caf\u00e9", "CAFE\u0301"), ("\u0390", "\u03aa\u0301")],
+)
+def test_case_and_spelling_do_not_count(left: str, right: str) -> None:
+    assert caseless(left) == caseless(right)

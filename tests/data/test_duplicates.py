@@ -146,3 +146,30 @@ def test_a_split_of_rows_that_belong_together_says_so(desk: Desk) -> None:
     assert "the 50 rows make 1 group:" in (caught.value.hint or "")
     split = {"ratios": {"train": 0.8, "test": 0.2}, "near_duplicates": None}
     assert desk.import_("sums.jsonl", jsonl(*rows), split=split).rows == 50
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (
+            "今日の東京の気温はとても寒くて、朝の時点で-5度でした。",
+            "今日の東京の気温はとても寒くて、朝の時点で5度でした。",
+        ),
+        ("Which new features came with Python 3.10 for all?", "Which new features came with Python 3.1 for all?"),
+        ("It is -5kg lighter than the other one now", "It is 5kg lighter than the other one now"),
+        ("The balance is -$5 after the last booking", "The balance is $5 after the last booking"),
+        ("Le taux est de 3٫5٪ cette année encore", "Le taux est de 3٫5 cette année encore"),
+    ],
+)
+def test_signs_units_and_versions_make_another_text(left: str, right: str) -> None:
+    keys = meaning_keys([left, right], ["", ""], documents=False)
+    assert keys[0] != keys[1]
+    assert not same_meaning(left, right, documents=False)
+
+
+def test_long_texts_with_words_left_out_are_compared_in_linear_time() -> None:
+    words = [f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676 % 26)}" for n in range(17_000)]
+    long = " ".join(words).capitalize()
+    short = " ".join(word for n, word in enumerate(words) if n % 8 != 1)
+    assert same_meaning(long, short, documents=False)
+    assert not same_meaning(long + " Paris is it", short + " is it", documents=False)

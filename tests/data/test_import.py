@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -394,3 +395,13 @@ def test_control_characters_that_part_words_do_not_glue_them(desk: Desk) -> None
         "other text",
         "bells are no space",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "label"),
+    [({"labels": ["cafe\u0301", "tea "]}, "café"), ({"label_values": {"cafe\u0301 ": "coffee"}}, "coffee")],
+)
+def test_declared_labels_follow_the_rule_of_labels(desk: Desk, mapping: dict[str, Any], label: str) -> None:
+    rows = [{"text": "one thing", "label": "cafe\u0301"}, {"text": "another thing entirely", "label": "tea"}]
+    version = desk.import_("a.jsonl", jsonl(*rows), mapping={"fields": {"text": "text", "label": "label"}} | mapping)
+    assert set(version.statistics.labels) == {label, "tea"}

@@ -89,8 +89,15 @@ def test_the_form_of_an_answer(text: str, found: str) -> None:
 def test_labels_are_read_from_json_and_plain_answers() -> None:
     read = descriptors.label_reader("type", ["LOC", "HUM"])
     said = ['{"type": "LOC"}', '{"type": "hum"}', '{"type": "XYZ"}', '{"type": 3}', "[1]", "LOC", "no"]
-    assert [read(s) for s in said] == ["LOC", "HUM", "other", "none", "none", "LOC", "none"]
+    assert [read(s) for s in said] == ["LOC", "HUM", "other", "other", "none", "LOC", "none"]
     assert descriptors.label_reader(None, ["yes", "no"])(" Yes ") == "yes"
+    any_label = descriptors.label_reader("n", None)
+    answers = [f'{{"n": {value}}}' for value in ("5", "5.0", "true", "null", '""')]
+    assert [any_label(answer) for answer in answers] == ["5", "5", "true", "none", "none"]
+    declared = descriptors.label_reader("n", ["cafe\u0301", " Stra\u00dfe"])
+    assert [declared(f'{{"n": "{label}"}}') for label in ("CAF\u00c9", "strasse", "tea")] == [
+        "caf\u00e9", "Stra\u00dfe", "other",
+    ]  # fmt: skip
 
 
 def test_languages() -> None:

@@ -306,3 +306,32 @@ def test_json_answers_without_a_field_are_said_to_be_the_cause() -> None:
     assert '{"json_field": "type"}' in (note('{"type": "LOC"}', kind) or "")
     assert note("LOC", kind) is None
     assert note('{"type": "LOC"}', scorer("label_accuracy", json_field="type")) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "score"),
+    [
+        ("the 1960s", "1960s", 1),
+        ("the 19th century", "19th century", 1),
+        ("a 3 percent rise", "3 percent rise", 1),
+        ("The €", "€", 1),
+        ("Plan A", "Plan B", 0),
+        ("a", "b", 0),
+        ("Vitamin A", "vitamin a", 1),
+        ("-5", "5", 0),
+        ("答えは-5です", "答えは5です", 0),
+        ("", "", 1),
+        ("the", "", 0),
+    ],
+)
+def test_articles_go_before_digits_too(expected: str, answer: str, score: float) -> None:
+    assert value("normalised_match", expected, answer) == score
+
+
+def test_a_declared_label_set_follows_the_rule_of_labels() -> None:
+    labels = ["cafe\u0301", " tea ", "Straße"]
+    assert value("label_accuracy", "caf\u00e9", "cafe\u0301", labels=labels) == 1
+    assert value("label_accuracy", "tea", "tea", labels=labels) == 1
+    assert value("label_accuracy", "Straße", "STRASSE", labels=labels, ignore_case=True) == 1
+    with pytest.raises(ScorerInvalid, match="two that differ"):
+        value("label_accuracy", "tea", "tea", labels=["tea", " tea"])

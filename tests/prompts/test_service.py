@@ -3,11 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import ValidationError
 
 from tidemill.core import events, lineage
 from tidemill.core.actors import OWNER
 from tidemill.core.kernel import Context, Kernel
-from tidemill.prompts import service
+from tidemill.prompts import service, template
 from tidemill.prompts.types import (
     LabelMove,
     LabelReserved,
@@ -165,3 +166,29 @@ def test_a_number_is_no_label(ctx: Context) -> None:
     with pytest.raises(LabelReserved, match="already means a version"):
         service.move_label(ctx, "hello", "1", LabelMove(version=2))
     assert service.get(ctx, "hello@1").text == "one"
+
+
+@pytest.mark.parametrize("text", ["{" * 200_000, "{{ {" * 50_000, "{{" + " " * 199_990])
+def test_braces_without_end_are_read_in_linear_time(text: str) -> None:
+    assert template.variables([text]) == []
+    assert template.fill(text, {}) == text
+
+
+def test_a_long_text_in_braces_is_not_repeated_whole() -> None:
+    with pytest.raises(PromptInvalid) as caught:
+        template.variables(["{{" + "a b" * 60_000 + "}}", "{{{{a}}" * 28_000])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [("{{{{a}}}} {{a}}", "{{a}} 1"), ("{{{{a}}}}}", "{{a}}}"), ("{{{{ {{a}} }}}}", "{{ {{a}} }}"), ("a}}{{", "a}}{{")],
+)
+def test_four_braces_are_two(text: str, filled: str) -> None:
+    assert template.fill(text, {"a": "1"}) == filled
+
+
+def test_a_prompt_of_any_length_is_refused(ctx: Context) -> None:
+    with pytest.raises(ValidationError, match="at most 200,000 characters, and this one has 200,002"):
+        PromptCreate(name="long", messages=[Message(role="user", content="x" * 100_001)] * 2)
+    assert make(ctx, "x" * 200_000).number == 1

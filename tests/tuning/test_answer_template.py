@@ -37,3 +37,25 @@ def test_a_template_with_a_hole_or_without_the_label_is_refused(template: str) -
     with pytest.raises(AnswerTemplateInvalid, match="answer template") as caught:
         answer_template.check(template)
     assert "{{label}}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '```json\n{"kind": "{{label}}"}\n```',
+        '```json\n{\n  "kind": "{{label}}"\n}\n```\nThat is "{{label}}".',
+        'Answer:\n{"kind": "{{label}}"}',
+        '{"kind": "{{label}}"}\n{"kind": "{{label}}", "sure": true}',
+    ],
+)
+def test_json_in_lines_and_fences_stays_json(template: str) -> None:
+    answer = answer_template.fill(template, '24" monitor', row_id="r_1")
+    body = answer.partition("```json\n")[2].partition("\n```")[0] or answer.partition("Answer:\n")[2] or answer
+    documents = [body] if body.count('"kind"') == 1 else body.splitlines()
+    assert all(json.loads(document)["kind"] == '24" monitor' for document in documents)
+
+
+def test_null_outside_quotes_would_be_no_label() -> None:
+    with pytest.raises(AnswerTemplateInvalid, match="would not be read back"):
+        answer_template.fill('{"stars": {{label}}}', "null", row_id="r_1")
+    assert answer_template.fill('{"stars": "{{label}}"}', "null", row_id="r_1") == '{"stars": "null"}'

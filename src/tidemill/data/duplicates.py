@@ -41,7 +41,7 @@ def meaning_keys(texts: list[str], answers: list[str], *, documents: bool) -> U6
     for text, answer in zip(texts, answers, strict=True):
         plain = documents and len(text) > LONG_TEXT
         plain = plain or (text.isascii() and _SIGNS.search(text) is None)
-        deciding = [] if plain else [token for token in tokens(text) if not is_word(token)]
+        deciding = [] if plain else [token for token in _tokens(text) if not is_word(token)]
         parts.append("\x00".join((" ".join(answer.split()), *deciding)).encode("utf-8", "surrogatepass"))
     keys: U64 = digests(parts)[:, 0].copy()
     return keys
@@ -50,49 +50,54 @@ def meaning_keys(texts: list[str], answers: list[str], *, documents: bool) -> U6
 def same_meaning(left: str, right: str, *, documents: bool) -> bool:
     """Return whether one text is the other with words left out that decide nothing.
 
-    Case, spaces and punctuation do not count; one word in place of another does. In scripts without capitals every
-    word may be a name, so none may be left out.
+    Case, spaces and punctuation do not count; one word in place of another does, and so does the spelling of a decimal
+    (version 3.10 is not 3.1). In scripts without capitals every word may be a name, so none may be left out.
     """
     if documents and min(len(left), len(right)) > LONG_TEXT:
         return True
-    short, long = sorted((left, right), key=lambda text: len(_tokens(text)))
-    rest = iter(_tokens(short))
+    short, long, long_text = _tokens(left), _tokens(right), right
+    if len(short) > len(long):
+        short, long, long_text = long, short, left
+    rest = iter(short)
     expected = next(rest, None)
     extra = []
-    for token in _tokens(long):
+    for token in long:
         if token == expected:
             expected = next(rest, None)
         else:
             extra.append(token)
-    return expected is None and not any(_decides(token, long) for token in extra)
+    if expected is not None or any(_decides(token) for token in extra):
+        return False
+    return not extra or _names(long_text).isdisjoint(extra)
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    return _cached_tokens(text) if len(text) < _MAX_CACHED else tuple(tokens(text))
+    return _cached_tokens(text) if len(text) < _MAX_CACHED else tuple(tokens(text, keep_zeros=True))
 
 
 @functools.lru_cache(maxsize=4_000)
 def _cached_tokens(text: str) -> tuple[str, ...]:
-    return tuple(tokens(text))
+    return tuple(tokens(text, keep_zeros=True))
 
 
-def _decides(token: str, text: str) -> bool:
+def _decides(token: str) -> bool:
     if token in _NEGATIONS or token.endswith("n't") or not is_word(token) or token.upper() == token:
         return True
-    return (len(token) == 1 and token not in "ai") or _is_name(token, text)
+    return len(token) == 1 and token not in "ai"
 
 
-def _is_name(token: str, text: str) -> bool:
-    """Return whether the word stands in the text with a capital where no sentence begins."""
+def _names(text: str) -> set[str]:
+    """Return the words that stand in the text with a capital where no sentence begins, in folded case."""
+    names: set[str] = set()
     if text.isupper():
-        return False
+        return names
     before = ""
     for word in text.split():
         bare = word.strip("\"'()[]{}.,;:!?*_`“”‘’\xab\xbb¿¡")
-        if bare[:1].isupper() and bare.casefold() == token and before and before[-1] not in ".!?:":
-            return True
+        if bare[:1].isupper() and before and before[-1] not in ".!?:":
+            names.add(bare.casefold())
         before = word
-    return False
+    return names
 
 
 def find_duplicates(index: MinHashIndex, same: Callable[[int, int], bool], checkpoint: Callable[[], None]) -> I64:

@@ -84,7 +84,8 @@ class Mapper:
         self.schema = schema
         self.spec = spec
         self.kinds: dict[str, tuple[type, str]] = {}
-        self.labels = frozenset(spec.labels) if spec.labels is not None else None
+        self.labels = frozenset(map(_as_label, spec.labels)) if spec.labels is not None else None
+        self.new_labels = {_as_label(old): _as_label(new) for old, new in spec.label_values.items()}
         self.dropped = 0
         self.label_counts: Counter[str] = Counter()
         self.checked: set[int] = set()
@@ -191,8 +192,8 @@ class Mapper:
                     hint="A label is text, a number or true/false.",
                     details={"line": place.lines[row], "field": "label"},
                 )
-            label = label_text(value) or _as_text(value)
-            label = self.spec.label_values.get(label, label)
+            label = _as_label(value)
+            label = self.new_labels.get(label, label)
             if self.labels is not None and label not in self.labels:
                 raise self._unknown_label(label, place, row)
             labels.append(label)
@@ -241,6 +242,10 @@ class _RowLocation:
 
 def _kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
+
+
+def _as_label(value: Any) -> str:
+    return label_text(value) or _as_text(value)
 
 
 def _as_text(value: Any) -> str:

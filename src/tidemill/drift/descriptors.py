@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill.core.labels import label_text
 from tidemill.core.parsing import parse_json
+from tidemill.core.text import caseless
 
 OTHER = "other"
 MIN_SHARE = 0.02
@@ -80,19 +82,20 @@ def detect_format(text: str) -> str:
 
 def label_reader(field: str | None, labels: Sequence[str] | None) -> Callable[[str], str | None]:
     """Return a function that finds the label in an answer: a field of its JSON, or a plain answer in `labels`."""
-    labels_by_name = {label.casefold(): label for label in labels or []}
+    declared = [label_text(label) or "" for label in labels or []]
+    labels_by_name = {caseless(label): label for label in declared}
 
     def read(text: str) -> str | None:
-        answer: Any = text.strip()
+        answer: Any = label_text(text) or ""
         if field is not None:
             try:
                 value = parse_json(answer)
             except ValueError:
                 return "none" if answer[:1] in "{[" else (answer if answer in labels_by_name.values() else "none")
-            answer = value.get(field) if isinstance(value, dict) else None
-            if not isinstance(answer, str):
+            answer = label_text(value.get(field)) if isinstance(value, dict) else None
+            if answer is None:
                 return "none"
-        return labels_by_name.get(answer.casefold(), OTHER) if labels_by_name else answer
+        return labels_by_name.get(caseless(answer), OTHER) if labels_by_name else answer
 
     return read
 

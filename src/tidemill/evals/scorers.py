@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from tidemill.core.labels import label_text
 from tidemill.core.parsing import parse_json
 from tidemill.core.plugins import Plugins
-from tidemill.core.tokens import fold, is_word, tokens
+from tidemill.core.text import caseless
+from tidemill.core.tokens import fold, tokens
 from tidemill.core.wire import Body
 from tidemill.evals.types import AnswerScore, EvalItem, ScorerInvalid, ScorerSpec
 
 GROUP = "tidemill.scorers"
 INVALID = "(invalid)"
-_ARTICLES = frozenset(("a", "an", "the"))
 
 
 class Scorer(Protocol):
@@ -46,12 +46,17 @@ def text_of(expected: JsonValue) -> str:
 def normalise(text: str) -> str:
     """Return the text in folded case, without punctuation around words, articles and extra spaces, as SQuAD does.
 
-    Unlike there, what carries meaning stays: signs, decimal points, symbols (C++, 5%, !=), and numbers in plain form.
+    Unlike there, what carries meaning stays: signs, decimal points, symbols (C++, 5%, !=), and `a` where it is a label
+    (at the end, or before a symbol). Numbers are in plain form: 3.10 is 3.1, as values, not as versions.
     """
     words = tokens(text)
     following = [*words[1:], "."]
-    bare = [word for word, after in zip(words, following, strict=False) if word not in _ARTICLES or not is_word(after)]
+    bare = [word for word, after in zip(words, following, strict=False) if not _is_article(word, after)]
     return " ".join(bare) or fold(text).strip()
+
+
+def _is_article(word: str, after: str) -> bool:
+    return word in ("the", "an") or (word == "a" and any(char.isalnum() for char in after))
 
 
 def _composed(text: str) -> str:
@@ -73,7 +78,10 @@ class Exact(Body):
 
 
 class NormalisedMatch(Body):
-    """The answer is the expected text but for case, punctuation around words, articles and spaces."""
+    """The answer is the expected text but for case, punctuation around words, articles and spaces.
+
+    Numbers are equal by value (3.10 and 3.1, 1,000 and 1000); for versions and codes use `exact`.
+    """
 
     needs_expected: ClassVar[bool] = True
 
@@ -157,6 +165,16 @@ class LabelAccuracy(Body):
     json_field: str | None = Field(default=None, description="The field that holds the label.")
     ignore_case: bool = False
 
+    @field_validator("labels")
+    @classmethod
+    def _as_labels(cls, labels: list[str] | None) -> list[str] | None:
+        if labels is None:
+            return None
+        unique = list(dict.fromkeys(label_text(label) or "" for label in labels))
+        if len(unique) < 2:
+            raise ValueError("a set of labels needs two that differ")
+        return unique
+
     def score(self, item: EvalItem, answer: str) -> AnswerScore:
         """Return 1 when the label in the answer is the expected one, else 0."""
         label = self.read(answer)
@@ -190,7 +208,7 @@ class LabelAccuracy(Body):
             return stripped or None
         if not self.ignore_case:
             return stripped if stripped in self.labels else None
-        return next((label for label in self.labels if label.casefold() == stripped.casefold()), None)
+        return next((label for label in self.labels if caseless(label) == caseless(stripped)), None)
 
 
 def build(plugins: Plugins, spec: ScorerSpec) -> Scorer:

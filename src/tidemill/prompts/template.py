@@ -2,13 +2,45 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
+from tidemill.core.text import shorten
 from tidemill.prompts.types import Message, PromptInvalid, PromptVersion, VariablesMissing
 
-_NAME = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*")
-_BRACES = re.compile(r"\{\{\{\{(?P<literal>.*?)\}\}\}\}|\{\{(?P<inside>.*?)\}\}", re.DOTALL)
-"""Four braces on each side stand for two in the text; two hold the name of a variable."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHOWN_CHARS = 60
+
+
+class _Piece(NamedTuple):
+    """A stretch of a template: text as it is, or what stands in double braces."""
+
+    text: str
+    is_variable: bool
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    """Yield the pieces of a template in linear time, which a regular expression with two ends does not keep.
+
+    Four braces on each side stand for two in the text; two hold the name of a variable.
+    """
+    position = 0
+    literal_end = 0
+    while (start := text.find("{{", position)) >= 0:
+        yield _Piece(text[position:start], is_variable=False)
+        if literal_end >= 0 and text.startswith("{{{{", start):
+            literal_end = text.find("}}}}", start + 4)
+            if literal_end >= 0:
+                yield _Piece("{{" + text[start + 4 : literal_end] + "}}", is_variable=False)
+                position = literal_end + 4
+                continue
+        end = text.find("}}", start + 2)
+        if end < 0:
+            position = start
+            break
+        yield _Piece(text[start + 2 : end], is_variable=True)
+        position = end + 2
+    yield _Piece(text[position:], is_variable=False)
 
 
 def variables(texts: Iterable[str]) -> list[str]:
@@ -18,16 +50,17 @@ def variables(texts: Iterable[str]) -> list[str]:
     """
     names: dict[str, None] = {}
     for text in texts:
-        for match in _BRACES.finditer(text):
-            if match["literal"] is not None:
+        for piece in _pieces(text):
+            if not piece.is_variable:
                 continue
-            inside = match["inside"]
-            if not _NAME.fullmatch(inside):
+            name = piece.text.strip()
+            if not _NAME.fullmatch(name):
+                inside = shorten(piece.text, _SHOWN_CHARS)
                 raise PromptInvalid(
                     f"{{{{{inside}}}}} is not a variable: a name has letters, digits and underscores.",
                     hint=_hint(inside),
                 )
-            names[inside.strip()] = None
+            names[name] = None
     return list(names)
 
 
@@ -49,12 +82,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
             hint="Give every variable a value.",
             param="variables",
         )
-
-    def replacement(match: re.Match[str]) -> str:
-        literal = match["literal"]
-        return values[match["inside"].strip()] if literal is None else "{{" + literal + "}}"
-
-    return _BRACES.sub(replacement, text)
+    return "".join(values[piece.text.strip()] if piece.is_variable else piece.text for piece in _pieces(text))
 
 
 def fill_messages(messages: Iterable[Message], values: Mapping[str, str]) -> list[Message]:

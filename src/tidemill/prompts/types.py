@@ -12,6 +12,9 @@ Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,35}$")]
 LATEST = "latest"
 """The label that always stands on the newest version. Nobody moves it by hand."""
 
+MAX_CHARS = 200_000
+"""The longest prompt, all its messages together: some 50,000 tokens."""
+
 
 class PromptNotFound(NotFound):
     """No such prompt, version or label."""
@@ -67,6 +70,10 @@ class PromptCreate(Body):
     def _one_form(self) -> "PromptCreate":
         if (self.messages is None) == (self.text is None):
             raise ValueError("give either `messages` (chat) or `text`, not both and not neither")
+        texts = [self.text or "", *(message.content for message in self.messages or [])]
+        chars = sum(map(len, texts))
+        if chars > MAX_CHARS:
+            raise ValueError(f"a prompt has at most {MAX_CHARS:,} characters, and this one has {chars:,}")
         return self
 
 

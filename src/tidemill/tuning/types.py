@@ -78,6 +78,7 @@ class TuningSpec(Body):
     prompt: str | None = Field(default=None, description="Prompt version whose messages stand before every row.")
     answer_template: str | None = Field(
         default=None,
+        max_length=20_000,
         description='For classification: the answer to learn, such as `{"type": "{{label}}"}`. Default: `{{label}}`.',
     )
     method: Method = "lora"

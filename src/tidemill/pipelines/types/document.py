@@ -103,7 +103,7 @@ class TuningSection(Body):
     """How the base model is tuned."""
 
     name: Name | None = Field(default=None, description="Name of the tuned model.")
-    answer_template: str | None = None
+    answer_template: str | None = Field(default=None, max_length=20_000)
     method: Method = "lora"
     lora: Lora = Lora()
     training: Training = Training()
