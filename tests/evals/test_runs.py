@@ -165,6 +165,28 @@ def test_answers_are_taken_from_the_cache_under_a_fingerprint_only(desk: Desk) -
     assert len(desk.outside.requests()) == 60
 
 
+def test_cached_answers_have_the_time_at_which_they_were_given(both: Desk) -> None:
+    quiz(both, 12)
+    target = both.endpoint(fingerprint="mv_1")
+    first = both.finished("quiz", target)
+    second = both.finished("quiz", target)
+    assert first.figures is not None
+    assert second.figures is not None
+    assert first.created_at <= first.figures.oldest_answer_at <= first.finished_at
+    assert second.figures.oldest_answer_at == first.figures.oldest_answer_at
+    times = [{r.at for r in both.evals.results(run.id, limit=100).items} for run in (first, second)]
+    assert times[0] == times[1]
+    since = second.created_at.isoformat()
+    third = both.finished("quiz", target, answers_since=since)
+    assert third.figures is not None
+    assert (third.figures.cached, len(both.outside.requests())) == (0, 24)
+    assert third.figures.oldest_answer_at >= third.created_at
+    # The newer answers took the place of the older ones, so that the next run since then asks nothing.
+    fourth = both.finished("quiz", target, answers_since=since)
+    assert fourth.figures is not None
+    assert (fourth.figures.cached, len(both.outside.requests())) == (12, 24)
+
+
 def test_failed_answers_are_not_cached_and_a_second_run_asks_only_those(desk: Desk) -> None:
     texts(desk, "flaky 500 1 0 x")
     target = desk.endpoint(fingerprint="mv_1")

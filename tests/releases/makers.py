@@ -73,7 +73,15 @@ def make_set(ctx: Context, name: str = "questions") -> EvalSet:
 
 
 def make_run(
-    ctx: Context, eval_set: EvalSet, right: int, *, release: str | None = None, at: datetime | None = None
+    ctx: Context,
+    eval_set: EvalSet,
+    right: int,
+    *,
+    release: str | None = None,
+    at: datetime | None = None,
+    cached: int = 0,
+    oldest: datetime | None = None,
+    **spec: object,
 ) -> EvalRun:
     """A finished run that answered the first `right` items rightly, a minute later than now unless `at` is given."""
     at = at or ctx.now + timedelta(minutes=1)
@@ -83,14 +91,17 @@ def make_run(
         name=None,
         eval_set_id=eval_set.id,
         eval_set=eval_set.ref,
-        spec=RunCreate(eval_set=eval_set.id, target=target, scorers=[ScorerSpec(scorer="exact", name="accuracy")]),
+        spec=RunCreate.model_validate(
+            {"eval_set": eval_set.id, "target": target, "scorers": [ScorerSpec(scorer="exact", name="accuracy")]} | spec
+        ),
         state="succeeded",
         job_id=None,
         figures=RunMetrics(
             items=ITEMS,
             answers=ITEMS,
             failures=0,
-            cached=0,
+            cached=cached,
+            oldest_answer_at=oldest,
             metrics=[],
             latency_p50_ms=1.0,
             latency_p95_ms=1.0,

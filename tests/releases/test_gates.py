@@ -115,6 +115,53 @@ def test_a_run_from_before_the_gate_is_no_evidence(ctx: Context, tmp_path: Path)
     assert service.list_results(ctx, "hello").items == []
 
 
+def test_answers_from_before_the_gate_are_no_evidence(ctx: Context, tmp_path: Path) -> None:
+    make_release(ctx, tmp_path)
+    eval_set = make_set(ctx)
+    declare(ctx, eval_set)
+    baseline = make_run(ctx, eval_set, 50)
+    early, late = ctx.now - timedelta(seconds=1), ctx.now + timedelta(seconds=1)
+    old = make_run(ctx, eval_set, 90, release="hello@1", cached=3, oldest=early)
+    undated = make_run(ctx, eval_set, 90, release="hello@1", cached=3)
+    for run in (old, undated):
+        with pytest.raises(RunBeforeGate, match="3 of 120 answers") as refusal:
+            evaluate(ctx, baseline.id, run.id)
+        assert "--release hello@1 --no-cache" in str(refusal.value.hint)
+    with pytest.raises(RunBeforeGate, match="3 of 120 answers"):
+        evaluate(ctx, make_run(ctx, eval_set, 50, cached=3, oldest=early).id, make_run(ctx, eval_set, 90).id)
+    fresh = make_run(ctx, eval_set, 90, release="hello@1", cached=3, oldest=late)
+    assert evaluate(ctx, baseline.id, fresh.id).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "repeats", "match"),
+    [
+        ({"temperature": 1}, 1, "temperature 1.0 in place of 0.0"),
+        ({"max_tokens": 5}, 1, "max_tokens 5 in place of the engine's own"),
+        ({"seed": 4}, 1, "seed 4 in place of 3"),
+        ({"seed": 3}, 2, "another seed with each of 2 repeats"),
+        ({"response_format": {"type": "json_object"}}, 1, "response_format"),
+        ({"temperature": 0, "seed": 3}, 1, None),
+        ({}, 2, None),
+    ],
+)
+def test_evidence_is_of_the_frozen_sampling(
+    ctx: Context, tmp_path: Path, sampling: dict[str, object], repeats: int, match: str | None
+) -> None:
+    make_release(ctx, tmp_path, sampling={"temperature": 0, "seed": 3})
+    eval_set = make_set(ctx)
+    declare(ctx, eval_set)
+    plain, own = make_run(ctx, eval_set, 50), make_run(ctx, eval_set, 90, release="hello@1")
+    asked = make_run(ctx, eval_set, 90, release="hello@1", sampling=sampling, repeats=repeats)
+    if match is None:
+        assert evaluate(ctx, plain.id, asked.id).verdict == "pass"
+        return
+    for pair in ((plain, asked), (asked, own)):  # a baseline that is a release is held to what it froze as well
+        with pytest.raises(UnfitEvidence, match=match) as refusal:
+            evaluate(ctx, pair[0].id, pair[1].id)
+        assert "without sampling parameters" in str(refusal.value.hint)
+
+
 def test_evidence_must_fit_the_gate_and_the_release(ctx: Context, tmp_path: Path) -> None:
     make_release(ctx, tmp_path)
     make_release(ctx, tmp_path, name="other", sampling={"seed": 3})

@@ -120,6 +120,9 @@ def run_(
     max_tokens: Annotated[int | None, typer.Option(help="Default: the target's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Default: the target's own.")] = None,
     cache: Annotated[bool | None, typer.Option(help="Take answers of earlier runs.")] = None,
+    answers_since: Annotated[
+        str | None, typer.Option(help="Of earlier answers only those from then on, such as 2026-11-21T14:00Z.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call this run.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
 ) -> None:
@@ -140,6 +143,7 @@ def run_(
         "concurrency": concurrency,
         "sampling": sampling,
         "cache": cache,
+        "answers_since": answers_since,
         "name": name,
     }
     _start(terminal(ctx), values, wait)

@@ -101,7 +101,7 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
         with job.kernel.write(job.actor) as ctx:
             store.insert_results(ctx.conn, [result for _, result in batch])
             by_key = {q.cache_key: r for q, r in batch if q.cache_key is not None and not r.failed}
-            store.insert_answers(ctx.conn, by_key, ctx.now)
+            store.put_answers(ctx.conn, by_key)
 
     checked = time.monotonic()
 
@@ -123,20 +123,22 @@ def _from_cache(
 ) -> list[ItemRequest]:
     """Record the answers that earlier runs got to the same requests; return the requests that are left."""
     keys = [q.cache_key for q in requests if q.cache_key is not None]
+    with job.kernel.read(job.actor) as ctx:
+        cached_answers = store.cached_answers(ctx.conn, keys, eval_run.spec.answers_since)
+    results = []
+    for question in requests:
+        cached = cached_answers.get(question.cache_key or "")
+        if cached is None:
+            continue
+        answer = ChatAnswer(
+            cached.answer,
+            finish_reason=cached.finish_reason,
+            prompt_tokens=cached.prompt_tokens,
+            output_tokens=cached.output_tokens,
+            latency_ms=cached.latency_ms,
+        )
+        results.append(score_answer(eval_run.id, question, answer, scorers, cached_at=cached.at))
     with job.kernel.write(job.actor) as ctx:
-        cached_answers = store.cached_answers(ctx.conn, keys)
-        hits = [q for q in requests if q.cache_key in cached_answers]
-        results = []
-        for question in hits:
-            cached = cached_answers[question.cache_key or ""]
-            answer = ChatAnswer(
-                cached.answer,
-                finish_reason=cached.finish_reason,
-                prompt_tokens=cached.prompt_tokens,
-                output_tokens=cached.output_tokens,
-                latency_ms=cached.latency_ms,
-            )
-            results.append(score_answer(eval_run.id, question, answer, scorers, cached=True))
         store.insert_results(ctx.conn, results)
     return [q for q in requests if q.cache_key not in cached_answers]
 
@@ -153,28 +155,25 @@ def _predict(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers:
     field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)
     requests = open_requests(eval_run.spec, items, target.method, None, recorded)
     labels = model.predict([q.item.messages[-1].content for q in requests]) if requests else []
+    results = [
+        score_answer(eval_run.id, q, ChatAnswer(json.dumps({field: label}) if field else label), scorers)
+        for q, label in zip(requests, labels, strict=True)
+    ]
     with job.write() as ctx:
-        store.insert_results(
-            ctx.conn,
-            [
-                score_answer(
-                    eval_run.id, q, ChatAnswer(json.dumps({field: label}) if field else label), scorers, cached=False
-                )
-                for q, label in zip(requests, labels, strict=True)
-            ],
-        )
+        store.insert_results(ctx.conn, results)
     return len(items) * eval_run.spec.repeats
 
 
 def _finish(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dict[str, Scorer]) -> dict[str, Any]:
     """Work out the metrics and close the run. Repeated after a crash, it finds the run closed."""
-    with job.write() as ctx:
+    with job.kernel.read(job.actor) as ctx:  # results are never changed, so nothing is lost by working outside
         now = service.get_run(ctx, eval_run.id)
         if now.state == "succeeded" and now.figures is not None:
             return _summary(eval_run.id, now.results_hash or "", now.figures.failures)
         results = store.list_results(ctx.conn, eval_run.id)
         seconds = (ctx.now - eval_run.started_at).total_seconds() if eval_run.started_at else 0.0
-        summary = metrics.summarise(items, results, scorers, seconds)
+    summary = metrics.summarise(items, results, scorers, seconds)
+    with job.write() as ctx:
         store.update_run(ctx.conn, eval_run.id, figures=summary.model_dump(mode="json"))
     if summary.answers == 0:
         first = next(r.error for r in results if r.error is not None)

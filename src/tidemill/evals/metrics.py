@@ -66,6 +66,7 @@ def summarise(
         answers=len(answered),
         failures=len(results) - len(answered),
         cached=sum(r.cached for r in answered),
+        oldest_answer_at=min((r.at for r in answered), default=None),
         metrics=[_metric(name, scorer, by_id, answered) for name, scorer in scorers.items()],
         latency_p50_ms=float(np.quantile(latencies, 0.5)) if latencies else None,
         latency_p95_ms=float(np.quantile(latencies, 0.95)) if latencies else None,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tidemill.core.wire import content_hash, utc_now
@@ -48,9 +49,14 @@ def open_requests(
 
 
 def score_answer(
-    run_id: str, question: ItemRequest, answer: ChatAnswer, scorers: Mapping[str, Scorer], *, cached: bool
+    run_id: str,
+    question: ItemRequest,
+    answer: ChatAnswer,
+    scorers: Mapping[str, Scorer],
+    *,
+    cached_at: datetime | None = None,
 ) -> EvalResult:
-    """Return the result of one answer, scored unless it failed."""
+    """Return the result of one answer, scored unless it failed. `cached_at`: when an earlier run recorded it."""
     scores = {}
     if answer.text is not None:
         scores = {name: scorer.score(question.item, answer.text) for name, scorer in scorers.items()}
@@ -67,8 +73,8 @@ def score_answer(
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
         attempts=answer.attempts,
-        cached=cached,
-        at=utc_now(),
+        cached=cached_at is not None,
+        at=cached_at or utc_now(),
     )
 
 
@@ -114,7 +120,7 @@ class RunExecutor:
     async def _answer_questions(self, session: Any, queue: Any) -> None:
         for question in queue:
             answer = await ask(session, self.endpoint, question.body)
-            result = score_answer(self.run_id, question, answer, self.scorers, cached=False)
+            result = score_answer(self.run_id, question, answer, self.scorers)
             self.answered += 1
             self.failed += result.failed
             self.waiting.append((question, result))

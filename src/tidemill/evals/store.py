@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.evals.types import Comparison, EvalResult, EvalRun, EvalSet
@@ -104,6 +105,7 @@ class CachedAnswer:
     latency_ms: float | None
     prompt_tokens: int | None
     output_tokens: int | None
+    at: datetime
 
 
 _SET_FIELDS = set(EvalSet.model_fields)
@@ -234,20 +236,22 @@ def list_results(
     return [EvalResult.model_validate(row_values(row)) for row in conn.execute(query)]
 
 
-def cached_answers(conn: sa.Connection, keys: list[str]) -> dict[str, CachedAnswer]:
-    """Return the answers kept under these keys; a key without one is left out."""
+def cached_answers(conn: sa.Connection, keys: list[str], since: datetime | None = None) -> dict[str, CachedAnswer]:
+    """Return the answers stored under these keys, given from `since` on; a key without one is left out."""
     cached: dict[str, CachedAnswer] = {}
     for start in range(0, len(keys), 500):
-        for row in conn.execute(sa.select(answers).where(answers.c.key.in_(keys[start : start + 500]))):
+        query = sa.select(answers).where(answers.c.key.in_(keys[start : start + 500]))
+        if since is not None:
+            query = query.where(answers.c.at >= since)
+        for row in conn.execute(query):
             cached[row.key] = CachedAnswer(
-                row.answer, row.finish_reason, row.latency_ms, row.prompt_tokens, row.output_tokens
+                row.answer, row.finish_reason, row.latency_ms, row.prompt_tokens, row.output_tokens, row.at
             )
     return cached
 
 
-def insert_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datetime) -> None:
-    """Keep answers under their keys; the first one stays."""
-    existing = cached_answers(conn, list(by_key))
+def put_answers(conn: sa.Connection, by_key: dict[str, EvalResult]) -> None:
+    """Store answers under their keys, each in place of one that was given before it."""
     rows = [
         {
             "key": key,
@@ -256,13 +260,17 @@ def insert_answers(conn: sa.Connection, by_key: dict[str, EvalResult], at: datet
             "latency_ms": result.latency_ms,
             "prompt_tokens": result.prompt_tokens,
             "output_tokens": result.output_tokens,
-            "at": at,
+            "at": result.at,
         }
-        for key, result in by_key.items()
-        if key not in existing
+        # One order for everybody, so that two runs never wait for each other.
+        for key, result in sorted(by_key.items())
     ]
-    if rows:
-        conn.execute(answers.insert(), rows)
+    if not rows:
+        return
+    insert = sqlite.insert(answers) if conn.dialect.name == "sqlite" else postgresql.insert(answers)
+    replaced = {column.name: insert.excluded[column.name] for column in answers.columns if column.name != "key"}
+    newer = insert.excluded.at > answers.c.at
+    conn.execute(insert.on_conflict_do_update(index_elements=["key"], set_=replaced, where=newer), rows)
 
 
 def insert_comparison(conn: sa.Connection, value: Comparison) -> None:

@@ -6,8 +6,9 @@ from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.evals import service as evals
-from tidemill.evals.types import Comparison, ComparisonSpec, EvalRun, ReleaseTarget
+from tidemill.evals.types import Comparison, ComparisonSpec, EvalRun
 from tidemill.releases import store
+from tidemill.releases.fit_evidence import check_evidence
 from tidemill.releases.lookup import get_gate, get_release
 from tidemill.releases.types import (
     Gate,
@@ -17,8 +18,6 @@ from tidemill.releases.types import (
     GateResult,
     GateTerms,
     Release,
-    RunBeforeGate,
-    UnfitEvidence,
     Verdict,
 )
 
@@ -158,10 +157,7 @@ def get_verdict(ctx: Context, release: Release) -> tuple[Verdict | None, list[Ga
 def _comparison_spec(ctx: Context, body: GateEvaluate, release: Release, gate: Gate) -> ComparisonSpec:
     """Return the comparison that the gate asks of two runs, after checking that they fit."""
     check_unchanged(gate, gate.hash)
-    baseline, candidate = evals.get_run(ctx, body.baseline_run), evals.get_run(ctx, body.candidate_run)
-    for run in (baseline, candidate):
-        _check_run(run, gate)
-    _check_candidate(ctx, release, baseline, candidate)
+    baseline, candidate = check_evidence(ctx, body, release, gate)
     return ComparisonSpec(
         baseline_run=baseline.id,
         candidate_run=candidate.id,
@@ -171,36 +167,6 @@ def _comparison_spec(ctx: Context, body: GateEvaluate, release: Release, gate: G
         power=gate.power,
         failures=gate.failures,
     )
-
-
-def _check_run(run: EvalRun, gate: Gate) -> None:
-    if run.eval_set_id != gate.eval_set:
-        raise UnfitEvidence(
-            f"The run {run.id} answered {run.eval_set} ({run.eval_set_id}), and {gate.ref} asks for {gate.eval_set}.",
-            hint="Run the evaluation on the gate's eval set.",
-        )
-    if run.created_at < gate.declared_at:
-        raise RunBeforeGate(
-            f"The run {run.id} was started {run.created_at:%Y-%m-%d %H:%M:%S} UTC, before {gate.ref} was declared "
-            f"at {gate.declared_at:%Y-%m-%d %H:%M:%S} UTC.",
-            hint="A gate is declared before the evaluation. Start a new run now and use that one.",
-            details={"run": run.id, "started_at": run.created_at.isoformat()},
-        )
-
-
-def _check_candidate(ctx: Context, release: Release, baseline: EvalRun, candidate: EvalRun) -> None:
-    target = candidate.spec.target
-    node = lineage.find(ctx.conn, "release", target.release) if isinstance(target, ReleaseTarget) else None
-    if node is None or node.id != release.id:
-        subject = node.label if node is not None else target.model_dump_json(exclude_none=True)
-        raise UnfitEvidence(
-            f"The candidate run {candidate.id} asked {subject}, not {release.ref}.",
-            hint=f"Evaluate {release.ref} itself: tidemill evals run … --release {release.ref}",
-        )
-    if baseline.id == candidate.id:
-        raise UnfitEvidence(
-            "Baseline and candidate are the same run.", hint="Give the run of what is to be compared with."
-        )
 
 
 def _cache_warnings(*runs: EvalRun) -> list[str]:

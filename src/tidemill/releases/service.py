@@ -17,6 +17,7 @@ from tidemill.releases.approvals import (
     list_approvals,
     request_approval,
 )
+from tidemill.releases.fit_evidence import check_frozen
 from tidemill.releases.gates import declare_gate, draft_verdict, evaluate_gate, get_verdict, list_gates, list_results
 from tidemill.releases.lookup import get_gate, get_release
 from tidemill.releases.types import (
@@ -31,6 +32,7 @@ from tidemill.releases.types import (
 
 __all__ = [
     "check_clearance",
+    "check_frozen",
     "create_release",
     "decide_approval",
     "declare_gate",

@@ -90,6 +90,9 @@ class RunCreate(Body):
         description="Take answers of earlier runs for the same request. Default: for releases, and for endpoints "
         "with a fingerprint.",
     )
+    answers_since: Instant | None = Field(
+        default=None, description="Of earlier runs' answers, take only those given from this time on."
+    )
     key: str | None = Field(default=None, max_length=200, description="Idempotency key: the same key is the same run.")
 
     @model_validator(mode="after")
@@ -127,7 +130,7 @@ class EvalResult(Value):
     output_tokens: int | None = None
     attempts: int = 1
     cached: bool = False
-    at: Instant
+    at: Instant = Field(description="When it was recorded; of a cached answer: when the earlier run recorded it.")
 
     @property
     def failed(self) -> bool:
@@ -161,6 +164,9 @@ class RunMetrics(Value):
     answers: int
     failures: int = Field(description="Answers that never came. They are in no metric.")
     cached: int
+    oldest_answer_at: Instant | None = Field(
+        default=None, description="When the oldest of the answers was given; null in runs of 0.1.0."
+    )
     metrics: list[Metric]
     latency_p50_ms: float | None
     latency_p95_ms: float | None

@@ -84,21 +84,31 @@ def _run_body(inputs: StepInputs, section: EvalSection, target: EvalTarget, name
         repeats=section.repeats,
         sampling=section.sampling,
         concurrency=section.concurrency,
+        answers_since=max((gate["declared_at"] for gate in _gates(inputs, section)), default=None),
     )
+
+
+def _gates(inputs: StepInputs, section: EvalSection) -> list[dict[str, Any]]:
+    """Return the gates that this evaluation is evidence for."""
+    return [inputs.outputs_of(f"gate/{g.name}") for g in inputs.spec.gates if g.eval == section.name]
 
 
 def _cache_inputs(inputs: StepInputs, section: EvalSection, target: EvalTarget) -> CacheInputs:
     """Return what is asked, of whom, and the gates it is evidence for: only runs after their declaration count."""
     body = _run_body(inputs, section, target, "")
-    gates = [inputs.outputs_of(f"gate/{g.name}") for g in inputs.spec.gates if g.eval == section.name]
-    return body.model_dump(mode="json", exclude={"name", "key", "concurrency"}) | {
-        "gates": [[g["gate_id"], g["declared_at"]] for g in gates]
+    return body.model_dump(mode="json", exclude={"name", "key", "concurrency", "answers_since"}) | {
+        "gates": [[g["gate_id"], g["declared_at"]] for g in _gates(inputs, section)]
     }
 
 
 def _run_eval(context: StepContext, section: EvalSection, target: EvalTarget, who: str) -> StepResult:
+    body = _run_body(context, section, target, f"{context.run_ref}: {who}")
+
     def submit(ctx: Context) -> str:
-        run = evals.create_run(ctx, _run_body(context, section, target, f"{context.run_ref}: {who}"))
+        if isinstance(target, ReleaseTarget) and _gates(context, section):
+            # Refused here and not by the gate, when all has been asked.
+            releases.check_frozen(releases.get_release(ctx, target.release), body, f"The evaluation {section.name}")
+        run = evals.create_run(ctx, body)
         assert run.job_id is not None
         return run.job_id
 
