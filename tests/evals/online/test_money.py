@@ -1,5 +1,6 @@
 """What judging may cost a day: it stops there, says so, and goes on the next day where it stopped."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_it_stops_when_the_days_money_is_spent_and_leaves_no_gap(
     with kernel.write(OWNER) as ctx:  # a day later
         yesterday = (ctx.now - timedelta(days=1)).date().isoformat()
         ended = ctx.now - timedelta(seconds=1)
-        service.store.update(ctx.conn, first.model_copy(update={"day": yesterday, "resumes_at": ended}))
+        service.store.change(ctx.conn, first.id, day=yesterday, resumes_at=ended)
     work_off(kernel, worker)
     second = now(kernel)
     assert (second.counts.scored, second.counts.seen) == (26, 26)
@@ -109,6 +110,65 @@ def test_what_another_process_judged_in_vain_counts_as_spent(kernel: Kernel) -> 
     with kernel.write(OWNER) as ctx:
         assert service.record_page(ctx, evaluator.id, "elsewhere", "on", lost) is False
     assert (now(kernel).spent_today, now(kernel).counts.scored) == (pytest.approx(0.2), 1)
+
+
+def test_a_pause_stays_and_no_money_is_forgotten_while_others_write(kernel: Kernel) -> None:
+    evaluator = create(kernel, usd_per_day=100)
+    store(kernel, answer(1))
+    with kernel.read(OWNER) as ctx:
+        spans = [(span, None) for span in traces.read_tail(ctx).spans]
+    page = judge(evaluator, Paid(), spans, service.budget_left(evaluator, ""))
+
+    def spend() -> None:
+        for number in range(20):
+            with kernel.write(OWNER) as ctx:
+                service.record_page(ctx, evaluator.id, "elsewhere", "on", page)
+                service.record_error(ctx, evaluator.id, f"error {number}")
+
+    def change() -> None:
+        for number in range(20):
+            with kernel.write(OWNER) as ctx:
+                state = "active" if number % 2 else "paused"
+                service.change(ctx, "valid", OnlineChange(state=state, note=f"note {number}"))
+        with kernel.write(OWNER) as ctx:
+            service.change(ctx, "valid", OnlineChange(state="paused"))
+
+    with ThreadPoolExecutor() as pool:
+        for future in [pool.submit(job) for job in (spend, change, spend)]:
+            future.result()
+    after = now(kernel)
+    assert after.spent_today == pytest.approx(4)
+    assert (after.state, after.spec.note, after.last_error) == ("paused", "note 19", "error 19")
+
+
+def test_what_another_process_took_from_the_queue_takes_nothing_else_out(kernel: Kernel) -> None:
+    evaluator = create(kernel, usd_per_day=1)
+    with kernel.write(OWNER) as ctx:
+        waiting = [service.store.PendingCorrection(f"ocr_{n}", evaluator.id, f"scr_{n}") for n in range(2)]
+        service.store.add_corrections(ctx.conn, waiting, ctx.now)
+    store(kernel, answer(1))
+    with kernel.read(OWNER) as ctx:
+        spans = [(span, None) for span in traces.read_tail(ctx).spans]
+    page = judge(evaluator, Paid(), spans, service.budget_left(evaluator, ""))
+    with kernel.write(OWNER) as ctx:
+        assert service.store.remove_pending(ctx.conn, ["ocr_0"])
+    with kernel.write(OWNER) as ctx:
+        assert not service.record_corrections(ctx, evaluator.id, ["ocr_0", "ocr_1"], page)
+    assert (now(kernel).waiting, now(kernel).spent_today) == (1, pytest.approx(0.1))
+
+
+def test_more_money_given_while_a_page_is_judged_lets_it_go_on(kernel: Kernel) -> None:
+    evaluator = create(kernel, usd_per_day=0.05)
+    store(kernel, answer(1))
+    with kernel.read(OWNER) as ctx:
+        spans = [(span, None) for span in traces.read_tail(ctx).spans]
+        position = service.store.get_position(ctx.conn, evaluator.id)
+    page = judge(evaluator, Paid(), spans, service.budget_left(evaluator, ""))
+    with kernel.write(OWNER) as ctx:
+        service.change(ctx, "valid", OnlineChange(usd_per_day=5))
+    with kernel.write(OWNER) as ctx:
+        assert service.record_page(ctx, evaluator.id, str(position), "on", page, stopped=True)
+    assert now(kernel).resumes_at is None
 
 
 def test_the_status_says_it_on_the_command_line(client: Client) -> None:

@@ -244,9 +244,8 @@ def test_a_scorer_that_is_gone_keeps_back_no_other(kernel: Kernel) -> None:
     create(kernel)
     with kernel.write(OWNER) as ctx:
         scorer = orphan.spec.scorer.model_copy(update={"scorer": "of-a-package-that-was-removed"})
-        service.store.update(
-            ctx.conn, orphan.model_copy(update={"spec": orphan.spec.model_copy(update={"scorer": scorer})})
-        )
+        spec = orphan.spec.model_copy(update={"scorer": scorer})
+        service.store.change(ctx.conn, orphan.id, spec=service.store.spec_values(spec))
     store(kernel, answer(1))
     work_off(kernel)
     assert [s.author for s in scores(kernel)] == ["online/valid"]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tidemill.core import events, lineage
+from tidemill.core.db import advisory_lock
 from tidemill.core.errors import nearest
 from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context, Listener
@@ -31,6 +32,7 @@ def create(ctx: Context, body: OnlineCreate) -> OnlineEvaluator:
     ReleaseUnknown."""
     _check(ctx, body)
     body = body.model_copy(update={"filter": resolve_release(ctx, body.filter)})
+    advisory_lock(ctx.conn, f"online evaluator {body.name}")
     if store.by_name(ctx.conn, body.name) is not None:
         raise OnlineExists(
             f"There is already an online evaluator {body.name!r}.",
@@ -104,7 +106,7 @@ def list_evaluators(ctx: Context) -> Page[OnlineEvaluator]:
 
 def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
     """Pause, resume, or change share, budget or note. One that goes on begins where it stopped."""
-    evaluator = get(ctx, name)
+    evaluator = _get_locked(ctx, name)
     changes = body.model_dump(exclude_none=True)
     spec = evaluator.spec.model_copy(update={k: v for k, v in changes.items() if k != "state"})
     # With more money it goes on today; whether that is enough, its next turn finds out.
@@ -113,14 +115,22 @@ def change(ctx: Context, name: str, body: OnlineChange) -> OnlineEvaluator:
         update={"spec": spec, "state": body.state or evaluator.state, "resumes_at": resumes_at}
     )
     if changed != evaluator:
-        store.update(ctx.conn, changed)
+        store.change(
+            ctx.conn, evaluator.id, spec=store.spec_values(spec), state=changed.state, resumes_at=changed.resumes_at
+        )
         events.emit(ctx, "online_evaluator.changed", evaluator.id, changes)
     return changed
 
 
+def _get_locked(ctx: Context, name: str) -> OnlineEvaluator:
+    """Return the evaluator of a name, which no other transaction changes until this one ends. Raises OnlineNotFound."""
+    store.lock(ctx.conn, get(ctx, name).id)
+    return get(ctx, name)
+
+
 def delete(ctx: Context, name: str) -> OnlineEvaluator:
     """Remove an evaluator. The scores it gave stay."""
-    evaluator = get(ctx, name)
+    evaluator = _get_locked(ctx, name)
     store.delete(ctx.conn, evaluator.id)
     events.emit(ctx, "online_evaluator.deleted", evaluator.id, {"name": name})
     return evaluator
@@ -164,8 +174,13 @@ def record_page(
 def record_corrections(
     ctx: Context, evaluator_id: str, waiting_ids: Sequence[str], page_result: JudgedPage, *, stopped: bool = False
 ) -> bool:
-    """Write the scores that corrections led to and take these out of the queue, both or neither."""
-    if not all([store.remove_pending(ctx.conn, waiting_id) for waiting_id in waiting_ids]):
+    """Write the scores that corrections led to and take these out of the queue, both or neither.
+
+    False, and no score is written, when another process has taken one of them. What judging has cost counts all the
+    same.
+    """
+    if store.lock(ctx.conn, evaluator_id) is None or not store.remove_pending(ctx.conn, waiting_ids):
+        _spend(ctx, evaluator_id, page_result)
         return False
     _write(ctx, evaluator_id, page_result, stopped=stopped)
     return True
@@ -173,39 +188,35 @@ def record_corrections(
 
 def record_error(ctx: Context, evaluator_id: str, message: str) -> None:
     """Store the message of the error that keeps an evaluator from going on."""
-    evaluator = store.by_id(ctx.conn, evaluator_id)
-    if evaluator is not None:
-        store.update(ctx.conn, evaluator.model_copy(update={"last_error": message}))
+    store.change(ctx.conn, evaluator_id, last_error=message)
 
 
 def _write(ctx: Context, evaluator_id: str, page_result: JudgedPage, *, stopped: bool) -> None:
-    evaluator = store.by_id(ctx.conn, evaluator_id)
+    evaluator = store.lock(ctx.conn, evaluator_id)
     assert evaluator is not None
     verdicts = [(target_of_span(one.span), one.verdict) for one in page_result.judged if one.verdict is not None]
     feedback.upsert_scores(ctx, verdicts)
     errors = [one.error for one in page_result.judged if one.error is not None]
-    resumes_at = _tomorrow(ctx.now) if stopped else None
-    if stopped:
-        facts = {"name": evaluator.name, "usd_per_day": evaluator.spec.usd_per_day, "resumes_at": str(resumes_at)}
+    used = _used(evaluator, ctx.now, len(verdicts) + len(errors), page_result.cost)
+    # While the page was judged, somebody may have given it more money; sums of cents are not exact.
+    limit = evaluator.spec.usd_per_day
+    is_spent = stopped and limit is not None and used["spent_today"] >= limit * (1 - 1e-9)
+    resumes_at = _tomorrow(ctx.now) if is_spent else None
+    if resumes_at is not None:
+        facts = {"name": evaluator.name, "usd_per_day": limit, "resumes_at": str(resumes_at)}
         events.emit(ctx, "online_evaluator.money_spent", evaluator.id, facts)
-    store.update(
-        ctx.conn,
-        evaluator.model_copy(
-            update=_used(evaluator, ctx.now, len(verdicts) + len(errors), page_result.cost)
-            | {
-                "counts": evaluator.counts.plus(page_result.counts),
-                "resumes_at": resumes_at,
-                "last_error": errors[-1] if errors else evaluator.last_error,
-                "scored_at": ctx.now if verdicts else evaluator.scored_at,
-            }
-        ),
-    )
+    changes = used | {"counts": evaluator.counts.plus(page_result.counts).model_dump(), "resumes_at": resumes_at}
+    if errors:
+        changes["last_error"] = errors[-1]
+    if verdicts:
+        changes["scored_at"] = ctx.now
+    store.change(ctx.conn, evaluator.id, **changes)
 
 
 def _spend(ctx: Context, evaluator_id: str, page_result: JudgedPage) -> None:
-    evaluator = store.by_id(ctx.conn, evaluator_id)
-    if evaluator is not None and page_result.cost > 0:
-        store.update(ctx.conn, evaluator.model_copy(update=_used(evaluator, ctx.now, 0, page_result.cost)))
+    evaluator = store.lock(ctx.conn, evaluator_id) if page_result.cost > 0 else None
+    if evaluator is not None:
+        store.change(ctx.conn, evaluator_id, **_used(evaluator, ctx.now, 0, page_result.cost))
 
 
 def _used(evaluator: OnlineEvaluator, now: datetime, judgements: int, usd: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
-from tidemill.evals.types import OnlineEvaluator
+from tidemill.evals.types import OnlineCreate, OnlineEvaluator
 
 evaluators = sa.Table(
     "online_evaluators",
@@ -54,9 +54,9 @@ def insert(conn: sa.Connection, evaluator: OnlineEvaluator, position: str) -> No
     conn.execute(evaluators.insert().values(**_values(evaluator), position=position))
 
 
-def update(conn: sa.Connection, evaluator: OnlineEvaluator) -> None:
-    """Write an evaluator's settings and counts; its position stays."""
-    conn.execute(evaluators.update().where(evaluators.c.id == evaluator.id).values(**_values(evaluator)))
+def change(conn: sa.Connection, evaluator_id: str, **values: Any) -> None:
+    """Write some columns of an evaluator. What follows from its row is read with `lock` first."""
+    conn.execute(evaluators.update().where(evaluators.c.id == evaluator_id).values(**values))
 
 
 def advance_position(conn: sa.Connection, evaluator_id: str, before: str, after: str) -> bool:
@@ -77,9 +77,9 @@ def by_name(conn: sa.Connection, name: str) -> OnlineEvaluator | None:
     return matches[0] if matches else None
 
 
-def by_id(conn: sa.Connection, evaluator_id: str) -> OnlineEvaluator | None:
-    """Return the evaluator of an id, or None."""
-    matches = _all(conn, sa.select(evaluators).where(evaluators.c.id == evaluator_id))
+def lock(conn: sa.Connection, evaluator_id: str) -> OnlineEvaluator | None:
+    """Return the evaluator of an id, or None, and let no other transaction change it until this one ends."""
+    matches = _all(conn, sa.select(evaluators).where(evaluators.c.id == evaluator_id).with_for_update())
     return matches[0] if matches else None
 
 
@@ -88,10 +88,10 @@ def list_evaluators(conn: sa.Connection) -> list[OnlineEvaluator]:
     return _all(conn, sa.select(evaluators).order_by(evaluators.c.name))
 
 
-def get_position(conn: sa.Connection, evaluator_id: str) -> str:
-    """Return the position up to which an evaluator has read."""
+def get_position(conn: sa.Connection, evaluator_id: str) -> str | None:
+    """Return the position up to which an evaluator has read; None for one that is gone."""
     query = sa.select(evaluators.c.position).where(evaluators.c.id == evaluator_id)
-    return str(conn.execute(query).scalar_one())
+    return conn.execute(query).scalar_one_or_none()
 
 
 def add_corrections(conn: sa.Connection, waiting: Sequence[PendingCorrection], at: datetime) -> None:
@@ -108,15 +108,23 @@ def list_pending(conn: sa.Connection, evaluator_id: str, limit: int) -> list[Pen
     return [PendingCorrection(row.id, row.evaluator_id, row.score_id) for row in rows]
 
 
-def remove_pending(conn: sa.Connection, waiting_id: str) -> bool:
-    """Remove a correction from the queue; False when another process has removed it."""
-    return conn.execute(corrections.delete().where(corrections.c.id == waiting_id)).rowcount == 1
+def remove_pending(conn: sa.Connection, waiting_ids: Sequence[str]) -> bool:
+    """Remove corrections from the queue. Return False, removing none, when another process has removed one of them."""
+    here = corrections.c.id.in_(waiting_ids)
+    if len(conn.execute(sa.select(corrections.c.id).where(here).with_for_update()).all()) < len(waiting_ids):
+        return False
+    conn.execute(corrections.delete().where(here))
+    return True
+
+
+def spec_values(spec: OnlineCreate) -> dict[str, Any]:
+    """Return the settings of an evaluator as their column holds them."""
+    return spec.model_dump(mode="json", exclude_none=True)
 
 
 def _values(evaluator: OnlineEvaluator) -> dict[str, Any]:
     values = evaluator.model_dump(exclude={"spec", "release", "counts", "waiting"})
-    spec = evaluator.spec.model_dump(mode="json", exclude_none=True)
-    return values | {"spec": spec, "counts": evaluator.counts.model_dump()}
+    return values | {"spec": spec_values(evaluator.spec), "counts": evaluator.counts.model_dump()}
 
 
 def _all(conn: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[OnlineEvaluator]:

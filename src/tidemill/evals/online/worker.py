@@ -87,6 +87,8 @@ class OnlineEvaluation:
     def _page(self, evaluator: OnlineEvaluator) -> bool:
         with self._kernel.read(SYSTEM) as ctx:
             written = store.get_position(ctx.conn, evaluator.id)
+            if written is None:  # deleted a moment ago
+                return False
             progress = self._ahead.get(evaluator.id)
             if progress is None or progress[0] != written:
                 progress = (written, written, time.monotonic())
