@@ -48,7 +48,7 @@ def say(ctx: Context, monitor: DriftMonitor, verdict: str) -> DriftReport:
         window_start=ctx.now, window_end=ctx.now, tests=[test], clusters=[], quality=[], notes=[], rows_needed=None,
         seconds=1.0, created_at=ctx.now,
     )  # fmt: skip
-    drift.record_report(ctx, report)
+    drift.record_report(ctx, monitor, report)
     return report
 
 
@@ -92,6 +92,19 @@ def test_a_trigger_on_a_drift_monitor_that_is_not_there_is_refused(ctx: Context)
     with pytest.raises(DriftMonitorNotFound) as caught:
         triggers.put(ctx, "retrain", TriggerPut(pipeline="support", drift=["topic"]))
     assert caught.value.hint == "Did you mean topics?"
+
+
+def test_a_check_that_ends_after_its_monitor_was_removed_or_changed_raises_no_alert(kernel: Kernel) -> None:
+    with kernel.write(OWNER) as ctx:
+        before = watch(ctx)
+        drift.change_monitor(ctx, DriftMonitorCreate(name="topics", reference=before.reference, minimum_rows=60))
+        report = say(ctx, before, "drift")
+        assert drift.get_report(ctx, report.id) == report
+        assert titles(ctx) == []
+        assert drift.list_due_times(ctx)[0][1] == ctx.now, "what it is now has not been checked yet"
+        after = drift.remove_monitor(ctx, "topics")
+        say(ctx, after, "drift")
+        assert titles(ctx) == []
 
 
 def test_a_monitor_that_is_removed_leaves_no_alert(ctx: Context) -> None:

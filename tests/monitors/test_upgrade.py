@@ -55,7 +55,7 @@ def test_objectives_indicators_counts_and_leases_are_taken_over(
         slo = slos.put(ctx, "answers", SloPut(kind="errors", goal=0.99, target={"environment": "prod"}))
         kpi = kpis.put(ctx, "thumbs", KpiPut(score="feedback", floor=0.8))
         slo_store.replace_minutes(ctx.conn, slo.id, [(100, 5, 1)], before=None, until=now, position="7", oldest=0)
-        slo_store.record_check(ctx.conn, slo.id, at=now, verdict="pass", summary="all good")
+        slo_store.record_check(ctx.conn, slo, at=now, verdict="pass", summary="all good")
         store.acquire_lease(ctx.conn, "slo:answers", now, now + timedelta(minutes=1))
         before = monitors.list_monitors(ctx)
     take_back(kernel.db)

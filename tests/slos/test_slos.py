@@ -51,6 +51,18 @@ def test_errors_are_counted_and_the_budget_is_what_is_left_of_them(kernel: Kerne
     assert 0 < found.needed < 1000
 
 
+def test_a_check_that_ends_after_its_slo_was_changed_says_nothing_of_the_new_one(kernel: Kernel) -> None:
+    make(kernel)
+    with kernel.read(OWNER) as ctx:
+        old = slos.get(ctx, "answers")
+    make(kernel, kind="latency", threshold_ms=60_000)
+    with kernel.write(OWNER) as ctx:
+        assert not store.record_check(ctx.conn, old, at=ctx.now, verdict="fail", summary="")
+        record = store.by_name(ctx.conn, "answers")
+    assert record is not None
+    assert record.verdict is None
+
+
 def test_latency_counts_answers_that_took_longer_and_leaves_failures_out(kernel: Kernel) -> None:
     make(kernel, "fast", kind="latency", goal=0.9, threshold_ms=500)
     now = utc_now()

@@ -31,6 +31,7 @@ from tidemill.access.types import (
 )
 from tidemill.core import events
 from tidemill.core.actors import OWNER, SYSTEM, Actor, Role
+from tidemill.core.db import advisory_lock
 from tidemill.core.errors import TidemillError, Unavailable
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
@@ -47,6 +48,7 @@ OUTAGE_SECONDS = 300.0
 
 def create_person(ctx: Context, body: PersonCreate) -> Person:
     """Create a person. Raises PersonExists."""
+    _lock_people(ctx)
     if store.find_person(ctx.conn, name=body.name) is not None:
         raise PersonExists(f"There is already a person called {body.name!r}.", param="name")
     person = Person(
@@ -61,6 +63,11 @@ def create_person(ctx: Context, body: PersonCreate) -> Person:
     store.insert_person(ctx.conn, person)
     events.emit(ctx, "person.created", person.id, {"name": person.name, "roles": person.roles})
     return person
+
+
+def _lock_people(ctx: Context) -> None:
+    """Let no other transaction add or change people until this one ends: names are unique, and an admin remains."""
+    advisory_lock(ctx.conn, "people")
 
 
 def get_person(ctx: Context, name: str) -> Person:
@@ -78,6 +85,7 @@ def list_people(ctx: Context) -> Page[Person]:
 
 def update_person(ctx: Context, name: str, body: PersonUpdate) -> Person:
     """Change a person's roles, or disable them. Raises PersonNotFound, LastAdmin."""
+    _lock_people(ctx)
     person = get_person(ctx, name)
     changed = person.model_copy(
         update={
@@ -137,7 +145,8 @@ def revoke_key(ctx: Context, key_id: str) -> Key:
         raise KeyNotFound(f"There is no key {key_id!r}.", hint="`tidemill access keys` lists them.")
     if key.revoked_at is not None:
         return key
-    store.update_key(ctx.conn, key_id, revoked_at=ctx.now)
+    if not store.revoke_key(ctx.conn, key_id, ctx.now):
+        return store.find_key(ctx.conn, key_id) or key
     events.emit(ctx, "key.revoked", key_id, {"person": key.person})
     return key.model_copy(update={"revoked_at": ctx.now})
 

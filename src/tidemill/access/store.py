@@ -76,6 +76,12 @@ def insert_key(conn: sa.Connection, key: Key, person_id: str, secret_hash: str) 
     conn.execute(api_keys.insert().values(**values))
 
 
+def revoke_key(conn: sa.Connection, key_id: str, at: datetime) -> bool:
+    """Set when a key was revoked. Return False, changing nothing, when it was before."""
+    unrevoked = (api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+    return conn.execute(api_keys.update().where(*unrevoked).values(revoked_at=at)).rowcount == 1
+
+
 def update_key(conn: sa.Connection, key_id: str, **values: Any) -> None:
     """Update columns of a key."""
     conn.execute(api_keys.update().where(api_keys.c.id == key_id).values(**values))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from tidemill.core.db import Json, UtcDateTime, metadata
+from tidemill.core.db import Json, UtcDateTime, insert_new, metadata
 from tidemill.core.kernel import Context
 from tidemill.core.lineage_types import LineageEdge, LineageGraph, LineageNode
 
@@ -50,14 +50,10 @@ def record(ctx: Context, node: LineageNode, parents: Iterable[tuple[str, str]] =
 
     Every parent must have been entered before.
     """
-    conn = ctx.conn
-    if conn.execute(sa.select(nodes.c.id).where(nodes.c.id == node.id)).first() is None:
-        values = node.model_dump() | {"actor_id": node.actor_id or ctx.actor.id, "at": node.at or ctx.now}
-        conn.execute(nodes.insert().values(**values))
-    existing_edges = {(e.parent_id, e.relation) for e in _edges(conn, edges.c.child_id, {node.id})}
-    for parent_id, relation in dict.fromkeys(parents):
-        if (parent_id, relation) not in existing_edges:
-            conn.execute(edges.insert().values(child_id=node.id, parent_id=parent_id, relation=relation))
+    values = node.model_dump() | {"actor_id": node.actor_id or ctx.actor.id, "at": node.at or ctx.now}
+    insert_new(ctx.conn, nodes, [values])
+    rows = [{"child_id": node.id, "parent_id": parent, "relation": name} for parent, name in dict.fromkeys(parents)]
+    insert_new(ctx.conn, edges, rows)
 
 
 Direction = Literal["up", "down"]

@@ -47,7 +47,7 @@ _EVENTS = {"drift": FOUND, "no_drift": NOT_FOUND, "inconclusive": INCONCLUSIVE}
 
 def create_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
     """Create a monitor. Raises DriftMonitorExists, and NotFound errors of the reference."""
-    store.lock(ctx.conn, f"drift monitor {body.name}")
+    _lock(ctx, body.name)
     if store.find_monitor(ctx.conn, name=body.name) is not None:
         raise DriftMonitorExists(
             f"There is a drift monitor {body.name!r} already.",
@@ -66,7 +66,7 @@ def change_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
 
     Raises DriftMonitorNotFound, and NotFound errors of the reference.
     """
-    store.lock(ctx.conn, f"drift monitor {body.name}")
+    _lock(ctx, body.name)
     monitor = get_monitor(ctx, body.name)
     _check_reference(ctx, body)
     changed = monitor.model_copy(update=dict(body))
@@ -74,6 +74,11 @@ def change_monitor(ctx: Context, body: DriftMonitorCreate) -> DriftMonitor:
         store.update_monitor(ctx.conn, changed)
         events.emit(ctx, CHANGED, monitor.id, {"name": monitor.name})
     return changed
+
+
+def _lock(ctx: Context, name: str) -> None:
+    """Let no other transaction make, change, remove or report on the monitor of a name until this one ends."""
+    store.lock(ctx.conn, f"drift monitor {name}")
 
 
 def _check_reference(ctx: Context, body: DriftMonitorCreate) -> None:
@@ -126,6 +131,7 @@ def list_monitors(ctx: Context, *, cursor: str | None = None, limit: int = 50) -
 
 def remove_monitor(ctx: Context, ref: str) -> DriftMonitor:
     """Delete a monitor and resolve its alert; its reports stay. Raises DriftMonitorNotFound."""
+    _lock(ctx, get_monitor(ctx, ref).name)
     monitor = get_monitor(ctx, ref)
     alerts.clear(ctx, _cause_key(monitor.name), why="The drift monitor was removed.")
     store.delete_monitor(ctx.conn, monitor.id)
@@ -170,13 +176,21 @@ def check(
         findings = compare(monitor, reference, window, Embedder(kernel, actor, progress))
     with kernel.write(actor) as ctx:
         report = _report(ctx, monitor, reference, window, findings, time.monotonic() - began)
-        record_report(ctx, report, job_id)
+        record_report(ctx, monitor, report, job_id)
     return report
 
 
-def record_report(ctx: Context, report: DriftReport, job_id: str | None = None) -> None:
-    """Store a report, open or resolve the alert of its monitor, and emit the verdict's event."""
+def record_report(ctx: Context, monitor: DriftMonitor, report: DriftReport, job_id: str | None = None) -> None:
+    """Store a report, open or resolve the alert of its monitor, and emit the verdict's event.
+
+    When the monitor was removed or changed since the check began, the report is only stored: it says nothing about
+    what is monitored now.
+    """
+    _lock(ctx, monitor.name)
     store.insert_report(ctx.conn, report, job_id)
+    if store.find_monitor(ctx.conn, id=monitor.id) != monitor:
+        return
+    store.record_check(ctx.conn, monitor.id, report.created_at)
     if report.verdict == "drift":
         alerts.raise_alert(ctx, _alert_cause(report))
     elif report.verdict == "no_drift":

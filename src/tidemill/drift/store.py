@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata
+from tidemill.core.db import Json, UtcDateTime, advisory_lock, insert_new, metadata
 from tidemill.drift.types import DriftMonitor, DriftReport
 
 monitors = sa.Table(
@@ -92,7 +91,7 @@ def delete_monitor(conn: sa.Connection, monitor_id: str) -> None:
 
 
 def insert_report(conn: sa.Connection, report: DriftReport, job_id: str | None) -> None:
-    """Write a report and the monitor's check time."""
+    """Write a report."""
     conn.execute(
         reports.insert().values(
             id=report.id,
@@ -103,7 +102,11 @@ def insert_report(conn: sa.Connection, report: DriftReport, job_id: str | None) 
             created_at=report.created_at,
         )
     )
-    conn.execute(monitors.update().where(monitors.c.id == report.monitor_id).values(checked_at=report.created_at))
+
+
+def record_check(conn: sa.Connection, monitor_id: str, at: datetime) -> None:
+    """Write when a monitor was checked."""
+    conn.execute(monitors.update().where(monitors.c.id == monitor_id).values(checked_at=at))
 
 
 def find_report(conn: sa.Connection, **where: str) -> DriftReport | None:
@@ -138,10 +141,8 @@ def load_vectors(conn: sa.Connection, model: str, hashes: Sequence[str]) -> dict
 
 def insert_vectors(conn: sa.Connection, model: str, vectors_by_hash: Mapping[str, bytes], now: datetime) -> None:
     """Insert vectors; a vector that another check has stored meanwhile stays."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     rows = [{"model": model, "text_hash": h, "vector": v, "used_at": now} for h, v in vectors_by_hash.items()]
-    if rows:
-        conn.execute(insert(vectors).on_conflict_do_nothing(), rows)
+    insert_new(conn, vectors, rows)
 
 
 def touch_vectors(

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.core import events
 from tidemill.core.actors import Actor
+from tidemill.core.db import advisory_lock
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.wire import Page, new_id
@@ -24,6 +25,7 @@ CHECKED = "kpi.checked"
 
 def put(ctx: Context, name: str, body: KpiPut) -> Kpi:
     """Make or change a KPI."""
+    _lock(ctx, name)
     existing = store.by_name(ctx.conn, name)
     kpi = Kpi(
         id=existing.kpi.id if existing is not None else new_id("kpi"),
@@ -39,6 +41,11 @@ def put(ctx: Context, name: str, body: KpiPut) -> Kpi:
     store.put(ctx.conn, kpi)
     events.emit(ctx, SAVED, kpi.id, {"name": name, **body.model_dump(mode="json")})
     return kpi
+
+
+def _lock(ctx: Context, name: str) -> None:
+    """Let no other transaction make, change or remove the KPI of a name until this one ends."""
+    advisory_lock(ctx.conn, f"kpi {name}")
 
 
 def names(ctx: Context) -> list[str]:
@@ -69,9 +76,10 @@ def list_records(ctx: Context) -> list[KpiRecord]:
 
 def remove(ctx: Context, name: str) -> None:
     """Delete a KPI; its alert is resolved. Raises KpiNotFound."""
+    _lock(ctx, name)
     kpi = get(ctx, name)
+    store.delete(ctx.conn, kpi.id)  # before the alert, so that a check that goes on now raises none
     alerts.clear(ctx, _cause_key(name), why="The KPI was removed.")
-    store.delete(ctx.conn, kpi.id)
     events.emit(ctx, REMOVED, kpi.id, {"name": name})
 
 
@@ -123,10 +131,10 @@ def check(kernel: Kernel, actor: Actor, name: str) -> KpiReport:
         checked = get_report(ctx, name)
     with kernel.write(actor) as ctx:
         recorded = store.record_check(
-            ctx.conn, checked.kpi.id, at=checked.at, verdict=checked.verdict, summary=checked.why
+            ctx.conn, checked.kpi, at=checked.at, verdict=checked.verdict, summary=checked.why
         )
         if not recorded:
-            return checked  # a later check was recorded already, or the KPI is gone
+            return checked  # a later check was recorded already, or the KPI is gone or another one now
         if checked.verdict == "fail":
             evidence = checked.model_dump(mode="json", exclude={"kpi"})
             title = f"{name}: {checked.why}"

@@ -76,10 +76,12 @@ def delete(conn: sa.Connection, kpi_id: str) -> None:
     conn.execute(kpis.delete().where(kpis.c.id == kpi_id))
 
 
-def record_check(conn: sa.Connection, kpi_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Store the result of a check. Return False when a later check is stored already, or the KPI was removed."""
+def record_check(conn: sa.Connection, kpi: Kpi, *, at: datetime, verdict: str, summary: str) -> bool:
+    """Store the result of a check. Return False when a later check is stored already, or the KPI was changed since
+    or removed."""
+    unchanged = (kpis.c.id == kpi.id, kpis.c.saved_at == kpi.saved_at)
     not_older = sa.or_(kpis.c.checked_at.is_(None), kpis.c.checked_at <= at)
     updated = conn.execute(
-        kpis.update().where(kpis.c.id == kpi_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)
+        kpis.update().where(*unchanged, not_older).values(checked_at=at, verdict=verdict, summary=summary)
     )
     return updated.rowcount == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from tidemill.core import events
 from tidemill.core.actors import Actor
+from tidemill.core.db import advisory_lock
 from tidemill.core.durations import format_duration
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
@@ -38,6 +39,7 @@ CHECKED = "slo.checked"
 
 def put(ctx: Context, name: str, body: SloPut) -> Slo:
     """Make or change an SLO. When it counts something else than before, counting begins again."""
+    _lock(ctx, name)
     existing = store.by_name(ctx.conn, name)
     slo = Slo(
         id=existing.slo.id if existing is not None else new_id("slo"),
@@ -53,6 +55,11 @@ def put(ctx: Context, name: str, body: SloPut) -> Slo:
     store.put(ctx.conn, slo)
     events.emit(ctx, SAVED, slo.id, {"name": name, **body.model_dump(mode="json")})
     return slo
+
+
+def _lock(ctx: Context, name: str) -> None:
+    """Let no other transaction make, change or remove the SLO of a name until this one ends."""
+    advisory_lock(ctx.conn, f"slo {name}")
 
 
 def _record(ctx: Context, name: str) -> SloRecord:
@@ -87,10 +94,11 @@ def list_records(ctx: Context) -> list[SloRecord]:
 
 def remove(ctx: Context, name: str) -> None:
     """Delete an SLO; its alerts are resolved. Raises SloNotFound."""
+    _lock(ctx, name)
     slo = get(ctx, name)
+    store.delete(ctx.conn, slo.id)  # before the alerts, so that a check that goes on now raises none
     for severity in SEVERITIES:
         alerts.clear(ctx, f"slo:{name}:{severity}", why="The objective was removed.")
-    store.delete(ctx.conn, slo.id)
     events.emit(ctx, REMOVED, slo.id, {"name": name})
 
 
@@ -133,10 +141,10 @@ def check(kernel: Kernel, actor: Actor, name: str) -> SloStatus:
     slo = measured.slo
     with kernel.write(actor) as ctx:
         recorded = store.record_check(
-            ctx.conn, slo.id, at=measured.at, verdict=measured.verdict, summary=summarize(measured)
+            ctx.conn, slo, at=measured.at, verdict=measured.verdict, summary=summarize(measured)
         )
         if not recorded:
-            return measured  # a later check was recorded already, or the SLO is gone
+            return measured  # a later check was recorded already, or the SLO is gone or another one now
         sli.store_settled(ctx, slo, record.counted_until, fresh)
         for severity in SEVERITIES:
             _update_alert(ctx, measured, severity)

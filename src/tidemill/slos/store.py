@@ -97,11 +97,13 @@ def delete(conn: sa.Connection, slo_id: str) -> None:
     conn.execute(slos.delete().where(slos.c.id == slo_id))
 
 
-def record_check(conn: sa.Connection, slo_id: str, *, at: datetime, verdict: str, summary: str) -> bool:
-    """Store the result of a check. Return False when a later check is stored already, or the SLO was removed."""
+def record_check(conn: sa.Connection, slo: Slo, *, at: datetime, verdict: str, summary: str) -> bool:
+    """Store the result of a check. Return False when a later check is stored already, or the SLO was changed since
+    or removed."""
+    unchanged = (slos.c.id == slo.id, slos.c.saved_at == slo.saved_at)
     not_older = sa.or_(slos.c.checked_at.is_(None), slos.c.checked_at <= at)
     updated = conn.execute(
-        slos.update().where(slos.c.id == slo_id, not_older).values(checked_at=at, verdict=verdict, summary=summary)
+        slos.update().where(*unchanged, not_older).values(checked_at=at, verdict=verdict, summary=summary)
     )
     return updated.rowcount == 1
 

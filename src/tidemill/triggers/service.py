@@ -117,9 +117,10 @@ def list_triggers(ctx: Context) -> Page[Trigger]:
 
 def remove(ctx: Context, name: str) -> None:
     """Delete a trigger; its firings stay on record. Raises TriggerNotFound."""
+    store.lock(ctx.conn, name)
     trigger = get(ctx, name)
-    alerts.clear(ctx, f"trigger:{name}:ticket", why="The trigger was removed.")
     store.delete(ctx.conn, trigger.id)
+    alerts.clear(ctx, f"trigger:{name}:ticket", why="The trigger was removed.")
     events.emit(ctx, "trigger.removed", trigger.id, {"name": name})
 
 
@@ -244,6 +245,9 @@ def _evaluate(ctx: Context, trigger: Trigger, held_before: str | None, unresolve
         return None
     # Of two servers or checks that come here at once, the second waits, and then sees the first one's firing.
     store.lock(ctx.conn, trigger.name)
+    record = store.by_name(ctx.conn, trigger.name)
+    if record is None or record.trigger != trigger:
+        return None  # removed or changed a moment ago; the next check sees it as it is now
     current = _build_status(ctx, trigger, alerts.list_unresolved(ctx))
     if not (current.data_condition.met and current.quality_condition.met):
         return None

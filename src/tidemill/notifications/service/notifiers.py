@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from tidemill.core import events
 from tidemill.core.actors import SYSTEM
+from tidemill.core.db import advisory_lock
 from tidemill.core.errors import SecretUnreadable, nearest
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.vault import Vault
@@ -31,6 +32,7 @@ def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
 
     The result has the signing key when this call made one.
     """
+    _lock(ctx, name)
     existing = store.find_notifier(ctx.conn, name=name)
     notifier_id = existing.id if existing is not None else new_id("ntf")
     secrets = {key: value.get_secret_value() for key in ("url", "secret") if (value := getattr(body, key)) is not None}
@@ -59,6 +61,11 @@ def put(ctx: Context, name: str, body: NotifierPut) -> NotifierSaved:
     notifier = _without_secrets(record)
     events.emit(ctx, "notifier.saved", notifier.id, {"name": name, "kind": body.kind, "target": notifier.target})
     return NotifierSaved(notifier=notifier, secret=new_secret)
+
+
+def _lock(ctx: Context, name: str) -> None:
+    """Let no other transaction make, change or remove the notifier of a name until this one ends."""
+    advisory_lock(ctx.conn, f"notifier {name}")
 
 
 def _seal(vault: Vault, notifier_id: str, secrets: dict[str, str]) -> dict[str, Any]:
@@ -92,8 +99,10 @@ def seal_all(kernel: Kernel) -> list[SecretUnreadable]:
     errors = []
     with kernel.write(SYSTEM) as ctx:
         store.enable_secure_delete(ctx.conn)
-        for record in store.list_notifiers(ctx.conn):
-            if _is_sealed_with_newest_key(vault, record):
+        for name in [record.name for record in store.list_notifiers(ctx.conn)]:
+            _lock(ctx, name)
+            record = store.find_notifier(ctx.conn, name=name)
+            if record is None or _is_sealed_with_newest_key(vault, record):
                 continue
             try:
                 store.put_secrets(ctx.conn, record.id, _seal(vault, record.id, open_secrets(vault, record)))
@@ -160,6 +169,7 @@ def list_notifiers(ctx: Context) -> Page[Notifier]:
 
 def remove(ctx: Context, name: str) -> None:
     """Remove a notifier and its waiting deliveries. Raises NotifierNotFound."""
+    _lock(ctx, name)
     record = _record(ctx, name)
     store.delete_notifier(ctx.conn, record.id)
     events.emit(ctx, "notifier.removed", record.id, {"name": name})

@@ -37,9 +37,8 @@ def create(ctx: Context, body: MaskingRuleCreate) -> MaskingRule:
 def remove(ctx: Context, rule_id: str) -> None:
     """Remove a rule. Raises MaskingRuleNotFound."""
     rule = store.get(ctx.conn, rule_id)
-    if rule is None:
+    if rule is None or not store.delete(ctx.conn, rule_id):
         raise MaskingRuleNotFound(f"There is no masking rule {rule_id!r}.", hint="`tidemill masking list` shows them.")
-    store.delete(ctx.conn, rule_id)
     events.emit(ctx, "masking.removed", rule.id, rule.model_dump(include={"kinds", "pattern", "keys"}))
     ctx.once_committed(ctx.kernel.get(Masker).invalidate)
 

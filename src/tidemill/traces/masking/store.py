@@ -31,9 +31,9 @@ def insert(conn: sa.Connection, rule: MaskingRule) -> None:
     conn.execute(rules.insert().values(**rule.model_dump()))
 
 
-def delete(conn: sa.Connection, rule_id: str) -> None:
-    """Delete a rule; none when there is none of this id."""
-    conn.execute(rules.delete().where(rules.c.id == rule_id))
+def delete(conn: sa.Connection, rule_id: str) -> bool:
+    """Delete a rule. Return False when there is none of this id."""
+    return conn.execute(rules.delete().where(rules.c.id == rule_id)).rowcount == 1
 
 
 def get(conn: sa.Connection, rule_id: str) -> MaskingRule | None:

@@ -23,9 +23,9 @@ def create(ctx: Context, body: PriceCreate) -> Price:
 def end(ctx: Context, price_id: str) -> Price:
     """End a rule now. Raises PriceNotFound, PriceEnded."""
     price = get(ctx, price_id)
-    if price.until is not None:
-        raise PriceEnded(f"The price of {price.model} ended at {price.until:%Y-%m-%d %H:%M} UTC already.")
-    store.end(ctx.conn, price.id, ctx.now)
+    if not store.end(ctx.conn, price.id, ctx.now):
+        ended_at = get(ctx, price_id).until or ctx.now
+        raise PriceEnded(f"The price of {price.model} ended at {ended_at:%Y-%m-%d %H:%M} UTC already.")
     events.emit(ctx, "price.ended", price.id, {"model": price.model})
     ctx.once_committed(ctx.kernel.get(PriceBook).invalidate)
     return price.model_copy(update={"until": ctx.now})

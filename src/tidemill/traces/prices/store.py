@@ -37,9 +37,10 @@ def get(conn: sa.Connection, price_id: str) -> Price | None:
     return Price.model_validate(row_values(row)) if row is not None else None
 
 
-def end(conn: sa.Connection, price_id: str, at: datetime) -> None:
-    """Set when a rule ended."""
-    conn.execute(prices.update().where(prices.c.id == price_id).values(until=at))
+def end(conn: sa.Connection, price_id: str, at: datetime) -> bool:
+    """Set when a rule ended. Return False, changing nothing, when it ended before."""
+    current = (prices.c.id == price_id, prices.c.until.is_(None))
+    return conn.execute(prices.update().where(*current).values(until=at)).rowcount == 1
 
 
 def list_all(conn: sa.Connection) -> list[Price]:
