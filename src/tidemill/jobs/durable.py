@@ -50,10 +50,10 @@ class StepLog(Protocol):
         """End the rest, if there is one. Raises Unavailable."""
         ...
 
-    def begin(self, job_id: str) -> None:
+    def begin(self, job_id: str, *, again: bool = False) -> None:
         """Run a job: from its start, from where a dead process left it, or again from its failed step.
 
-        The log is open.
+        With `again` the last run of the job has ended in our own table, whatever the log says of it. The log is open.
         """
         ...
 
@@ -189,15 +189,24 @@ class DbosLog:
         if self._stopped:
             raise JobSuspended("this process stops")
 
-    def begin(self, job_id: str) -> None:
-        """Run a job: from its start, from where a dead process left it, or again from its failed step."""
+    def begin(self, job_id: str, *, again: bool = False) -> None:
+        """Run a job: from its start, from where a dead process left it, or again from its failed step.
+
+        With `again` the last run of the job has ended in our own table, whatever the log says of it.
+        """
         status = self._dbos.DBOS.get_workflow_status(job_id)
         if status is None:
             with self._dbos.SetWorkflowID(job_id):
                 self._dbos.DBOS.start_workflow(self._workflow, job_id)
-        elif status.status in ("PENDING", "ENQUEUED", "DELAYED"):
+            return
+        active = status.status in ("PENDING", "ENQUEUED", "DELAYED")
+        if active and not again:
             self._dbos.DBOS.resume_workflow(job_id, queue_name=self.queue)
         else:
+            if active:
+                # The run ended in our table, and DBOS has not recorded that: its thread is not so far yet, or its
+                # process was killed. To resume it would replay the failure. DBOS lets no late outcome in after this.
+                self._dbos.DBOS.cancel_workflow(job_id)
             first = self._first_failed(job_id)
             self._dbos.DBOS.rewind_workflow(job_id, start_step=first, queue_name=self.queue)
 

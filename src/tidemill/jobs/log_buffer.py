@@ -1,9 +1,19 @@
 """What a job has said and its runner has not stored yet."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from tidemill.jobs import store
 from tidemill.jobs.types import Progress
+
+
+class PendingNotes(NamedTuple):
+    """What one write stores: the newest progress, when there is a new one, and the lines since the last write."""
+
+    progress: Progress | None
+    lines: list[store.Note]
 
 
 class LogBuffer:
@@ -19,15 +29,24 @@ class LogBuffer:
         with self._lock:
             self._lines.append(note)
 
-    def take(self) -> tuple[Progress | None, list[store.Note]]:
-        """Return the lines and progress since the last call, and empty the buffer."""
-        with self._lock:
-            progress, self.progress = self.progress, None
-            lines, self._lines = self._lines, []
-        return progress, lines
+    @property
+    def empty(self) -> bool:
+        """Return whether there is nothing to write."""
+        return self.progress is None and not self._lines
 
-    def restore(self, progress: Progress | None, lines: list[store.Note]) -> None:
-        """Put lines that could not be written back at the front."""
+    @contextmanager
+    def taken(self) -> Iterator[PendingNotes]:
+        """Yield what is to be written, and put it back when the block raises.
+
+        The block holds the whole transaction: one that is rolled back at its commit has written nothing.
+        """
         with self._lock:
-            self.progress = self.progress or progress
-            self._lines = lines + self._lines
+            notes = PendingNotes(self.progress, self._lines)
+            self.progress, self._lines = None, []
+        try:
+            yield notes
+        except BaseException:
+            with self._lock:
+                self.progress = self.progress or notes.progress
+                self._lines = notes.lines + self._lines
+            raise

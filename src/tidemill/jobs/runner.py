@@ -8,12 +8,10 @@ a laptop's sleep, notices at the next step that it no longer holds the job, and 
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +21,7 @@ from tidemill.core.background import OUTAGE_S
 from tidemill.core.changes import Pace
 from tidemill.core.errors import ErrorBody, TidemillError
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.machine import this_machine
 from tidemill.core.wire import new_id, utc_now
 from tidemill.jobs import store
 from tidemill.jobs.compute import Compute, ComputeMissing
@@ -30,6 +29,7 @@ from tidemill.jobs.context import JobContext, failure_body, traceback_note
 from tidemill.jobs.durable import DbosLog, StepLog
 from tidemill.jobs.json_values import bounded_json
 from tidemill.jobs.kinds import JobKind
+from tidemill.jobs.log_buffer import PendingNotes
 from tidemill.jobs.running_job import RunningJob, Slots
 from tidemill.jobs.types import Job, JobCancelled, JobKeepsCrashing, JobState, JobSuspended
 from tidemill.jobs.wrapper import process_stamp
@@ -65,7 +65,7 @@ class Runner:
         self.kinds = kinds
         self.worker = store.Worker(
             id=new_id("wrk"),
-            machine=_machine(),
+            machine=this_machine(),
             pid=os.getpid(),
             stamp=process_stamp(os.getpid()) or "",
             beat=0,
@@ -87,17 +87,24 @@ class Runner:
 
     def start(self) -> None:
         """Register this process as a worker and start its threads."""
-        with self.kernel.db.begin() as conn:
-            store.register(conn, self.worker, utc_now())
+        try:
+            with self.kernel.db.begin() as conn:
+                store.register(conn, self.worker, utc_now())
+            self._start_log()
+        except BaseException:
+            self._pace.close()  # nobody waits on it, and commits would go on telling it
+            raise
+        for thread in self._threads:
+            thread.start()
+        self.kernel.loops["jobs"] = lambda: all(thread.is_alive() for thread in self._threads)
+
+    def _start_log(self) -> None:
         try:
             self.log.start(self._run)
         except BaseException:
             with self.kernel.db.begin() as conn:
                 store.remove_worker(conn, self.worker.id)
             raise
-        for thread in self._threads:
-            thread.start()
-        self.kernel.loops["jobs"] = lambda: all(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
         """Look for queued jobs now instead of at the next tick."""
@@ -207,15 +214,16 @@ class Runner:
         self.log.open()
         with self._lock:
             with self.kernel.db.begin() as conn:
-                claims = store.claim(conn, kinds, self.worker.id, free, utc_now())
-            for claim in claims:
+                claims = store.claim(conn, kinds, self.worker.id, free, utc_now(), except_ids=list(self.active))
+            runs = [
+                RunningJob(claim, self.worker.id, heavy, self.log, self.slots, self.stopping, self.kernel, self.compute)
+                for claim in claims
+            ]
+            for running in runs:
                 self.slots.enter(heavy)
-                self.active[claim.id] = RunningJob(
-                    claim, self.worker.id, heavy, self.log, self.slots, self.stopping, self.kernel, self.compute
-                )
+                self.active[running.claim.id] = running
         self._busy.set()
-        for claim in claims:
-            self._begin(claim)
+        self._begin(runs)
 
     def _rest_log(self) -> None:
         """Let the step log rest when there has been no job for a while: it looks for work several times a second."""
@@ -225,19 +233,23 @@ class Runner:
         elif now - self._active_at > REST_SECONDS:
             self.log.rest()
 
-    def _begin(self, claim: store.Claim) -> None:
-        try:
-            self.log.begin(claim.id)
-        except BaseException:
-            self._remove_active(claim.id)  # the search for orphans puts it back into the queue
-            raise
+    def _begin(self, runs: list[RunningJob]) -> None:
+        for index, running in enumerate(runs):
+            try:
+                self.log.begin(running.claim.id, again=running.claim.first_of_retry)
+            except BaseException:
+                for unstarted in runs[index:]:
+                    self._remove_active(unstarted)  # the search for orphans puts it back into the queue
+                raise
 
-    def _remove_active(self, job_id: str) -> None:
+    def _remove_active(self, running: RunningJob) -> None:
+        """Remove this run of a job and release its slot, once. A later run of the same job is left alone."""
         with self._lock:
-            running = self.active.pop(job_id, None)
-        if running is not None:
-            self.slots.leave(running.heavy)
-            self._pace.wake()
+            if self.active.get(running.claim.id) is not running:
+                return
+            del self.active[running.claim.id]
+        self.slots.leave(running.heavy)
+        self._pace.wake()
 
     # ------------------------------------------------------------------ one job
 
@@ -250,7 +262,7 @@ class Runner:
             state, result, error = self._outcome(running)
             self._finish(running, state, result, error)
         finally:
-            self._remove_active(job_id)
+            self._remove_active(running)
 
     def _outcome(self, running: RunningJob) -> tuple[JobState, Any, ErrorBody | None]:
         claim = running.claim
@@ -292,7 +304,7 @@ class Runner:
         job_id = running.claim.id
         with self.kernel.db.read() as conn:
             actor = store.get_actor(conn, job_id)
-        with self.kernel.write(actor) as ctx:
+        with running.log_buffer.taken() as notes, self.kernel.write(actor) as ctx:
             values: dict[str, Any] = {
                 "state": state,
                 "result": result,
@@ -300,7 +312,7 @@ class Runner:
                 "waiting_for": None,
                 "finished_at": utc_now(),
             }
-            _write(ctx.conn, running)
+            _write(ctx.conn, running, notes)
             if not store.update(ctx.conn, job_id, executor=self.worker.id, **values):
                 raise JobSuspended("another process has the job")
             job = store.get(ctx.conn, job_id)
@@ -343,30 +355,14 @@ class Runner:
                     self.stopping.wait(OUTAGE_S)
 
     def _flush(self, running: RunningJob) -> None:
-        progress, notes = running.log_buffer.take()
-        if progress is None and not notes:
+        if running.log_buffer.empty:
             return
-        running.log_buffer.restore(progress, notes)
-        with self.kernel.db.begin() as conn:
-            _write(conn, running)
+        with running.log_buffer.taken() as notes, self.kernel.db.begin() as conn:
+            _write(conn, running, notes)
 
 
-def _write(conn: sa.Connection, running: RunningJob) -> None:
-    progress, notes = running.log_buffer.take()
-    try:
-        store.add_lines(conn, notes)
-        if progress is not None:
-            values = {"progress": progress.model_dump(mode="json")}
-            store.update(conn, running.claim.id, executor=running.executor, **values)
-    except Exception:
-        running.log_buffer.restore(progress, notes)
-        raise
-
-
-def _machine() -> str:
-    """Return where a process number means something: host name, boot and, on Linux, the space of process numbers."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return ":".join(parts)
+def _write(conn: sa.Connection, running: RunningJob, notes: PendingNotes) -> None:
+    store.add_lines(conn, notes.lines)
+    if notes.progress is not None:
+        values = {"progress": notes.progress.model_dump(mode="json")}
+        store.update(conn, running.claim.id, executor=running.executor, **values)

@@ -165,7 +165,7 @@ class JobQueue:
             job_id,
             ("failed", "cancelled"),
             state="queued",
-            attempt=job.attempt + 1,
+            attempt=store.jobs.c.attempt + 1,
             starts=0,
             executor=None,
             cancel_requested=False,

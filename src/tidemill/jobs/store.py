@@ -97,6 +97,11 @@ class Claim(Value):
     cancel_requested: bool
     children: list[str]
 
+    @property
+    def first_of_retry(self) -> bool:
+        """Return whether no process has begun this attempt yet, and one before it has ended."""
+        return self.attempt > 1 and self.starts == 1
+
 
 class Worker(Value):
     """A process that runs jobs."""
@@ -187,11 +192,10 @@ def cancel_unstarted(conn: sa.Connection, job_id: str, now: datetime) -> bool:
     return conn.execute(jobs.update().where(*unstarted).values(**changes)).rowcount == 1
 
 
-def update(conn: sa.Connection, job_id: str, *, executor: str | None = None, **values: Any) -> bool:
-    """Change a job; with `executor` only while that process runs it. False when nothing was changed."""
-    statement = jobs.update().where(jobs.c.id == job_id)
-    if executor is not None:
-        statement = statement.where(jobs.c.executor == executor, jobs.c.state == "running")
+def update(conn: sa.Connection, job_id: str, *, executor: str, **values: Any) -> bool:
+    """Change a job while the process `executor` runs it. False when nothing was changed."""
+    running = (jobs.c.executor == executor, jobs.c.state == "running")
+    statement = jobs.update().where(jobs.c.id == job_id, *running)
     return conn.execute(statement.values(**values)).rowcount == 1
 
 
@@ -214,11 +218,22 @@ def count_queued(conn: sa.Connection, kinds: Sequence[str]) -> int:
     return int(conn.execute(query).scalar_one())
 
 
-def claim(conn: sa.Connection, kinds: Sequence[str], executor: str, limit: int, now: datetime) -> list[Claim]:
-    """Take up to `limit` queued jobs of these kinds, oldest first. No two processes take one job."""
+def claim(
+    conn: sa.Connection,
+    kinds: Sequence[str],
+    executor: str,
+    limit: int,
+    now: datetime,
+    *,
+    except_ids: Collection[str] = (),
+) -> list[Claim]:
+    """Take up to `limit` queued jobs of these kinds, oldest first. No two processes take one job.
+
+    `except_ids` are left in the queue: jobs whose last run has not yet left this process.
+    """
     oldest = (
         sa.select(jobs.c.id)
-        .where(jobs.c.state == "queued", jobs.c.kind.in_(kinds))
+        .where(jobs.c.state == "queued", jobs.c.kind.in_(kinds), jobs.c.id.not_in(except_ids))
         .order_by(jobs.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
