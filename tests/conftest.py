@@ -16,6 +16,7 @@ import pytest
 
 from tests import quick
 from tests.deployments.live import fill
+from tests.pools import NestedCheckouts
 from tests.postgres import Postgres
 from tests.shared import make_once
 from tidemill.client import Client
@@ -83,6 +84,22 @@ def _schema_from_template(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
         migrate(db)
 
     monkeypatch.setattr(Database, "migrate", copy_then_migrate)
+
+
+@pytest.fixture(scope="session")
+def nested_checkouts() -> Iterator[NestedCheckouts]:
+    """What watches the pools of all tests."""
+    watcher = NestedCheckouts()
+    with watcher.watch():
+        yield watcher
+
+
+@pytest.fixture(autouse=True)
+def _no_nested_checkout(nested_checkouts: NestedCheckouts) -> Iterator[None]:
+    """Fail a test in which a thread takes two connections of one pool."""
+    nested_checkouts.stacks.clear()
+    yield
+    assert not nested_checkouts.stacks, nested_checkouts.stacks[0]
 
 
 @pytest.fixture

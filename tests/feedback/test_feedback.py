@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tests.traces.answers import SECOND, answer, store, trace_id
 from tidemill.core.actors import OWNER, Actor
 from tidemill.core.kernel import Kernel
+from tidemill.core.wire import utc_now
 from tidemill.feedback import service
 from tidemill.feedback.types import (
     Feedback,
@@ -177,9 +178,10 @@ def test_scores_are_listed_by_what_the_answer_was(kernel: Kernel) -> None:
     assert ids(release_id="rel_two") == ids(environment="qa") == ["2f"]
     assert ids(name="tone") == ids(corrected=True) == ["1t"]
     assert ids(user="ada") == ["3f"]
+    yesterday = utc_now() - timedelta(days=1)
+    assert ids(since=yesterday, name="feedback") == ["1f", "2f", "3f"]
+    assert ids(until=yesterday) == ["9f"]
     with kernel.read(OWNER) as ctx:
-        assert ids(since=ctx.now - timedelta(days=1), name="feedback") == ["1f", "2f", "3f"]
-        assert ids(until=ctx.now - timedelta(days=1)) == ["9f"]
         first = service.list_score_page(ctx, ScoreFilter(), limit=2)
         rest = service.list_score_page(ctx, ScoreFilter(), cursor=first.next_cursor, limit=10)
         assert [s.name for s in first.items] == ["tone", "feedback"]

@@ -92,3 +92,16 @@ def test_a_day_that_another_process_removed_and_made_again_is_the_new_one(days: 
     add_string(days, FIRST, "newer")
     assert strings(other, FIRST) == strings(days, FIRST) == ["new", "newer"]
     other.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_readers_in_use_while_the_store_is_closed_are_closed_after_their_use(
+    days: SqliteDayStore, folder: Path
+) -> None:
+    add_string(days, FIRST, "hello")
+    with days.read(FIRST) as reader:
+        assert reader is not None
+        days.close()
+        assert reader.rows("SELECT text FROM strings") == [("hello",)]
+    assert open_files(folder) == 0
+    assert strings(days, FIRST) == ["hello"]

@@ -164,20 +164,25 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10, overflow: int = 20, patience_s: float = 15.0) -> None:
         parsed = _parse_url(url)
-        pool = {"pool_size": pool_size, "max_overflow": overflow, "pool_timeout": patience_s}
+        self._patience_s = patience_s
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.url = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        if self.is_sqlite:
-            if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = sa.create_engine(parsed, **pool)
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
-        else:
-            self.engine = sa.create_engine(parsed, **pool, pool_pre_ping=True, pool_recycle=1800)
+        if self.is_sqlite and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = self.open_pool(pool_size, overflow)
         self.changes = Changes(parsed.database if self.is_sqlite else None)
+
+    def open_pool(self, size: int, overflow: int) -> sa.Engine:
+        """Return a further pool of connections to this database, which the caller disposes of."""
+        pool: dict[str, Any] = {"pool_size": size, "max_overflow": overflow, "pool_timeout": self._patience_s}
+        if not self.is_sqlite:
+            return sa.create_engine(self.url, **pool, pool_pre_ping=True, pool_recycle=1800)
+        engine = sa.create_engine(self.url, **pool)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:

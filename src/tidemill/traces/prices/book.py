@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from tidemill.core.actors import SYSTEM
-from tidemill.core.kernel import Kernel
+from tidemill.core.kernel import Context, Kernel
 from tidemill.traces.prices import store
 from tidemill.traces.prices.price_list import PriceList, Tokens
 from tidemill.traces.ttl_cache import TtlCache
@@ -57,9 +57,12 @@ class PriceBook:
             if cost is not None:
                 record.cost_usd, record.cost_source, record.price_version = cost
 
-    def cost(self, provider: str | None, model: str, tokens: Tokens, seconds: float, at_ns: int) -> Cost | None:
-        """Return what one call costs; None when no rule and no list knows the model."""
-        cost = cost_by_rule(self._rules.get(), provider, model, tokens, seconds, at_ns)
+    def cost(
+        self, ctx: Context, provider: str | None, model: str, tokens: Tokens, seconds: float, at_ns: int
+    ) -> Cost | None:
+        """Return what one call costs, by the rules as this transaction sees them; None when none and no list fits."""
+        rules = sort_rules(store.list_all(ctx.conn))
+        cost = cost_by_rule(rules, provider, model, tokens, seconds, at_ns)
         return cost or self._list_cost(provider, model, tokens, at_ns)
 
     def _list_cost_of(self, record: SpanRecord, tokens: Tokens) -> Cost | None:

@@ -48,7 +48,7 @@ def quote(ctx: Context, body: QuoteRequest) -> Quote:
     """Return what a call would cost, and by which rule or list."""
     tokens = Tokens(body.input_tokens, body.output_tokens, min(body.cached_tokens, body.input_tokens))
     at_ns = int((body.at or ctx.now).timestamp() * 1e9)
-    cost = ctx.kernel.get(PriceBook).cost(body.provider, body.model, tokens, body.seconds, at_ns)
+    cost = ctx.kernel.get(PriceBook).cost(ctx, body.provider, body.model, tokens, body.seconds, at_ns)
     if cost is None:
         return Quote(cost_usd=None, source=None, version=None)
     return Quote(cost_usd=cost.usd, source=cost.source, version=cost.version)

@@ -7,6 +7,7 @@ import zstandard
 
 from tidemill.traces.sketch import decode, encode, merge
 from tidemill.traces.store import blocks, words
+from tidemill.traces.store.day_cache import CachedStrings
 from tidemill.traces.store.days import DayWriter, Row
 from tidemill.traces.store.rollups import Counted, Place, Sums, Tally
 from tidemill.traces.store.schema import INTERNED, ROLLUP_COLUMNS, SPAN_COLUMNS, SUMS, TRACE_COLUMNS
@@ -41,7 +42,9 @@ def signed(span_id: bytes) -> int:
 class Batch:
     """Stores one batch of spans in one day."""
 
-    def __init__(self, writer: DayWriter, cached_numbers: dict[str, int], compressor: zstandard.ZstdCompressor) -> None:
+    def __init__(
+        self, writer: DayWriter, cached_numbers: CachedStrings[str, int], compressor: zstandard.ZstdCompressor
+    ) -> None:
         self._writer = writer
         self._strings = Interner(writer, cached_numbers)
         self._compressor = compressor

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterator
 from typing import Any
 
+from tidemill.traces.store.day_cache import CachedStrings
 from tidemill.traces.store.days import DayReader
 from tidemill.traces.store.filters import microseconds
 from tidemill.traces.store.span_rows import moment
@@ -39,7 +40,7 @@ def list_callers(days: StoredDays, where: TraceFilter, limit: int) -> list[Calle
 
 
 def _callers_of(
-    reader: DayReader, texts: dict[int, str], where: TraceFilter
+    reader: DayReader, texts: CachedStrings[int, str], where: TraceFilter
 ) -> Iterator[tuple[Identity, tuple[int, int, int]]]:
     condition = _calls(reader, where)
     if condition is None:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
@@ -13,6 +13,14 @@ MAX_STAMP = (1 << 31) - 1
 def new_stamp() -> int:
     """Return a number drawn by chance, so that none of a day that was removed is met again."""
     return random.randint(1, MAX_STAMP)
+
+
+def parse_day(name: str, pattern: str) -> date | None:
+    """Return the day that a stored name stands for; None for a name that is no date, which somebody else made."""
+    try:
+        return datetime.strptime(name, pattern).date()
+    except ValueError:
+        return None
 
 
 class DayReader(Protocol):
@@ -80,6 +88,10 @@ class DayStore(Protocol):
 
     def write(self, day: date) -> AbstractContextManager[DayWriter]:
         """Open a transaction on a day, created or upgraded first: committed at the end, or nothing of it is kept."""
+        ...
+
+    def update(self, day: date) -> AbstractContextManager[DayWriter | None]:
+        """Open a transaction as `write` does; None when there is no such day: one that was removed stays away."""
         ...
 
     def remove(self, day: date) -> int:

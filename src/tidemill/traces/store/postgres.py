@@ -1,19 +1,22 @@
 """Days as schemas of a PostgreSQL database: `traces_20261121`. Rows come by COPY; retention is a schema dropped."""
 
+import functools
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from tidemill.core.db import Database
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
 from tidemill.traces.store.blocks import Block
-from tidemill.traces.store.days import Row, new_stamp
+from tidemill.traces.store.days import Row, new_stamp, parse_day
 from tidemill.traces.store.schema import POSTGRES, UPGRADE_POSTGRES, VERSION, newer_layout
 from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import SpanRecord, TracesFull, TracesUnavailable
@@ -26,7 +29,17 @@ log = logging.getLogger("tidemill.traces")
 
 LOCK = 848_418
 """Two-part advisory locks with this number let one process write to a day at a time."""
+POOL_SIZE, POOL_OVERFLOW = 5, 15
+"""Connections for spans that stay open, and more of them when they are needed.
 
+A pool of their own: a request that holds a connection to the main database while it reads spans must never wait for
+another one of the same pool, which waits for it.
+"""
+LOCK_WAIT_MS = 500
+"""How long a change of tables waits for their readers, since new readers wait behind it. Less than the second after
+which PostgreSQL looks for deadlocks: it is this change that gives way, and no reader."""
+BUSY_S = 15.0
+"""How long removing and rewriting a day are tried again while somebody reads it."""
 
 COMMENT = re.compile(r"tidemill layout (\d+)(?: stamp (\d+))?")
 """The comment of a schema."""
@@ -41,6 +54,8 @@ def translate_error(error: "psycopg.Error") -> TidemillError:
     text = (str(error) or type(error).__name__).strip()
     if isinstance(error, psycopg.errors.DiskFull):
         return TracesFull(f"The database cannot write spans: {text}.", hint="Free some disk space; then send it again.")
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return TracesUnavailable("Somebody reads the traces of this day now.", hint="Send it again a little later.")
     return TracesUnavailable(f"The database does not take spans: {text}.", hint="Send it again a little later.")
 
 
@@ -149,10 +164,10 @@ class PostgresDay:
 
 
 class PostgresDayStore:
-    """The schemas of the days. Connections come from the pool of the main database."""
+    """The schemas of the days, in the main database, by connections of their own."""
 
-    def __init__(self, engine: sa.Engine, *, searchable: bool) -> None:
-        self.engine = engine
+    def __init__(self, db: Database, *, searchable: bool) -> None:
+        self.engine = db.open_pool(POOL_SIZE, POOL_OVERFLOW)
         self.searchable = searchable
         self._upgrader = DayUpgrader(self._upgrade)
 
@@ -160,10 +175,13 @@ class PostgresDayStore:
     def _connected(self) -> Iterator["psycopg.Connection[Any]"]:
         import psycopg
 
+        pool = self.engine.pool
         try:
             raw = self.engine.raw_connection()
         except (sa.exc.OperationalError, psycopg.OperationalError) as error:
             raise TracesUnavailable(f"The database does not answer: {error}.", hint="Try again later.") from error
+        except sa.exc.TimeoutError as error:
+            raise TracesUnavailable("Every connection for traces is in use.", hint="Try again in a moment.") from error
         try:
             connection: psycopg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
             yield connection
@@ -174,27 +192,46 @@ class PostgresDayStore:
             raw.invalidate()
             raise
         finally:
+            if self.engine.pool is not pool:  # closed meanwhile: nobody would close this connection any more
+                raw.invalidate()
             raw.close()
 
     def list_days(self) -> list[date]:
         """Return the days there are, oldest first."""
         sql = r"SELECT nspname FROM pg_namespace WHERE nspname ~ '^traces_\d{8}$' ORDER BY 1"
         with self._connected() as connection:
-            return [datetime.strptime(name, "traces_%Y%m%d").date() for (name,) in connection.execute(sql)]
+            names = [name for (name,) in connection.execute(sql)]
+        return [day for name in names if (day := parse_day(name, "traces_%Y%m%d")) is not None]
 
     @contextmanager
     def read(self, day: date, *, upgrade: bool = True) -> Iterator[PostgresDay | None]:
         """Open a snapshot of a day, upgraded soon if it is of an older layout; None when there is no such schema."""
-        with self._connected() as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            mark = self._read_mark(connection, day)
+        with self._connected() as connection:
+            mark = self._open_snapshot(connection, day)
             if mark is None:
                 yield None
-                return
-            if upgrade and mark.layout < VERSION:
-                self._upgrader.request(day)
+            else:
+                if upgrade and mark.layout < VERSION:
+                    self._upgrader.request(day)
+                yield PostgresDay(day, connection, mark.stamp, searchable=self.searchable)
+            connection.rollback()
+
+    def _open_snapshot(self, connection: "psycopg.Connection[Any]", day: date) -> _Mark | None:
+        """Begin a transaction in which the day stays as it is, and stays; return its mark, None when it is not there.
+
+        What is dropped is gone for older snapshots too, so the snapshot locks the table that every removal drops.
+        """
+        import psycopg
+
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        mark = self._read_mark(connection, day)
+        if mark is not None:
             self._enter(connection, day)
-            yield PostgresDay(day, connection, mark.stamp, searchable=self.searchable)
+            try:
+                connection.execute("LOCK TABLE spans IN ACCESS SHARE MODE")
+            except psycopg.errors.UndefinedTable:  # removed since the snapshot was taken
+                return None
+        return mark
 
     def _read_mark(self, connection: "psycopg.Connection[Any]", day: date) -> _Mark | None:
         """Return the mark of a day; None when there is no such schema. Raises TracesUnavailable for a newer layout."""
@@ -212,6 +249,7 @@ class PostgresDayStore:
 
     def _upgrade(self, day: date) -> None:
         with self._connected() as connection, connection.transaction():
+            self._limit_waiting(connection)
             self._lock(connection, day)
             mark = self._read_mark(connection, day)
             if mark is not None and mark.layout < VERSION:
@@ -219,11 +257,17 @@ class PostgresDayStore:
                 self._upgrade_from(connection, day, mark.layout)
 
     def _upgrade_from(self, connection: "psycopg.Connection[Any]", day: date, layout: int) -> int:
-        """Bring a day to this layout; return its new stamp."""
+        """Bring a day to this layout; return its new stamp. Raises LockNotAvailable while somebody reads for long."""
         log.info("upgrading the traces of %s from layout %d to %d", day, layout, VERSION)
+        self._limit_waiting(connection)
         for statement in UPGRADE_POSTGRES:
             connection.execute(statement)
+        connection.execute("SET LOCAL lock_timeout TO DEFAULT")
         return _mark(connection, day)
+
+    def _limit_waiting(self, connection: "psycopg.Connection[Any]") -> None:
+        """Let this transaction wait for no lock longer than LOCK_WAIT_MS."""
+        connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
 
     def _lock(self, connection: "psycopg.Connection[Any]", day: date) -> None:
         """Let no other transaction write to a day, or upgrade or remove it, until this one ends."""
@@ -240,44 +284,66 @@ class PostgresDayStore:
         from psycopg import sql as names
 
         with self._connected() as connection, connection.transaction():
-            # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
-            self._lock(connection, day)
-            mark = self._read_mark(connection, day)
-            if mark is None:
+            writer = self._writer(connection, day)
+            if writer is None:
                 connection.execute(names.SQL("CREATE SCHEMA {}").format(names.Identifier(_schema(day))))
-            self._enter(connection, day)
-            if mark is None:
+                self._enter(connection, day)
                 for statement in POSTGRES:
                     connection.execute(statement)
-                stamp = _mark(connection, day)
-            elif mark.layout < VERSION:
-                stamp = self._upgrade_from(connection, day, mark.layout)
-            else:
-                stamp = mark.stamp
-            yield PostgresDay(day, connection, stamp, searchable=self.searchable)
+                writer = PostgresDay(day, connection, _mark(connection, day), searchable=self.searchable)
+            yield writer
+
+    @contextmanager
+    def update(self, day: date) -> Iterator[PostgresDay | None]:
+        """Open a transaction on a day; None when there is no such day."""
+        with self._connected() as connection, connection.transaction():
+            yield self._writer(connection, day)
+
+    def _writer(self, connection: "psycopg.Connection[Any]", day: date) -> PostgresDay | None:
+        # Ids are handed out in the order of commits: whoever reads on from an id misses nothing.
+        self._lock(connection, day)
+        mark = self._read_mark(connection, day)
+        if mark is None:
+            return None
+        self._enter(connection, day)
+        stamp = self._upgrade_from(connection, day, mark.layout) if mark.layout < VERSION else mark.stamp
+        return PostgresDay(day, connection, stamp, searchable=self.searchable)
 
     def remove(self, day: date) -> int:
-        """Drop the schema of a day; return the bytes it took."""
+        """Drop the schema of a day; return the bytes it took. Raises TracesUnavailable while somebody reads it."""
+        size = self.size(day)
+        _retry(day, lambda: self._drop(day))
+        return size
+
+    def _drop(self, day: date) -> None:
         from psycopg import sql as names
 
-        size = self.size(day)
         with self._connected() as connection, connection.transaction():
             self._lock(connection, day)
+            self._limit_waiting(connection)
             connection.execute(names.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(names.Identifier(_schema(day))))
-        return size
 
     def reclaim(self, day: date) -> None:
         """Rewrite the tables of a day, so that no deleted byte stays. Raises TracesUnavailable."""
+        sql = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+        with self._connected() as connection:
+            tables = [table for (table,) in connection.execute(sql, (_schema(day),))]
+        for table in tables:
+            _retry(day, functools.partial(self._rewrite, day, table))
+
+    def _rewrite(self, day: date, table: str) -> None:
+        import psycopg
         from psycopg import sql as names
 
         with self._connected() as connection:
             connection.set_autocommit(True)  # VACUUM runs outside of transactions
             try:
-                sql = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
-                for (table,) in connection.execute(sql, (_schema(day),)).fetchall():
-                    identifier = names.Identifier(_schema(day), table)
-                    connection.execute(names.SQL("VACUUM (FULL) {}").format(identifier))
+                connection.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+                connection.execute(names.SQL("VACUUM (FULL) {}").format(names.Identifier(_schema(day), table)))
+            except psycopg.errors.UndefinedTable:
+                log.info("the traces of %s were removed meanwhile", day)
             finally:
+                connection.execute("RESET lock_timeout")
                 connection.set_autocommit(False)
 
     def size(self, day: date) -> int:
@@ -289,5 +355,27 @@ class PostgresDayStore:
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        """Finish the day that is being upgraded. The connections belong to the main database."""
+        """Finish the day that is being upgraded, and close the connections."""
         self._upgrader.close()
+        self.engine.dispose()
+
+
+def _retry(day: date, change: Callable[[], None]) -> None:
+    """Make a change for which tables must not be read. Raises TracesUnavailable when they are for long."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            change()
+        except TracesUnavailable as error:
+            if not isinstance(error.__cause__, _lock_not_available()) or time.monotonic() > deadline:
+                raise
+            log.info("the traces of %s are being read: their change is tried again", day)
+            time.sleep(LOCK_WAIT_MS / 1000)
+        else:
+            return
+
+
+def _lock_not_available() -> type["psycopg.Error"]:
+    import psycopg
+
+    return psycopg.errors.LockNotAvailable

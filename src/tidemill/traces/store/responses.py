@@ -1,7 +1,7 @@
 """Spans by the ids of their responses."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 from tidemill.traces.store.days import DayReader
 from tidemill.traces.store.span_rows import SpanReader
@@ -13,7 +13,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def day_of_response(response_id: str) -> date | None:
-    """Return the day in an id that the gateway made: its first digits are milliseconds. None for any other id."""
+    """Return the UTC day in an id that the gateway made: its first digits are milliseconds. None for any other id."""
     prefix, _, digits = response_id.partition("-")
     if prefix != "chatcmpl" or len(digits) != 24 or not set(digits) <= set(_ALPHABET):
         return None
@@ -21,7 +21,7 @@ def day_of_response(response_id: str) -> date | None:
     for digit in digits:
         number = number * 32 + _ALPHABET.index(digit)
     try:
-        return date.fromtimestamp((number >> 72) / 1000)
+        return datetime.fromtimestamp((number >> 72) / 1000, UTC).date()
     except (ValueError, OverflowError, OSError):
         return None
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidemill.traces.store.blocks import Block
+from tidemill.traces.store.day_cache import CachedStrings
 from tidemill.traces.store.days import DayReader, Row
 from tidemill.traces.store.schema import INTERNED, SPAN_COLUMNS
 from tidemill.traces.store.strings import chunks, texts_of
@@ -34,9 +35,10 @@ def hex_id(number: int | None) -> str | None:
 class SpanReader:
     """Reads the spans of one day, each block and string once."""
 
-    def __init__(self, reader: DayReader, texts: dict[int, str]) -> None:
+    def __init__(self, reader: DayReader, cached_texts: CachedStrings[int, str]) -> None:
         self.reader = reader
-        self._texts = texts
+        self._cached_texts = cached_texts
+        self._texts: dict[int, str] = {}
         self._blocks: dict[int, Block] = {}
 
     def text(self, number: int | None) -> str | None:
@@ -45,7 +47,8 @@ class SpanReader:
 
     def load_texts(self, numbers: Sequence[int | None]) -> None:
         """Load the strings with these numbers."""
-        texts_of(self.reader, numbers, self._texts)
+        missing = [number for number in numbers if number not in self._texts]
+        self._texts |= texts_of(self.reader, missing, self._cached_texts)
 
     def query(self, condition: str, values: Sequence[Any], *, payload: bool) -> list[SpanDetail]:
         """Return the spans (`s`, of traces `t`) that `condition` selects, in its order."""

@@ -15,7 +15,7 @@ import apsw
 from tidemill.core.errors import TidemillError
 from tidemill.traces.store import words
 from tidemill.traces.store.checkpoints import Writer, file_inode
-from tidemill.traces.store.days import Row, new_stamp
+from tidemill.traces.store.days import Row, new_stamp, parse_day
 from tidemill.traces.store.schema import SQLITE, UPGRADE_SQLITE, VERSION, newer_layout
 from tidemill.traces.store.upgrades import DayUpgrader
 from tidemill.traces.types import TracesFull, TracesUnavailable
@@ -117,6 +117,7 @@ class SqliteDayStore:
         """Writers that nobody uses, in the order of their last use."""
         self._day_locks: dict[date, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._times_closed = 0
 
     def path(self, day: date) -> Path:
         """Return the file of a day."""
@@ -126,12 +127,13 @@ class SqliteDayStore:
         """Return the days there are, oldest first."""
         if not self.folder.is_dir():
             return []
-        names = (path.stem for path in self.folder.glob("????-??-??.db"))
-        return sorted(date.fromisoformat(name) for name in names)
+        days = (parse_day(path.stem, "%Y-%m-%d") for path in self.folder.glob("????-??-??.db"))
+        return sorted(day for day in days if day is not None)
 
     @contextmanager
     def read(self, day: date, *, upgrade: bool = True) -> Iterator[SqliteDay | None]:
         """Open a snapshot of a day, upgraded soon if it is of an older layout; None when there is no such file."""
+        times_closed = self._times_closed
         reader = self._reader(day)
         if reader is None:
             yield None
@@ -149,7 +151,7 @@ class SqliteDayStore:
         except BaseException:
             connection.close(True)
             raise
-        self._keep_reader(reader)
+        self._keep_reader(reader, times_closed)
 
     def _reader(self, day: date) -> "_Reader | None":
         inode = file_inode(self.path(day))
@@ -185,37 +187,52 @@ class SqliteDayStore:
             return None
         return _Reader(day, connection, inode, is_current=layout == VERSION)
 
-    def _keep_reader(self, reader: "_Reader") -> None:
+    def _keep_reader(self, reader: "_Reader", times_closed: int) -> None:
         closing = reader
         if reader.is_current and reader.inode == file_inode(self.path(reader.day)):
             with self._lock:
-                self._idle.append(reader)
-                if len(self._idle) <= IDLE_READERS:
-                    return
-                closing = self._idle.pop(0)
+                if self._times_closed == times_closed:
+                    self._idle.append(reader)
+                    if len(self._idle) <= IDLE_READERS:
+                        return
+                    closing = self._idle.pop(0)
         closing.connection.close(True)
 
     @contextmanager
     def write(self, day: date) -> Iterator[SqliteDay]:
         """Open a transaction on a day, which is created when it is missing."""
-        with self._day_lock(day):
-            writer = None
-            try:
-                writer = self._writer(day) or self._open(day)
-                writer.connection.execute("BEGIN IMMEDIATE")
-                sqlite_day = SqliteDay(day, writer.connection, searchable=self.searchable)
+        with (
+            self._day_lock(day),
+            _translated(),
+            self._transaction(day, self._writer(day) or self._open(day)) as sqlite_day,
+        ):
+            yield sqlite_day
+
+    @contextmanager
+    def update(self, day: date) -> Iterator[SqliteDay | None]:
+        """Open a transaction on a day; None when there is no such day."""
+        with self._day_lock(day), _translated():
+            writer = self._writer(day) or self._open_stored(day)
+            if writer is None:
+                yield None
+                return
+            with self._transaction(day, writer) as sqlite_day:
                 yield sqlite_day
-                sqlite_day.merge_words()
-                writer.connection.execute("COMMIT")
-                writer.checkpoint()
-            except BaseException as error:
-                # A new connection next time: after a full disk or a lost one nothing of the old is to be trusted.
-                if writer is not None:
-                    writer.close()
-                if isinstance(error, apsw.Error | OSError):
-                    raise translate_error(error) from error
-                raise
-            self._keep_writer(day, writer)
+
+    @contextmanager
+    def _transaction(self, day: date, writer: Writer) -> Iterator[SqliteDay]:
+        try:
+            writer.connection.execute("BEGIN IMMEDIATE")
+            sqlite_day = SqliteDay(day, writer.connection, searchable=self.searchable)
+            yield sqlite_day
+            sqlite_day.merge_words()
+            writer.connection.execute("COMMIT")
+            writer.checkpoint()
+        except BaseException:
+            # A new connection next time: after a full disk or a lost one nothing of the old is to be trusted.
+            writer.close()
+            raise
+        self._keep_writer(day, writer)
 
     def _day_lock(self, day: date) -> threading.Lock:
         """Return the lock of a day: one thread writes to it, upgrades, rewrites or removes it at a time."""
@@ -239,8 +256,21 @@ class SqliteDayStore:
             writer.close()
 
     def _open(self, day: date) -> Writer:
+        """Return a writer of a day, which is created when it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = apsw.Connection(str(self.path(day)))
+        return self._prepare(day, apsw.Connection(str(self.path(day))))
+
+    def _open_stored(self, day: date) -> Writer | None:
+        """Return a writer of a day; None when there is no such file."""
+        try:
+            connection = apsw.Connection(str(self.path(day)), flags=apsw.SQLITE_OPEN_READWRITE)
+        except apsw.CantOpenError:
+            if self.path(day).exists():
+                raise
+            return None
+        return self._prepare(day, connection)
+
+    def _prepare(self, day: date, connection: apsw.Connection) -> Writer:
         try:
             connection.set_busy_timeout(BUSY_MS)
             # Ids come in no order: each new one touches a page of its own in an index, so pages are small.
@@ -257,12 +287,10 @@ class SqliteDayStore:
         return Writer(self.path(day), connection)
 
     def _upgrade(self, day: date) -> None:
-        with self._day_lock(day):
-            if self.path(day).exists():
-                try:
-                    self._open(day).close()
-                except (apsw.Error, OSError) as error:
-                    raise translate_error(error) from error
+        with self._day_lock(day), _translated():
+            writer = self._open_stored(day)
+            if writer is not None:
+                writer.close()
 
     def _create_or_upgrade(self, day: date, connection: apsw.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -330,13 +358,23 @@ class SqliteDayStore:
         return sum(path.stat().st_size for path in files if path.exists())
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection: those in use as soon as they are not."""
         self._upgrader.close()
         with self._lock:
+            self._times_closed += 1
             days = {*self._day_locks, *(reader.day for reader in self._idle)}
         for day in days:
             with self._day_lock(day):
                 self._close_day(day)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what SQLite and the system raise into TracesFull or TracesUnavailable."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise translate_error(error) from error
 
 
 @dataclass(frozen=True)

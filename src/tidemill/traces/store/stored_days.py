@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from datetime import date
 
-from tidemill.traces.store.day_cache import DayCache
+from tidemill.traces.store.day_cache import CachedStrings, DayCache
 from tidemill.traces.store.days import DayReader, DayStore
 
 DAYS_CACHED = 16
@@ -25,8 +25,8 @@ class StoredDays:
         """Open a snapshot of a day; None when there is no such day."""
         return self._day_store.read(day)
 
-    def texts(self, reader: DayReader) -> dict[int, str]:
-        """Return the cached strings of a day: one dict for all threads."""
+    def texts(self, reader: DayReader) -> CachedStrings[int, str]:
+        """Return the cached strings of a day: the same for all threads."""
         return self._texts.get(reader)
 
     def forget(self, day: date) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from tidemill.traces.store.day_cache import CachedStrings
 from tidemill.traces.store.days import DayReader, DayWriter
 
 T = TypeVar("T")
@@ -38,14 +39,14 @@ def _is_encodable(text: str) -> bool:
 class Interner:
     """Numbers of strings in one transaction. `cached_numbers` holds those of transactions before."""
 
-    def __init__(self, writer: DayWriter, cached_numbers: dict[str, int]) -> None:
+    def __init__(self, writer: DayWriter, cached_numbers: CachedStrings[str, int]) -> None:
         self._writer = writer
         self._cached = cached_numbers
         self._new: dict[str, int] = {}
 
     def numbers(self, texts: set[str]) -> dict[str, int]:
         """Return the numbers of these strings; those that are new are stored."""
-        numbers = {text: self._cached[text] for text in texts if text in self._cached}
+        numbers = self._cached.known(texts)
         missing = sorted(texts - numbers.keys())
         self._new.update(numbers_of(self._writer, missing))
         new = [text for text in missing if text not in self._new]
@@ -58,7 +59,7 @@ class Interner:
 
     def remember(self) -> None:
         """Add the numbers of this transaction to the cache, once it is committed."""
-        self._cached |= self._new
+        self._cached.add(self._new)
 
 
 def numbers_of(reader: DayReader, texts: Iterable[str]) -> dict[str, int]:
@@ -75,12 +76,18 @@ def number_of(reader: DayReader, text: str) -> int | None:
     return numbers_of(reader, [text]).get(clean(text))
 
 
-def texts_of(reader: DayReader, numbers: Iterable[int | None], texts: dict[int, str]) -> dict[int, str]:
-    """Return `texts` with the strings of these numbers added. It is never emptied: other threads read it too."""
-    missing = sorted({number for number in numbers if number is not None and number not in texts})
-    for chunk in chunks(missing):
-        marks = ",".join("?" * len(chunk))
-        texts.update(reader.rows(f"SELECT id, text FROM strings WHERE id IN ({marks})", chunk))
+def texts_of(reader: DayReader, numbers: Iterable[int | None], cached_texts: CachedStrings[int, str]) -> dict[int, str]:
+    """Return number -> string. Those that are not cached are read, and cached."""
+    needed = {number for number in numbers if number is not None}
+    texts = cached_texts.known(needed)
+    missing = sorted(needed - texts.keys())
+    if missing:
+        read_texts: dict[int, str] = {}
+        for chunk in chunks(missing):
+            marks = ",".join("?" * len(chunk))
+            read_texts.update(reader.rows(f"SELECT id, text FROM strings WHERE id IN ({marks})", chunk))
+        cached_texts.add(read_texts)
+        texts |= read_texts
     return texts
 
 

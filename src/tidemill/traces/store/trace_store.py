@@ -62,7 +62,7 @@ class TraceStore:
         self.days: DayStore = (
             SqliteDayStore(settings.home / "traces", searchable=self.searchable)
             if db.is_sqlite
-            else PostgresDayStore(db.engine, searchable=self.searchable)
+            else PostgresDayStore(db, searchable=self.searchable)
         )
         self._stored = StoredDays(self.days)
         self._numbers: DayCache[str, int] = DayCache(DAYS_INTERNED)
@@ -197,10 +197,10 @@ class TraceStore:
         """Take traces out of a day so that no byte of them stays; return how many spans went.
 
         Raises TracesUnavailable when the day cannot be rewritten because somebody reads for long; what is erased stays
-        erased, and doing it again finishes it.
+        erased, and doing it again finishes it. 0 when there is no such day.
         """
-        with self.days.write(day) as writer:
-            erased = erasure.DayEraser(writer).erase(traces)
+        with self.days.update(day) as writer:
+            erased = erasure.DayEraser(writer).erase(traces) if writer is not None else 0
         self._forget(day)
         self.days.reclaim(day)
         return erased
@@ -239,8 +239,9 @@ class TraceStore:
                     "SELECT 1 FROM rollups WHERE grain = ? LIMIT 1", (MINUTE,)
                 )
             if has_minutes:
-                with self.days.write(day) as writer:
-                    writer.execute_many("DELETE FROM rollups WHERE grain = ?", [(MINUTE,)])
+                with self.days.update(day) as writer:
+                    if writer is not None:
+                        writer.execute_many("DELETE FROM rollups WHERE grain = ?", [(MINUTE,)])
 
     def close(self) -> None:
         """Close all connections that are held."""
