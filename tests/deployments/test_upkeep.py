@@ -145,7 +145,8 @@ def test_a_name_past_its_date_that_cannot_be_ended_stops_neither_start_nor_upkee
         day = ctx.now.replace(year=ctx.now.year + 1)
         body = RetirementCreate(name="dev/adieu", sunset=day, successor="dev/hello")
         retirement = retirements.announce(ctx, body).items[0]
-        retirements_store.update(ctx.conn, retirement.id, sunset=ctx.now)
+        row = retirements_store.retirements.c.id == retirement.id
+        ctx.conn.execute(retirements_store.retirements.update().where(row).values(sunset=ctx.now))
     end_due, tries, broken = retirements.end_due, [], [True]
 
     def end_or_fail(ctx: Context, now: object) -> object:

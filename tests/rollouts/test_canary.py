@@ -142,19 +142,19 @@ def test_a_shadow_answers_nobody_and_both_answers_are_kept(server: LiveServer) -
 def test_a_retired_name_says_so_until_it_is_gone(server: LiveServer, tmp_path: Path) -> None:
     with server.client() as client:
         sunset = datetime.now(UTC) + timedelta(hours=1)
-        found = client.deployments.retire("dev/hello", sunset=sunset, successor="prod/help").items[0]
+        found = client.deployments.retire("dev/hello", sunset=sunset, successor="hello@1").items[0]
         assert (found.model, found.ended_at) == ("dev/hello", None)
         wait_for(lambda: "sunset" in ask(server).headers)
         reply = ask(server)
         assert reply.status_code == 200
         assert reply.headers["deprecation"] == f"@{int(found.announced_at.timestamp())}"
         assert reply.headers["sunset"].endswith("GMT")
-        assert reply.headers["link"] == '</v1/models/prod%2Fhelp>; rel="successor-version"'
-        client.deployments.retire("dev/hello", sunset=datetime.now(UTC) + timedelta(seconds=1), successor="prod/help")
+        assert reply.headers["link"] == '</v1/models/hello%401>; rel="successor-version"'
+        client.deployments.retire("dev/hello", sunset=datetime.now(UTC) + timedelta(seconds=1), successor="hello@1")
         wait_for(lambda: ask(server).status_code == 410)
         error = ask(server).json()["error"]
-        assert (error["code"], error["details"]["successor"]) == ("model_retired", "prod/help")
-        assert "Its successor is prod/help" in error["message"]
+        assert (error["code"], error["details"]["successor"]) == ("model_retired", "hello@1")
+        assert "Its successor is hello@1" in error["message"]
         wait_for(lambda: client.deployments.retirements().items[0].ended_at is not None)
         assert client.deployments.list(environment="dev", active=True).items == []
         client.deployments.keep("dev/hello")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from tests.deployments.test_service import live
 from tests.releases.makers import make_release
+from tidemill.core import events
 from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context, Kernel
 from tidemill.deployments import service as deployments
 from tidemill.deployments import store as deployment_rows
-from tidemill.deployments.types import DeploymentCreate, Rollback
+from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.retirements.types import Retired, RetirementCreate
+from tidemill.deployments.types import DeploymentCreate, NothingToRollBack, Rollback
 from tidemill.rollouts import service
 from tidemill.rollouts import store as rollout_rows
 from tidemill.rollouts.decisions import Decision
@@ -50,6 +54,7 @@ CHANGES: dict[str, Change] = {
     "pause": lambda ctx, rollout: service.pause(ctx, rollout.id, NOTE),
     "resume": lambda ctx, rollout: service.resume(ctx, rollout.id, NOTE),
     "next": lambda ctx, rollout: service.advance(ctx, rollout, Decision("next", "Good."), _evidence(ctx)),
+    "retire": lambda ctx, _: retirements.end_due(ctx, ctx.now + timedelta(days=2)),
     "harm": lambda ctx, rollout: service.advance(ctx, rollout, Decision("rollback", "Bad."), _evidence(ctx)),
 }
 PAIRS = [(a, b) for a in CHANGES for b in CHANGES if a <= b]
@@ -90,7 +95,7 @@ def _at_once(kernel: Kernel, rollout: Rollout, names: tuple[str, str]) -> list[B
     return unexpected
 
 
-def _check(ctx: Context, rollout_id: str) -> None:
+def _check(ctx: Context, rollout_id: str, retirement_id: str) -> None:
     page = service.get_page(ctx, rollout_id)
     rollout = page.rollout
     deployment = deployments.get(ctx, rollout.deployment_id)
@@ -108,7 +113,9 @@ def _check(ctx: Context, rollout_id: str) -> None:
     else:
         assert deployment.state not in deployment_rows.ACTIVE
     active = deployments.list_active(ctx, "dev", "hello")
-    assert sum(d.state == "live" for d in active) == 1 or rollout.state == "promoted"
+    ended = events.list_events(ctx.conn, kind="retirement.ended", subject=retirement_id)
+    assert len(ended) == (retirements.get(ctx, "dev/hello").ended_at is not None)
+    assert sum(d.state == "live" for d in active) == 1 or rollout.state == "promoted" or ended
 
 
 @pytest.mark.slow
@@ -127,6 +134,9 @@ def test_two_changes_at_once_leave_a_state_that_fits_together(kernel: Kernel, tm
                 deployments.stop(ctx, deployment.id)
             live(ctx, "hello@1")
             rollout = service.start(ctx, body)
+            sunset = ctx.now + timedelta(days=1)
+            notice = RetirementCreate(name="dev/hello", sunset=sunset, successor="hello@1")
+            retirement = retirements.announce(ctx, notice).items[0]
             if began:
                 deployments.go_live(ctx, rollout.deployment_id)
             rollout = service.get(ctx, rollout.id)
@@ -134,7 +144,7 @@ def test_two_changes_at_once_leave_a_state_that_fits_together(kernel: Kernel, tm
         assert not unexpected, pair
         with kernel.read(OWNER) as ctx:
             try:
-                _check(ctx, rollout.id)
+                _check(ctx, rollout.id, retirement.id)
             except AssertionError as error:
                 raise AssertionError(f"{pair}: {service.get(ctx, rollout.id)}") from error
 
@@ -152,3 +162,42 @@ def test_a_rollout_that_was_aborted_does_not_begin(kernel: Kernel, tmp_path: Pat
         service.begin(ctx, starting)  # as one that read the deployment before the end
         after = service.get(ctx, rollout.id)
         assert (after.state, deployments.get(ctx, starting.id).state) == ("aborted", "stopped")
+
+
+@pytest.mark.parametrize("was_live", [False, True])
+def test_a_rollback_where_nothing_is_live_ends_a_rollout_that_starts(
+    kernel: Kernel, tmp_path: Path, was_live: bool
+) -> None:
+    with kernel.write(OWNER) as ctx:
+        make_release(ctx, tmp_path)
+        make_release(ctx, tmp_path, sampling={"temperature": 0.1})
+        if was_live:
+            deployments.stop(ctx, live(ctx, "hello@1").id)
+        body = {"release": "hello@2", "environment": "dev", "steps": STEPS}
+        rollout = service.start(ctx, RolloutCreate.model_validate(body))
+    if not was_live:
+        with pytest.raises(NothingToRollBack), kernel.write(OWNER) as ctx:
+            deployments.rollback(ctx, "dev", Rollback())
+    else:
+        with kernel.write(OWNER) as ctx:
+            assert deployments.rollback(ctx, "dev", Rollback()).release == "hello@1"
+    with kernel.read(OWNER) as ctx:
+        states = service.get(ctx, rollout.id).state, deployments.get(ctx, rollout.deployment_id).state
+        assert states == (("aborted", "stopped") if was_live else ("starting", "starting"))
+
+
+def test_a_retired_name_ends_its_rollout_too_and_is_not_rolled_back_to(kernel: Kernel, tmp_path: Path) -> None:
+    with kernel.write(OWNER) as ctx:
+        make_release(ctx, tmp_path)
+        make_release(ctx, tmp_path, sampling={"temperature": 0.1})
+        live(ctx, "hello@1")
+        body = {"release": "hello@2", "environment": "dev", "steps": STEPS}
+        rollout = service.start(ctx, RolloutCreate.model_validate(body))
+        day = ctx.now + timedelta(days=1)
+        retirements.announce(ctx, RetirementCreate(name="hello", sunset=day, successor="hello@1"))
+        later = Context(ctx.conn, ctx.actor, ctx.kernel, now=day)
+        assert [r.model for r in retirements.end_due(later, day)] == ["dev/hello"]
+        assert service.get(ctx, rollout.id).state == "aborted"
+        assert deployments.list_active(ctx, "dev", "hello") == []
+        with pytest.raises(Retired):
+            deployments.rollback(later, "dev", Rollback(name="hello"))

@@ -22,7 +22,14 @@ from tidemill.core.settings import Settings
 from tidemill.deployments import models, service
 from tidemill.deployments.retirements import headers
 from tidemill.deployments.retirements import service as retirements
-from tidemill.deployments.retirements.types import NothingToRetire, Retired, RetirementCreate, SunsetPassed
+from tidemill.deployments.retirements.types import (
+    NothingToRetire,
+    Retired,
+    RetirementCreate,
+    SuccessorUnfit,
+    SunsetPassed,
+)
+from tidemill.deployments.route import RouteTarget, build_routes
 from tidemill.deployments.types import DeploymentCreate
 from tidemill.releases import service as releases
 from tidemill.rollouts.cli import read_steps
@@ -86,19 +93,30 @@ def test_steps_that_cannot_be_meant(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_is_retired_with_notice(ctx: Context, tmp_path: Path) -> None:
-    make_release(ctx, tmp_path)
-    live(ctx, "hello")
+    for name in ("hello", "help"):
+        make_release(ctx, tmp_path, name)
+        live(ctx, name)
     day = ctx.now + timedelta(days=30)
     with pytest.raises(NothingToRetire):
         retirements.announce(ctx, RetirementCreate(name="hallo", sunset=day, successor="help"))
     with pytest.raises(SunsetPassed):
         retirements.announce(ctx, RetirementCreate(name="hello", sunset=ctx.now, successor="help"))
-    retirements.announce(ctx, RetirementCreate(name="hello", sunset=day, successor="dev/old idea"))
+    retirements.announce(ctx, RetirementCreate(name="hello", sunset=day, successor="help@1"))
     retirements.announce(ctx, RetirementCreate(name="dev/hello", sunset=day, successor="dev/help"))
+    for successor, hint in {
+        "dev/hepl": "dev/help",
+        "hepl": "help",
+        "dev/hello": "stays",
+        "qa/help": "dev/help",
+    }.items():
+        with pytest.raises(SuccessorUnfit) as refused:
+            retirements.announce(ctx, RetirementCreate(name="hello", sunset=day, successor=successor))
+        assert hint in str(refused.value.hint)
     (standing,) = retirements.list_retirements(ctx).items  # the second announcement took the place of the first
     assert retirements.end_due(ctx, ctx.now) == []
     assert [r.successor for r in retirements.end_due(ctx, day)] == ["dev/help"]
-    assert service.list_deployments(ctx, active_only=True).items == []
+    assert retirements.end_due(ctx, day) == []
+    assert [d.name for d in service.list_deployments(ctx, active_only=True).items] == ["help"]
     assert retirements.get(ctx, "dev/hello").ended_at is not None
     later = Context(ctx.conn, ctx.actor, ctx.kernel, now=day + timedelta(days=1))
     with pytest.raises(Retired, match="Its successor is dev/help") as caught:
@@ -109,17 +127,38 @@ def test_a_name_is_retired_with_notice(ctx: Context, tmp_path: Path) -> None:
 
 
 def test_the_headers_are_those_of_the_standards(ctx: Context, tmp_path: Path) -> None:
-    make_release(ctx, tmp_path)
-    live(ctx, "hello")
+    for name in ("help", "hello"):
+        make_release(ctx, tmp_path, name)
+        live(ctx, name)
     sunset = datetime(2099, 12, 31, 18, 0, tzinfo=UTC)
-    assert models.list_cards(ctx)[0].shutdown_date is None
-    made = retirements.announce(ctx, RetirementCreate(name="hello", sunset=sunset, successor="prod/help")).items[0]
-    assert dict(headers.build_headers(made)) == {
+    assert {card.shutdown_date for card in models.list_cards(ctx)} == {None}
+    made = retirements.announce(ctx, RetirementCreate(name="hello", sunset=sunset, successor="dev/help")).items[0]
+    dates = {
         b"deprecation": f"@{int(ctx.now.timestamp())}".encode(),
         b"sunset": b"Thu, 31 Dec 2099 18:00:00 GMT",
-        b"link": b'</v1/models/prod%2Fhelp>; rel="successor-version"',
     }
-    assert (models.list_cards(ctx)[0].id, models.list_cards(ctx)[0].shutdown_date) == (
-        "dev/hello",
-        int(sunset.timestamp()),
-    )
+    link = {b"link": b'</v1/models/dev%2Fhelp>; rel="successor-version"'}
+    assert dict(headers.build_headers(made, successor_answers=True)) == dates | link
+    assert dict(headers.build_headers(made, successor_answers=False)) == dates
+    cards = {card.id: card.shutdown_date for card in models.list_cards(ctx)}
+    assert (cards["dev/hello"], cards["dev/help"]) == (int(sunset.timestamp()), None)
+
+
+def test_replies_link_to_a_successor_only_while_it_answers(ctx: Context, tmp_path: Path) -> None:
+    for name in ("help", "hello"):
+        make_release(ctx, tmp_path, name)
+        live(ctx, name)
+    sunset = ctx.now + timedelta(days=1)
+    retirement = retirements.announce(ctx, RetirementCreate(name="hello", sunset=sunset, successor="dev/help")).items[0]
+
+    def link() -> bytes | None:
+        serving = service.list_deployments(ctx, environment="dev", active_only=True).items
+        targets = [RouteTarget(d, models.resolve_release(ctx, d.release)) for d in serving]
+        return dict(build_routes(targets, [], {}, {"dev/hello": retirement})["dev/hello"].headers).get(b"link")
+
+    assert link() is not None
+    service.stop(ctx, service.list_active(ctx, "dev", "help")[0].id)
+    assert link() is None
+    error = retirements.retired_error(retirement, successor_answers=False)
+    assert "help" not in error.message
+    assert "successor" not in (error.details or {})

@@ -6,7 +6,7 @@ from typing import Any
 from tidemill.core.errors import NotFound
 from tidemill.core.kernel import Context
 from tidemill.deployments import store
-from tidemill.deployments.retirements import service as retirements
+from tidemill.deployments.retirements import store as retirements
 from tidemill.engines.types import Servable
 from tidemill.gateway.types import ModelObject, ReplicaTarget, unknown_model
 from tidemill.prompts.types import Message
@@ -72,7 +72,7 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
 def list_cards(ctx: Context) -> list[ModelObject]:
     """Return every model name that can be requested: environments first, then releases and aliases."""
     cards: dict[str, ModelObject] = {}
-    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_uncancelled(ctx)}
+    sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_uncancelled(ctx.conn)}
     for deployment in store.list_active(ctx.conn):
         if deployment.state == "live":
             name = f"{deployment.environment}/{deployment.name}"

@@ -1,6 +1,6 @@
 """The route of an environment's name: one deployment, or two during a traffic split."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,11 +48,9 @@ def build_routes(
     """Return every route by `environment/name`. `shadows` are by the id of their split, `retirements` by name."""
     split_of = {split.baseline_id: split for split in splits}
     by_id = {target.deployment.id: target for target in targets}
+    live = {f"{t.deployment.environment}/{t.deployment.name}": t for t in targets if t.deployment.state == "live"}
     routes: dict[str, Route] = {}
-    for target in targets:
-        if target.deployment.state != "live":
-            continue
-        name = f"{target.deployment.environment}/{target.deployment.name}"
+    for name, target in live.items():
         split, retirement = split_of.get(target.deployment.id), retirements.get(name)
         routes[name] = Route(
             live=target,
@@ -60,9 +58,16 @@ def build_routes(
             split=split,
             shadow=shadows.get(split.id) if split is not None else None,
             retirement=retirement,
-            headers=headers.build_headers(retirement) if retirement is not None else (),
+            headers=headers.build_headers(retirement, successor_answers=successor_answers(retirement, live))
+            if retirement is not None
+            else (),
         )
     return routes
+
+
+def successor_answers(retirement: Retirement, live: Collection[str]) -> bool:
+    """Return whether the successor answers callers: `live` are the names in environments that do."""
+    return "/" not in retirement.successor or retirement.successor in live
 
 
 def has_ended(retirement: Retirement | None, now: datetime) -> bool:

@@ -11,7 +11,7 @@ from tidemill.deployments.lease import ReplicaLease
 from tidemill.deployments.models import ServedModel
 from tidemill.deployments.reconciler import Reconciler
 from tidemill.deployments.retirements import service as retirements
-from tidemill.deployments.route import Route, has_ended
+from tidemill.deployments.route import Route, has_ended, successor_answers
 from tidemill.deployments.types import Deployment
 from tidemill.engines.pool import Pool
 from tidemill.engines.replica import RunningReplica
@@ -93,7 +93,8 @@ class EngineRouter:
             route = self._reconciler.routes.get(model)
             retirement = route.retirement if route is not None else self._reconciler.retirements.get(model)
             if retirement is not None and has_ended(retirement, utc_now()):
-                raise retirements.retired_error(retirement)
+                answers = successor_answers(retirement, self._reconciler.routes)
+                raise retirements.retired_error(retirement, successor_answers=answers)
             if route is None:
                 raise unknown_model(model, [card.id for card in await self.models()])
             return self._choose(route, affinity)

@@ -80,33 +80,28 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
 
     An open rollout is aborted: the old release, which is still live, answers all callers again.
 
-    Raises NothingToRollBack, RollbackAmbiguous, EnvironmentNotFound.
+    Raises NothingToRollBack, RollbackAmbiguous, Retired, EnvironmentNotFound.
     """
     promotion.find_previous_environment(ctx, environment)
-    live = [d for d in store.list_active(ctx.conn, environment) if d.state == "live"]
-    names = sorted({d.name for d in live})
+    active = store.list_active(ctx.conn, environment)
+    names = sorted({d.name for d in active if d.state == "live"} or {d.name for d in active})
     name = body.name or (names[0] if len(names) == 1 else None)
     if name is None and names:
         raise RollbackAmbiguous(
             f"{environment} serves {', '.join(names)}.", hint="Say which one with --name.", param="name"
         )
-    if name is not None:
-        promotion.lock(ctx, environment, name)
-        live = [d for d in store.list_active(ctx.conn, environment, name) if d.state == "live"]
-    current = next((d for d in live if d.name == name), None)
-    if current is not None and _hooks(ctx).abort_open(
-        ctx, environment, current.name, body.note or "Rolled back by hand."
-    ):
+    if name is None:
+        raise _nothing_to_roll_back(environment, None)
+    promotion.lock(ctx, environment, name)
+    retirements.check_not_retired(ctx, environment, name)
+    current = next((d for d in store.list_active(ctx.conn, environment, name) if d.state == "live"), None)
+    aborted = _hooks(ctx).abort_open(ctx, environment, name, body.note or "Rolled back by hand.")
+    if aborted and current is not None:
         return current
-    previous = None
-    if name is not None:
-        past = store.list_past(ctx.conn, environment, name, 100)
-        previous = next((d for d in past if current is None or d.release_id != current.release_id), None)
+    past = store.list_past(ctx.conn, environment, name, 100)
+    previous = next((d for d in past if current is None or d.release_id != current.release_id), None)
     if previous is None:
-        raise NothingToRollBack(
-            f"No other release was live in {environment} before" + (f" under the name {name}." if name else "."),
-            hint=f"`tidemill deployments history --env {environment}` shows what there was.",
-        )
+        raise _nothing_to_roll_back(environment, name)
     deployment = previous.model_copy(
         update={
             "id": new_id("dep"),
@@ -123,6 +118,13 @@ def rollback(ctx: Context, environment: str, body: Rollback) -> Deployment:
         }
     )
     return promotion.request(ctx, deployment)
+
+
+def _nothing_to_roll_back(environment: str, name: str | None) -> NothingToRollBack:
+    return NothingToRollBack(
+        f"No other release was live in {environment} before" + (f" under the name {name}." if name else "."),
+        hint=f"`tidemill deployments history --env {environment}` shows what there was.",
+    )
 
 
 def stop(ctx: Context, deployment_id: str) -> Deployment:

@@ -6,12 +6,14 @@ from urllib.parse import quote
 from tidemill.deployments.retirements.types import Retirement
 
 
-def build_headers(retirement: Retirement) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers of every response until the sunset date."""
+def build_headers(retirement: Retirement, *, successor_answers: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of every response until the sunset date, with a link to a successor that answers."""
     since = f"@{int(retirement.announced_at.timestamp())}"
-    successor = f'</v1/models/{quote(retirement.successor, safe="")}>; rel="successor-version"'
-    return (
+    dates = (
         (b"deprecation", since.encode()),
         (b"sunset", format_datetime(retirement.sunset, usegmt=True).encode()),
-        (b"link", successor.encode()),
     )
+    if not successor_answers:
+        return dates
+    successor = f'</v1/models/{quote(retirement.successor, safe="")}>; rel="successor-version"'
+    return (*dates, (b"link", successor.encode()))

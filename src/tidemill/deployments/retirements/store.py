@@ -1,5 +1,6 @@
 """The table of retirements."""
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,9 +30,19 @@ def insert(conn: sa.Connection, retirement: Retirement) -> None:
     conn.execute(retirements.insert().values(**retirement.model_dump()))
 
 
-def update(conn: sa.Connection, retirement_id: str, **values: Any) -> None:
-    """Update columns of a retirement."""
-    conn.execute(retirements.update().where(retirements.c.id == retirement_id).values(**values))
+def end(conn: sa.Connection, retirement_id: str, at: datetime) -> bool:
+    """Set when a name went out of service. Return False, changing nothing, when it did before or was cancelled."""
+    return _change(conn, retirement_id, retirements.c.ended_at.is_(None), ended_at=at)
+
+
+def cancel(conn: sa.Connection, retirement_id: str, at: datetime) -> bool:
+    """Set when a retirement was cancelled. Return False, changing nothing, when it was before."""
+    return _change(conn, retirement_id, cancelled_at=at)
+
+
+def _change(conn: sa.Connection, retirement_id: str, *where: sa.ColumnElement[bool], **values: Any) -> bool:
+    uncancelled = (retirements.c.id == retirement_id, retirements.c.cancelled_at.is_(None))
+    return conn.execute(retirements.update().where(*uncancelled, *where).values(**values)).rowcount == 1
 
 
 def list_uncancelled(conn: sa.Connection, environment: str | None = None, name: str | None = None) -> list[Retirement]:

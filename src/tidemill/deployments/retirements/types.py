@@ -34,6 +34,12 @@ class SunsetPassed(Invalid):
     code = "sunset_passed"
 
 
+class SuccessorUnfit(Invalid):
+    """The successor is no model that callers can request after the sunset date."""
+
+    code = "successor_unfit"
+
+
 class RetirementCreate(Body):
     """Announce that a name goes out of service."""
 
