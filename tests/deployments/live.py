@@ -15,6 +15,9 @@ from tidemill.core import server_lock
 
 UP = [sys.executable, "-m", "tidemill", "up", "--port", "0"]
 
+ENDLESS = {"0": -100, "2": -100}
+"""A `logit_bias` for the packaged model, whose answers end with one of these tokens."""
+
 PATIENCE_S = 120
 """How long anything is waited for: what hangs is found, and a loaded machine is not taken for it."""
 

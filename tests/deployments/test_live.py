@@ -10,7 +10,7 @@ import openai
 import psutil
 import pytest
 
-from tests.deployments.live import LiveServer, served, wait_for
+from tests.deployments.live import ENDLESS, LiveServer, served, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -79,7 +79,7 @@ def test_no_request_fails_while_a_release_is_deployed_and_rolled_back(server: Li
 def test_an_engine_that_is_killed_is_replaced_and_no_whole_reply_fails(server: LiveServer) -> None:
     with server.client() as client, concurrent.futures.ThreadPoolExecutor(12) as callers:
         before = next(r for r in client.deployments.engines().replicas if r.pinned)
-        waiting = [callers.submit(chat, server, temperature=0, max_tokens=120, ignore_eos=True) for _ in range(12)]
+        waiting = [callers.submit(chat, server, temperature=0, max_tokens=120, logit_bias=ENDLESS) for _ in range(12)]
         wait_for(lambda: any(r.in_flight for r in client.deployments.engines().replicas))
         psutil.Process(before.pid).kill()
         replies = [future.result() for future in waiting]
@@ -95,7 +95,7 @@ def test_a_stream_whose_engine_dies_ends_with_an_error_event(server: LiveServer)
         wait_for(lambda: [r for r in client.deployments.engines().replicas if r.state == "ready" and r.pinned])
         pid = next(r.pid for r in client.deployments.engines().replicas if r.pinned)
         stream = sdk.chat.completions.create(
-            model="dev/hello", messages=QUESTION, stream=True, max_tokens=2000, extra_body={"ignore_eos": True}
+            model="dev/hello", messages=QUESTION, stream=True, max_tokens=2000, logit_bias=ENDLESS
         )
         chunks = [next(stream), next(stream)]
         psutil.Process(pid).kill()

@@ -12,6 +12,7 @@ from tidemill.deployments import service, store
 from tidemill.deployments.types import (
     DeploymentCreate,
     EnvironmentNotFound,
+    EnvironmentUpdate,
     ForceNotAllowed,
     NotCleared,
     NothingToRollBack,
@@ -41,6 +42,20 @@ def test_the_order_is_dev_qa_prod(ctx: Context, tmp_path: Path) -> None:
     assert live(ctx, "hello", "qa").state == "live"
     with pytest.raises(EnvironmentNotFound, match="staging"):
         order(ctx, "hello", "staging")
+
+
+def test_what_becomes_of_overrides_is_set_for_an_environment_and_audited(ctx: Context) -> None:
+    refusing = EnvironmentUpdate(overrides="refuse")
+    for _ in range(2):
+        assert service.update_environment(ctx, "prod", refusing).overrides == "refuse"
+    assert [e.overrides for e in service.list_environments(ctx).items] == ["allow", "allow", "refuse"]
+    assert service.get_desired_state(ctx).refusing == {"prod"}
+    changes = events.list_events(ctx.conn, kind="environment.updated")
+    assert [(e.subject, e.data) for e in changes] == [("prod", {"overrides": "refuse"})]
+    service.update_environment(ctx, "prod", EnvironmentUpdate(overrides="allow"))
+    assert service.get_desired_state(ctx).refusing == frozenset()
+    with pytest.raises(EnvironmentNotFound, match="staging"):
+        service.update_environment(ctx, "staging", refusing)
 
 
 def test_prod_asks_for_gate_and_approval(ctx: Context, tmp_path: Path) -> None:

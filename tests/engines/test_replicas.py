@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.deployments.live import LiveServer, wait_for
+from tests.deployments.live import ENDLESS, LiveServer, wait_for
 from tidemill.core.actors import OWNER
 from tidemill.core.settings import Settings
 from tidemill.engines.types import Replica
@@ -97,7 +97,7 @@ def test_requests_go_to_the_least_busy_replica_and_one_that_dies_loses_none(serv
     first = {r.id: r.pid for r in pinned(server)}
     assert len(first) == 2
     with concurrent.futures.ThreadPoolExecutor(4) as callers:
-        waiting = [callers.submit(chat, server, max_tokens=120, ignore_eos=True) for _ in range(4)]
+        waiting = [callers.submit(chat, server, max_tokens=120, logit_bias=ENDLESS) for _ in range(4)]
         wait_for(lambda: sorted(r.in_flight for r in pinned(server)) == [2, 2])
         victim = next(iter(first))
         psutil.Process(first[victim]).kill()

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.deployments.live import LiveServer, wait_for
+from tests.deployments.live import ENDLESS, LiveServer, wait_for
 from tidemill.core.wire import utc_now
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -149,7 +149,7 @@ def test_keys_are_checked_and_a_revoked_one_stops_at_once(server: LiveServer) ->
 @pytest.mark.parametrize("stream", [True, False])
 def test_hanging_up_frees_the_place_and_is_in_the_books(server: LiveServer, stream: bool) -> None:
     body = json.dumps(
-        {"model": "dev/hello", "messages": HI, "stream": stream, "max_tokens": 2000, "ignore_eos": True}
+        {"model": "dev/hello", "messages": HI, "stream": stream, "max_tokens": 2000, "logit_bias": ENDLESS}
     ).encode()
     where = urlsplit(server.url)
     with socket.create_connection((where.hostname, where.port)) as line, server.client() as client:
@@ -189,6 +189,43 @@ def test_what_is_not_there_is_told(server: LiveServer) -> None:
     reply = httpx.get(f"{server.url}/v1/nothing", headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_route")
     assert reply.headers["x-request-id"].startswith("req_")
+
+
+def test_what_has_no_effect_is_named_in_the_headers(server: LiveServer) -> None:
+    body = {"model": "dev/hello", "messages": HI, "max_tokens": 2, "store": False, "service_tier": "auto"}
+    reply = post(server, json.dumps(body).encode())
+    assert (reply.status_code, reply.headers["x-tidemill-ignored"]) == (200, "store, service_tier")
+    with server.client() as client:
+        assert client.gateway.call(reply.json()["id"]).ignored == ["store", "service_tier"]
+
+
+def test_an_engine_that_shows_no_tools_is_not_asked_with_tools(server: LiveServer) -> None:
+    tools = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
+    reply = post(server, json.dumps({"model": "dev/hello", "messages": HI, "tools": tools}).encode())
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "tools")
+
+
+def test_an_environment_that_refuses_overrides_answers_as_the_release_is_frozen(server: LiveServer) -> None:
+    def ask(**fields: object) -> httpx.Response:
+        return post(server, json.dumps({"model": "dev/hello", "messages": HI, **fields}).encode())
+
+    with server.client() as client:
+        assert client.deployments.update_environment("dev", overrides="refuse").overrides == "refuse"
+        try:
+            wait_for(lambda: ask(max_tokens=2).status_code == 400)
+            refused = ask(max_tokens=2, seed=1)
+            error = refused.json()["error"]
+            assert (error["code"], error["param"]) == ("overrides_refused", "max_tokens")
+            call = client.gateway.call(refused.headers["x-request-id"])
+            assert (call.http_status, call.error_code) == (400, "overrides_refused")
+            assert call.overrides == ["max_tokens", "seed"]
+            # What the release has frozen may be said again, and names outside of the environment are the caller's own.
+            assert ask(max_tokens=24, temperature=0).status_code == 200
+            assert ask(model="hello@1", max_tokens=2).status_code == 200
+        finally:
+            client.deployments.update_environment("dev", overrides="allow")
+        wait_for(lambda: ask(max_tokens=2).status_code == 200)
 
 
 def test_an_answer_leads_back_to_its_release(server: LiveServer, sdk: openai.OpenAI) -> None:

@@ -1,6 +1,7 @@
 """`tidemill deploy`, `rollback`, `environments` and `deployments`."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -44,6 +45,13 @@ _RETIREMENT_COLUMNS: list[Column] = [
     ("gone since", "ended_at"),
 ]
 MOMENTS = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
+
+
+class OverrideChoice(StrEnum):
+    """What becomes of requests that override a release."""
+
+    allow = "allow"
+    refuse = "refuse"
 
 
 class DeploymentFailed(Conflict):
@@ -110,11 +118,26 @@ def environments(ctx: typer.Context) -> None:
         ("environment", "name"),
         ("gate required", lambda e: e.policy.gate),
         ("approval required", lambda e: e.policy.approval),
+        ("overrides", "overrides"),
         ("serves", lambda e: serves(e.name)),
     ]
     term.table(page, columns, empty="No environments.")
     if not live:
         term.print(Text("Nothing is served yet. Start with: tidemill deploy RELEASE --env dev", style="dim"))
+
+
+@app.command()
+def environment(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="dev, qa or prod.")],
+    overrides: Annotated[
+        OverrideChoice,
+        typer.Option(help="Whether callers may set fields other than the release has them: allow or refuse."),
+    ],
+) -> None:
+    """Change a setting of an environment."""
+    term = terminal(ctx)
+    term.show(Deployments(term.http).update_environment(name, overrides=overrides.value))
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from tidemill.core.errors import NotFound
 from tidemill.core.kernel import Context
 from tidemill.deployments import store
 from tidemill.deployments.retirements import store as retirements
+from tidemill.engines.replica import RunningReplica
 from tidemill.engines.types import Servable
 from tidemill.gateway.types import ModelObject, ReplicaTarget, unknown_model
 from tidemill.prompts.types import Message
@@ -28,13 +29,11 @@ class ServedModel:
     prompt_ref: str | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
 
-    def target(
-        self, base_url: str, replica_id: str, environment: str | None, deployment_id: str | None
-    ) -> ReplicaTarget:
+    def target(self, replica: RunningReplica, environment: str | None, deployment_id: str | None) -> ReplicaTarget:
         """Return one of its replicas as the gateway sees it."""
         return ReplicaTarget(
-            base_url=base_url,
-            replica_id=replica_id,
+            base_url=replica.base_url,
+            replica_id=replica.id,
             label=self.servable.label,
             model_version_id=self.servable.model.id,
             release_id=self.release_id,
@@ -43,6 +42,7 @@ class ServedModel:
             prompt=self.prompt,
             prompt_ref=self.prompt_ref,
             sampling=self.sampling,
+            supports_tools=replica.supports_tools,
         )
 
 

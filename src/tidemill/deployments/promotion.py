@@ -84,7 +84,7 @@ def request(ctx: Context, deployment: Deployment) -> Deployment:
 
 def find_previous_environment(ctx: Context, name: str) -> str | None:
     """Return the environment that promotes to `name`; None for the first. Raises EnvironmentNotFound."""
-    names = [n for n, _ in store.list_environments(ctx.conn)]
+    names = [n for n, _, _ in store.list_environments(ctx.conn)]
     if name not in names:
         raise EnvironmentNotFound(
             f"There is no environment {name!r}.", hint=f"There are {', '.join(names)}.", param="environment"

@@ -148,7 +148,7 @@ class Reconciler:
         self._served = {target.deployment.id: target.model for target in targets}
         shadows = self._shadows.select(desired.splits, self._acquire_candidate)
         self.retirements = retirements_by_name
-        self.routes = build_routes(targets, desired.splits, shadows, self.retirements)
+        self.routes = build_routes(targets, desired.splits, shadows, self.retirements, desired.refusing)
         self.supervisor.pin(pinned)
 
     def _acquire_candidate(self, split: TrafficSplit) -> ReplicaLease | None:
@@ -159,7 +159,7 @@ class Reconciler:
         replica = pool.acquire()
         if replica is None:
             return None
-        return ReplicaLease(pool, replica, model.target(replica.base_url, replica.id, None, split.candidate_id))
+        return ReplicaLease(pool, replica, model.target(replica, None, split.candidate_id))
 
     async def _model_of(self, release_id: str) -> ServedModel:
         if release_id not in self._models:

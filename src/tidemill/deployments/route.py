@@ -31,6 +31,7 @@ class Route:
     """The sink that gets copies of the calls that the live deployment answers."""
     retirement: Retirement | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    refuses_overrides: bool = False
 
     def takes_canary(self, affinity: str) -> bool:
         """Return whether a user or session goes to the canary."""
@@ -44,8 +45,12 @@ def build_routes(
     splits: list[TrafficSplit],
     shadows: Mapping[str, ShadowSink],
     retirements: Mapping[str, Retirement],
+    refusing: Collection[str] = (),
 ) -> dict[str, Route]:
-    """Return every route by `environment/name`. `shadows` are by the id of their split, `retirements` by name."""
+    """Return every route by `environment/name`. `shadows` are by the id of their split, `retirements` by name.
+
+    Environments in `refusing` refuse overrides.
+    """
     split_of = {split.baseline_id: split for split in splits}
     by_id = {target.deployment.id: target for target in targets}
     live = {f"{t.deployment.environment}/{t.deployment.name}": t for t in targets if t.deployment.state == "live"}
@@ -61,6 +66,7 @@ def build_routes(
             headers=headers.build_headers(retirement, successor_answers=successor_answers(retirement, live))
             if retirement is not None
             else (),
+            refuses_overrides=target.deployment.environment in refusing,
         )
     return routes
 

@@ -8,7 +8,14 @@ from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
 from tidemill.deployments.retirements import routes as retirements
-from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Rollback, ServingDeployment
+from tidemill.deployments.types import (
+    Deployment,
+    DeploymentCreate,
+    Environment,
+    EnvironmentUpdate,
+    Rollback,
+    ServingDeployment,
+)
 from tidemill.engines.types import Fleet
 
 router = APIRouter(prefix="/api", tags=["deployments"])
@@ -19,6 +26,12 @@ router.include_router(retirements.router)
 def list_environments(request: RequestContext) -> Page[Environment]:
     """Every environment, in the order of promotion."""
     return request.read(service.list_environments)
+
+
+@router.patch("/environments/{environment}", openapi_extra=role("admin"))
+def update_environment(environment: str, body: EnvironmentUpdate, request: RequestContext) -> Environment:
+    """Change the settings of an environment."""
+    return request.write(service.update_environment, environment, body)
 
 
 @router.post("/environments/{environment}/rollback", status_code=201, openapi_extra=role("developer"))

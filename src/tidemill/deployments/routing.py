@@ -40,18 +40,18 @@ class ResolvedModel:
     """The traffic split whose candidate should have answered but has no engine ready."""
     shadow: ShadowSink | None = None
     """The sink that gets a copy of the call."""
+    refuses_overrides: bool = False
 
     def target(self, replica: RunningReplica) -> ReplicaTarget:
         """Return a replica as the gateway sees it."""
         deployment = self.deployment
         target = self.model.target(
-            replica.base_url,
-            replica.id,
+            replica,
             deployment.environment if deployment else None,
             deployment.id if deployment else None,
         )
-        if self.headers or self.shadow is not None:
-            return replace(target, headers=self.headers, shadow=self.shadow)
+        if self.headers or self.shadow is not None or self.refuses_overrides:
+            return replace(target, headers=self.headers, shadow=self.shadow, refuses_overrides=self.refuses_overrides)
         return target
 
 
@@ -112,9 +112,21 @@ class EngineRouter:
         if route.canary is not None and route.split is not None and route.takes_canary(affinity):
             # A canary never costs an answer: while none of its engines is ready, the old release answers.
             if self._supervisor.pool_for(route.canary.model.servable).ready:
-                return ResolvedModel(route.canary.model, route.canary.deployment, route.headers)
+                return ResolvedModel(
+                    route.canary.model,
+                    route.canary.deployment,
+                    route.headers,
+                    refuses_overrides=route.refuses_overrides,
+                )
             fallback_of = route.split.id
-        return ResolvedModel(route.live.model, route.live.deployment, route.headers, fallback_of, route.shadow)
+        return ResolvedModel(
+            route.live.model,
+            route.live.deployment,
+            route.headers,
+            fallback_of,
+            route.shadow,
+            route.refuses_overrides,
+        )
 
     def _check_admission(self, pool: Pool, model: str, deadline: float) -> None:
         if pool.waiting >= MAX_WAITING:

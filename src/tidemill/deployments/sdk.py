@@ -7,7 +7,15 @@ from tidemill.core.errors import Unavailable
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementPage
-from tidemill.deployments.types import Deployment, DeploymentCreate, Environment, Rollback, ServingDeployment
+from tidemill.deployments.types import (
+    Deployment,
+    DeploymentCreate,
+    Environment,
+    EnvironmentUpdate,
+    OverridePolicy,
+    Rollback,
+    ServingDeployment,
+)
 from tidemill.engines.types import Fleet
 
 
@@ -26,6 +34,11 @@ class Deployments:
     def environments(self) -> Page[Environment]:
         """Return every environment, in the order of promotion."""
         return self._http.get("/api/environments", Page[Environment])
+
+    def update_environment(self, environment: str, *, overrides: OverridePolicy) -> Environment:
+        """Change an environment's settings and return it. Raises EnvironmentNotFound."""
+        body = EnvironmentUpdate(overrides=overrides)
+        return self._http.patch(f"/api/environments/{environment}", Environment, body)
 
     def deploy(
         self,

@@ -19,6 +19,7 @@ from tidemill.deployments.types import (
     DeploymentNotFound,
     EndState,
     Environment,
+    EnvironmentUpdate,
     NothingToRollBack,
     Rollback,
     RollbackAmbiguous,
@@ -37,17 +38,36 @@ class DesiredState:
     """Oldest first."""
     splits: list[TrafficSplit]
     retirements: list[Retirement]
+    refusing: frozenset[str]
+    """The environments that refuse overrides."""
 
 
 def list_environments(ctx: Context) -> Page[Environment]:
     """Return every environment, in the order of promotion."""
-    rows = store.list_environments(ctx.conn)
-    return Page(items=[Environment(name=n, position=p, policy=releases.get_policy(n)) for n, p in rows])
+    return Page(items=_read_environments(ctx))
+
+
+def _read_environments(ctx: Context) -> list[Environment]:
+    return [
+        Environment(name=name, position=position, policy=releases.get_policy(name), overrides=overrides)
+        for name, position, overrides in store.list_environments(ctx.conn)
+    ]
+
+
+def update_environment(ctx: Context, name: str, body: EnvironmentUpdate) -> Environment:
+    """Change the settings of an environment and return it; its servers follow within moments.
+
+    Raises EnvironmentNotFound.
+    """
+    promotion.find_previous_environment(ctx, name)
+    if store.update_environment(ctx.conn, name, overrides=body.overrides):
+        events.emit(ctx, "environment.updated", name, {"overrides": body.overrides})
+    return next(environment for environment in _read_environments(ctx) if environment.name == name)
 
 
 def list_environment_names(ctx: Context) -> list[str]:
     """Return the names of all environments, in the order of promotion."""
-    return [name for name, _ in store.list_environments(ctx.conn)]
+    return [name for name, _, _ in store.list_environments(ctx.conn)]
 
 
 def deploy(ctx: Context, body: DeploymentCreate) -> Deployment:
@@ -176,6 +196,7 @@ def get_desired_state(ctx: Context) -> DesiredState:
         deployments=store.list_active(ctx.conn),
         splits=_hooks(ctx).list_splits(ctx),
         retirements=retirements.list_uncancelled(ctx),
+        refusing=frozenset(n for n, _, overrides in store.list_environments(ctx.conn) if overrides == "refuse"),
     )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.db import UtcDateTime, metadata, row_values
-from tidemill.deployments.types import Deployment
+from tidemill.deployments.types import Deployment, OverridePolicy
 
 environments = sa.Table(
     "environments",
     metadata,
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("overrides", sa.String(8), nullable=False, server_default="allow"),
 )
 
 deployments = sa.Table(
@@ -43,10 +44,16 @@ deployments = sa.Table(
 ACTIVE = ("starting", "canary", "live")
 
 
-def list_environments(conn: sa.Connection) -> list[tuple[str, int]]:
-    """Return names and positions, in the order of promotion."""
+def list_environments(conn: sa.Connection) -> list[tuple[str, int, OverridePolicy]]:
+    """Return names, positions and what becomes of overrides, in the order of promotion."""
     rows = conn.execute(sa.select(environments).order_by(environments.c.position))
-    return [(row.name, row.position) for row in rows]
+    return [(row.name, row.position, row.overrides) for row in rows]
+
+
+def update_environment(conn: sa.Connection, name: str, *, overrides: OverridePolicy) -> bool:
+    """Change an environment. Return False, changing nothing, when it has that value already or is not there."""
+    statement = environments.update().where(environments.c.name == name, environments.c.overrides != overrides)
+    return conn.execute(statement.values(overrides=overrides)).rowcount == 1
 
 
 def insert(conn: sa.Connection, deployment: Deployment) -> None:

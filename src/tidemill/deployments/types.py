@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tidemill.core.kernel import Context
 
 State = Literal["starting", "canary", "live", "superseded", "failed", "stopped", "rolled_back"]
+OverridePolicy = Literal["allow", "refuse"]
 EndState = Literal["stopped", "rolled_back"]
 
 
@@ -72,6 +73,17 @@ class Environment(Value):
     name: str
     position: int = Field(description="Promotion goes from 1 upwards.")
     policy: Policy
+    overrides: OverridePolicy = Field(
+        default="allow",
+        description="Whether callers may set fields such as `temperature` other than the release has them. What they "
+        "set is recorded with the call; `refuse` answers 400.",
+    )
+
+
+class EnvironmentUpdate(Body):
+    """Settings of an environment to change."""
+
+    overrides: OverridePolicy = Field(description="`allow` and record what callers override, or `refuse` it.")
 
 
 class DeploymentCreate(Body):

@@ -8,14 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from tidemill.core.parsing import parse_json
 from tidemill.engines.types import EngineFailed
 
 MODULE = "tidemill.engines.llamacpp_server"
 _GGUF_MAGIC = b"GGUF"
 _LOG_TAIL_LINES = 8
+_PROPERTIES_TIMEOUT_S = 30.0
 
 
 class LlamaCppProcess:
@@ -39,6 +43,17 @@ class LlamaCppProcess:
     def pid(self) -> int:
         """Id of the child process."""
         return self._child.pid
+
+    def supports_tools(self) -> bool:
+        """Return whether the chat template of the model has a place for tools. Raises EngineFailed."""
+        request = urllib.request.Request(self.base_url + "/props", headers={"connection": "close"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_PROPERTIES_TIMEOUT_S) as reply:
+                properties = parse_json(reply.read())
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise EngineFailed(f"The engine does not say what its chat template takes: {error}.") from error
+        return bool(properties.get("chat_template_caps", {}).get("supports_tools", True))
 
     def alive(self) -> bool:
         """Whether the process runs."""

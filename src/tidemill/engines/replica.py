@@ -30,6 +30,7 @@ class RunningReplica:
         self.servable = servable
         self.state: ReplicaState = "starting"
         self.in_flight = 0
+        self.supports_tools = True
         self.suspect = 0
         self.since = time.monotonic()
         self.log_path = kernel.folder("logs") / f"engine-{servable.key}-{self.id[-8:]}.log"
@@ -64,6 +65,7 @@ class RunningReplica:
             self._process.stop(0)
         self._process.wait_ready(START_TIMEOUT_S)
         self._smoke_test()
+        self.supports_tools = self._process.supports_tools()
 
     def _smoke_test(self) -> None:
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}

@@ -63,6 +63,10 @@ class EngineProcess(Protocol):
         """Wait until it answers. Raises EngineFailed with the end of its log after `timeout` s."""
         ...
 
+    def supports_tools(self) -> bool:
+        """Return whether the model sees the `tools` of a request: its chat template decides. Raises EngineFailed."""
+        ...
+
     def alive(self) -> bool:
         """Whether the process runs."""
         ...

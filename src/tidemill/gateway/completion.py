@@ -15,6 +15,7 @@ from tidemill.gateway.call_recorder import CallRecorder
 from tidemill.gateway.chat_request import (
     ChatRequest,
     build_messages,
+    check_overrides,
     encode_engine_body,
     parse_request,
     streams_internally,
@@ -25,7 +26,7 @@ from tidemill.gateway.response import ResponseWriter
 from tidemill.gateway.shadow import ask_shadow
 from tidemill.gateway.spans import CallProgress, build_span
 from tidemill.gateway.types import EngineDied, Lease, ReplicaTarget, Router, Status
-from tidemill.gateway.upstream import EngineResponse, Upstream
+from tidemill.gateway.upstream import EngineResponse, Upstream, engine_error
 
 ATTEMPTS = 3
 """How often a request is sent to an engine at most: a replica that dies before the first byte is replaced quietly."""
@@ -121,9 +122,10 @@ class ChatCompletionHandler:
 
     async def _ask(self, request: ChatRequest, lease: Lease) -> None:
         target = self._progress.target = lease.target
-        self._response.headers = target.headers
+        self._response.headers = (*target.headers, *_ignored_header(request))
         messages = self._progress.messages = build_messages(request, target)
         body, self._progress.overrides = encode_engine_body(request, target, messages)
+        check_overrides(target, self._progress.overrides)
         async with self._upstream.chat(target, body) as engine_response:
             if request.stream:
                 await self._stream(request, target, engine_response)
@@ -187,8 +189,13 @@ class ChatCompletionHandler:
         await self._recorder.record(span)
 
 
+def _ignored_header(request: ChatRequest) -> list[tuple[bytes, bytes]]:
+    return [(b"x-tidemill-ignored", ", ".join(request.ignored).encode())] if request.ignored else []
+
+
 def _decode_chunk(data: bytes) -> dict[str, Any]:
     chunk: dict[str, Any] = msgspec.json.decode(data)
     if "error" in chunk:
-        raise EngineDied(f"The engine stopped: {chunk['error']}.", hint="Try again.")
+        code = chunk["error"].get("code") if isinstance(chunk["error"], dict) else None
+        raise engine_error(code if isinstance(code, int) else 500, chunk["error"])
     return chunk

@@ -9,6 +9,7 @@ from tidemill.core.actors import Actor
 from tidemill.core.errors import TidemillError
 from tidemill.core.lineage_types import LineageNode
 from tidemill.gateway.accumulator import CompletionAccumulator, MessageDict
+from tidemill.gateway.chat_body import SHAPING
 from tidemill.gateway.chat_request import ChatRequest
 from tidemill.gateway.request_metadata import RequestMetadata
 from tidemill.gateway.types import Call, ReplicaTarget, Status
@@ -21,17 +22,7 @@ SCOPE = "tidemill.gateway"
 
 _STATUS: dict[Status, SpanStatus] = {"ok": "ok", "error": "error", "aborted": "unset"}
 _CALL_STATUS: dict[str, Status] = {span: call for call, span in _STATUS.items()}
-_PARAMETERS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "max_tokens",
-    "max_completion_tokens",
-    "seed",
-    "n",
-    "stop",
-    "tools",
-)
+_PARAMETERS = ("n", "logprobs", "top_logprobs", *SHAPING)
 _MAX_NAME = 200
 
 
@@ -129,6 +120,8 @@ def _attributes(
         attributes["error.type"] = error.code
     if progress.overrides:
         attributes["tidemill.overrides"] = progress.overrides
+    if request.ignored:
+        attributes["tidemill.ignored"] = list(request.ignored)
     for name in _PARAMETERS:
         if name in request.fields:
             attributes[f"gen_ai.request.{name}"] = request.fields[name]
@@ -183,6 +176,7 @@ def call_from_span(span: SpanDetail) -> Call:
         cached_tokens=span.cached_tokens or 0,
         cost_usd=span.cost_usd,
         overrides=attributes.get("tidemill.overrides", []),
+        ignored=attributes.get("tidemill.ignored", []),
         attempts=attributes.get("tidemill.attempts", 1),
         ttft_ms=span.ttft_ms,
         latency_ms=span.duration_ms,

@@ -60,6 +60,24 @@ class RequestInvalid(BadRequest):
     code = "invalid_request"
 
 
+class ParameterUnknown(BadRequest):
+    """The body has a field that a chat request does not have."""
+
+    code = "unknown_parameter"
+
+
+class ParameterUnsupported(BadRequest):
+    """The body has a field that OpenAI knows and that the engine behind the model does not honour."""
+
+    code = "unsupported_parameter"
+
+
+class OverridesRefused(BadRequest):
+    """The caller sets a field that the release has set, where the environment lets nobody do so."""
+
+    code = "overrides_refused"
+
+
 class UnknownRoute(NotFound):
     """`/v1` has no such path, or the path takes another method."""
 
@@ -111,6 +129,10 @@ class ReplicaTarget:
     """Headers of every response from here, such as `Sunset`."""
     shadow: "ShadowSink | None" = None
     """Gets a copy of every call answered from here; None without a shadow rollout."""
+    refuses_overrides: bool = False
+    """Whether its environment refuses fields that would change what the release answers."""
+    supports_tools: bool = True
+    """Whether the engine shows `tools` to the model: its chat template decides."""
 
 
 class Lease(Protocol):
@@ -212,7 +234,8 @@ class Call(Value):
     completion_tokens: int
     cached_tokens: int = Field(description="Part of the prompt tokens that the engine had at hand already.")
     cost_usd: float | None = Field(description="By the price rules; null without one for its model.")
-    overrides: list[str] = Field(description="Sampling parameters the caller set other than the release has them.")
+    overrides: list[str] = Field(description="Fields that the caller set other than the release has them.")
+    ignored: list[str] = Field(default_factory=list, description="Fields of the request that have no effect here.")
     attempts: int = Field(description="1; more when a replica failed before the first byte.")
     ttft_ms: float | None = Field(description="Time to the first token; null when the reply came in one piece.")
     latency_ms: float

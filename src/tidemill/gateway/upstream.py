@@ -1,5 +1,6 @@
 """HTTP client of the engines: one connection for each request, every failure as an error of its own."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 READ_TIMEOUT_S = 300.0
 """Seconds an engine may send nothing: a long prompt on a slow machine takes minutes before its first token."""
+_CALLERS_FAULTS = ("Failed to parse ", "Failed to initialize samplers")
+"""How llama.cpp begins errors about a request, whatever status it gives them."""
+_FIELD = re.compile(r"Field '(\w+)'")
 
 
 class ContextTooLong(BadRequest):
@@ -101,11 +105,21 @@ class Upstream:
 def _refusal(status: int, body: bytes) -> TidemillError:
     try:
         error = msgspec.json.decode(body)["error"]
-        message, kind = str(error.get("message", error)), str(error.get("type", ""))
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, AttributeError):
-        message, kind = body[:200].decode(errors="replace"), ""
+    except (msgspec.DecodeError, RecursionError, UnicodeError, KeyError, TypeError):
+        error = body[:200].decode(errors="replace")
+    return engine_error(status, error)
+
+
+def engine_error(status: int, error: object) -> TidemillError:
+    """Return the error for one that the engine has given as its answer: it has not died, and is not asked again.
+
+    `error` is what stands under `error` in the engine's reply, a message or an object with one.
+    """
+    values: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
+    message, kind = str(values.get("message", error)), str(values.get("type", ""))
     if kind == "exceed_context_size_error" or "context size" in message.lower():
         return ContextTooLong(f"The request is too long: {message}.", hint="Send fewer or shorter messages.")
-    if 400 <= status < 500:
-        return RequestInvalid(f"The engine refuses the request: {message}")
+    if 400 <= status < 500 or message.startswith(_CALLERS_FAULTS):
+        field = _FIELD.match(message)
+        return RequestInvalid(f"The engine refuses the request: {message}", param=field[1] if field else None)
     return EngineRefused(f"The engine answered {status}: {message}", hint="The replica's log says more.")
