@@ -19,6 +19,7 @@ from tidemill.core.settings import Settings
 from tidemill.server.app import build_kernel
 from tidemill.traces import service
 from tidemill.traces.service import TraceStore
+from tidemill.traces.store import words
 from tidemill.traces.store.postgres import PostgresDayStore
 from tidemill.traces.store.sqlite import SqliteDayStore
 from tidemill.traces.store.upgrades import DayUpgrader
@@ -282,3 +283,38 @@ def test_an_upgrade_that_fails_is_tried_again_later(caplog: pytest.LogCaptureFix
     upgrader.join()
     assert tried == [DAY, DAY]
     assert [entry.levelname for entry in caplog.records] == ["WARNING", "ERROR"]
+
+
+LAYOUT_3_WORDS = (
+    "DROP TABLE words",
+    "CREATE VIRTUAL TABLE search USING fts5(body, content='', detail=none, columnsize=0)",
+)
+
+
+def test_words_of_older_days_are_found_beside_those_of_new_spans(kernel: Kernel) -> None:
+    texts = {1: "Grüße aus Köln", 2: "die Straße ist lang"}
+    write(kernel, *(call(n, trace=n, start=NOON + n, text=text) for n, text in texts.items()))
+    if kernel.db.is_sqlite:
+        rows = tuple(f"INSERT INTO search (rowid, body) VALUES ({n}, '{text}')" for n, text in texts.items())
+        change_day(kernel, (*LAYOUT_3_WORDS, *rows), 3)
+    else:
+        old = {n: sorted(words.old_word_numbers(f"{text} you said chat")) for n, text in texts.items()}
+        statement = f"UPDATE blocks SET words = ARRAY{sorted({*old[1], *old[2]})}::int[]"
+        change_day(kernel, (statement,), 3)
+    again = TraceStore(kernel.settings, kernel.db)
+    try:
+        assert ids_with(again, "Köln") == [1]
+        assert again.write([call(3, trace=3, start=NOON + 3, text="你好 Köln 東京タワー")]) == 1
+        assert ids_with(again, "Köln") == [3, 1]
+        assert ids_with(again, "KÖLN Grüße") == [1]
+        assert ids_with(again, "Straße") == [2]
+        assert ids_with(again, "タワー") == [3]
+        assert again.erase_traces(DAY, {call(3, trace=3).trace_id}) == 1
+        assert ids_with(again, "Köln") == [1]
+        assert ids_with(again, "straße") == [2]
+    finally:
+        again.close()
+
+
+def ids_with(store: TraceStore, text: str) -> list[int]:
+    return [int(span.span_id, 16) for _, span in store.search_spans(text, TraceFilter(), limit=10)]

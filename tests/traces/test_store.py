@@ -188,6 +188,32 @@ def test_search_finds_words_in_inputs_outputs_names_and_errors(kernel: Kernel) -
         service.search_spans(ctx, '"*(')
 
 
+SCRIPTS = {
+    "1": ("今天天气怎么样？我想知道明天会不会下雨。", ["天气", "明天", "雨", "天气 下雨"], ["气天", "昨天"]),
+    "2": ("東京タワーの高さは何メートルですか。", ["東京", "タワー", "メートル", "ﾀﾜｰ"], ["京東", "メール"]),
+    "3": ("Wie heißt die Straße in Köln? Viele Grüße", ["Straße", "STRASSE", "grüße", "Köln", "ko\u0308ln"], ["Gasse"]),
+    "4": ("İstanbul ve Iğdır", ["İstanbul", "istanbul", "ISTANBUL", "ığdır"], ["izmir"]),
+    "5": ("请打开settings页面", ["settings", "打开", "页面", "settings页面"], ["setting"]),
+    "6": ("พรุ่งนี้ฝนจะตก", ["ฝน", "พรุ่งนี้"], ["หิมะ"]),
+    "7": ("कल बारिश होगी", ["बारिश"], ["बरश"]),
+    "8": ("내일 비가 온다", ["비", "비가", "\u1102\u1162일"], ["눈"]),
+    "9": ("غَداً سوف تمطر", ["غدا", "تمطر"], ["تثلج"]),
+    "a": ("room １２ and ٣٤", ["12", "34"], ["1"]),
+    "b": ("a ﬁne ΟΔΟΣ 👩‍👩‍👧", ["fine", "οδος", "👧"], ["👨"]),
+}
+
+
+def test_search_finds_parts_of_texts_in_every_script(kernel: Kernel) -> None:
+    write(kernel, *(call(int(n, 16), trace=int(n, 16), text=text) for n, (text, _, _) in SCRIPTS.items()))
+    ctx = context(kernel)
+    for number, (text, queries, others) in SCRIPTS.items():
+        for query in queries:
+            assert number in [s.trace_id[-1] for s in service.search_spans(ctx, query).items], (text, query)
+            assert number in [t.trace_id[-1] for t in service.list_traces(ctx, text=query).items], (text, query)
+        for query in others:
+            assert number not in [s.trace_id[-1] for s in service.search_spans(ctx, query).items], (text, query)
+
+
 def test_the_tail_gives_every_span_once_in_commit_order(kernel: Kernel) -> None:
     spans = traffic(120, spread_s=2 * 86_400, start=NOON - 86_400 * SECOND)
     seen: list[str] = []

@@ -10,6 +10,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from tidemill.core.errors import BadRequest
+from tidemill.core.search_words import find_words
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
 from tidemill.traces.rendering import (
     extract_text,
@@ -244,10 +245,14 @@ def search(
 def _excerpt(span: SpanDetail, words: list[str]) -> Text:
     for value in (span.output, span.input, span.status_message, span.name):
         text = " ".join(extract_text(value).split())
-        start = min((n for n in (text.lower().find(w.lower()) for w in words) if n >= 0), default=-1)
-        if start >= 0:
-            line = Text(("…" if start > 20 else "") + text[max(start - 20, 0) : start + 160], style="dim")
-            line.highlight_words(words, style="bold yellow", case_sensitive=False)
+        matches = find_words(text, " ".join(words))
+        if matches:
+            first = max(matches[0][0] - 20, 0)
+            line = Text(("…" if first else "") + text[first : first + 180], style="dim")
+            shift = bool(first) - first
+            for start, end in matches:
+                if end + shift <= len(line):
+                    line.stylize("bold yellow", start + shift, end + shift)
             return line
     return Text("")
 

@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from tidemill.core import events
 from tidemill.core.actors import Actor
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.search_words import split_words
 from tidemill.core.wire import Page
-from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore, split_words
+from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore
 from tidemill.traces.types import (
     AnsweredCalls,
     Caller,

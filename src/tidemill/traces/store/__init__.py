@@ -23,7 +23,6 @@ from tidemill.traces.store.sessions import SessionPlace
 from tidemill.traces.store.span_list import Position, SpanPlace
 from tidemill.traces.store.trace_list import TracePlace
 from tidemill.traces.store.trace_store import TraceStore
-from tidemill.traces.store.words import split_words
 
 __all__ = [
     "MinuteCount",
@@ -33,5 +32,4 @@ __all__ = [
     "TracePlace",
     "TraceStore",
     "pack_payload",
-    "split_words",
 ]

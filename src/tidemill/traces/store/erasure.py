@@ -194,19 +194,27 @@ class DayEraser:
 
     def _rebuild_words(self) -> None:
         """Rebuild the index of SQLite, which does not keep its texts, from the spans that stay."""
-        if self._writer.words_by_block or not self._writer.rows("SELECT 1 FROM search_idx LIMIT 1"):
+        if self._writer.words_by_block:
             return
-        self._writer.rows("INSERT INTO search(search) VALUES ('delete-all')")
+        sql = "SELECT name FROM sqlite_master WHERE name IN ('search', 'words')"
+        tables = [name for (name,) in self._writer.rows(sql)]
+        if not any(self._writer.rows(f"SELECT 1 FROM {table}_idx LIMIT 1") for table in tables):
+            return
+        for table in tables:
+            self._writer.rows(f"INSERT INTO {table}({table}) VALUES ('delete-all')")
         numbers = [row[0] for row in self._writer.rows("SELECT id FROM blocks ORDER BY id")]
         for at in range(0, len(numbers), _BLOCKS_AT_ONCE):
             part = numbers[at : at + _BLOCKS_AT_ONCE]
             spans = self._spans_of_blocks(part)
             for number, data in self._data(part):
                 block_spans = spans.get(number, {})
-                texts = [words.searchable_text(record) for record in self._records(blocks.Block(data), block_spans)]
+                texts = [
+                    words.indexed_text(words.searchable_text(record))
+                    for record in self._records(blocks.Block(data), block_spans)
+                ]
                 rows = [(span, text) for (span, *_), text in zip(block_spans.values(), texts, strict=True)]
-                self._writer.execute_many("INSERT INTO search (rowid, body) VALUES (?, ?)", rows)
-        self._writer.rows("INSERT INTO search(search) VALUES ('optimize')")
+                self._writer.execute_many("INSERT INTO words (rowid, body) VALUES (?, ?)", rows)
+        self._writer.rows("INSERT INTO words(words) VALUES ('optimize')")
 
     def _recount(self, hours: set[int]) -> None:
         """Compute the sums of some hours from the spans that are there."""

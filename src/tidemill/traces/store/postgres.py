@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tidemill.core.db import Database
 from tidemill.core.errors import TidemillError
+from tidemill.core.search_words import index_words, split_words
 from tidemill.traces.store import words
 from tidemill.traces.store.blocks import Block
 from tidemill.traces.store.days import Row, new_stamp, parse_day
@@ -85,6 +86,15 @@ def _marked(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
+def _block_condition(text: str) -> tuple[str, list[list[int]]]:
+    """Return the condition for blocks that may have all words of a query, of this layout or an older one."""
+    numbers = [sorted(words.word_numbers(text))]
+    older = sorted(words.old_word_numbers(text))
+    if older and older not in numbers:
+        numbers.append(older)
+    return f"({' OR '.join(['words @> ?::int[]'] * len(numbers))})", numbers
+
+
 class PostgresDay:
     """A snapshot of one schema, or a transaction on it."""
 
@@ -106,25 +116,26 @@ class PostgresDay:
 
     def search(self, text: str, below: int, limit: int) -> Iterable[int]:
         """Yield ids below `below` of spans with all words of `text`, newest first, from blocks that may have them."""
-        needed = set(words.split_words(text))
-        numbers = sorted(words.word_numbers(text))
-        sql = "SELECT id, data FROM blocks WHERE words @> ?::int[] AND id <= ? ORDER BY id DESC"
+        needed = set(split_words(text))
+        condition, numbers = _block_condition(text)
+        sql = f"SELECT id, data FROM blocks WHERE {condition} AND id <= ? ORDER BY id DESC"
         newest = self.rows("SELECT block FROM spans WHERE id < ? ORDER BY id DESC LIMIT 1", (below,))
         if not newest:
             return
         with self.connection.cursor(name="search") as cursor:
             cursor.itersize = 8
-            for number, data in cursor.execute(_marked(sql), (numbers, newest[0][0])):
+            for number, data in cursor.execute(_marked(sql), (*numbers, newest[0][0])):
                 yield from self._inside(number, data, needed, below)
 
     def with_words(self, text: str, ids: Sequence[int]) -> set[int]:
         """Return those of these spans that have all words of `text`."""
-        needed, matching = set(words.split_words(text)), set[int]()
-        sql = """SELECT id, data FROM blocks WHERE words @> ?::int[]
+        needed, matching = set(split_words(text)), set[int]()
+        condition, numbers = _block_condition(text)
+        sql = f"""SELECT id, data FROM blocks WHERE {condition}
             AND id IN (SELECT block FROM spans WHERE id = ANY(?))"""
         with self.connection.cursor(name="with_words") as cursor:
             cursor.itersize = 8
-            for number, data in cursor.execute(_marked(sql), (sorted(words.word_numbers(text)), list(ids))):
+            for number, data in cursor.execute(_marked(sql), (*numbers, list(ids))):
                 matching.update(self._inside(number, data, needed, 1 << 62))
         return matching.intersection(ids)
 
@@ -134,7 +145,7 @@ class PostgresDay:
         block, matching = Block(data), []
         for span, slot, name, message in self.rows(sql, (number, below)):
             record = SpanRecord(b"", b"", name, 0, 0, status_message=message, payload=block.payload(slot))
-            if needed <= set(words.split_words(words.searchable_text(record))):
+            if needed <= index_words(words.searchable_text(record)):
                 matching.append(span)
         return matching
 

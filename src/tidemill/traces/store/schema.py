@@ -4,7 +4,7 @@ from datetime import date
 
 from tidemill.traces.types import TracesUnavailable
 
-VERSION = 3
+VERSION = 4
 """Of the layout; stored with each day. A day of an older layout is upgraded before it is written to, or once read."""
 
 INTERNED = (
@@ -138,19 +138,22 @@ The three have other names now: a server of layout 2, which drops them from each
 changes nothing.
 """
 
-WORDS_MERGED = (
+WORDS = (
+    # Its words are folded before they come; the rule of "ascii" leaves them as they are.
+    "CREATE VIRTUAL TABLE IF NOT EXISTS words USING "
+    "fts5(body, content='', detail=none, columnsize=0, tokenize='ascii')",
     # Runs of words are put together 16 at a time, and by each commit a little: FTS5 itself would do it all at once.
-    "INSERT INTO search (search, rank) VALUES ('automerge', 0)",
-    "INSERT INTO search (search, rank) VALUES ('usermerge', 16)",
-    "INSERT INTO search (search, rank) VALUES ('crisismerge', 32)",
+    "INSERT INTO words (words, rank) VALUES ('automerge', 0)",
+    "INSERT INTO words (words, rank) VALUES ('usermerge', 16)",
+    "INSERT INTO words (words, rank) VALUES ('crisismerge', 32)",
 )
+"""The index of words. Days that layout 3 or older began keep theirs, `search`, for the spans that are in it."""
 
 SQLITE = (
     *TABLES,
     *INDEXES,
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-    "CREATE VIRTUAL TABLE search USING fts5(body, content='', detail=none, columnsize=0)",
-    *WORDS_MERGED,
+    *WORDS,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -177,7 +180,7 @@ POSTGRES = (
     "CREATE INDEX blocks_words ON blocks USING gin (words)",
 )
 
-UPGRADE_SQLITE = (*INDEXES, *OLD_INDEXES, *WORDS_MERGED, f"PRAGMA user_version = {VERSION}")
+UPGRADE_SQLITE = (*INDEXES, *OLD_INDEXES, *WORDS, f"PRAGMA user_version = {VERSION}")
 UPGRADE_POSTGRES = (*(_for_postgres(statement) for statement in INDEXES), *OLD_INDEXES)
 """What brings a day of an older layout to this one."""
 

@@ -67,17 +67,27 @@ class SqliteDay:
 
     def search(self, text: str, below: int, limit: int) -> Iterable[int]:
         """Return ids below `below` of spans with all words of `text`, newest first, at most `limit`."""
-        sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
-        return [row[0] for row in self.connection.execute(sql, (words.match_query(text), below, limit))]
+        ids: list[int] = []
+        for table, query in self._word_tables(text):  # the older one has the lower ids
+            sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+            ids += [row[0] for row in self.connection.execute(sql, (query, below, limit - len(ids)))]
+        return ids
+
+    def _word_tables(self, text: str) -> list[tuple[str, str]]:
+        """Return the indexes of words that this day has, the newest first, with the query for each."""
+        sql = "SELECT name FROM sqlite_master WHERE name IN ('words', 'search') ORDER BY name DESC"
+        queries = {"words": words.match_query(text), "search": words.old_match_query(text)}
+        return [(name, queries[name]) for (name,) in self.connection.execute(sql) if queries[name]]
 
     def with_words(self, text: str, ids: Sequence[int]) -> set[int]:
         """Return those of these spans that have all words of `text`. Spans near each other are looked up together."""
-        query, ordered, matching = words.match_query(text), sorted(ids), set[int]()
-        sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ?"
+        tables, ordered, matching = self._word_tables(text), sorted(ids), set[int]()
         first = 0
         for at, number in enumerate(ordered):
             if at + 1 == len(ordered) or ordered[at + 1] - number > NEAR:
-                matching.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
+                for table, query in tables:
+                    sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ?"
+                    matching.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
                 first = at + 1
         return matching.intersection(ordered)
 
@@ -94,14 +104,15 @@ class SqliteDay:
         """Store a block and index its texts."""
         self.connection.execute("INSERT INTO blocks (id, data) VALUES (?, ?)", (number, data))
         if self.searchable:
-            self.connection.executemany("INSERT INTO search (rowid, body) VALUES (?, ?)", texts)
+            rows = ((span, words.indexed_text(text)) for span, text in texts)
+            self.connection.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", rows)
             self._indexed += len(texts)
 
     def merge_words(self) -> None:
         """Merge some segments of the FTS index, as many pages as keeps up with what this transaction added."""
         if self._indexed:
             pages = MERGED + self._indexed // MERGED_FOR
-            self.connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+            self.connection.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (pages,))
 
 
 class SqliteDayStore:

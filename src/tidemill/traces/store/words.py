@@ -5,6 +5,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tidemill.core.search_words import coarse_words, index_words, split_words
+from tidemill.core.text import shorten
 from tidemill.traces.types import SpanRecord
 
 MAX_CHARS = 16_000
@@ -12,7 +14,7 @@ MAX_CHARS = 16_000
 
 _SKIPPED = frozenset({"role", "type", "id", "mime_type", "tool_call_id", "finish_reason"})
 _MAX_DEPTH = 8
-_WORD = re.compile(r"[^\W_]+")
+_OLD_WORD = re.compile(r"[^\W_]+")
 
 
 def searchable_text(record: SpanRecord) -> str:
@@ -61,21 +63,34 @@ def _strings(value: Any, depth: int = 0) -> Iterator[str]:
                 yield from _strings(item, depth + 1)
 
 
-def split_words(content: str) -> list[str]:
-    """Return the words of a text, folded so that case does not matter."""
-    return _WORD.findall(content.casefold())
-
-
 def word_numbers(content: str) -> set[int]:
-    """Return the words as 32-bit numbers, for an index of numbers."""
-    # Most chunks between blanks repeat: they are taken apart once.
-    once = " ".join(set(content.casefold().split()))
-    return {zlib.crc32(word.encode("utf-8", "replace")) - (1 << 31) for word in set(_WORD.findall(once))}
+    """Return the words as 32-bit numbers, for an index of numbers that only narrows down where to look."""
+    return _numbers(coarse_words(content))
 
 
-def match_query(content: str) -> str:
+def old_word_numbers(query: str) -> set[int]:
+    """Return the numbers by which days of layout 3 and older have the words of a query."""
+    return _numbers(set(_OLD_WORD.findall(query.casefold())))
+
+
+def _numbers(words: set[str]) -> set[int]:
+    return {zlib.crc32(word.encode("utf-8", "replace")) - (1 << 31) for word in words}
+
+
+def indexed_text(content: str) -> str:
+    """Return the words of a text for the FTS5 index, which takes them as they stand between the blanks."""
+    # FTS5 takes texts in ASCII apart as `index_words` does, and in less time.
+    return content if content.isascii() else " ".join(index_words(content))
+
+
+def match_query(query: str) -> str:
     """Return the words as an FTS5 query for all of them."""
-    return " ".join(f'"{word}"' for word in split_words(content))
+    return " ".join(f'"{word}"' for word in split_words(query))
+
+
+def old_match_query(query: str) -> str:
+    """Return the query for days of layout 3 and older, whose index folds words by its own rule."""
+    return " ".join(f'"{word}"' for word in _OLD_WORD.findall(query))
 
 
 def preview(value: Any, max_chars: int = 160) -> str | None:
@@ -83,7 +98,7 @@ def preview(value: Any, max_chars: int = 160) -> str | None:
     for string in _strings(_last_message(value)):
         line = " ".join(string[: max_chars * 2].replace("\x00", "").split())
         if line:
-            return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+            return shorten(line, max_chars)
     return None
 
 
