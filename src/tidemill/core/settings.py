@@ -102,6 +102,11 @@ class Settings(BaseModel):
         description="Personal data to mask in traces before they are stored: a list of email, phone, card, iban, ip, "
         "secret, or all. Rules beside it: `tidemill masking`.",
     )
+    phone_regions: str = Field(
+        default="US,GB,DE,FR",
+        description="Whose national spellings of phone numbers are masked in traces: codes of ISO 3166-1 with commas. "
+        "Numbers that begin with + are masked wherever they are from.",
+    )
     monitor_seconds: float = Field(
         default=60.0, ge=0.1, description="How often SLOs, KPIs and triggers are checked, in seconds."
     )

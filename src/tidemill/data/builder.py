@@ -33,7 +33,7 @@ from tidemill.data.types import (
     StepReport,
 )
 
-ENGINE = 2
+ENGINE = 3
 """Raise it when the code would make other rows out of the same plan."""
 
 Progress = Callable[[str, int], None]

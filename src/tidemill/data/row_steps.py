@@ -214,7 +214,7 @@ class HandlePii:
         self.schema = schema
         self.counter = counter
         self.spec = spec
-        self.finder = PiiFinder(tuple(spec.kinds))
+        self.finder = PiiFinder(tuple(spec.kinds), tuple(spec.regions))
 
     def run(self, batch: RowBatch) -> RowBatch:
         """Return the batch with personal data masked, dropped or only counted, as the step says."""

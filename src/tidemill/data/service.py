@@ -14,6 +14,7 @@ from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
 from tidemill.data.builder import ENGINE, plan_hash
 from tidemill.data.leakage import find_leaking_texts
+from tidemill.data.phones import check_regions
 from tidemill.data.pii import PiiFinder
 from tidemill.data.sniff import guess_format, resolve_mapping, sample
 from tidemill.data.types import (
@@ -280,6 +281,11 @@ def diff(ctx: Context, before: str, after: str) -> Diff:
     return tables.compare(ctx.kernel.blobs, old, new)
 
 
-def pii_finder(kinds: tuple[PiiKind, ...]) -> PiiFinder:
+def pii_finder(kinds: tuple[PiiKind, ...], regions: tuple[str, ...]) -> PiiFinder:
     """Return a finder of personal data for features that keep text of their own. Use it in one thread."""
-    return PiiFinder(kinds)
+    return PiiFinder(kinds, regions)
+
+
+def parse_phone_regions(setting: str) -> tuple[str, ...]:
+    """Return the regions of a list with commas, such as `US,GB`. Raises RegionUnknown."""
+    return check_regions([word.strip() for word in setting.split(",") if word.strip()])

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tidemill.core.wire import Body, Instant, Name
+from tidemill.data.phones import PHONE_REGIONS, RegionUnknown, check_regions
 
 RowSchema = Literal["chat", "completion", "classification", "text", "eval"]
 FileFormat = Literal["jsonl", "csv", "parquet", "lines"]
@@ -91,6 +92,19 @@ class PiiStep(_Step):
     step: Literal["pii"] = "pii"
     kinds: list[PiiKind] = Field(default=list(PII_KINDS), min_length=1)
     action: Literal["mask", "drop", "report"] = "mask"
+    regions: list[str] = Field(
+        default=list(PHONE_REGIONS),
+        max_length=50,
+        description="Whose national spellings of phone numbers are looked for, as in ISO 3166-1; with + all are.",
+    )
+
+    @field_validator("regions")
+    @classmethod
+    def _regions_exist(cls, regions: list[str]) -> list[str]:
+        try:
+            return list(check_regions(regions))
+        except RegionUnknown as error:
+            raise ValueError(f"{error} {error.hint}") from error
 
 
 Step = Annotated[

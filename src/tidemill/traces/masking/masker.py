@@ -28,11 +28,13 @@ def parse_kinds(setting: str) -> tuple[PiiKind, ...]:
     return tuple(kind for kind in PII_KINDS if kind in words)
 
 
-def build_mask(always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, content: bool, salt: str) -> Mask:
-    """Return the mask for the kinds of the setting and some rules."""
+def build_mask(
+    always: Sequence[PiiKind], rules: Sequence[MaskingRule], *, regions: tuple[str, ...], content: bool, salt: str
+) -> Mask:
+    """Return the mask for the kinds of the setting and some rules; national phone numbers of `regions`."""
     kinds_in_use = {*always, *(kind for rule in rules for kind in rule.kinds)}
     kinds = tuple(kind for kind in PII_KINDS if kind in kinds_in_use)
-    return Mask(data.pii_finder(kinds) if kinds else None, rules, content=content, salt=salt)
+    return Mask(data.pii_finder(kinds, regions) if kinds else None, rules, content=content, salt=salt)
 
 
 class Masker:
@@ -41,6 +43,7 @@ class Masker:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self.always = parse_kinds(kernel.settings.trace_mask)
+        self.regions = data.parse_phone_regions(kernel.settings.phone_regions)
         self.content = kernel.settings.trace_content == "on"
         self._mask = TtlCache(self._load)
 
@@ -54,16 +57,15 @@ class Masker:
 
     def load_mask(self, ctx: Context) -> Mask:
         """Return a mask for the use of one thread, by the rules as this transaction sees them. Queries the database."""
-        return build_mask(
-            self.always, store.list_rules(ctx.conn), content=True, salt=store.get_salt(ctx.conn, "pseudonyms") or ""
-        )
+        salt = store.get_salt(ctx.conn, "pseudonyms") or ""
+        return build_mask(self.always, store.list_rules(ctx.conn), regions=self.regions, content=True, salt=salt)
 
     def _load(self) -> Mask:
         with self._kernel.read(SYSTEM) as ctx:
             rules, salt = store.list_rules(ctx.conn), store.get_salt(ctx.conn, "pseudonyms")
         if salt is None and (rules or self.always):
             salt = self._make_salt()
-        return build_mask(self.always, rules, content=self.content, salt=salt or "")
+        return build_mask(self.always, rules, regions=self.regions, content=self.content, salt=salt or "")
 
     def _make_salt(self) -> str:
         """Return the salt, stored so that pseudonyms of one database agree and nobody outside can compute them."""

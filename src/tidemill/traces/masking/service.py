@@ -45,6 +45,7 @@ def remove(ctx: Context, rule_id: str) -> None:
 
 def attempt(ctx: Context, body: MaskingTry) -> Masked:
     """Return a text as the present rules would store it."""
-    mask = build_mask(ctx.kernel.get(Masker).always, store.list_rules(ctx.conn), content=True, salt="")
+    masker = ctx.kernel.get(Masker)
+    mask = build_mask(masker.always, store.list_rules(ctx.conn), regions=masker.regions, content=True, salt="")
     text = mask.mask_text(body.text)
     return Masked(text=text, changed=text != body.text)
