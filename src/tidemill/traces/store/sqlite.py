@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from tidemill.core.errors import TidemillError
-from tidemill.traces.store import words
+from tidemill.traces.store import word_index, words
 from tidemill.traces.store.checkpoints import Writer, file_inode
 from tidemill.traces.store.days import Row, new_stamp, parse_day
 from tidemill.traces.store.schema import SQLITE, UPGRADE_SQLITE, VERSION, newer_layout
@@ -29,8 +29,6 @@ OPEN_DAYS = 3
 """Days that stay open for writing: today, and where late spans go."""
 MERGED, MERGED_FOR = 16, 8
 """Pages of words that each commit merges at least, and one more for so many spans."""
-NEAR = 400
-"""Reading so many more words costs as much as looking up one more span."""
 
 
 def translate_error(error: apsw.Error | OSError) -> TidemillError:
@@ -67,29 +65,11 @@ class SqliteDay:
 
     def search(self, text: str, below: int, limit: int) -> Iterable[int]:
         """Return ids below `below` of spans with all words of `text`, newest first, at most `limit`."""
-        ids: list[int] = []
-        for table, query in self._word_tables(text):  # the older one has the lower ids
-            sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
-            ids += [row[0] for row in self.connection.execute(sql, (query, below, limit - len(ids)))]
-        return ids
-
-    def _word_tables(self, text: str) -> list[tuple[str, str]]:
-        """Return the indexes of words that this day has, the newest first, with the query for each."""
-        sql = "SELECT name FROM sqlite_master WHERE name IN ('words', 'search') ORDER BY name DESC"
-        queries = {"words": words.match_query(text), "search": words.old_match_query(text)}
-        return [(name, queries[name]) for (name,) in self.connection.execute(sql) if queries[name]]
+        return word_index.search(self.connection, text, below, limit)
 
     def with_words(self, text: str, ids: Sequence[int]) -> set[int]:
-        """Return those of these spans that have all words of `text`. Spans near each other are looked up together."""
-        tables, ordered, matching = self._word_tables(text), sorted(ids), set[int]()
-        first = 0
-        for at, number in enumerate(ordered):
-            if at + 1 == len(ordered) or ordered[at + 1] - number > NEAR:
-                for table, query in tables:
-                    sql = f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ?"
-                    matching.update(row[0] for row in self.connection.execute(sql, (query, ordered[first], number)))
-                first = at + 1
-        return matching.intersection(ordered)
+        """Return those of these spans that have all words of `text`."""
+        return word_index.with_words(self.connection, text, ids)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Add rows."""
