@@ -76,19 +76,19 @@ def _words(text: str, *, pairs: bool) -> set[str]:
 def find_words(text: str, query: str, max_chars: int = 20_000) -> list[tuple[int, int]]:
     """Return where words of a query begin and end in the first `max_chars` of a text, in order, without overlap."""
     text = text[:max_chars]
-    folded: list[str] = []
+    pieces: list[str] = []
     origins: list[int] = []
     for at, char in enumerate(text):
         piece = fold(char)
-        folded.append(piece)
+        pieces.append(piece)
         origins += [at] * len(piece)
-    whole = "".join(folded)
+    folded_text = "".join(pieces)
     matches = []
     for chunk in query.split():
-        parts = [fold(chunk)] if fold(chunk) in whole else split_words(chunk)
+        parts = [fold(chunk)] if fold(chunk) in folded_text else split_words(chunk)
         pattern = "|".join(map(re.escape, filter(None, parts)))
         if pattern:
-            matches += [(origins[m.start()], origins[m.end() - 1] + 1) for m in re.finditer(pattern, whole)]
+            matches += [(origins[m.start()], origins[m.end() - 1] + 1) for m in re.finditer(pattern, folded_text)]
     merged: list[tuple[int, int]] = []
     for start, end in sorted(matches):
         if merged and start <= merged[-1][1]:
