@@ -1,9 +1,11 @@
 """`tidemill evals`, as a person and as a script read it."""
 
+import io
 import json
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from tests.evals.conftest import Desk, labelled
@@ -12,8 +14,10 @@ from tidemill.core import lineage
 from tidemill.core.actors import OWNER
 from tidemill.core.errors import BadRequest, TidemillError
 from tidemill.core.terminal import Terminal
+from tidemill.evals import tables
 from tidemill.evals.cli import app as evals_app
 from tidemill.evals.cli import scorer_spec
+from tidemill.evals.metrics import label_report
 
 Run = Callable[..., Result]
 ACCURACY = 'accuracy=label_accuracy:{"json_field": "type"}'
@@ -120,3 +124,19 @@ def test_how_a_scorer_is_written() -> None:
 def test_every_command_has_its_help() -> None:
     for words in (["evals"], ["evals", "sets"], ["evals", "runs"], ["evals", "compare"], ["evals", "run"]):
         assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("columns", [60, 80, 400])
+def test_a_confusion_matrix_is_shown_in_full_at_every_width(columns: int) -> None:
+    labels = [f"department-{n}" for n in range(9)]
+    report = label_report(labels * 3, [*labels, *labels, *labels[::-1]], labels)
+    output = io.StringIO()
+    console = Console(file=output, width=columns)
+    for table in tables._labels(report, columns):
+        console.print(table)
+    text = output.getvalue()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= columns
+    assert "…" not in text
+    for label in [*labels, "(invalid)"]:
+        assert f"→ {label}" in text
+    assert text.count("macro mean") == 1

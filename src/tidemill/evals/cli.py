@@ -186,7 +186,7 @@ def _show_run(term: Terminal, run: EvalRun) -> None:
     if term.as_json:
         term.show(run)
         return
-    term.print(*tables.run(run))
+    term.print(*tables.run(run, term.table_width))
 
 
 @app.command("list")

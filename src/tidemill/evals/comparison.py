@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill.core.wire import content_hash, new_id, utc_now
 from tidemill.evals import pairing, power_analysis
-from tidemill.evals.types import Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
+from tidemill.evals.types import AnswerWarning, Comparison, ComparisonSpec, EvalItem, EvalResult, EvalRun, MetricVerdict
 from tidemill.evals.verdicts import judge_guardrails, judge_metric, overall, paired_difference
 
 
@@ -15,6 +15,7 @@ class ComparisonInput:
 
     spec: ComparisonSpec
     baseline: EvalRun
+    candidate: EvalRun
     items: Sequence[EvalItem]
     baseline_results: Sequence[EvalResult]
     candidate_results: Sequence[EvalResult]
@@ -44,6 +45,7 @@ def judge(material: ComparisonInput, by: str) -> Comparison:
     verdicts = [primary, *guards]
     open_ends = [v.more_items for v in verdicts if v.more_items is not None]
     outcome = overall(verdicts)
+    doubts = _run_warnings(material)
     return Comparison(
         id=new_id("cmp"),
         spec=spec,
@@ -56,10 +58,27 @@ def judge(material: ComparisonInput, by: str) -> Comparison:
         more_items=max(open_ends) if outcome == "inconclusive" and open_ends else None,
         dropped=pairs[0].dropped,
         summary=_summary(outcome, verdicts),
-        warnings=_warnings(spec, verdicts, pairs, [*first, *second]),
+        warnings=[*_warnings(spec, verdicts, pairs, [*first, *second]), *(_text(w, material) for w in doubts)],
+        run_warnings=doubts,
         created_at=utc_now(),
         created_by=by,
     )
+
+
+def _run_warnings(material: ComparisonInput) -> list[AnswerWarning]:
+    """Return the warnings of both runs that concern a metric in question or all of them, the candidate's first."""
+    spec = material.spec
+    metrics = {None, spec.primary.metric, *(rule.metric for rule in spec.guardrails)}
+    return [
+        warning.model_copy(update={"run": run.id})
+        for run in (material.candidate, material.baseline)
+        for warning in (run.figures.warnings if run.figures is not None else [])
+        if warning.metric in metrics
+    ]
+
+
+def _text(warning: AnswerWarning, material: ComparisonInput) -> str:
+    return f"{'Candidate' if warning.run == material.candidate.id else 'Baseline'}: {warning.message}"
 
 
 def _summary(outcome: str, verdicts: list[MetricVerdict]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tidemill.core.parsing import parse_json
+from tidemill.evals.answer_checks import check_run
 from tidemill.evals.scorers import INVALID, CorpusScorer, LabelAccuracy, Scorer, text_of
 from tidemill.evals.types import (
     Confusion,
@@ -61,19 +61,24 @@ def summarise(
     answered = [r for r in results if not r.failed]
     by_id = {item.id: item for item in items}
     latencies = [r.latency_ms for r in answered if r.latency_ms is not None]
+    metrics = [_metric(name, scorer, by_id, answered) for name, scorer in scorers.items()]
+    warnings = check_run(scorers, by_id, answered, {m.name: m.mean for m in metrics})
+    notes = {w.metric: w.message for w in warnings if w.code == "json_not_read"}
+    metrics = [m.model_copy(update={"note": notes.get(m.name)}) for m in metrics]
     return RunMetrics(
         items=len(items),
         answers=len(answered),
         failures=len(results) - len(answered),
         cached=sum(r.cached for r in answered),
         oldest_answer_at=min((r.at for r in answered), default=None),
-        metrics=[_metric(name, scorer, by_id, answered) for name, scorer in scorers.items()],
+        metrics=metrics,
         latency_p50_ms=float(np.quantile(latencies, 0.5)) if latencies else None,
         latency_p95_ms=float(np.quantile(latencies, 0.95)) if latencies else None,
         prompt_tokens=_total([r.prompt_tokens for r in answered]),
         output_tokens=_total([r.output_tokens for r in answered]),
         seconds=seconds,
         errors=dict(Counter(r.error.code or "unknown" for r in results if r.error is not None)),
+        warnings=warnings,
     )
 
 
@@ -102,32 +107,7 @@ def _metric(name: str, scorer: Scorer, items: dict[str, EvalItem], answered: Seq
         corpus=_corpus(scorer, items, answered),
         within_share=_within_share(list(repeats.values())),
         labels=_labels(name, scorer, items, answered),
-        note=_note(scorer, answered),
     )
-
-
-def _note(scorer: Scorer, answered: Sequence[EvalResult]) -> str | None:
-    """Return a warning when whole JSON objects were compared with labels."""
-    if not isinstance(scorer, LabelAccuracy) or scorer.json_field is not None:
-        return None
-    objects = [fields for result in answered if (fields := _object_fields(result.answer or ""))]
-    if len(objects) * 2 <= len(answered):
-        return None
-    field = Counter(name for fields in objects for name in fields).most_common(1)[0][0]
-    return (
-        f"{len(objects)} of {len(answered)} answers are JSON objects, and the whole answer was taken for the label. "
-        f'Name the field that holds it: json_field, such as label_accuracy:{{"json_field": "{field}"}}.'
-    )
-
-
-def _object_fields(answer: str) -> list[str]:
-    if not answer.lstrip().startswith("{"):
-        return []
-    try:
-        value = parse_json(answer)
-    except ValueError:
-        return []
-    return list(value) if isinstance(value, dict) else []
 
 
 def interval(values: np.ndarray, clusters: Sequence[str]) -> tuple[float | None, float | None, str | None]:

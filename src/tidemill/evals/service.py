@@ -15,6 +15,7 @@ from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.evals import comparison, items, pairing, power_analysis, store
+from tidemill.evals.answer_checks import check_answers
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
     Comparison,
@@ -40,6 +41,7 @@ from tidemill.evals.verdicts import noninferiority, paired_difference
 from tidemill.jobs.service import JobQueue
 
 __all__ = [
+    "check_answers",
     "compare",
     "create_run",
     "create_set",
@@ -300,7 +302,7 @@ def _comparison_input(
     ctx: Context, spec: ComparisonSpec, baseline: EvalRun, candidate: EvalRun
 ) -> comparison.ComparisonInput:
     first, second = (store.list_results(ctx.conn, run.id) for run in (baseline, candidate))
-    return comparison.ComparisonInput(spec, baseline, run_items(ctx, baseline), first, second)
+    return comparison.ComparisonInput(spec, baseline, candidate, run_items(ctx, baseline), first, second)
 
 
 def get_comparison(ctx: Context, comparison_id: str) -> Comparison:

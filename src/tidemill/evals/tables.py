@@ -1,7 +1,8 @@
 """Runs, comparisons and plans as a person reads them in a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -66,8 +67,8 @@ def _plain(*headings: str) -> Table:
     return table
 
 
-def run(eval_run: EvalRun) -> Iterator[RenderableType]:
-    """Yield the renderables of a run and its metrics."""
+def run(eval_run: EvalRun, width: int | None = None) -> Iterator[RenderableType]:
+    """Yield the renderables of a run, for a terminal of `width` characters (None: as wide as needed)."""
     yield Text.assemble((eval_run.id, "bold"), f"  {eval_run.eval_set}  by {target(eval_run)}  ", state(eval_run))
     if eval_run.error is not None:
         yield Text(eval_run.error.message, style="red")
@@ -76,11 +77,12 @@ def run(eval_run: EvalRun) -> Iterator[RenderableType]:
     yield _metrics(eval_run.figures)
     yield _counts(eval_run.figures)
     for metric in eval_run.figures.metrics:
-        if metric.note is not None:
-            yield Text(f"{metric.name}: {metric.note}")
         if metric.labels is not None:
             yield Text("")
-            yield _labels(metric.labels)
+            yield from _labels(metric.labels, width)
+    for warning in eval_run.figures.warnings:
+        metric_name = f"{warning.metric}: " if warning.metric is not None else ""
+        yield Text(f"Warning: {metric_name}{warning.message}", style="yellow")
 
 
 def _metrics(figures: RunMetrics) -> Table:
@@ -115,16 +117,44 @@ def _counts(figures: RunMetrics) -> Text:
     return text
 
 
-def _labels(report: LabelReport) -> Table:
-    """Figures of each label with its row of the confusion matrix."""
-    table = _plain("expected", "precision", "recall", "F1", "items", *(f"→ {c}" for c in report.confusion.columns))
-    for figures, row in zip(report.classes, report.confusion.counts, strict=True):
-        cells = [str(n) if n else "·" for n in row]
-        shares = (f"{v:.3f}" for v in (figures.precision, figures.recall, figures.f1))
-        table.add_row(figures.label, *shares, str(figures.support), *cells)
+def _labels(report: LabelReport, width: int | None) -> Iterator[Table]:
+    """Yield the figures of each label beside its row of the confusion matrix, in parts that the terminal holds."""
+    rows = list(zip(report.classes, report.confusion.counts, strict=True))
+    figures = ["precision", "recall", "F1", "items"]
+    answered = [f"→ {column}" for column in report.confusion.columns]
+    label_width = max(cell_len(label) for label in ("expected", "macro mean", *report.confusion.labels))
+    sizes = [
+        max(cell_len(heading), *(len(str(counts[n])) for _, counts in rows)) + 1 for n, heading in enumerate(answered)
+    ]
+    figures_width = sum(len(heading) + 1 for heading in figures)
+    together = width is None or label_width + figures_width + sum(sizes) <= width
+    table = _plain("expected", *figures, *(answered if together else []))
+    for label, counts in rows:
+        shares = (f"{v:.3f}" for v in (label.precision, label.recall, label.f1))
+        table.add_row(label.label, *shares, str(label.support), *(_counts_of(counts) if together else []))
     macro = (f"{v:.3f}" for v in (report.macro_precision, report.macro_recall, report.macro_f1))
     table.add_row(Text("macro mean", style="bold"), *macro)
-    return table
+    yield table
+    for part in [] if together or width is None else _parts(sizes, width - label_width):
+        matrix = _plain("expected", *(answered[n] for n in part))
+        for label, counts in rows:
+            matrix.add_row(label.label, *_counts_of([counts[n] for n in part]))
+        yield matrix
+
+
+def _counts_of(counts: Sequence[int]) -> list[str]:
+    return [str(n) if n else "·" for n in counts]
+
+
+def _parts(sizes: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Yield the columns that fit beside each other, at least one at a time."""
+    part: list[int] = []
+    for n, size in enumerate(sizes):
+        if part and sum(sizes[m] for m in part) + size > room:
+            yield part
+            part = []
+        part.append(n)
+    yield part
 
 
 def comparison(verdict: Comparison) -> Iterator[RenderableType]:

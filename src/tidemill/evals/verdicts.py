@@ -197,6 +197,7 @@ def noninferiority(
         outcome=verdict.outcome,
         margin=margin,
         lower=verdict.lower,
+        upper=verdict.upper,
         p_value=verdict.p_value,
         equivalent=p_equivalence <= alpha,
         p_equivalence=p_equivalence,

@@ -25,6 +25,18 @@ def wilson(successes: float, count: float, confidence: float = 0.95) -> Rate:
     return Rate(value=share, low=low, high=high, confidence=confidence, count=round(count))
 
 
+def exact_upper(successes: int, count: int, confidence: float = 0.95) -> float:
+    """Return Clopper and Pearson's one-sided upper limit of the share `successes` / `count`.
+
+    With no success it is 1 - (1 - confidence) ** (1 / count). Raises ValueError as `wilson` does.
+    """
+    from scipy import special
+
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"{successes} of {count} is not a share")
+    return 1.0 if successes == count else float(special.betaincinv(successes + 1, count - successes, confidence))
+
+
 def mcnemar(wins: int, losses: int) -> tuple[float, float, float]:
     """Return the p values (two-sided, greater, less) of McNemar's exact test of discordant pairs.
 

@@ -276,7 +276,7 @@ class ArtifactBuilder:
         for form in quantisations:
             path_names = ["trainer", "adapter", "merged", "gguf:f16", f"gguf:{form}", f"served:{form}"]
             hops = [by_name[name] for name in path_names if name in by_name]
-            evidence = _evidence(hops, form, reference.id)
+            evidence = _evidence(hops, form, reference.id, report.accepted)
             output = outputs[f"gguf:{form}"]
             registry.mark_servable(ctx, output.version_id, evidence)
             store.put_output(ctx.conn, self.run.id, output.model_copy(update={"servable": evidence.passed}))
@@ -285,7 +285,9 @@ class ArtifactBuilder:
         before = service.get(ctx, self.run.id).parity
         names = {hop.name for hop in report.hops}
         earlier_hops = [hop for hop in before.hops if hop.name not in names] if before is not None else []
-        full_report = parity.report([*report.hops, *earlier_hops], self.run.spec.proof)
+        accepted = [*report.accepted, *(before.accepted if before is not None else [])]
+        accepted = [name for name in accepted if name in report.accepted or name not in names]
+        full_report = parity.report([*report.hops, *earlier_hops], self.run.spec.proof, accepted=accepted)
         store.update(ctx.conn, self.run.id, parity=full_report.model_dump(mode="json"))
 
 
@@ -293,14 +295,16 @@ def _read_answers(path: Path) -> list[ProofAnswer]:
     return [ProofAnswer(r.prompt_ids, r.answer) for r in answers.read(path)]
 
 
-def _evidence(hops: list[Hop], form: str, against: str) -> ParityEvidence:
-    broken = next((hop for hop in hops if hop.verdict != "pass"), None)
+def _evidence(hops: list[Hop], form: str, against: str, accepted: list[str]) -> ParityEvidence:
+    broken = next((hop for hop in hops if hop.verdict != "pass" and hop.name not in accepted), None)
     last = hops[-1]
+    doubts = [warning.message for warning in last.warnings]
+    doubts += [f"Accepted though inconclusive, {hop.name}: {hop.reason}" for hop in hops if hop.name in accepted]
     if broken is not None:
         summary = f"Broken at {broken.name}: {broken.reason}"
     else:
         quality = f"quality {last.quality:.3f} against {last.quality_before:.3f}"
-        summary = f"{last.same} of {last.n} answers are the trainer's; {quality}."
+        summary = " ".join([f"{last.same} of {last.n} answers are the trainer's; {quality}.", *doubts])
     return ParityEvidence(
         passed=broken is None,
         hop=broken.name if broken is not None else f"trainer -> served:{form}",

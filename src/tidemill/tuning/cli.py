@@ -12,7 +12,7 @@ from tidemill.jobs.cli import follow
 from tidemill.tuning import spec_file
 from tidemill.tuning.recipes import RECIPES
 from tidemill.tuning.sdk import Tuning
-from tidemill.tuning.types import Hop, InvalidTuningSpec, RunState, TuneSubmit, TuningRun
+from tidemill.tuning.types import FewRows, Hop, InvalidTuningSpec, ParityReport, RunState, TuneSubmit, TuningRun
 
 app = typer.Typer(
     help="Fine-tune a model, make smaller files of it, and prove that they answer alike.", no_args_is_help=True
@@ -41,7 +41,7 @@ _HOP_COLUMNS: list[Column] = [
     ("prompts equal", lambda h: None if h.prompts_equal is None else f"{h.prompts_equal}/{h.n}"),
     ("same answers", lambda h: f"{h.same_share:.1%} [{h.same_low:.1%}, {h.same_high:.1%}]"),
     ("quality", lambda h: None if h.quality is None else f"{h.quality:.3f}"),
-    ("delta (lower bound)", lambda h: _delta(h)),
+    ("delta (bounds)", lambda h: _delta(h)),
     ("why", "reason"),
 ]
 
@@ -53,11 +53,16 @@ def _step(run: TuningRun) -> str | None:
 def _parity(run: TuningRun) -> str | None:
     if run.parity is None:
         return None
-    return "pass" if run.parity.passed else f"broken at {run.parity.broken}"
+    if not run.parity.passed:
+        return f"broken at {run.parity.broken}"
+    return f"accepted: {', '.join(run.parity.accepted)} inconclusive" if run.parity.accepted else "pass"
 
 
 def _delta(hop: Hop) -> str | None:
-    return None if hop.delta is None or hop.delta_low is None else f"{hop.delta:+.3f} ({hop.delta_low:+.3f})"
+    if hop.delta is None or hop.delta_low is None:
+        return None
+    high = f" to {hop.delta_high:+.3f}" if hop.delta_high is not None else ""
+    return f"{hop.delta:+.3f} ({hop.delta_low:+.3f}{high})"
 
 
 @app.command()
@@ -148,8 +153,13 @@ def _print(term: Terminal, run: TuningRun) -> None:
     ]
     term.show(run, rows)
     if run.parity is not None and not term.as_json:
-        title = "Parity: passed" if run.parity.passed else f"Parity: broken at {run.parity.broken}"
-        term.table(run.parity.hops, _HOP_COLUMNS, empty="", title=title)
+        _print_parity(term, run.parity, f"Parity: {_parity(run)}")
+
+
+def _print_parity(term: Terminal, report: ParityReport, title: str) -> None:
+    term.table(report.hops, _HOP_COLUMNS, empty="", title=title)
+    for message in dict.fromkeys(f"{h.name}: {w.message}" for h in report.hops for w in h.warnings):
+        term.print(Text(f"Warning: {message}", style="yellow"))
 
 
 def _summary(run: TuningRun) -> str | None:
@@ -230,12 +240,16 @@ def compress(
     ctx: typer.Context,
     version: Annotated[str, typer.Argument(help="An adapter, tuned or merged version.")],
     to: Annotated[list[str], typer.Option(help="gguf:f16, gguf:q8_0, gguf:q4_k_m, gguf:q4_0.")],
+    few_rows: Annotated[
+        str | None, typer.Option(help="Too few rows to tell: equal (all answers must be), refuse or accept.")
+    ] = None,
     wait: WaitOption = True,
 ) -> None:
     """Make smaller files of a tuned version, each with its parity proof."""
     term = terminal(ctx)
     http = term.working_http if wait else term.http
-    job = Tuning(http).compress(version, to)
+    choice: FewRows | None = few_rows  # type: ignore[assignment]  # refused by the model if it is none of them
+    job = Tuning(http).compress(version, to, few_rows=choice)
     if wait:
         follow(term, job.id, label=version)
         _print(term, Tuning(http).get(str(job.subject)))
@@ -254,7 +268,7 @@ def parity(ctx: typer.Context, run_id: RunArgument) -> None:
     if term.as_json:
         term.show(tuning_run.parity)
     else:
-        term.table(tuning_run.parity.hops, _HOP_COLUMNS, empty="", title=f"Parity of {tuning_run.name}")
+        _print_parity(term, tuning_run.parity, f"Parity of {tuning_run.name}: {_parity(tuning_run)}")
     if not tuning_run.parity.passed:
         raise typer.Exit(1)
 

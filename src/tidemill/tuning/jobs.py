@@ -38,6 +38,9 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Make more files of a finished run, each with its proof."""
     with job.write() as ctx:
         run = service.get(ctx, args["run_id"])
+    if "few_rows" in args:
+        proof = run.spec.proof.model_copy(update={"few_rows": args["few_rows"]})
+        run = run.model_copy(update={"spec": run.spec.model_copy(update={"proof": proof})})
     # Not the run's own folder: the run itself or another job like this one may be at work there.
     folder = training_data.folder_of(job.kernel, job.id)
     base = _trainable(job, run, folder)
@@ -56,9 +59,14 @@ def _prove(job: JobContext, builder: artifacts.ArtifactBuilder, forms: list[str]
         report = builder.files_and_proof(forms)
         if not report.passed:
             hop = next(h for h in report.hops if h.name == report.broken)
+            accept = (
+                f" Accept it as it is: tidemill tune compress {builder.run.name} --to {forms[0]} --few-rows accept; or "
+                "give the evaluation split more rows."
+            )
             raise ParityFailed(
                 f"Parity of {hop.name}: {hop.verdict}. {hop.reason}",
-                hint=f"What comes after it is not servable. `tidemill tune show {builder.run.id}` shows the figures.",
+                hint=f"What comes after it is not servable. `tidemill tune show {builder.run.id}` shows the figures."
+                + (accept if hop.verdict == "inconclusive" else ""),
                 details={"run": builder.run.id, "hop": hop.name},
             )
 

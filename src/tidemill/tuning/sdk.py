@@ -7,7 +7,7 @@ from tidemill.core.http import Http
 from tidemill.core.wire import Page
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import Job
-from tidemill.tuning.types import CompressSubmit, Form, RunState, StepPage, TuneSubmit, TuningRun
+from tidemill.tuning.types import CompressSubmit, FewRows, Form, RunState, StepPage, TuneSubmit, TuningRun
 
 
 class Tuning:
@@ -40,9 +40,15 @@ class Tuning:
         """Let a failed or cancelled run go on from its newest checkpoint."""
         return self._http.post(f"/api/tuning/runs/{run_id}/resume", TuningRun)
 
-    def compress(self, version: str, to: builtins.list[Form], *, key: str | None = None) -> Job:
-        """Ask for smaller files of a tuned version, such as `gguf:q4_k_m`."""
-        return self._http.post("/api/tuning/compress", Job, CompressSubmit(version=version, to=to, key=key))
+    def compress(
+        self, version: str, to: builtins.list[Form], *, few_rows: FewRows | None = None, key: str | None = None
+    ) -> Job:
+        """Ask for smaller files of a tuned version, such as `gguf:q4_k_m`.
+
+        `few_rows="accept"` lets them be served where the proof has too few rows to tell.
+        """
+        body = CompressSubmit(version=version, to=to, few_rows=few_rows, key=key)
+        return self._http.post("/api/tuning/compress", Job, body)
 
     def wait(
         self, run_id: str, *, timeout: float | None = None, watch: Callable[[Job], None] | None = None

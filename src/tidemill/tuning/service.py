@@ -160,6 +160,8 @@ def compress(ctx: Context, body: CompressSubmit) -> Job:
     version = registry.get_version(ctx, body.version)
     run = get_run_of_version(ctx, version)
     args: dict[str, Any] = {"run_id": run.id, "to": list(dict.fromkeys(body.to))}
+    if body.few_rows is not None:
+        args["few_rows"] = body.few_rows
     return ctx.kernel.get(JobQueue).submit(ctx, COMPRESS_JOB, args, subject=run.id, key=body.key)
 
 

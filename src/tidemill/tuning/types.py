@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from tidemill.core.errors import Conflict, Failed, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value
+from tidemill.evals.types import AnswerWarning
 
 Method = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -57,6 +58,9 @@ class Training(Body):
     seed: int = Field(default=42, ge=0)
 
 
+FewRows = Literal["equal", "refuse", "accept"]
+
+
 class Proof(Body):
     """How the parity proof is done."""
 
@@ -65,6 +69,11 @@ class Proof(Body):
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Error rate of the non-inferiority test.")
     min_same: float = Field(
         default=0.5, ge=0, le=1, description="A hop whose share of equal answers is surely below this is broken."
+    )
+    few_rows: FewRows = Field(
+        default="equal",
+        description="Where there are too few rows to tell: `equal` lets a hop pass if every answer is the trainer's, "
+        "and states what may have been missed; `refuse` lets none pass; `accept` lets an inconclusive hop be served.",
     )
     max_tokens: int = Field(default=48, ge=1, le=4096, description="Longest answer in tokens.")
 
@@ -101,6 +110,7 @@ class CompressSubmit(Body):
 
     version: str = Field(description="An adapter, tuned or merged model version.")
     to: list[Form] = Field(min_length=1)
+    few_rows: FewRows | None = Field(default=None, description="In place of the run's own `proof.few_rows`.")
     key: str | None = Field(default=None, max_length=200)
 
 
@@ -164,7 +174,15 @@ class Hop(Value):
     quality: float | None = Field(description="Mean quality of this hop's answers against the data set's.")
     quality_before: float | None = Field(description="The trainer's own, on the same prompts.")
     delta: float | None
-    delta_low: float | None = Field(description="Lower bound of the non-inferiority test.")
+    delta_low: float | None = Field(description="One-sided lower bound of the change of quality.")
+    delta_high: float | None = Field(default=None, description="One-sided upper bound of the change of quality.")
+    differ_high: float | None = Field(
+        default=None,
+        description="Exact upper limit of the share of answers that are not the trainer's, one cluster counted once.",
+    )
+    warnings: list[AnswerWarning] = Field(
+        default_factory=list, description="What makes the figures doubtful, such as one answer to everything."
+    )
     examples: list[dict[str, str]] = Field(default_factory=list, description="A few answers that differ.")
     version_id: str | None = Field(default=None, description="The model version that this hop proves.")
     seconds: float | None = None
@@ -174,7 +192,10 @@ class ParityReport(Value):
     """Whether every hop still answers as the trainer does, and if not, which one broke."""
 
     passed: bool
-    broken: str | None = Field(description="The first hop that did not pass.")
+    broken: str | None = Field(description="The first hop that did not pass, and was not accepted.")
+    accepted: list[str] = Field(
+        default_factory=list, description="Inconclusive hops that `few_rows: accept` lets be served."
+    )
     rows: int
     margin: float
     alpha: float

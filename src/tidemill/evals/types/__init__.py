@@ -25,6 +25,7 @@ from tidemill.evals.types.online import (
 )
 from tidemill.evals.types.runs import (
     AnswerScore,
+    AnswerWarning,
     AskSampling,
     BaselineTarget,
     EndpointTarget,
@@ -66,6 +67,7 @@ Score = AnswerScore  # the name that scorers outside use since 0.1.0; goes one r
 
 __all__ = [
     "AnswerScore",
+    "AnswerWarning",
     "AskSampling",
     "BaselineTarget",
     "ChatMessage",

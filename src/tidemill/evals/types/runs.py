@@ -138,6 +138,18 @@ class EvalResult(Value):
         return self.error is not None
 
 
+class AnswerWarning(Value):
+    """What makes the figures of a run doubtful."""
+
+    code: Literal[
+        "constant_answer", "near_constant_answer", "class_never_predicted", "not_above_majority", "json_not_read"
+    ]
+    metric: str | None = Field(default=None, description="The metric in question; null: the answers themselves.")
+    run: str | None = Field(default=None, description="In a comparison, the run in question.")
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict, description="The figures behind it.")
+
+
 class Metric(Value):
     """One metric over all answered items, with its interval."""
 
@@ -174,6 +186,9 @@ class RunMetrics(Value):
     output_tokens: int | None
     seconds: float
     errors: dict[str, int] = Field(description="Error code -> failures.")
+    warnings: list[AnswerWarning] = Field(
+        default_factory=list, description="One answer to everything, classes never answered, figures of no use."
+    )
 
 
 class EvalRun(Value):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tidemill.core.wire import Body, Instant, Value
+from tidemill.evals.types.runs import AnswerWarning
 from tidemill.stats.results import Difference
 
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -59,6 +60,7 @@ class NonInferiority(Value):
     outcome: Outcome
     margin: float
     lower: float = Field(description="One-sided lower bound of the difference.")
+    upper: float = Field(description="One-sided upper bound of the difference.")
     p_value: float = Field(description="One-sided, of 'worse by at least the margin'.")
     equivalent: bool = Field(description="Both one-sided tests reject: the difference lies within +/- margin (TOST).")
     p_equivalence: float
@@ -108,6 +110,9 @@ class Comparison(Value):
     dropped: int = Field(description="Pairs left out because an answer was missing.")
     summary: str
     warnings: list[str]
+    run_warnings: list[AnswerWarning] = Field(
+        default_factory=list, description="What makes the figures of the two runs doubtful; also among `warnings`."
+    )
     created_at: Instant
     created_by: str
 

@@ -123,7 +123,12 @@ def run_parity(context: StepContext) -> StepResult:
             hint=f"tidemill tune show {run.id}",
         )
     last = report.hops[-1]
-    note = f"{len(report.hops)} hops pass; {last.name} gives {last.same_share:.0%} equal answers on {last.n} rows"
+    passing = len(report.hops) - len(report.accepted)
+    accepted = f", accepted though inconclusive: {', '.join(report.accepted)}" if report.accepted else ""
+    note = (
+        f"{passing} hops pass{accepted}; {last.name} gives {last.same_share:.0%} equal answers on {last.n} rows"
+        + "".join(f" Warning: {warning.message}" for warning in last.warnings)
+    )
     return StepResult({"passed": True, "hops": [h.name for h in report.hops], "same": last.same_share}, note)
 
 
