@@ -34,11 +34,17 @@ class NestedCheckouts:
         record.record_info["holder"] = holder
         with self._lock:
             self._held[holder] += 1
-            if self._held[holder] > 1:
-                self.stacks.append("".join(traceback.format_stack(limit=40)))
+            if self._held[holder] > 1 and not _is_library(frames := traceback.extract_stack(limit=40)):
+                self.stacks.append("".join(traceback.format_list(frames)))
 
     def _give_back(self, _connection: Any, record: Any) -> None:
         holder = record.record_info.pop("holder", None)
         if holder is not None:
             with self._lock:
                 self._held[holder] -= 1
+
+
+def _is_library(stack: traceback.StackSummary) -> bool:
+    """Whether the library of durable jobs took the connection, from a pool of its own."""
+    callers = (frame.filename for frame in reversed(stack[:-1]))
+    return "/dbos/" in next((name for name in callers if "/sqlalchemy/" not in name and "contextlib" not in name), "")
