@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from tidemill.core.blobs import (
+    BlobCollected,
     BlobCorrupt,
     BlobFileUnreadable,
     BlobHashInvalid,
@@ -295,3 +296,61 @@ def test_the_setting_chooses_the_store(tmp_path: Path) -> None:
     assert store.root == tmp_path / "blobs"
     with pytest.raises(BlobUrlInvalid):
         open_blobs(Settings(home=tmp_path, blob_url="ftp://somewhere"))
+
+
+def test_every_blob_is_listed_with_its_size_and_the_time_it_was_put(blobs: Blobs) -> None:
+    before = time.time() - 2  # S3 counts in seconds
+    stored = {blobs.put_bytes(content).hash: len(content) for content in (b"one", b"three", b"")}
+    listed = list(blobs.list())
+    assert {blob.hash: blob.size for blob in listed} == stored
+    assert all(before <= blob.put_at <= time.time() + 2 for blob in listed)
+
+
+def test_what_was_put_before_a_moment_is_collected_and_what_was_put_since_stays(blobs: Blobs) -> None:
+    blob = blobs.put_bytes(b"content")
+    assert not blobs.collect(blob.hash, time.time() - 60)
+    assert blobs.exists(blob.hash)
+    assert blobs.collect(blob.hash, time.time() + 60)
+    assert not blobs.exists(blob.hash)
+    assert not blobs.collect(blob.hash, time.time() + 60)
+    assert blobs.claim(blob.hash) is None
+
+
+@pytest.mark.parametrize("how", ["put again", "claimed"])
+def test_what_is_put_again_or_claimed_counts_as_put_now(
+    blobs: Blobs, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.core.blobs.s3.FRESH_S", 0.0)
+    blob = blobs.put_bytes(b"content")
+    time.sleep(2.1)
+    moment = time.time() - 1.0
+    assert (blobs.put_bytes(b"content") if how == "put again" else blobs.claim(blob.hash)) == blob
+    assert not blobs.collect(blob.hash, moment)
+    with blobs.open(blob.hash) as file:
+        assert file.read() == b"content"
+
+
+def test_a_put_beside_a_collector_is_never_lost(local: LocalBlobs) -> None:
+    """Of an old blob that is collected and put at once, whoever is told that it is stored finds it."""
+    for number in range(200):
+        content = str(number).encode()
+        os.utime(local.path(local.put_bytes(content).hash), (0, 0))
+        start = threading.Barrier(2)
+
+        def collect(content: bytes = content, start: threading.Barrier = start) -> None:
+            start.wait()
+            local.collect(digest_of(content), time.time() - 3600)
+
+        collector = threading.Thread(target=collect)
+        collector.start()
+        start.wait()
+        blob = local.put_bytes(content)
+        collector.join()
+        assert local.exists(blob.hash)
+    assert list(local.incoming.iterdir()) == []
+
+
+def test_a_blob_that_was_removed_is_said_to_be(blobs: Blobs) -> None:
+    blobs.explain = lambda digest: BlobCollected(f"{digest} was removed.")
+    with pytest.raises(BlobCollected, match="was removed"):
+        blobs.path(ABSENT)

@@ -65,7 +65,7 @@ def inspect_sources(kernel: Kernel, body: ImportCreate) -> SourceInspection:
     Raises SourceMissing, and what is wrong with the mapping or the first records of the first file.
     """
     for source in body.sources:
-        if not kernel.blobs.exists(source.hash):
+        if kernel.blobs.claim(source.hash) is None:
             raise SourceMissing(
                 f"The file {source.name} has not been uploaded: there is no blob {source.hash}.",
                 hint="Upload it first: POST /api/blobs, or client.data.import_ in the SDK.",

@@ -27,10 +27,11 @@ def ingest_folder(kernel: Kernel, path: Path) -> list[ModelFile]:
     return stored
 
 
-def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
+def local_files(kernel: Kernel, files: list[ModelFile], *, claim: bool = False) -> dict[str, Path]:
     """Return where the bytes of `files` lie on this machine.
 
-    Raises ModelFilesMissing for what the store does not have.
+    With `claim` a new version is about to refer to them, so that they must not be collected. Raises ModelFilesMissing
+    for what the store does not have.
     """
     labels = [file.path for file in files]
     if len(set(labels)) != len(labels):
@@ -39,7 +40,7 @@ def local_files(kernel: Kernel, files: list[ModelFile]) -> dict[str, Path]:
         )
     paths = {}
     for file in files:
-        blob = kernel.blobs.find(file.hash)
+        blob = kernel.blobs.claim(file.hash) if claim else kernel.blobs.find(file.hash)
         if blob is None or blob.size != file.size:
             state = "does not have it" if blob is None else f"has {blob.size} bytes, not {file.size}"
             raise ModelFilesMissing(

@@ -56,7 +56,7 @@ def inspect_blobs(kernel: Kernel, body: VersionCreate) -> Inspection:
 
     Raises UnsafeModelFile, CorruptModelFile, UnknownModelFormat, ModelFilesMissing.
     """
-    inspection = inspect(files.local_files(kernel, body.files))
+    inspection = inspect(files.local_files(kernel, body.files, claim=True))
     _check_kind(body, inspection)
     return inspection
 

@@ -6,6 +6,7 @@ from tidemill.core.blobs.local import LocalBlobs
 from tidemill.core.blobs.s3 import S3Blobs
 from tidemill.core.blobs.types import (
     Blob,
+    BlobCollected,
     BlobCorrupt,
     BlobFileUnreadable,
     BlobHashInvalid,
@@ -13,12 +14,14 @@ from tidemill.core.blobs.types import (
     Blobs,
     BlobTooLarge,
     BlobWriter,
+    StoredBlob,
 )
 from tidemill.core.errors import Invalid
 from tidemill.core.settings import Settings
 
 __all__ = [
     "Blob",
+    "BlobCollected",
     "BlobCorrupt",
     "BlobFileUnreadable",
     "BlobHashInvalid",
@@ -28,6 +31,7 @@ __all__ = [
     "Blobs",
     "LocalBlobs",
     "S3Blobs",
+    "StoredBlob",
     "open_blobs",
 ]
 

@@ -1,6 +1,7 @@
 """Blobs in a local folder: `<root>/<two hex digits>/<hex>`, read-only files that appear whole or never."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -16,6 +17,9 @@ from tidemill.core.blobs.types import (
     BlobCorrupt,
     BlobFileUnreadable,
     BlobTooLarge,
+    Explain,
+    StoredBlob,
+    explain_nothing,
     hex_digest,
     missing,
 )
@@ -23,6 +27,9 @@ from tidemill.core.errors import StorageFull, Unavailable
 
 STALE_SECONDS = 24 * 3600.0
 """A temporary file older than this belongs to a process that died."""
+
+HEX_LENGTH, PREFIX_LENGTH = 64, 2
+"""Characters of a blob's file name, and of the folder it lies in."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -96,11 +103,13 @@ class LocalWriter:
         if not final.parent.is_dir():
             final.parent.mkdir(parents=True, exist_ok=True)
             sync_folder(self.store.root)
-        try:
-            os.link(self._temp, final)  # fails if it exists, unlike a rename: the first of two writers wins
-        except FileExistsError:
-            if final.stat().st_size != self.size:  # damaged by someone else: heal it
-                os.replace(self._temp, final)
+        with self.store.locked(fcntl.LOCK_SH):  # what is there must not be collected before it counts as put now
+            try:
+                os.link(self._temp, final)  # fails if it exists, unlike a rename: the first of two writers wins
+            except FileExistsError:
+                if final.stat().st_size != self.size:  # damaged by someone else: heal it
+                    os.replace(self._temp, final)
+                os.utime(final)
         sync_folder(final.parent)
         self._temp.unlink(missing_ok=True)
 
@@ -118,6 +127,7 @@ class LocalBlobs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
+        self.explain: Explain = explain_nothing
 
     def place(self, hex_name: str) -> Path:
         """Return the path of a blob, whether it exists or not."""
@@ -151,7 +161,7 @@ class LocalBlobs:
         """Return the read-only file with the content. Raises BlobMissing."""
         place = self.place(hex_digest(digest))
         if not place.is_file():
-            raise missing(digest)
+            raise missing(digest, self.explain)
         return place
 
     def find(self, digest: str) -> Blob | None:
@@ -163,6 +173,49 @@ class LocalBlobs:
     def exists(self, digest: str) -> bool:
         """Return whether the store has the blob."""
         return self.find(digest) is not None
+
+    def claim(self, digest: str) -> Blob | None:
+        """Return the blob, or None, and protect it as if it were put now: the caller is about to refer to it."""
+        place = self.place(hex_digest(digest))
+        with suppress(FileNotFoundError), self.locked(fcntl.LOCK_SH):
+            os.utime(place)
+            return Blob(hash=digest, size=place.stat().st_size)
+        return None
+
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every blob, in no order."""
+        for folder in _folders(self.root):
+            for entry in os.scandir(folder):
+                if len(entry.name) == HEX_LENGTH:
+                    with suppress(FileNotFoundError):
+                        facts = entry.stat()
+                        yield StoredBlob(f"sha256:{entry.name}", facts.st_size, facts.st_mtime)
+
+    def collect(self, digest: str, put_before: float) -> bool:
+        """Remove a blob that nothing refers to, unless it was put or claimed at `put_before` (Unix time) or later.
+
+        Return False when it stays, or there was none.
+        """
+        place = self.place(hex_digest(digest))
+        with suppress(FileNotFoundError), self.locked(fcntl.LOCK_EX):
+            if place.stat().st_mtime >= put_before:
+                return False
+            place.unlink()
+            sync_folder(place.parent)
+            return True
+        return False
+
+    @contextmanager
+    def locked(self, mode: int) -> Iterator[None]:
+        """Hold the lock between who puts blobs (shared) and who collects them (alone), also in other processes."""
+        with storage_errors(self.root):
+            self.incoming.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.incoming, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, mode)
+            yield
+        finally:
+            os.close(handle)
 
     def verify(self, digest: str) -> Blob:
         """Read the whole content again and compare. Raises BlobCorrupt or BlobMissing."""
@@ -197,6 +250,13 @@ class LocalBlobs:
                     leftover.unlink()
                     count += 1
         return count
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(root):
+            if len(entry.name) == PREFIX_LENGTH and entry.is_dir():
+                yield Path(entry.path)
 
 
 def _readable(path: Path) -> BinaryIO:

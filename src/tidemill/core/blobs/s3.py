@@ -1,5 +1,6 @@
 """Blobs in an S3 bucket: `<prefix>/<two hex digits>/<hex>`, with a local folder as a cache for reading."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,9 +9,22 @@ from typing import Any, BinaryIO
 
 from pydantic import SecretStr
 
-from tidemill.core.blobs.local import LocalBlobs, LocalWriter
-from tidemill.core.blobs.types import CHUNK, Blob, BlobCorrupt, BlobMissing, hex_digest, missing
+from tidemill.core.blobs.local import HEX_LENGTH, LocalBlobs, LocalWriter
+from tidemill.core.blobs.types import (
+    CHUNK,
+    Blob,
+    BlobCorrupt,
+    BlobMissing,
+    Explain,
+    StoredBlob,
+    explain_nothing,
+    hex_digest,
+    missing,
+)
 from tidemill.core.errors import Forbidden, Unavailable
+
+FRESH_S = 3600.0
+"""An object that was put longer ago is put again when its content is: that is how it counts as put now."""
 
 PART = 8 * 2**20
 """Bytes of one part of a multipart upload; a smaller blob is one request."""
@@ -80,6 +94,7 @@ class S3Blobs:
 
         self.cache = LocalBlobs(cache)
         self.prefix = prefix.strip("/")
+        self.explain: Explain = explain_nothing
         self.where = f"{endpoint or 's3'}/{bucket}"
         config: dict[str, Any] = {"bucket": bucket, "region": region}
         if endpoint is not None:
@@ -110,8 +125,8 @@ class S3Blobs:
         """Copy a blob from the cache to the bucket unless it is there. Two senders of one blob do no harm."""
         import obstore
 
-        existing = self.find(blob.hash)
-        if existing is not None and existing.size == blob.size:
+        existing = self._head(blob.hash)
+        if existing is not None and existing.size == blob.size and time.time() - existing.put_at < FRESH_S:
             return
         with store_errors(blob.hash, self.where):
             obstore.put(self.bucket, self.key(blob.hash), self.cache.path(blob.hash), chunk_size=PART)
@@ -146,10 +161,13 @@ class S3Blobs:
     def _fetch(self, digest: str) -> None:
         import obstore
 
-        with store_errors(digest, self.where), self.cache.writer() as writer:
-            for chunk in obstore.get(self.bucket, self.key(digest)).stream(min_chunk_size=CHUNK):
-                writer.write(bytes(chunk))
-            blob = writer.finish()
+        try:
+            with store_errors(digest, self.where), self.cache.writer() as writer:
+                for chunk in obstore.get(self.bucket, self.key(digest)).stream(min_chunk_size=CHUNK):
+                    writer.write(bytes(chunk))
+                blob = writer.finish()
+        except BlobMissing as error:
+            raise missing(digest, self.explain) from error
         if blob.hash != digest:
             self.cache.delete(blob.hash)
             raise BlobCorrupt(
@@ -159,13 +177,46 @@ class S3Blobs:
 
     def find(self, digest: str) -> Blob | None:
         """Return the blob of this hash, or None. Asks the bucket."""
+        head = self._head(digest)
+        return Blob(hash=digest, size=head.size) if head is not None else None
+
+    def _head(self, digest: str) -> StoredBlob | None:
         import obstore
 
         try:
             with store_errors(digest, self.where):
-                return Blob(hash=digest, size=obstore.head(self.bucket, self.key(digest))["size"])
+                facts = obstore.head(self.bucket, self.key(digest))
         except BlobMissing:
             return None
+        return StoredBlob(digest, facts["size"], facts["last_modified"].timestamp())
+
+    def claim(self, digest: str) -> Blob | None:
+        """Return the blob, or None, and protect it as if it were put now: the caller is about to refer to it."""
+        blob = self.find(digest)
+        if blob is not None:
+            self.path(digest)  # into the cache, from where it is put again
+            self.send(blob)
+        return blob
+
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every blob, in no order."""
+        import obstore
+
+        with store_errors("", self.where):
+            for chunk in obstore.list(self.bucket, self.prefix or None):
+                for facts in chunk:
+                    name = facts["path"].rsplit("/", 1)[-1]
+                    if len(name) == HEX_LENGTH:
+                        yield StoredBlob(f"sha256:{name}", facts["size"], facts["last_modified"].timestamp())
+
+    def collect(self, digest: str, put_before: float) -> bool:
+        """Remove a blob that nothing refers to, unless it was put or claimed at `put_before` (Unix time) or later.
+
+        Return False when it stays, or there was none. S3 has no conditional removal: an object that nobody needed
+        for days and that is put in the very moment between the look at it and its removal is lost to who put it.
+        """
+        head = self._head(digest)
+        return head is not None and head.put_at < put_before and self.delete(digest)
 
     def exists(self, digest: str) -> bool:
         """Return whether the bucket has the blob."""

@@ -1,9 +1,9 @@
 """What a blob store is: bytes kept under their own hash; equal content is stored once and never changes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -23,10 +23,25 @@ class Blob(Value):
     size: int = Field(ge=0, description="Length in bytes.")
 
 
+class StoredBlob(NamedTuple):
+    """A blob as the store lists it."""
+
+    hash: str
+    size: int
+    put_at: float
+    """When it was last put or claimed, in Unix time."""
+
+
 class BlobMissing(NotFound):
     """No blob has this hash."""
 
     code = "blob_missing"
+
+
+class BlobCollected(BlobMissing):
+    """The blob was there, and was removed because nothing needed it any more."""
+
+    code = "blob_collected"
 
 
 class BlobCorrupt(Conflict):
@@ -69,8 +84,19 @@ class BlobWriter(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
+Explain = Callable[[str], BlobMissing | None]
+
+
+def explain_nothing(digest: str) -> BlobMissing | None:
+    """Return None: the store stands alone, and nobody keeps account of what was removed from it."""
+    return None
+
+
 class Blobs(Protocol):
     """A content-addressed store. Putting content that is there already costs one comparison and no space."""
+
+    explain: Explain
+    """Says of a hash why its blob is no longer there; None when nothing is known of it."""
 
     def writer(self, limit: int | None = None) -> BlobWriter:
         """Begin a blob whose bytes come piece by piece; `limit` is its largest size in bytes."""
@@ -104,6 +130,21 @@ class Blobs(Protocol):
         """Return whether the store has the blob."""
         ...
 
+    def claim(self, digest: str) -> Blob | None:
+        """Return the blob, or None, and protect it as if it were put now: the caller is about to refer to it."""
+        ...
+
+    def list(self) -> Iterator[StoredBlob]:
+        """Yield every blob, in no order."""
+        ...
+
+    def collect(self, digest: str, put_before: float) -> bool:
+        """Remove a blob that nothing refers to, unless it was put or claimed at `put_before` (Unix time) or later.
+
+        Return False when it stays, or there was none.
+        """
+        ...
+
     def verify(self, digest: str) -> Blob:
         """Read the whole content again and compare. Raises BlobCorrupt or BlobMissing."""
         ...
@@ -123,6 +164,8 @@ def hex_digest(digest: str) -> str:
     return digest.removeprefix("sha256:")
 
 
-def missing(digest: str) -> BlobMissing:
+def missing(digest: str, explain: Explain = explain_nothing) -> BlobMissing:
     """Return the error for a blob that is not there."""
-    return BlobMissing(f"There is no blob {digest}.", hint="Upload the content first: POST /api/blobs.")
+    return explain(digest) or BlobMissing(
+        f"There is no blob {digest}.", hint="Upload the content first: POST /api/blobs."
+    )
