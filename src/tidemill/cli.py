@@ -89,6 +89,7 @@ COMMANDS = {
     "notifiers": Lazy("tidemill.notifications.cli", "notifiers", "Where alerts are sent: webhooks, Slack, e-mail."),
     "triggers": Lazy("tidemill.triggers.cli", "app", "Start a pipeline when the data moved and the quality fell."),
     "jobs": Lazy("tidemill.jobs.cli", "app", "Work in the background: progress, logs, cancel, retry."),
+    "storage": Lazy("tidemill.storage.cli", "app", "What takes space, why it is kept, and what may go."),
     "access": Lazy("tidemill.access.cli", "app", "People, roles and API keys."),
     "audit": Lazy("tidemill.governance.cli", "app", "Who did what and when."),
     "slo check": Lazy(

@@ -23,6 +23,7 @@ from tidemill.registry.sdk import Models
 from tidemill.releases.sdk import Gates, Releases
 from tidemill.rollouts.sdk import Rollouts
 from tidemill.slos.sdk import Slos
+from tidemill.storage.sdk import Storage
 from tidemill.traces.masking.sdk import MaskingRules
 from tidemill.traces.prices.sdk import Prices
 from tidemill.triggers.sdk import Triggers
@@ -54,6 +55,7 @@ class Client:
         self.access = Access(self.http)
         self.blobs = BlobStore(self.http)
         self.jobs = Jobs(self.http)
+        self.storage = Storage(self.http)
         self.prompts = Prompts(self.http)
         self.deployments = Deployments(self.http)
         self.rollouts = Rollouts(self.http)

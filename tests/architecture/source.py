@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "tidemill"
 
 LAYERS = (
     ("cli", "client", "connection", "server", "demo", "testing"),
-    ("governance",),
+    ("governance", "storage"),
     ("pipelines",),
     ("monitors",),
     ("triggers",),

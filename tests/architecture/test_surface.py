@@ -173,5 +173,5 @@ def test_the_table_of_commands_says_what_each_says_of_itself() -> None:
 def test_the_client_offers_every_feature(home) -> None:
     with Client(home=home) as client:
         for name in ("access", "blobs", "jobs", "prompts", "data", "models", "tuning", "evals", "releases",
-                     "deployments", "gateway", "governance"):  # fmt: skip
+                     "deployments", "gateway", "governance", "storage"):  # fmt: skip
             assert getattr(client, name).__doc__

@@ -78,6 +78,12 @@ class Settings(BaseModel):
         ge=0,
         description="How long a response waits for its call to be recorded when the store is slow or away.",
     )
+    storage_keep_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that blobs which nothing refers to, folders of ended jobs, logs of engines and caches are "
+        "kept; 0 removes nothing by itself.",
+    )
     trace_search: bool = Field(default=True, description="Whether the words of spans are indexed for full-text search.")
     trace_retention_days: int = Field(
         default=90, ge=0, description="Days that spans are kept; 0 keeps them for good. Older spans are not taken in."

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.data.types import Catalogue, Dataset, DatasetVersion, ImportPlan, VersionSummary
 
@@ -34,9 +35,9 @@ versions = sa.Table(
     sa.Column("content_hash", sa.String(80), nullable=False),
     sa.Column("plan_hash", sa.String(80), nullable=False),
     # Text, not JSON: JSONB would lose the order of the splits.
-    sa.Column("plan", sa.Text, nullable=False),
-    sa.Column("sources", Json, nullable=False),
-    sa.Column("splits", Json, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False, info=names_blobs("source files of datasets")),
+    sa.Column("sources", Json, nullable=False, info=names_blobs("source files of datasets")),
+    sa.Column("splits", Json, nullable=False, info=names_blobs("rows of datasets")),
     sa.Column("steps", Json, nullable=False),
     sa.Column("leaks", Json, nullable=False),
     sa.Column("statistics", Json, nullable=False),

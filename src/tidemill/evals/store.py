@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.evals.types import Comparison, EvalResult, EvalRun, EvalSet
 
@@ -17,7 +18,7 @@ sets = sa.Table(
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("name", sa.String(63), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("content_hash", sa.String(80), nullable=False),
+    sa.Column("content_hash", sa.String(80), nullable=False, info=names_blobs("items of eval sets")),
     sa.Column("dataset_version_id", sa.String(40), nullable=False),
     sa.Column("dataset", sa.String(120), nullable=False),
     sa.Column("split", sa.String(63), nullable=False),

@@ -1,10 +1,12 @@
 """Jobs as features see them: submit, look, cancel, retry, signal. A runner in the server process does the work."""
 
+import builtins
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from tidemill.core import events
+from tidemill.core import events, removals
 from tidemill.core.db import Database
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
@@ -14,7 +16,18 @@ from tidemill.jobs.compute import Compute
 from tidemill.jobs.json_values import json_value
 from tidemill.jobs.kinds import JobFunction, JobKind
 from tidemill.jobs.runner import Runner
-from tidemill.jobs.types import Job, JobEnded, JobKeyReused, JobKindUnknown, JobLog, JobNotEnded, JobNotFound, JobState
+from tidemill.jobs.types import (
+    Job,
+    JobEnded,
+    JobFilesRemoved,
+    JobKeyReused,
+    JobKindUnknown,
+    JobLog,
+    JobNotEnded,
+    JobNotFound,
+    JobState,
+    LiveJob,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -179,9 +192,27 @@ class JobQueue:
                 f"The job {job_id} is {self.get(ctx, job_id).state}.",
                 hint="Only a failed or cancelled job can be retried.",
             )
+        # After the change, whose lock on the row orders this and a removal that looks at the row's state.
+        removal = removals.find_by_owner(ctx.conn, [job_id, *([job.subject] if job.subject else [])])
+        if removal is not None:
+            raise JobFilesRemoved(
+                f"The files of {job_id} were removed on {removal.scheduled_at:%Y-%m-%d}: {removal.reason}",
+                hint="Submit the work anew.",
+            )
         events.emit(ctx, "job.retried", job_id, {"kind": job.kind, "subject": job.subject})
         ctx.once_committed(self.wake)
         return self.get(ctx, job_id)
+
+    def list_live(self, ctx: Context, ended_after: datetime) -> builtins.list[LiveJob]:
+        """Return the jobs that have not ended, and those that ended without success after a moment, oldest first."""
+        return store.list_live(ctx.conn, ended_after)
+
+    def lock_ended(self, ctx: Context, owner: str, ended_before: datetime) -> bool:
+        """Hold the jobs with this id or subject as they are until the transaction ends.
+
+        Return False when one of them may still need its files: it has not ended, or did so later, without success.
+        """
+        return store.lock_ended(ctx.conn, owner, ended_before)
 
     def signal(self, ctx: Context, job_id: str, topic: str, payload: Any = None) -> None:
         """Tell a job something it waits for, or will. Raises JobEnded."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tidemill.core.actors import Actor
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
 from tidemill.core.wire import Value
-from tidemill.jobs.types import Job, JobState, LogLevel, LogLine
+from tidemill.jobs.types import ENDED, Job, JobState, LiveJob, LogLevel, LogLine
 
 jobs = sa.Table(
     "jobs",
@@ -276,6 +276,29 @@ def requeue_unstarted(conn: sa.Connection, executor: str) -> None:
     mine = (jobs.c.executor == executor) & (jobs.c.state == "running") & (jobs.c.starts > 1)
     conn.execute(jobs.update().where(mine).values(starts=jobs.c.starts - 1))
     release(conn, executor)
+
+
+def list_live(conn: sa.Connection, ended_after: datetime) -> list[LiveJob]:
+    """Return the jobs that have not ended, and those that ended without success after a moment."""
+    unfinished = jobs.c.state.in_(("queued", "running"))
+    retriable = jobs.c.state.in_(("failed", "cancelled")) & (jobs.c.finished_at >= ended_after)
+    columns = [jobs.c[name] for name in LiveJob.model_fields]
+    rows = conn.execute(sa.select(*columns).where(unfinished | retriable).order_by(jobs.c.created_at))
+    return [LiveJob.model_validate(row_values(row)) for row in rows]
+
+
+def lock_ended(conn: sa.Connection, owner: str, ended_before: datetime) -> bool:
+    """Hold the jobs with this id or subject as they are until the transaction ends.
+
+    Return False when one of them may still need its files: it has not ended, or did so later, without success.
+    """
+    mine = (jobs.c.id == owner) | (jobs.c.subject == owner)
+    rows = conn.execute(sa.select(jobs.c.state, jobs.c.finished_at).where(mine).with_for_update()).all()
+    return all(
+        row.state == "succeeded"
+        or ((row.state in ENDED and row.finished_at is not None) and row.finished_at < ended_before)
+        for row in rows
+    )
 
 
 def list_running(conn: sa.Connection, executor: str) -> dict[str, bool]:

@@ -54,6 +54,22 @@ class Job(Value):
         return self.state in ENDED
 
 
+class LiveJob(Value):
+    """A job that may still need its files: it has not ended, or can be retried."""
+
+    id: str
+    kind: str
+    state: JobState
+    subject: str | None
+    args: dict[str, Any]
+    created_at: Instant
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more, and can be retried."""
+        return self.state in ENDED
+
+
 class LogLine(Value):
     """One line of a job's log."""
 
@@ -88,6 +104,12 @@ class JobKindUnknown(Invalid):
     """No job kind of this name is registered."""
 
     code = "job_kind_unknown"
+
+
+class JobFilesRemoved(Conflict):
+    """What the job's first steps made was removed to free space."""
+
+    code = "job_files_removed"
 
 
 class JobKeyReused(Conflict):

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.pipelines.types import RUN_ENDED, Pipeline, PipelineSpec, Run, RunStep
 
@@ -26,7 +27,7 @@ versions = sa.Table(
     sa.Column("pipeline_id", sa.String(40), sa.ForeignKey("pipelines.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("hash", sa.String(80), nullable=False),
-    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("spec", sa.Text, nullable=False, info=names_blobs("files of pipelines")),
     sa.Column("applied_at", UtcDateTime, nullable=False),
     sa.Column("applied_by", sa.String(120), nullable=False),
     sa.PrimaryKeyConstraint("pipeline_id", "number"),
@@ -69,7 +70,7 @@ steps = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("key", sa.String(80)),
-    sa.Column("outputs", Json, nullable=False),
+    sa.Column("outputs", Json, nullable=False, info=names_blobs("results of pipeline runs")),
     sa.Column("cached_from", sa.String(80)),
     sa.Column("job_id", sa.String(40)),
     sa.Column("attempt", sa.Integer, nullable=False),

@@ -5,7 +5,7 @@ from datetime import datetime
 from tidemill.core import events
 from tidemill.core.kernel import Context
 from tidemill.core.wire import Page, new_id
-from tidemill.registry import store
+from tidemill.registry import files, store
 from tidemill.registry.lookup import get_model, version_of
 from tidemill.registry.types import (
     LATEST,
@@ -34,6 +34,7 @@ def move_alias(ctx: Context, name: str, alias: str, body: AliasMove) -> AliasCha
     store.lock_model(ctx.conn, name)
     model = get_model(ctx, name)
     version = _target(ctx, model, body.version)
+    files.require_present(version)
     now = store.change_at(ctx.conn, model.id, alias, None)
     if now is not None and now.version_id == version.id:
         return now

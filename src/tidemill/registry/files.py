@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from tidemill.core.errors import StorageFull
 from tidemill.core.kernel import Kernel
 from tidemill.registry import inspection
-from tidemill.registry.types import ModelFile, ModelFilesMissing, ModelVersion, UnknownModelFormat
+from tidemill.registry.types import ModelFile, ModelFilesMissing, ModelFilesRemoved, ModelVersion, UnknownModelFormat
 
 
 def ingest_folder(kernel: Kernel, path: Path) -> list[ModelFile]:
@@ -52,6 +53,16 @@ def local_files(kernel: Kernel, files: list[ModelFile], *, claim: bool = False) 
     return paths
 
 
+def require_present(version: ModelVersion) -> None:
+    """Raise ModelFilesRemoved for a version whose files were removed to free space."""
+    if version.files_removed_at is not None:
+        raise ModelFilesRemoved(
+            f"The files of {version.ref} were removed on {version.files_removed_at:%Y-%m-%d}: "
+            f"{version.files_removed_why}",
+            hint="Use another version, or make or add the same files again.",
+        )
+
+
 def folder_of(kernel: Kernel, version_id: str) -> Path:
     """Return where a version's files are laid out on this machine."""
     return kernel.settings.home / "cache" / "models" / version_id
@@ -63,8 +74,11 @@ def materialise(kernel: Kernel, version: ModelVersion) -> Path:
     The files are hard links to the blobs, or copies where links cannot be made. Two processes may call this at
     once: the folder appears whole or not at all.
     """
+    require_present(version)
     folder = folder_of(kernel, version.id)
     if _is_complete(folder, version.files):
+        with suppress(FileNotFoundError):
+            os.utime(folder)  # used now
         return folder
     sources = local_files(kernel, version.files)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from tidemill.registry.types import (
     Model,
     ModelCard,
     ModelEvidence,
+    ModelFile,
     ModelInUse,
     ModelNotFound,
     ModelVersion,
@@ -40,13 +41,16 @@ __all__ = [
     "inspect_blobs",
     "list_aliases",
     "list_evidence",
+    "list_ids_with_files",
     "list_models",
     "list_versions",
     "mark_servable",
     "materialise",
     "move_alias",
     "remove_alias",
+    "remove_files",
     "render_card",
+    "require_files",
     "weights_path",
 ]
 
@@ -76,7 +80,7 @@ def add_version(ctx: Context, body: VersionCreate, inspection: Inspection | None
     digest = content_hash([[f.path, f.hash] for f in sorted_files])
     same = store.version_by_hash(ctx.conn, model.id, digest)
     if same is not None:
-        return _check_unchanged(same, body, parents)
+        return _restore_files(ctx, _check_unchanged(same, body, parents))
     licence = body.licence or inspection.licence
     imported = body.kind == "base" and not parents
     version = ModelVersion(
@@ -175,6 +179,53 @@ def delete_version(ctx: Context, ref: str) -> None:
     facts = {"model": version.model, "number": version.number, "content_hash": version.content_hash}
     events.emit(ctx, "model.version_deleted", version.id, facts)
     ctx.once_committed(lambda: files.remove(ctx.kernel, version.id))
+
+
+def remove_files(ctx: Context, ref: str, why: str) -> list[ModelFile]:
+    """Let a version's files go and keep what it is, its evidence and its lineage. Return the files that no version has.
+
+    An empty list when the files went before. Their blobs are collected by who calls this. Raises ModelInUse when an
+    alias ever named the version or something but a model version was made from it, such as a release.
+    """
+    version = get_version(ctx, ref)
+    store.lock_model(ctx.conn, version.model)
+    below = lineage.walk(ctx.conn, version.id, "down", depth=1)
+    users = [n.label for n in below.nodes if n.id != version.id and n.kind != "model_version"] if below else []
+    users += [f"alias {name}" for name in store.aliases_ever_on(ctx.conn, version.id)]
+    if users:
+        raise ModelInUse(
+            f"The files of {version.ref} are needed by {', '.join(users[:5])}.",
+            hint="Keep them as long as it may be served.",
+            details={"used_by": users},
+        )
+    if not store.set_files_removed(ctx.conn, version.id, ctx.now, why):
+        return []
+    events.emit(ctx, "model.files_removed", version.id, {"model": version.ref, "size": version.size, "why": why})
+    ctx.once_committed(lambda: files.remove(ctx.kernel, version.id))
+    return version.files
+
+
+def list_ids_with_files(ctx: Context) -> set[str]:
+    """Return the ids of all versions whose files are in the blob store."""
+    return store.list_ids_with_files(ctx.conn)
+
+
+def require_files(ctx: Context, version: ModelVersion) -> None:
+    """Let nobody remove a version's files before this transaction ends, which makes something that needs them.
+
+    Raises ModelFilesRemoved when they were removed before.
+    """
+    store.lock_model(ctx.conn, version.model)
+    files.require_present(get_version(ctx, version.id))
+
+
+def _restore_files(ctx: Context, version: ModelVersion) -> ModelVersion:
+    """The same files were put again: they are there from now on."""
+    if version.files_removed_at is None:
+        return version
+    store.set_files_present(ctx.conn, version.id)
+    events.emit(ctx, "model.files_restored", version.id, {"model": version.ref})
+    return version.model_copy(update={"files_removed_at": None, "files_removed_why": None})
 
 
 def _check_kind(body: VersionCreate, inspection: Inspection) -> None:

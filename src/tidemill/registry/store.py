@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.registry.types import AliasChange, Model, ModelEvidence, ModelVersion
 
@@ -28,7 +29,12 @@ versions = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("format", sa.String(16), nullable=False),
-    sa.Column("files", Json, nullable=False),
+    sa.Column(
+        "files",
+        Json,
+        nullable=False,
+        info=names_blobs("files of models", detail=("kind", "format"), unless="files_removed_at"),
+    ),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("content_hash", sa.String(80), nullable=False),
     sa.Column("chat_template", sa.Text),
@@ -40,6 +46,8 @@ versions = sa.Table(
     sa.Column("servable", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(120), nullable=False),
+    sa.Column("files_removed_at", UtcDateTime),
+    sa.Column("files_removed_why", sa.Text),
     sa.UniqueConstraint("model_id", "number"),
     sa.UniqueConstraint("model_id", "content_hash"),
 )
@@ -155,6 +163,24 @@ def delete_version(conn: sa.Connection, version_id: str) -> None:
     """Remove a version with its evidence."""
     conn.execute(evidence.delete().where(evidence.c.version_id == version_id))
     conn.execute(versions.delete().where(versions.c.id == version_id))
+
+
+def set_files_removed(conn: sa.Connection, version_id: str, at: datetime, why: str) -> bool:
+    """Record that a version's files go. Return False, changing nothing, when that was recorded before."""
+    present = (versions.c.id == version_id) & versions.c.files_removed_at.is_(None)
+    statement = versions.update().where(present).values(files_removed_at=at, files_removed_why=why)
+    return conn.execute(statement).rowcount == 1
+
+
+def set_files_present(conn: sa.Connection, version_id: str) -> None:
+    """Record that a version's files are there again."""
+    statement = versions.update().where(versions.c.id == version_id)
+    conn.execute(statement.values(files_removed_at=None, files_removed_why=None))
+
+
+def list_ids_with_files(conn: sa.Connection) -> set[str]:
+    """Return the ids of all versions whose files are in the blob store."""
+    return set(conn.execute(sa.select(versions.c.id).where(versions.c.files_removed_at.is_(None))).scalars())
 
 
 def insert_evidence(conn: sa.Connection, item: ModelEvidence) -> None:

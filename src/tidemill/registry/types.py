@@ -129,6 +129,10 @@ class ModelVersion(Value):
     servable: bool = Field(description="True for an imported base, and after a passed parity proof.")
     created_at: Instant
     created_by: str
+    files_removed_at: Instant | None = Field(
+        default=None, description="When its files were removed to free space; what it is and came from stays known."
+    )
+    files_removed_why: str | None = Field(default=None, description="Why they were removed, and how to get them back.")
 
     @property
     def ref(self) -> str:
@@ -236,6 +240,12 @@ class ModelFilesMissing(Invalid):
     """Nothing to read, or files that the store does not have."""
 
     code = "model_files_missing"
+
+
+class ModelFilesRemoved(Conflict):
+    """The files of the version were removed to free space."""
+
+    code = "model_files_removed"
 
 
 class VersionDiffers(Conflict):

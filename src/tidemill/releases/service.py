@@ -136,6 +136,8 @@ def _freeze(ctx: Context, body: ReleaseCreate) -> Manifest:
                 hint=f"Convert and prove it: tidemill tune compress {version.ref} --to gguf:q8_0",
                 details={"version": version.id},
             )
+        if version is not None:
+            registry.require_files(ctx, version)
     if adapter is not None:
         _check_adapter(ctx, model, adapter)
     prompt = prompts.get(ctx, body.prompt) if body.prompt is not None else None

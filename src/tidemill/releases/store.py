@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.releases.types import Approval, Gate, GateResult, Release
 
@@ -14,7 +15,7 @@ releases = sa.Table(
     sa.Column("name", sa.String(63), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("content_hash", sa.String(80), nullable=False),
-    sa.Column("manifest", Json, nullable=False),
+    sa.Column("manifest", Json, nullable=False, info=names_blobs("files of releases")),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(120), nullable=False),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from anyio import to_thread
@@ -70,6 +71,10 @@ from tidemill.server.error_responses import ERROR_RESPONSES
 from tidemill.server.health import PROBES, Probes
 from tidemill.server.middleware import RequestMiddleware
 from tidemill.slos import routes as slos
+from tidemill.storage import routes as storage
+from tidemill.storage.jobs import run_clean
+from tidemill.storage.loop import StorageCleaner, StorageFigures
+from tidemill.storage.service import CLEAN_JOB, explain_missing
 from tidemill.traces import routes as traces
 from tidemill.traces.masking import routes as masking
 from tidemill.traces.masking.masker import Masker
@@ -92,6 +97,7 @@ ROUTERS = (
     access.router,
     blobs.router,
     jobs.router,
+    storage.router,
     prompts.router,
     data.router,
     registry.router,
@@ -123,6 +129,7 @@ JOBS: dict[str, JobKind | JobFunction] = {
     "evals.run": EVAL_RUN,
     CHECK_JOB: run_check,
     "pipelines.run": PIPELINE_RUN,
+    CLEAN_JOB: run_clean,
     "tuning.run": tuning_jobs.RUN,
     "tuning.compress": tuning_jobs.COMPRESS,
 }
@@ -154,6 +161,8 @@ def build_kernel(settings: Settings) -> Kernel:
         blobs=open_blobs(settings),
         listeners=LISTENERS,
     )
+    kernel.blobs.explain = partial(explain_missing, kernel)
+    kernel.register(StorageFigures())
     kernel.register(JobQueue(db, LocalCompute(settings.home / "work"), JOBS))
     kernel.register(open_vault(settings))
     notifiers.seal_all(kernel)
@@ -272,7 +281,13 @@ def build(settings: Settings) -> Application:
         kernel=kernel,
         api=api,
         services=services,
-        workers=[JobWorkers(kernel), OnlineEvaluation(kernel), OutboxWorker(kernel), Scheduler(kernel)],
+        workers=[
+            JobWorkers(kernel),
+            OnlineEvaluation(kernel),
+            OutboxWorker(kernel),
+            Scheduler(kernel),
+            StorageCleaner(kernel),
+        ],
         management=management,
         gateway=gateway,
         receiver=receiver,

@@ -18,6 +18,7 @@ from tidemill.core.wire import Instant, Value, utc_now
 from tidemill.engines.types import Fleet
 from tidemill.jobs.service import JobQueue
 from tidemill.server.metrics import CONTENT_TYPE, render
+from tidemill.storage.loop import StorageFigures
 from tidemill.traces.types import WriterState
 from tidemill.traces.writer import TraceWriter
 
@@ -74,7 +75,13 @@ def get_metrics(request: RequestContext, http: Request) -> PlainTextResponse:
     """Metrics in the text format of Prometheus. A scraper sends a viewer's key as its bearer token."""
     status = get_status(request, http)
     text = render(
-        status.version, status.loops, status.jobs, status.engines, status.spans, status.started_at.timestamp()
+        status.version,
+        status.loops,
+        status.jobs,
+        status.engines,
+        status.spans,
+        request.kernel.get(StorageFigures).report,
+        status.started_at.timestamp(),
     )
     return PlainTextResponse(text, media_type=CONTENT_TYPE)
 

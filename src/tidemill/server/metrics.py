@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tidemill.engines.types import Fleet
+from tidemill.storage.types import StorageReport
 from tidemill.traces.types import WriterState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,6 +16,7 @@ def render(
     jobs: Mapping[str, int],
     engines: Fleet,
     spans: WriterState,
+    storage: StorageReport | None,
     started_s: float,
 ) -> str:
     """Return the metrics as text; those of the process itself, such as its memory, stand at the end."""
@@ -39,6 +41,13 @@ def render(
             yield GaugeMetricFamily("tidemill_spans_waiting", "Spans that wait to be stored.", spans.waiting)
             yield CounterMetricFamily("tidemill_spans_stored", "Spans stored since the start.", spans.stored)
             yield CounterMetricFamily("tidemill_spans_refused", "Spans refused since the start.", spans.refused)
+            if storage is not None:
+                sizes = {kind.kind: float(kind.bytes) for kind in storage.kinds}
+                yield gauge("tidemill_storage_bytes", "Bytes stored by kind, at the last look.", "kind", sizes)
+                removable = float(storage.removable_bytes)
+                yield GaugeMetricFamily("tidemill_storage_removable_bytes", "Bytes that nothing needs.", removable)
+                removed = float(storage.removed_bytes)
+                yield CounterMetricFamily("tidemill_storage_removed_bytes", "Bytes removed to free space.", removed)
 
     def gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, text, labels=[label])

@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, advisory_lock, metadata, row_values
 from tidemill.tuning.types import Output, StepRecord, TuningRun
 
@@ -22,7 +23,7 @@ runs = sa.Table(
     sa.Column("estimate", Json),
     sa.Column("total_steps", sa.Integer),
     sa.Column("summary", Json),
-    sa.Column("record_hash", sa.String(80)),
+    sa.Column("record_hash", sa.String(80), info=names_blobs("answers of tuning runs")),
     sa.Column("parity", Json),
     sa.Column("error", Json),
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -174,6 +174,13 @@ class LocalBlobs:
         """Return whether the store has the blob."""
         return self.find(digest) is not None
 
+    def stat(self, digest: str) -> StoredBlob | None:
+        """Return the blob with the time when it was last put or claimed, or None."""
+        with suppress(FileNotFoundError):
+            facts = self.place(hex_digest(digest)).stat()
+            return StoredBlob(digest, facts.st_size, facts.st_mtime)
+        return None
+
     def claim(self, digest: str) -> Blob | None:
         """Return the blob, or None, and protect it as if it were put now: the caller is about to refer to it."""
         place = self.place(hex_digest(digest))

@@ -125,7 +125,7 @@ class S3Blobs:
         """Copy a blob from the cache to the bucket unless it is there. Two senders of one blob do no harm."""
         import obstore
 
-        existing = self._head(blob.hash)
+        existing = self.stat(blob.hash)
         if existing is not None and existing.size == blob.size and time.time() - existing.put_at < FRESH_S:
             return
         with store_errors(blob.hash, self.where):
@@ -177,10 +177,11 @@ class S3Blobs:
 
     def find(self, digest: str) -> Blob | None:
         """Return the blob of this hash, or None. Asks the bucket."""
-        head = self._head(digest)
+        head = self.stat(digest)
         return Blob(hash=digest, size=head.size) if head is not None else None
 
-    def _head(self, digest: str) -> StoredBlob | None:
+    def stat(self, digest: str) -> StoredBlob | None:
+        """Return the blob with the time when it was last put or claimed, or None. Asks the bucket."""
         import obstore
 
         try:
@@ -215,7 +216,7 @@ class S3Blobs:
         Return False when it stays, or there was none. S3 has no conditional removal: an object that nobody needed
         for days and that is put in the very moment between the look at it and its removal is lost to who put it.
         """
-        head = self._head(digest)
+        head = self.stat(digest)
         return head is not None and head.put_at < put_before and self.delete(digest)
 
     def exists(self, digest: str) -> bool:

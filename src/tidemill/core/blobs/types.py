@@ -130,6 +130,10 @@ class Blobs(Protocol):
         """Return whether the store has the blob."""
         ...
 
+    def stat(self, digest: str) -> StoredBlob | None:
+        """Return the blob with the time when it was last put or claimed, or None."""
+        ...
+
     def claim(self, digest: str) -> Blob | None:
         """Return the blob, or None, and protect it as if it were put now: the caller is about to refer to it."""
         ...

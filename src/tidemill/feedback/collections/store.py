@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.blobs.references import names_blobs
 from tidemill.core.db import Json, UtcDateTime, metadata, row_values
 from tidemill.data.types import SourceRef
 from tidemill.feedback.types.collections import Collection, CollectionItem
@@ -18,8 +19,8 @@ collections = sa.Table(
     sa.Column("job_id", sa.String(40)),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("quarantined", Json, nullable=False),
-    sa.Column("source_hash", sa.String(80), nullable=False),
-    sa.Column("sources", Json, nullable=False),
+    sa.Column("source_hash", sa.String(80), nullable=False, info=names_blobs("answers in collections")),
+    sa.Column("sources", Json, nullable=False, info=names_blobs("answers in collections")),
     sa.Column("spec", Json, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(120), nullable=False),

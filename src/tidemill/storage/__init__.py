@@ -1,0 +1,1 @@
+"""What takes space, why it is kept, and what may go."""
