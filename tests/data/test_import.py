@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.conftest import Desk, jsonl
+from tests.data.test_splits import log_lines
 from tidemill.core import events, lineage
 from tidemill.core.actors import OWNER
 from tidemill.core.errors import StorageFull
@@ -287,6 +288,21 @@ def test_rows_of_a_cluster_stay_together_and_prompts_with_several_answers_too(de
         splits.setdefault(user[row["completion"]], set()).add(row["split"])
     assert all(len(names) == 1 for names in splits.values())
     assert version.leaks.found[0].exact == version.leaks.found[0].near == 0
+
+
+def test_lines_of_one_template_are_kept_and_the_leak_report_counts_them(desk: Desk) -> None:
+    lines = [{"text": line, "label": "urgent" if number % 3 else "later"} for number, line in enumerate(log_lines(440))]
+    split = {"ratios": {"train": 0.8, "test": 0.2}}
+    version = desk.import_("a.jsonl", jsonl(*lines), split=split)
+    assert version.rows == 440, "other numbers teach something else"
+    leak = version.leaks.found[0]
+    assert (leak.exact, leak.near, leak.twins, version.leaks.twins_complete) == (0, 0, leak.rows, True)
+    assert len(leak.twin_example) == 2
+    again = desk.import_("a.jsonl", jsonl(*lines), split=split)
+    assert again.id == version.id
+    apart = desk.import_("a.jsonl", jsonl(*lines), split={**split, "templates": True})
+    assert 0 < (apart.leaks.found[0].twins or 0) < leak.rows / 2, "the user's name is no part that varies"
+    assert apart.rows == 440
 
 
 def test_repeated_rows_have_ids_of_their_own(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """Splits never leak, keep label shares, leave nothing empty, and depend on the seed alone."""
 
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tidemill.data import split
+from tidemill.data import split, twins
 from tidemill.data.groups import DisjointSet, MinHashIndex, bands_for
 from tidemill.data.leakage import find_leaks_of_texts, find_uncleaned_leaks
 from tidemill.data.shingles import digests, jaccard, mix, shingle
+from tidemill.data.twins import TwinIndex
 from tidemill.data.types import SplitClassEmpty, SplitSpec
 
 RATIOS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -185,3 +187,69 @@ def test_near_leaks_are_found(tmp_path: Path) -> None:
     test = ["how far is it from Denver to Aspen, by car", "Where is the Orinoco ?"]
     leak = find_leaks_of_texts({"train": train, "test": test}, tmp_path)[0]
     assert (leak.exact, leak.near, leak.rows, leak.share) == (0, 1, 2, 0.5)
+
+
+def log_lines(count: int) -> list[str]:
+    """Lines of a log, of eight templates with other numbers, hosts, users and addresses."""
+    draw = random.Random(1)
+    templates = (
+        "Host {host} disk usage {share}% on /var exceeds threshold",
+        "User {user} failed login from 10.{small}.{share}.7 port {port}",
+        "Service nginx restarted on {host} at {share}:{small}",
+        "CPU temperature {share}C on {host}",
+        "Connection from 192.168.{small}.{share} closed by {host}",
+        "Backup job {port} on {host} finished in {share} s",
+        "kernel: eth0 link down on {host}",
+        "Printer PRN-{port} out of paper, floor {small}",
+    )
+    lines: dict[str, None] = {}
+    while len(lines) < count:
+        values = {"share": draw.randint(1, 99), "small": draw.randint(0, 255), "port": draw.randint(1000, 9999)}
+        host = f"{draw.choice(('web', 'db', 'app', 'mail'))}-{draw.randint(1, 999):03d}.example.com"
+        user = draw.choice(("jsmith", "akhan", "root", "mlee"))
+        lines[draw.choice(templates).format(host=host, user=user, **values)] = None
+    return list(lines)
+
+
+def test_lines_of_one_template_are_counted_as_twins(tmp_path: Path) -> None:
+    lines = log_lines(440)
+    train, test = lines[:352], [*lines[352:], "An unrelated question about something else entirely"]
+    index = TwinIndex(tmp_path, 0.8)
+    index.add(train)
+    index.add(test)
+    counts, complete = index.find(np.repeat([0, 1], [len(train), len(test)]), 2)
+    assert complete
+    assert counts[1, 0].rows[len(train) :].tolist() == [True] * 88 + [False]
+    assert counts[1, 0].example is not None
+    assert find_leaks_of_texts({"train": train, "test": test}, tmp_path / "near")[0].near < 20, "char n-grams miss them"
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "alike"),
+    [
+        ("Backup of host alpha has failed with error 7", "backup of host bravo has failed with error 12", True),
+        ("主机12磁盘使用率91%超过阈值", "主机7磁盘使用率88%超过阈值", True),
+        ("Ошибка 5 при чтении диска", "Ошибка 77 при чтении диска", True),
+        ("order 15", "order 16", False),
+        ("12", "15", False),
+        ("Who wrote Moby Dick ?", "Where is the Orinoco ?", False),
+    ],
+)
+def test_what_is_a_twin(tmp_path: Path, text: str, like: str, alike: bool) -> None:
+    index = TwinIndex(tmp_path, 0.8)
+    index.add([like, text])
+    counts, _ = index.find(np.array([0, 1]), 2)
+    assert counts[1, 0].rows.tolist() == [False, alike]
+
+
+def test_the_sample_of_templates_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "TEMPLATES", 50)
+    index = TwinIndex(tmp_path, 0.8)
+    texts = [
+        f"{'abcdefghij'[n % 10] * 5} {'klmnopqrst'[n // 10 % 10] * 6} {'uvwxyz'[n // 100] * 7}" for n in range(600)
+    ]
+    index.add(texts)
+    assert len(index._texts) <= 100
+    counts, complete = index.find(np.arange(600) % 2, 2)
+    assert not complete
+    assert counts[1, 0].rows.sum() <= 50

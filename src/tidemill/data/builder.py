@@ -20,6 +20,7 @@ from tidemill.data.row_steps import language_identifier
 from tidemill.data.schemas import SCHEMAS, RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.sniff import guess_format
+from tidemill.data.twins import SIMILAR, TwinIndex, count_twins
 from tidemill.data.types import (
     Distribution,
     Example,
@@ -62,6 +63,8 @@ def plan_hash(plan: ImportPlan) -> str:
     content["sources"] = [source.hash for source in plan.sources]
     # A list, for the order of the splits matters and the canonical form sorts keys.
     content["split"]["ratios"] = list(plan.split.ratios.items())
+    if not plan.split.templates:  # as it was before there was this choice, so that the same plan stays the same version
+        del content["split"]["templates"]
     return content_hash(content)
 
 
@@ -162,6 +165,9 @@ class Builder:
         sets = DisjointSet(len(rows))
         sets.join_equal(keys)
         sets.join_equal(_cluster_keys(cleaned))
+        twins = self._twins(cleaned)
+        if twins is not None and spec.templates:
+            sets.join_equal(twins.keys)
         near = self._near(cleaned, rows)
         if near is not None:
             for _ in near.pairs(sets):
@@ -184,12 +190,23 @@ class Builder:
                 hint="Drop near-duplicates in the recipe, and please report this.",
                 details={"leaks": [leak.model_dump() for leak in bad]},
             )
+        leaks_between, complete = count_twins(leaks_between, list(spec.ratios), split_indices, twins)
         report = LeakReport(
             threshold=spec.near_duplicates,
             found=leaks_between,
+            twins_complete=complete,
             uncleaned=find_uncleaned_leaks(spec.ratios, cleaned.raw, spec.seed),
         )
         return SplitAssignment(rows=rows, clusters=clusters, split_indices=split_indices, leaks=report)
+
+    def _twins(self, cleaned: CleanedRows) -> TwinIndex | None:
+        if len(self.plan.split.ratios) == 1:
+            return None
+        index = TwinIndex(self.folder / "twins", self.plan.split.near_duplicates or SIMILAR)
+        for batch in cleaned.spool.batches(cleaned.keep):
+            self._note("split")
+            index.add(self.schema.row_texts(batch, "input"))
+        return index
 
     def _near(self, cleaned: CleanedRows, rows: I64) -> MinHashIndex | None:
         spec = self.plan.split

@@ -94,6 +94,9 @@ def import_(
     boundary: Annotated[list[str] | None, typer.Option(help="For time: first moment of the next split.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     allow_empty_classes: Annotated[bool, typer.Option(help="Accept a split without rows of some class.")] = False,
+    templates: Annotated[
+        bool, typer.Option(help="Keep rows together that differ in numbers, hosts and times only.")
+    ] = False,
     owner: Annotated[str | None, typer.Option()] = None,
     licence: Annotated[str | None, typer.Option()] = None,
     purpose: Annotated[str | None, typer.Option()] = None,
@@ -112,7 +115,7 @@ def import_(
             "missing": missing,
         },
         "recipe": _recipe(recipe),
-        "split": _split(",".join(split or []), split_by, boundary, seed, allow_empty_classes),
+        "split": _split(",".join(split or []), split_by, boundary, seed, allow_empty_classes, templates),
         "catalogue": {k: v for k, v in (("owner", owner), ("licence", licence), ("purpose", purpose)) if v is not None},
     }
     try:
@@ -121,7 +124,9 @@ def import_(
         raise BadRequest(f"The options do not fit: {_first(error)}.", hint="`tidemill data import --help`") from error
 
 
-def _split(ratios: str, by: str, boundaries: list[str] | None, seed: int, allow_empty: bool) -> dict[str, Any] | None:
+def _split(
+    ratios: str, by: str, boundaries: list[str] | None, seed: int, allow_empty: bool, templates: bool
+) -> dict[str, Any] | None:
     if not ratios:
         return None
     return {
@@ -130,6 +135,7 @@ def _split(ratios: str, by: str, boundaries: list[str] | None, seed: int, allow_
         "boundaries": boundaries,
         "seed": seed,
         "allow_empty_classes": allow_empty,
+        "templates": templates,
     }
 
 
@@ -178,6 +184,14 @@ def _print_version(term: Terminal, version: DatasetVersion) -> None:
                 f"Uncleaned, {leak.exact:,} of {leak.rows:,} {leak.split} rows ({leak.share:.0%}) "
                 f"would also stand in {leak.against}. Now: none."
             )
+    for leak in version.leaks.found:
+        if leak.twins:
+            at_least = "" if version.leaks.twins_complete else "at least "
+            term.print(
+                f"{at_least}{leak.twins:,} of {leak.rows:,} {leak.split} rows ({leak.twins / leak.rows:.0%}) resemble "
+                f"a {leak.against} row but for numbers, names or a few words. --templates keeps such rows together."
+            )
+            term.print(Text("  " + " ~ ".join(dict.fromkeys(leak.twin_example)), style="dim"))
 
 
 def _warn_of_losses(term: Terminal, version: DatasetVersion) -> None:

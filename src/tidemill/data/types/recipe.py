@@ -145,6 +145,10 @@ class SplitSpec(Body):
     near_duplicates: float | None = Field(
         default=0.8, ge=0.5, le=1.0, description="Keep rows this similar together; null looks at exact ones only."
     )
+    templates: bool = Field(
+        default=False,
+        description="Also keep rows together that differ in numbers, hosts, times, paths and the like only.",
+    )
     allow_empty_classes: bool = Field(default=False, description="Accept a split that holds no row of some class.")
 
     @field_validator("ratios")

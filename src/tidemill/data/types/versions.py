@@ -118,6 +118,14 @@ class Leak(Value):
     rows: int = Field(description="Rows of `split`.")
     exact: int = Field(description="Of these, rows with the same input text as a row of `against`.")
     near: int = Field(description="Of these, further rows that are nearly the same as one of `against`.")
+    twins: int | None = Field(
+        default=None,
+        description="Further rows that resemble one of `against` but for numbers, hosts, times or a few words. They "
+        "teach something else, so they may be in both; a model has nearly seen them. Null: not searched.",
+    )
+    twin_example: list[str] = Field(
+        default_factory=list, description="Such a row and the one that it resembles, with 0 for what varies."
+    )
 
     @property
     def share(self) -> float:
@@ -130,6 +138,9 @@ class LeakReport(Value):
 
     threshold: float | None = Field(description="Jaccard from which rows count as nearly the same.")
     found: list[Leak]
+    twins_complete: bool = Field(
+        default=True, description="False where only a sample was compared: there may be more twins than were counted."
+    )
     uncleaned: list[Leak] = Field(description="The same ratios drawn row by row from the unclean rows (exact only).")
 
 
