@@ -48,7 +48,9 @@ class BodyLimit:
 
     def is_declared_over(self, headers: Headers) -> bool:
         """Return whether a Content-Length header declares more than the limit."""
-        return any(n == b"content-length" and v.isdigit() and int(v) > self.max_bytes for n, v in headers)
+        return any(
+            n == b"content-length" and v.isdigit() and (len(v) > 18 or int(v) > self.max_bytes) for n, v in headers
+        )
 
     def exceeded(self) -> TooLarge:
         """Return the error for a body over the limit."""

@@ -1,7 +1,18 @@
-"""Reading JSON and YAML that people and programs outside wrote: whatever they hold, it is the text's fault."""
+"""Reading what people and programs outside wrote: JSON, YAML and numbers. Whatever it is, it is the text's fault."""
 
 import json
 from typing import Any
+
+_MAX_DIGITS = 9
+"""A number of so many digits fits every column of whole numbers."""
+
+
+def parse_number(text: str) -> int | None:
+    """Return the whole number that a text of up to 9 digits says, such as that of `name@3`; None for any other text.
+
+    `int` raises ValueError for thousands of digits, and a database for more than its column holds.
+    """
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def parse_json(content: str | bytes) -> Any:

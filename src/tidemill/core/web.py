@@ -7,7 +7,9 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from fastapi import Depends, Query, Request
 
 from tidemill.core.actors import Actor, Role
+from tidemill.core.errors import Invalid
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.parsing import parse_number
 from tidemill.core.wire import Page
 
 P = ParamSpec("P")
@@ -69,6 +71,26 @@ class HasId(Protocol):
     def id(self) -> str:
         """Return the id, by which pages are ordered."""
         ...
+
+
+class CursorInvalid(Invalid):
+    """The cursor is none that this list has given."""
+
+    code = "cursor_invalid"
+
+
+def parse_cursor(cursor: str | None) -> int | None:
+    """Return the number that a cursor of a numbered list says; None without a cursor. Raises CursorInvalid."""
+    if cursor is None:
+        return None
+    number = parse_number(cursor)
+    if number is None:
+        raise CursorInvalid(
+            f"{cursor[:80]!r} is no cursor of this list.",
+            hint="Give back `next_cursor` of the page before, or none.",
+            param="cursor",
+        )
+    return number
 
 
 Item = TypeVar("Item", bound=HasId)

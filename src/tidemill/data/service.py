@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.core import events, lineage
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.parsing import parse_number
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.data import store, tables
@@ -207,9 +208,8 @@ def get_version(ctx: Context, ref: str) -> DatasetVersion:
     else:
         name, sign, number = ref.partition("@")
         dataset = get_dataset(ctx, name)
-        readable = not sign or number == "latest" or number.isdecimal()
-        version_number = int(number) if number.isdecimal() else dataset.latest
-        version = store.version_by_number(ctx.conn, name, version_number) if readable else None
+        version_number = dataset.latest if not sign or number == "latest" else parse_number(number)
+        version = store.version_by_number(ctx.conn, name, version_number) if version_number is not None else None
     if version is None:
         raise DatasetVersionNotFound(
             f"There is no dataset version {ref!r}.",

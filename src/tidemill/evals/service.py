@@ -10,7 +10,8 @@ from tidemill.core.actors import SYSTEM
 from tidemill.core.deprecation import moved_names
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context, Kernel
-from tidemill.core.web import page
+from tidemill.core.parsing import parse_number
+from tidemill.core.web import page, parse_cursor
 from tidemill.core.wire import Page, new_id
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
@@ -132,7 +133,7 @@ def get_set(ctx: Context, ref: str) -> EvalSet:
         eval_set = store.set_by_id(ctx.conn, ref)
     else:
         name, _, number = ref.partition("@")
-        version = int(number) if number.isdecimal() else None
+        version = parse_number(number)
         eval_set = store.set_by_number(ctx.conn, name, version) if version is not None or not number else None
     if eval_set is None:
         near = nearest(ref.partition("@")[0], store.set_names(ctx.conn))
@@ -151,7 +152,7 @@ def list_sets(ctx: Context, *, cursor: str | None, limit: int) -> Page[EvalSet]:
 def list_items(ctx: Context, ref: str, *, cursor: str | None = None, limit: int = 50) -> Page[EvalItem]:
     """Return the items of a set, in order."""
     eval_items = items.load(ctx.kernel.blobs, get_set(ctx, ref).content_hash)
-    start = int(cursor) if cursor is not None and cursor.isdecimal() else 0
+    start = parse_cursor(cursor) or 0
     more = start + limit < len(eval_items)
     return Page(items=eval_items[start : start + limit], next_cursor=str(start + limit) if more else None)
 
@@ -246,8 +247,8 @@ def list_results(
 ) -> Page[EvalResult]:
     """Return the results of a run in the order of its items; only failures or only answers with `failed`."""
     get_run(ctx, run_id)
-    after = int(cursor) if cursor is not None and cursor.isdecimal() else -1
-    results = store.list_results(ctx.conn, run_id, after=after, limit=limit + 1, failed=failed)
+    after = parse_cursor(cursor)
+    results = store.list_results(ctx.conn, run_id, after=-1 if after is None else after, limit=limit + 1, failed=failed)
     more = len(results) > limit
     return Page(items=results[:limit], next_cursor=str(results[limit - 1].seq) if more else None)
 

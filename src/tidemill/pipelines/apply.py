@@ -3,6 +3,7 @@
 from tidemill.core import events
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_number
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import plan as planner
@@ -145,7 +146,9 @@ def get(ctx: Context, ref: str) -> Pipeline:
 def get_any(ctx: Context, ref: str) -> Pipeline:
     """Return the pipeline of a reference, removed or not. Raises PipelineNotFound."""
     name, _, number = ref.partition("@")
-    pipeline = store.pipeline_by(ctx.conn, name, int(number) if number.isdecimal() else None)
+    version_number = parse_number(number)
+    readable = not number or version_number is not None
+    pipeline = store.pipeline_by(ctx.conn, name, version_number) if readable else None
     if pipeline is None:
         near = nearest(name, store.list_names(ctx.conn))
         raise PipelineNotFound(

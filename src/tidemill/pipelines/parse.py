@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tidemill.core.errors import TidemillError
+from tidemill.core.parsing import parse_number
 from tidemill.data.types import FileMissing
 from tidemill.pipelines.types import (
     PipelineFileMissing,
@@ -150,7 +151,7 @@ def with_location(document: Located, error: TidemillError) -> TidemillError:
     """Return the server's error with the line of the document that it is about."""
     if error.param is None or not isinstance(error, PipelineInvalid):
         return error
-    path: Path = tuple(int(p) if p.isdigit() else p for p in error.param.split("."))
+    path: Path = tuple(p if (n := parse_number(p)) is None else n for p in error.param.split("."))
     return PipelineInvalid(
         f"{document.at(document.existing_path(path))}: {error.message}",
         hint=error.hint,

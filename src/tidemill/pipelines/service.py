@@ -7,6 +7,7 @@ from tidemill.core import events
 from tidemill.core.errors import TidemillError, nearest
 from tidemill.core.event_types import Event
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_number
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.jobs.service import JobQueue
@@ -129,7 +130,8 @@ def _run(ctx: Context, ref: str) -> Run:
     if ref.startswith("plr_"):
         run = store.run_by_id(ctx.conn, ref)
     elif number:
-        run = store.run_by_number(ctx.conn, name, int(number)) if number.isdecimal() else None
+        run_number = parse_number(number)
+        run = store.run_by_number(ctx.conn, name, run_number) if run_number is not None else None
     else:
         run = store.newest_run(ctx.conn, get_any(ctx, name).id)
     if run is None:

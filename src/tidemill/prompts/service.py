@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from tidemill.core import events, lineage
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_number
 from tidemill.core.web import page
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.prompts import store, template
@@ -154,7 +155,7 @@ def _find(ctx: Context, ref: str) -> PromptVersion | None:
     name, _, which = ref.partition("@")
     if not which:
         return store.get_newest(ctx.conn, name)
-    number = int(which) if which.isdecimal() else store.get_labelled_number(ctx.conn, name, which)
+    number = parse_number(which) if which.isdecimal() else store.get_labelled_number(ctx.conn, name, which)
     return store.version_by_number(ctx.conn, name, number) if number is not None else None
 
 

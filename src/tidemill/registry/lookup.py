@@ -2,6 +2,7 @@
 
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_number
 from tidemill.registry import store
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.types import LATEST, InvalidModelReference, Model, ModelNotFound, ModelVersion
@@ -44,7 +45,8 @@ def version_of(ctx: Context, model: Model, which: str) -> ModelVersion:
     if which in ("", LATEST):
         version = store.get_newest(ctx.conn, model.id)
     elif which.isdecimal():
-        version = store.version_by_number(ctx.conn, model.id, int(which))
+        number = parse_number(which)
+        version = store.version_by_number(ctx.conn, model.id, number) if number is not None else None
     else:
         change = store.change_at(ctx.conn, model.id, which, None)
         version = store.version_by_id(ctx.conn, change.version_id) if change and change.version_id else None

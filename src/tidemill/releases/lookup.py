@@ -4,6 +4,7 @@ from typing import Any
 
 from tidemill.core.errors import nearest
 from tidemill.core.kernel import Context
+from tidemill.core.parsing import parse_number
 from tidemill.releases import store
 from tidemill.releases.types import Gate, GateNotFound, Release, ReleaseNotFound
 
@@ -35,10 +36,11 @@ def get_gate(ctx: Context, ref: str) -> Gate:
 def _parse_ref(ref: str, prefix: str) -> dict[str, Any] | None:
     if ref.startswith(prefix):
         return {"id": ref}
-    name, _, number = ref.partition("@")
-    if not number:
+    name, _, digits = ref.partition("@")
+    if not digits:
         return {"name": name}
-    return {"name": name, "number": int(number)} if number.isdecimal() and len(number) < 10 else None
+    number = parse_number(digits)
+    return {"name": name, "number": number} if number is not None else None
 
 
 def _hint(ref: str, names: list[str], otherwise: str) -> str:

@@ -9,7 +9,7 @@ from tidemill.core import events, lineage
 from tidemill.core.actors import Actor
 from tidemill.core.db import advisory_lock
 from tidemill.core.kernel import Context, Kernel
-from tidemill.core.web import page
+from tidemill.core.web import page, parse_cursor
 from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.data import service as data
 from tidemill.data.types import (
@@ -249,7 +249,8 @@ def list_collection_items(
 ) -> Page[CollectionItem]:
     """Return the answers of a collection, in order. Raises CollectionNotFound."""
     get_collection(ctx, collection_id)
-    after = int(cursor) if cursor is not None and cursor.isdecimal() else -1
+    position = parse_cursor(cursor)
+    after = -1 if position is None else position
     items = store.list_items(ctx.conn, collection_id, quarantined=quarantined, after=after, limit=limit + 1)
     more = len(items) > limit
     return Page(items=items[:limit], next_cursor=str(items[limit - 1].seq) if more else None)
