@@ -61,9 +61,14 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return found
 
 
-def make_tiny(folder: Path) -> None:
-    """Write the model twice: `tiny-q4_1.gguf`, in the form of the packaged one, and `base`, as safetensors."""
+def make_tiny(folder: Path, chat_template: str | None = None) -> None:
+    """Write the model twice: `tiny-q4_1.gguf`, in the form of the packaged one, and `base`, as safetensors.
+
+    Without a `chat_template` it has the packaged model's.
+    """
     fields = first_tokens(packaged_fields(), VOCABULARY)
+    if chat_template is not None:
+        fields["tokenizer.chat_template"] = chat_template
     random = folder / "random"
     random.mkdir()
     generator = np.random.default_rng(7)

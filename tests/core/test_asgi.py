@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tidemill.core import asgi
 from tidemill.core.actors import OWNER, Actor
 from tidemill.core.asgi import (
     LOCAL_SCOPE,
@@ -20,7 +21,7 @@ from tidemill.core.asgi import (
     read_body,
     wait_for_disconnect,
 )
-from tidemill.core.errors import BodyIncomplete, TooLarge, Unauthorized
+from tidemill.core.errors import BodyIncomplete, BodyTimeout, TooLarge, Unauthorized
 
 ADA = Actor(id="per_1", name="ada", roles=frozenset({"viewer"}))
 LIMIT = BodyLimit(10, hint="Send less.")
@@ -111,6 +112,18 @@ def test_a_body_that_is_cut_short_is_a_bad_request() -> None:
     receive = _receive(_part(b"1", more=True), {"type": "http.disconnect"})
     with pytest.raises(BodyIncomplete):
         asyncio.run(read_body(_scope(), receive, LIMIT))
+
+
+def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "BODY_TIMEOUT_S", 0.01)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(BodyTimeout, match="was not complete after") as caught:
+        asyncio.run(read_body(_scope(), receive, LIMIT))
+    assert (caught.value.status, caught.value.body().type) == (408, "invalid_request_error")
 
 
 def test_a_framework_reads_up_to_the_limit() -> None:

@@ -72,6 +72,19 @@ def test_a_payload_is_stored_as_plain_maps_as_earlier_versions_stored_it() -> No
     assert Block(compress_block([packed], compressor())).payload(0) == payload
 
 
+def test_numbers_beyond_64_bits_are_stored_as_their_text() -> None:
+    big = 10**30
+    payload = SpanPayload(
+        input=[{"role": "user", "content": big}],
+        attributes={"a": {"minimum": -big}, "b": [1, 2**63]},
+        events=[EventRecord(NOON, "exception", {"size": big})],
+    )
+    stored = Block(compress_block([pack_payload(payload)], compressor())).payload(0)
+    assert stored.input == [{"role": "user", "content": str(big)}]
+    assert stored.attributes == {"a": {"minimum": str(-big)}, "b": [1, str(2**63)]}
+    assert stored.events == [EventRecord(NOON, "exception", {"size": str(big)})]
+
+
 def test_the_sums_equal_a_recount_also_after_spans_sent_twice(kernel: Kernel) -> None:
     spans = traffic(600)
     for begin in range(0, 600, 70):

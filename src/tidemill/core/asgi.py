@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidemill.core.actors import OWNER, Actor
-from tidemill.core.errors import BodyIncomplete, TooLarge
+from tidemill.core.errors import BodyIncomplete, BodyTimeout, TooLarge
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -57,6 +57,10 @@ class BodyLimit:
         return self.error(f"The body is larger than {self.max_bytes} bytes.", hint=self.hint)
 
 
+BODY_TIMEOUT_S = 120.0
+"""Seconds in which a body must be complete: one that never ends would be waited for without end."""
+
+
 def bearer_token(headers: Headers) -> str | None:
     """Return the token of `Authorization: Bearer <token>`; None without the header or with another scheme."""
     for name, value in headers:
@@ -83,11 +87,21 @@ async def authenticate(scope: Scope, keys: Authenticator) -> Actor:
 async def read_body(scope: Scope, receive: Receive, limit: BodyLimit) -> bytes:
     """Return the whole body of a request.
 
-    Raises the limit's error as soon as the declared or the received length exceeds it, and BodyIncomplete when the
-    client has closed its side of the connection before.
+    Raises the limit's error as soon as the declared or the received length exceeds it, BodyIncomplete when the
+    client has closed its side of the connection before, and BodyTimeout after BODY_TIMEOUT_S.
     """
     if limit.is_declared_over(scope["headers"]):
         raise limit.exceeded()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read_parts(receive, limit)
+    except TimeoutError as error:
+        raise BodyTimeout(
+            f"The body was not complete after {BODY_TIMEOUT_S:g} s.", hint="Send it faster, or in smaller requests."
+        ) from error
+
+
+async def _read_parts(receive: Receive, limit: BodyLimit) -> bytes:
     parts, size = [], 0
     while True:
         message = await receive()

@@ -98,6 +98,13 @@ class BodyIncomplete(BadRequest):
     code = "body_incomplete"
 
 
+class BodyTimeout(TidemillError):
+    """The body of the request did not come in time."""
+
+    code = "body_timeout"
+    status = 408
+
+
 class Unauthorized(TidemillError):
     """No key, or a key that is not valid (any more)."""
 
@@ -192,22 +199,17 @@ class SecretKeyInvalid(Failed):
 
 
 _TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
-    405: "invalid_request_error",
     409: "conflict_error",
-    410: "invalid_request_error",
-    413: "invalid_request_error",
-    422: "invalid_request_error",
     429: "rate_limit_error",
 }
 
 
 def error_type(status: int) -> str:
-    """OpenAI's `type` word for an HTTP status."""
-    return _TYPES.get(status, "server_error")
+    """Return OpenAI's `type` word for an HTTP status: every 4xx is the caller's fault."""
+    return _TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "server_error")
 
 
 def _tree(root: type[TidemillError]) -> Iterator[type[TidemillError]]:
