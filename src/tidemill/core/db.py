@@ -97,6 +97,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # FULL: a reply of 200 must survive a power cut, not only a killed process.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # What is deleted or changed is overwritten: a score that somebody takes back may name a user who is erased later.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 

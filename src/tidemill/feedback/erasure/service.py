@@ -82,9 +82,10 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
     """
     with kernel.read(actor) as ctx:
         data = _find(ctx, user)
-        files = _remaining_files(ctx, data)
+        files = _write_remaining_files(ctx, data)
     with kernel.write(actor) as ctx:
         erasure, unfinished_days = _erase_rows(ctx, user, data, files)
+    _delete_files(kernel, actor)
     spans = 0
     for day in sorted({*data.traces.spans, *unfinished_days}):
         spans += traces.erase_traces(kernel, day, data.traces.ids)
@@ -97,30 +98,38 @@ def erase(kernel: Kernel, actor: Actor, user: str) -> Erasure:
         return erasure.model_copy(update={"spans": spans, "finished_at": ctx.now})
 
 
-def _remaining_files(ctx: Context, data: _UserData) -> dict[str, str | None]:
-    """Return collection -> hash of its file without the lines of the user; None when no line remains."""
+@dataclass(frozen=True)
+class _NewFile:
+    """The file of a collection without the lines of the user."""
+
+    hash: str
+    has_lines: bool
+
+
+def _write_remaining_files(ctx: Context, data: _UserData) -> dict[str, _NewFile]:
+    """Write the file of each collection anew, with empty lines for the user's: the others keep their numbers."""
     lines_by_collection: dict[str, set[int]] = defaultdict(set)
     for row in store.list_answers(ctx.conn, data.names, data.traces.hex_ids):
         if row.row is not None:
             lines_by_collection[row.collection_id].add(row.row)
-    files: dict[str, str | None] = {}
+    files: dict[str, _NewFile] = {}
     for collection_id, lines in lines_by_collection.items():
         erased_lines = lines | store.list_erased_lines(ctx.conn, collection_id)
         with ctx.kernel.blobs.open(store.get_source_file(ctx.conn, collection_id).hash) as file:
-            remaining = [line for number, line in enumerate(file, 1) if number not in erased_lines]
-        files[collection_id] = ctx.kernel.blobs.put_bytes(b"".join(remaining)).hash if remaining else None
+            content = b"".join(b"\n" if number in erased_lines else line for number, line in enumerate(file, 1))
+        new_hash = ctx.kernel.blobs.put_bytes(content).hash
+        files[collection_id] = _NewFile(new_hash, has_lines=bool(content.strip()))
     return files
 
 
-def _erase_rows(ctx: Context, user: str, data: _UserData, files: dict[str, str | None]) -> tuple[Erasure, list[date]]:
+def _erase_rows(ctx: Context, user: str, data: _UserData, files: dict[str, _NewFile]) -> tuple[Erasure, list[date]]:
     footprint = _footprint(ctx, data)
-    store.enable_secure_delete(ctx.conn)
     store.erase_answers(ctx.conn, store.list_answers(ctx.conn, data.names, data.traces.hex_ids))
     for collection_id, file in files.items():
         _replace_file(ctx, collection_id, file)
     ctx.kernel.get(ShadowCopyIndex).delete(ctx, data.traces.response_ids)
-    store.redact_filters(ctx.conn, data.names)
     store.delete_scores(ctx.conn, data.names, data.traces.hex_ids)
+    store.redact_documents(ctx.conn, data.names)
     unfinished = store.list_page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)
     erasure = Erasure(
         **footprint.model_dump(),
@@ -134,12 +143,30 @@ def _erase_rows(ctx: Context, user: str, data: _UserData, files: dict[str, str |
     return erasure, [date.fromisoformat(day) for earlier in unfinished for day in earlier.days]
 
 
-def _replace_file(ctx: Context, collection_id: str, file: str | None) -> None:
+def _replace_file(ctx: Context, collection_id: str, file: _NewFile) -> None:
     """Let the next version of the dataset take the collection's file without the erased lines."""
     name = f"traces-{collection_id}.jsonl"
-    if file is not None:
-        lineage.record(ctx, lineage.LineageNode(id=file, kind="file", label=name), [(collection_id, "collected_from")])
-    store.replace_source(ctx.conn, store.get_source_file(ctx.conn, collection_id).dataset, name, file)
+    dataset = store.get_source_file(ctx.conn, collection_id).dataset
+    store.replace_file(ctx.conn, collection_id, file.hash)
+    if file.has_lines:
+        node = lineage.LineageNode(id=file.hash, kind="file", label=name)
+        lineage.record(ctx, node, [(collection_id, "collected_from")])
+    store.replace_source(ctx.conn, dataset, name, file.hash if file.has_lines else None)
+
+
+def _delete_files(kernel: Kernel, actor: Actor) -> None:
+    """Delete the files that collections had before lines were erased, also those of an erasure that was broken off."""
+    with kernel.read(actor) as ctx:
+        hashes = set[str]()
+        for collection_id in store.list_erased_collections(ctx.conn):
+            graph = lineage.walk(ctx.conn, collection_id, "down")
+            hashes |= {
+                edge.child_id
+                for edge in (graph.edges if graph is not None else ())
+                if edge.parent_id == collection_id and not store.uses_file(ctx.conn, edge.child_id)
+            }
+    for file_hash in sorted(hashes):
+        kernel.blobs.delete(file_hash)
 
 
 def list_erasures(

@@ -1,9 +1,10 @@
 """What the main database holds of one user, and the table of erasures."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,7 +15,9 @@ from tidemill.feedback.store import scores
 from tidemill.feedback.types.erasure import Erasure
 
 ERASED = "erased"
-"""The reason of an item of a collection whose user was erased."""
+"""The reason of an item of a collection whose user was erased, and what stands for the user's name."""
+_KEYS = {"user", "users", "user_id", "user.id", "end_user", "enduser.id", "author", "recorded_by"}
+"""Under which keys a document says whose something is. Elsewhere the same word may name a model or a prompt."""
 
 erasures = sa.Table(
     "trace_erasures",
@@ -46,7 +49,7 @@ class AnswerRow(NamedTuple):
 
 
 class CollectionFile(NamedTuple):
-    """The file of a collection as it was first written."""
+    """The file of a collection; lines of erased users are empty."""
 
     dataset: str
     hash: str
@@ -141,13 +144,22 @@ def get_source_file(conn: sa.Connection, collection_id: str) -> CollectionFile:
     return CollectionFile(row.dataset, row.source_hash)
 
 
-def redact_filters(conn: sa.Connection, users: Sequence[str]) -> None:
-    """Redact the users in the filters of collections."""
-    for row in conn.execute(sa.select(collections.c.id, collections.c.spec)).all():
-        spec_filter = row.spec.get("filter") or {}
-        if spec_filter.get("user") in users:
-            spec = row.spec | {"filter": spec_filter | {"user": ERASED}}
-            conn.execute(collections.update().where(collections.c.id == row.id).values(spec=spec))
+def replace_file(conn: sa.Connection, collection_id: str, new_hash: str) -> None:
+    """Let a collection have another file, whose lines have the same numbers."""
+    conn.execute(collections.update().where(collections.c.id == collection_id).values(source_hash=new_hash))
+
+
+def list_erased_collections(conn: sa.Connection) -> list[str]:
+    """Return the collections with lines of erased users."""
+    query = sa.select(items.c.collection_id).where(items.c.reason == ERASED).distinct()
+    return list(conn.execute(query).scalars())
+
+
+def uses_file(conn: sa.Connection, file_hash: str) -> bool:
+    """Return whether a collection has this file, or builds on it."""
+    own = sa.select(collections.c.id).where(collections.c.source_hash == file_hash).limit(1)
+    source = sa.select(collections.c.id).where(sa.cast(collections.c.sources, sa.Text).contains(file_hash)).limit(1)
+    return conn.execute(own).first() is not None or conn.execute(source).first() is not None
 
 
 def replace_source(conn: sa.Connection, dataset: str, name: str, new_hash: str | None) -> None:
@@ -161,10 +173,45 @@ def replace_source(conn: sa.Connection, dataset: str, name: str, new_hash: str |
         conn.execute(collections.update().where(collections.c.id == row.id).values(sources=remaining))
 
 
-def enable_secure_delete(conn: sa.Connection) -> None:
-    """Make SQLite overwrite what this connection deletes."""
-    if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql("PRAGMA secure_delete=ON")
+def redact_documents(conn: sa.Connection, names: Sequence[str]) -> int:
+    """Replace these users' names in every JSON column of every table; return how many documents changed.
+
+    All tables are gone through, so that one which is added later is not forgotten.
+    """
+    changed = 0
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, sa.JSON):
+                changed += _redact_column(conn, table, column, names)
+    return changed
+
+
+def _redact_column(conn: sa.Connection, table: sa.Table, column: "sa.Column[Any]", names: Sequence[str]) -> int:
+    text = sa.cast(column, sa.Text)
+    mentions = sa.or_(*(text.contains(spelling, autoescape=True) for spelling in _spellings(names)))
+    keys = list(table.primary_key.columns)
+    changed = 0
+    for row in conn.execute(sa.select(*keys, column.label("document")).where(mentions)).all():
+        redacted = _redact(row.document, set(names))
+        if redacted != row.document:
+            identity = sa.and_(*(key == value for key, value in zip(keys, row, strict=False)))
+            conn.execute(table.update().where(identity).values({column: redacted}))
+            changed += 1
+    return changed
+
+
+def _spellings(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names as JSON has them: with characters beyond ASCII as they are, and escaped."""
+    for name in names:
+        yield from {json.dumps(name), json.dumps(name, ensure_ascii=False)}
+
+
+def _redact(value: Any, names: set[str], key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {inner: _redact(item, names, inner) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [_redact(item, names, key) for item in value]
+    return ERASED if key in _KEYS and isinstance(value, str) and value in names else value
 
 
 def truncate_log(db: Database) -> None:
