@@ -149,6 +149,28 @@ def test_a_later_rejection_ends_an_approval_and_a_later_approval_a_rejection(ctx
     assert service.check_clearance(again, "hello", "prod").allowed
 
 
+def test_an_approval_that_lapsed_ends_no_longer_one_before_it(ctx: Context, release: Release) -> None:
+    assert judge(ctx, 100) == "pass"
+    first = decide(ctx, ask(ctx, valid_hours=1000))
+    later = replace(ctx, now=ctx.now + timedelta(minutes=5))
+    second = decide(later, ask(later, valid_hours=1))
+
+    def cleared(hours: int) -> tuple[bool, str]:
+        clearance = service.check_clearance(replace(ctx, now=ctx.now + timedelta(hours=hours)), "hello", "prod")
+        assert clearance.approval is not None
+        return clearance.allowed, clearance.approval.id
+
+    assert cleared(1) == (True, second.id)
+    assert cleared(2) == (True, first.id)
+    assert cleared(1001) == (False, second.id)
+    rejected = replace(ctx, now=ctx.now + timedelta(hours=3))
+    decide(rejected, ask(rejected), "reject")
+    again = replace(ctx, now=ctx.now + timedelta(hours=4))
+    third = decide(again, ask(again, valid_hours=1))
+    assert cleared(4) == (True, third.id)
+    assert cleared(6) == (False, third.id), "the rejection had ended the first"
+
+
 def test_asking_again_gives_the_open_request_and_others_are_told(ctx: Context, release: Release) -> None:
     approval = ask(ctx)
     assert ask(ctx).id == approval.id

@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from tests.deployments.test_service import live
 from tests.releases.makers import make_release
 from tests.traces.answers import SECOND, answer, store
 from tidemill.core.actors import OWNER
+from tidemill.core.errors import StorageFull
 from tidemill.core.kernel import Kernel
 from tidemill.deployments import service
 from tidemill.deployments.types import ShadowTerms, TrafficSplit
 from tidemill.feedback import service as scores
 from tidemill.feedback.erasure import service as erasure
 from tidemill.feedback.types.scores import ScoreCreate
+from tidemill.gateway.types import ShadowResult, Usage
 from tidemill.rollouts import service as rollouts
 from tidemill.rollouts.controller import RolloutController
+from tidemill.rollouts.observations import Observations
 from tidemill.rollouts.shadow import ShadowSamplers
 from tidemill.rollouts.types import Rollout, RolloutCreate, RolloutPage, ShadowPair
 from tidemill.traces.types import SpanPayload
@@ -229,6 +233,58 @@ def test_calls_that_a_busy_mirror_skipped_are_counted_through_restarts(kernel: K
     skip(second, 4, 1)
     controller.tick()
     assert counted() == 11
+
+
+def test_pairs_that_the_database_refuses_are_stored_later_and_once(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"shadow": {"share": 100}}, {"analysis": {"min_answers": 1000, "max_duration": "2h"}}]
+    world = World(kernel, tmp_path, steps, "shadow")
+    rollout = world.page.rollout
+    assert rollout.baseline_deployment_id is not None
+    split = TrafficSplit(rollout.id, rollout.baseline_deployment_id, rollout.deployment_id, weight=0)
+    samplers = ShadowSamplers()
+    samplers.select([replace(split, shadow=ShadowTerms(100, 1))], lambda split: None)
+    sampler = samplers.get(rollout.id)
+    assert sampler is not None
+
+    def copy(number: int) -> None:
+        fields: dict[str, Any] = {"user": None, "session": None, "error": None, "usage": Usage()}
+        result = ShadowResult(f"chatcmpl-{number}", (), live="Oslo", live_ms=1.0, text="Oslo", ms=1.0, **fields)
+        monkeypatch.setattr(sampler, "drain", lambda: [result])
+
+    controller = RolloutController(kernel, Engines(), samplers, store_every_s=0)
+    insert = rollouts.insert_pairs
+
+    def refuse(ctx: object, pairs: object) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(rollouts, "insert_pairs", refuse)
+    copy(1)
+    controller.tick()
+    monkeypatch.setattr(rollouts, "insert_pairs", insert)
+    copy(2)
+    controller.tick()
+    monkeypatch.setattr(sampler, "drain", list)
+    controller.tick()
+    with kernel.read(OWNER) as ctx:
+        assert sorted(p.call_id for p in rollouts.list_pairs(ctx, rollout.id).items) == ["chatcmpl-1", "chatcmpl-2"]
+    evidence = world.page.now
+    assert evidence is not None
+    assert evidence.shadow is not None
+    assert evidence.shadow.pairs == 2
+
+
+def test_scores_that_are_not_read_again_are_not_remembered(kernel: Kernel, tmp_path: Path) -> None:
+    world = World(kernel, tmp_path, STEPS)
+    world.calls(40, old=1, new=1)
+    observations = Observations(world.page.rollout)
+    with kernel.read(OWNER) as ctx:
+        assert len(list(observations.scores(ctx))) == 40
+        later = replace(ctx, now=ctx.now + timedelta(minutes=1))
+        assert list(observations.scores(later)) == []
+        assert len(observations._seen) <= 1
+        assert list(observations.scores(later)) == []
 
 
 def test_an_erased_users_mirrored_calls_go_with_the_traces(kernel: Kernel, tmp_path: Path) -> None:

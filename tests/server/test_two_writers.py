@@ -5,14 +5,16 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.releases.makers import make_run, make_set
 from tidemill.access import service as access
 from tidemill.access.types import LastAdmin, PersonCreate, PersonExists, PersonUpdate
 from tidemill.core import lineage
 from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context, Kernel
+from tidemill.evals import service as evals
 from tidemill.evals.online import service as online
-from tidemill.evals.types import OnlineCreate, OnlineExists
+from tidemill.evals.types import ComparisonSpec, MetricRule, OnlineCreate, OnlineExists
 from tidemill.kpis import service as kpis
 from tidemill.kpis.types import KpiPut
 from tidemill.notifications.service import notifiers
@@ -58,6 +60,18 @@ def _write_while(kernel: Kernel, first: Write, second: Write) -> list[BaseExcept
     thread.join(30)
     assert not thread.is_alive()
     return raised
+
+
+def test_two_runs_that_two_compare_at_once_are_compared_once(kernel: Kernel) -> None:
+    with kernel.write(OWNER) as ctx:
+        questions = make_set(ctx)
+        runs = [make_run(ctx, questions, right) for right in (90, 100)]
+    rule = MetricRule(metric="accuracy", minimum_effect=0.1)
+    spec = ComparisonSpec(primary=rule, baseline_run=runs[0].id, candidate_run=runs[1].id)
+    verdicts: list[str] = []
+    raised = _write_while(kernel, *[lambda ctx: verdicts.append(evals.compare(ctx, spec).id)] * 2)
+    assert raised == []
+    assert verdicts[0] == verdicts[1]
 
 
 @pytest.mark.parametrize("name", PUTS)

@@ -279,7 +279,9 @@ def compare(ctx: Context, spec: ComparisonSpec, drafted: Comparison | None = Non
     RunNotFinished, RunsDiffer, RunHasFailures, MetricUnknown, TooFewPairs.
     """
     baseline, candidate = _comparable(ctx, spec)
-    existing = store.same_comparison(ctx.conn, baseline.id, candidate.id, comparison.spec_hash(spec))
+    spec_hash = comparison.spec_hash(spec)
+    store.lock(ctx.conn, f"comparison {baseline.id} {candidate.id} {spec_hash}")
+    existing = store.same_comparison(ctx.conn, baseline.id, candidate.id, spec_hash)
     if existing is not None:
         return existing
     if drafted is None or drafted.spec != spec:

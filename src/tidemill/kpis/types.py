@@ -85,7 +85,7 @@ class KpiReport(Value):
     now: KpiPoint
     reference: KpiPoint | None
     difference: float | None = Field(description="Mean now minus mean of the reference.")
-    low: float | None = Field(description="Lower end of the 95% interval of the difference.")
+    low: float | None = Field(description="Lower end of the 99% interval of the difference, which the verdict goes by.")
     high: float | None
     verdict: KpiVerdict = Field(description="fail: it dropped for sure; pass: for sure it did not; else inconclusive.")
     needed: int | None = Field(description="When inconclusive: about how many more scores would settle it.")

@@ -173,11 +173,15 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
 
 
 def _newest_decision(approvals: list[Approval]) -> Approval | None:
-    """Return the approval that was decided last: an approval ends with the next rejection. Else the newest request."""
-    decided = [(a.decided_at, a.id, a) for a in approvals if a.decided_at is not None]
-    if decided:
-        return max(decided, key=lambda entry: entry[:2])[2]
-    return approvals[0] if approvals else None
+    """Return the approval that was decided last: an approval ends with the next rejection. Else the newest request.
+
+    One that lapsed ends none that was given before it and still holds.
+    """
+    decided = sorted((a.decided_at, a.id, a) for a in approvals if a.decided_at is not None)
+    if not decided:
+        return approvals[0] if approvals else None
+    standing = next((a for _, _, a in reversed(decided) if a.state != "expired"), None)
+    return standing if standing is not None and standing.state == "approved" else decided[-1][2]
 
 
 def _overridden(approval: Approval | None, verdict: Verdict | None, results: list[GateResult]) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,12 +12,13 @@ from tidemill.core.actors import SYSTEM
 from tidemill.core.background import REST_S, BackgroundLoop, FailureLog
 from tidemill.core.kernel import Kernel
 from tidemill.core.wire import utc_now
+from tidemill.gateway.types import ShadowResult
 from tidemill.rollouts import decisions, service, store
 from tidemill.rollouts.analysis import RolloutAnalysis
 from tidemill.rollouts.comparison import ShadowComparison, load_scorer
 from tidemill.rollouts.observations import Observations
-from tidemill.rollouts.shadow import ShadowSampler, ShadowSamplers
-from tidemill.rollouts.types import Infrastructure, Rollout, RolloutEvidence, ShadowStep
+from tidemill.rollouts.shadow import MAX_PENDING, ShadowSampler, ShadowSamplers
+from tidemill.rollouts.types import Infrastructure, Rollout, RolloutEvidence, ShadowPair, ShadowStep
 
 log = logging.getLogger("tidemill.rollouts")
 
@@ -49,6 +51,10 @@ class _OpenRollout:
     """The counts of an earlier server."""
     deaths_at_start: int
     skipped_before: int = 0
+    copies: deque[ShadowResult] = field(default_factory=lambda: deque(maxlen=MAX_PENDING))
+    """Copied calls that are not judged yet; more than these are dropped, the oldest first."""
+    judged: list[ShadowPair] = field(default_factory=list)
+    """Judged pairs that are not stored yet, as the database refused them."""
     sampler: ShadowSampler | None = None
     """The sampler whose skipped calls are not in `skipped_before`."""
     stored: RolloutEvidence | None = None
@@ -157,14 +163,20 @@ class RolloutController:
 
     def _judge_pairs(self, rollout: Rollout, current: _OpenRollout) -> None:
         sampler = self._samplers.get(rollout.id)
-        results = sampler.drain() if sampler is not None else []
-        if not results or current.shadow is None:
+        if sampler is not None:
+            current.copies.extend(sampler.drain())
+        if current.shadow is None:
             return
-        judged = current.shadow.judge(self._kernel, utc_now(), results)
+        if not current.judged:
+            current.judged = current.shadow.judge(self._kernel, utc_now(), list(current.copies))
+            current.copies.clear()
+        if not current.judged:
+            return
         with self._kernel.write(SYSTEM) as ctx:
-            service.insert_pairs(ctx, judged)
-        for pair in judged:
+            service.insert_pairs(ctx, current.judged)
+        for pair in current.judged:
             current.shadow.add(pair)
+        current.judged = []
 
     def _should_store(self, current: _OpenRollout, evidence: RolloutEvidence) -> bool:
         if current.stored is not None and time.monotonic() - current.stored_at < self._store_every_s:

@@ -83,6 +83,8 @@ class Observations:
                 self._seen.add(score.id)
                 if score.at < ctx.now - REREAD_WINDOW:
                     self._after = score.id
+            if self._after is not None:  # those before it are not read again
+                self._seen = {score_id for score_id in self._seen if score_id > self._after}
             if len(batch) < PAGE:
                 return
             after = batch[-1].id
