@@ -421,3 +421,13 @@ def test_declared_labels_follow_the_rule_of_labels(desk: Desk, mapping: dict[str
     rows = [{"text": "one thing", "label": "cafe\u0301"}, {"text": "another thing entirely", "label": "tea"}]
     version = desk.import_("a.jsonl", jsonl(*rows), mapping={"fields": {"text": "text", "label": "label"}} | mapping)
     assert set(version.statistics.labels) == {label, "tea"}
+
+
+def test_half_of_an_emoji_is_replaced_and_named(desk: Desk) -> None:
+    lines = ['{"text": "one good thing", "label": "a"}', '{"text": "so happy \\ud83d", "label": "a \\ud83d"}']
+    version = desk.import_("a.jsonl", "\n".join([*lines, '{"text": "the last thing", "label": "a"}']))
+    rows = {row["text"]: row["label"] for row in desk.rows(version)}
+    assert rows == {"one good thing": "a", "so happy \ufffd": "a \ufffd", "the last thing": "a"}
+    report = next(step for step in version.steps if step.step == "reading")
+    assert (report.changed, report.figures) == (1, {"replaced_characters": 1})
+    assert [example.source for example in report.examples] == ["a.jsonl:2"]

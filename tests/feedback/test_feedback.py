@@ -150,6 +150,15 @@ def test_each_item_of_a_bulk_is_answered_apart(kernel: Kernel) -> None:
     assert len(found(kernel)) == 3
 
 
+def test_an_item_of_a_bulk_that_is_no_object_or_no_text_is_refused_alone(kernel: Kernel) -> None:
+    store(kernel, answer(1))
+    half = {"response_id": "chatcmpl-1", "thumbs": "up", "comment": "so happy \ud83d"}
+    items: list[object] = [5, None, half, {"response_id": "a\x00b", "thumbs": "up"}]
+    items.append({"response_id": "chatcmpl-1", "thumbs": "up"})
+    reply = service.give_feedback_bulk(kernel, OWNER, FeedbackBulk.model_validate({"items": items}))
+    assert [item.error is None for item in reply.items] == [False] * 4 + [True]
+
+
 def test_code_and_models_record_scores_of_their_own(kernel: Kernel) -> None:
     store(kernel, answer(1))
     with kernel.write(OWNER) as ctx:

@@ -1,7 +1,10 @@
 """Reading what people and programs outside wrote: JSON, YAML and numbers. Whatever it is, it is the text's fault."""
 
 import json
+import re
 from typing import Any
+
+from tidemill.core.text import storable_value
 
 _MAX_DIGITS = 9
 """A number of so many digits fits every column of whole numbers."""
@@ -24,6 +27,22 @@ def parse_json(content: str | bytes) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise json.JSONDecodeError("It is nested too deeply", "", 0) from error
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_json_halves(text: str) -> Any:
+    """Return the value of JSON that escapes half of a surrogate pair, with U+FFFD for each half.
+
+    So JavaScript writes a text that it cut inside of an emoji. Raises ValueError for any other text.
+    """
+    if not _HALF.search(text):
+        raise ValueError("it escapes no surrogate pair")
+    try:
+        return storable_value(parse_json(text))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def parse_yaml(text: str) -> Any:

@@ -16,7 +16,7 @@ from tidemill.data.groups import DisjointSet, MinHashIndex
 from tidemill.data.leakage import find_leaks, find_uncleaned_leaks
 from tidemill.data.mapping import Mapper
 from tidemill.data.recipes import CleanedRows, RecipeRunner, label_numbers, minhash_index, texts_digest
-from tidemill.data.row_steps import language_identifier
+from tidemill.data.row_steps import EXAMPLES, language_identifier
 from tidemill.data.schemas import SCHEMAS, RowBatch, Schema
 from tidemill.data.shingles import I64, U64, digests
 from tidemill.data.sniff import guess_format
@@ -79,6 +79,8 @@ class Builder:
         self.schema: Schema = SCHEMAS[plan.row_schema]
         self.names = [source.name for source in plan.sources]
         self.source_rows = [0] * len(paths)
+        self.repaired: list[str] = []
+        """File and line of records with half of a surrogate pair."""
         self.mapper = Mapper(self.schema, plan.mapping)
 
     def build(self) -> BuiltVersion:
@@ -118,6 +120,7 @@ class Builder:
             kind = guess_format(path, name, self.plan.read)
             for chunk in read_chunks(path, name, kind, self.plan.read):
                 self.source_rows[number] += len(chunk.lines)
+                self.repaired += [f"{name}:{line}" for line in chunk.repaired]
                 yield self.mapper.batch(chunk, number, name)
 
     def _with_mapping(self, cleaned: CleanedRows) -> list[StepReport]:
@@ -126,6 +129,12 @@ class Builder:
         if dropped := self.mapper.dropped:
             figures = {"missing": dropped}
             steps.insert(0, StepReport(step="mapping", rows_in=total, rows_out=total - dropped, figures=figures))
+        if count := len(self.repaired):
+            reason = "half of a character (a surrogate pair cut in two) was replaced"
+            examples = [Example(source=source, before="", reason=reason) for source in self.repaired[:EXAMPLES]]
+            figures = {"replaced_characters": count}
+            report = StepReport(step="reading", rows_in=total, rows_out=total, changed=count, figures=figures)
+            steps.insert(0, report.model_copy(update={"examples": examples}))
         if lost := self._lost_classes(cleaned):
             count = int(cleaned.keep.sum())
             steps.append(

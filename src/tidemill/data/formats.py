@@ -2,13 +2,14 @@
 
 import csv
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
 import re2
 
+from tidemill.core.parsing import parse_json_halves
 from tidemill.data.lines import MAX_RECORD_CHARS, line_blocks, open_source, too_long
 from tidemill.data.types import (
     CsvRagged,
@@ -35,6 +36,8 @@ class Chunk(Protocol):
     """Some records of one file."""
 
     lines: list[int]
+    repaired: Sequence[int]
+    """Lines in which U+FFFD stands for half of a surrogate pair."""
 
     def names(self) -> list[str]:
         """Return the names of the columns that these records have."""
@@ -50,6 +53,7 @@ class TableChunk:
         self.header = header
         self.columns = dict(zip(header, columns, strict=True))
         self.lines = lines
+        self.repaired: Sequence[int] = ()
 
     def names(self) -> list[str]:
         """Return the names of the columns."""
@@ -63,9 +67,10 @@ class TableChunk:
 class ObjectChunk:
     """Records that are JSON objects, each with its own keys."""
 
-    def __init__(self, objects: list[dict[str, Any]], lines: list[int]) -> None:
+    def __init__(self, objects: list[dict[str, Any]], lines: list[int], repaired: Sequence[int] = ()) -> None:
         self.objects = objects
         self.lines = lines
+        self.repaired = repaired
 
     def names(self) -> list[str]:
         """Return the keys in order of first appearance; keys of nested objects as `outer.inner`."""
@@ -111,6 +116,7 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
     decode = msgspec.json.Decoder().decode
     objects: list[dict[str, Any]] = []
     lines: list[int] = []
+    repaired: list[int] = []
     chars = 0
     for number, line in enumerate(itertools.chain.from_iterable(line_blocks(file, name, spec.encoding)), 1):
         if not line.strip():
@@ -118,7 +124,11 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
         try:
             record = decode(line)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise _bad_json(name, number, line, str(error)) from error
+            try:
+                record = parse_json_halves(line)
+            except ValueError:
+                raise _bad_json(name, number, line, str(error)) from error
+            repaired.append(number)
         if type(record) is not dict:
             raise RecordNotObject(
                 f"Line {number} of {name} is a JSON {_json_kind(record)}, not an object: {_short(line)}",
@@ -131,10 +141,10 @@ def _read_jsonl(file: BinaryIO, name: str, spec: ReadSpec) -> Iterator[Chunk]:
         lines.append(number)
         chars += len(line)
         if len(objects) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
-            yield ObjectChunk(objects, lines)
-            objects, lines, chars = [], [], 0
+            yield ObjectChunk(objects, lines, repaired)
+            objects, lines, repaired, chars = [], [], [], 0
     if objects:
-        yield ObjectChunk(objects, lines)
+        yield ObjectChunk(objects, lines, repaired)
 
 
 def _bad_json(name: str, number: int, line: str, reason: str) -> RecordMalformed:

@@ -43,7 +43,7 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
 # fmt: on
 
 
-def _build_pool() -> descriptor_pool.DescriptorPool:
+def _build_pool(*, texts_as_bytes: bool) -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto3")
     for message_name, fields in _MESSAGES.items():
         message = file.message_type.add(name=message_name)
@@ -51,7 +51,9 @@ def _build_pool() -> descriptor_pool.DescriptorPool:
             label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
             field = message.field.add(name=name, number=number, label=label)
             type_name = kind.lstrip("*")
-            if type_name in _TYPES:
+            if type_name == "string" and texts_as_bytes:
+                field.type = _TYPES["bytes"]
+            elif type_name in _TYPES:
                 field.type = _TYPES[type_name]
             else:
                 field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{type_name}"
@@ -64,8 +66,30 @@ def _message_class(pool: descriptor_pool.DescriptorPool, name: str) -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
-_POOL = _build_pool()
+_POOL = _build_pool(texts_as_bytes=False)
 ExportRequest = _message_class(_POOL, "ExportRequest")
 """An export request. Its attributes are pairs of a key and the bytes of an `AnyValue`."""
+_LenientRequest = _message_class(_build_pool(texts_as_bytes=True), "ExportRequest")
 RpcStatus = _message_class(_POOL, "RpcStatus")
 """google.rpc.Status, the body of an error in protobuf."""
+
+
+def replace_invalid_text(body: bytes) -> bytes:
+    """Return an export request with U+FFFD for what is no UTF-8 in names, keys and messages, though not in values.
+
+    Raises DecodeError for what is no export request.
+    """
+    request = _LenientRequest.FromString(body)
+    _replace_in(request)
+    repaired: bytes = request.SerializeToString()
+    return repaired
+
+
+def _replace_in(message: Any) -> None:
+    texts = {name for _, name, kind in _MESSAGES[message.DESCRIPTOR.name] if kind == "string"}
+    for field, value in message.ListFields():
+        if field.name in texts:
+            setattr(message, field.name, value.decode(errors="replace").encode())
+        elif field.type == field.TYPE_MESSAGE:
+            for child in value if field.is_repeated else (value,):
+                _replace_in(child)

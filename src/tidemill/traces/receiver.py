@@ -23,6 +23,7 @@ from tidemill.core.asgi import (
 from tidemill.core.errors import ErrorReply, Failed, MethodNotAllowed, TidemillError
 from tidemill.traces import otlp
 from tidemill.traces.dialects import map_span
+from tidemill.traces.otlp_decoded import Decoded, Window, unreadable
 from tidemill.traces.otlp_proto import RpcStatus
 from tidemill.traces.types import OtlpTooLarge, SpanRecord
 from tidemill.traces.writer import TraceWriter
@@ -73,9 +74,7 @@ class OtlpReceiver:
         else:
             await _send_success(send, decoded, media_type)
 
-    async def _receive(
-        self, scope: Scope, headers: dict[bytes, str], media_type: str, receive: Receive
-    ) -> otlp.Decoded:
+    async def _receive(self, scope: Scope, headers: dict[bytes, str], media_type: str, receive: Receive) -> Decoded:
         require(await authenticate(scope, self._keys), "developer")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not for {scope['path']}.", hint="Send spans by POST.")
@@ -90,14 +89,20 @@ class OtlpReceiver:
             await self._writer.submit(records)
         return decoded
 
-    def _decode(self, body: bytes, encoding: str, media_type: str) -> tuple[otlp.Decoded, list[SpanRecord]]:
+    def _decode(self, body: bytes, encoding: str, media_type: str) -> tuple[Decoded, list[SpanRecord]]:
         content = otlp.decompress(body, encoding, self._body_limit.max_bytes)
-        decoded = otlp.decode(content, media_type, otlp.Window.now(self._retention))
-        records = [map_span(span) for span in decoded.spans]
+        decoded = otlp.decode(content, media_type, Window.now(self._retention))
+        records = []
+        for span in decoded.spans:
+            try:
+                records.append(map_span(span))
+            except Exception as error:  # one span that nobody foresaw costs the others nothing
+                log.exception("a span cannot be read")
+                decoded.reject(unreadable("span", error))
         return decoded, records
 
 
-async def _send_success(send: Send, decoded: otlp.Decoded, media_type: str) -> None:
+async def _send_success(send: Send, decoded: Decoded, media_type: str) -> None:
     """Send 200; spans that were rejected are named as a partial success, which a sender does not repeat."""
     reason = "; ".join(f"{count} refused: {why}" for why, count in decoded.rejected.items())
     if media_type == otlp.JSON:

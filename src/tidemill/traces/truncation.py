@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tidemill.traces.otlp import OMITTED
+from tidemill.traces.otlp_decoded import OMITTED
 from tidemill.traces.store import pack_payload
 from tidemill.traces.types import EventRecord, LinkRecord, SpanPayload, SpanRecord
 

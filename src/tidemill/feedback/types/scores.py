@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from tidemill.core.errors import ErrorBody, Forbidden, Invalid, NotFound
 from tidemill.core.wire import Body, Instant, Name, Value, canonical_json
@@ -169,7 +169,7 @@ class Score(Value):
 class FeedbackBulk(Body):
     """Many pieces of feedback; each is checked, stored and answered by itself."""
 
-    items: list[dict[str, JsonValue]] = Field(
+    items: list[Annotated[JsonValue, WithJsonSchema({"type": "object", "additionalProperties": True})]] = Field(
         min_length=1, max_length=MAX_BULK_ITEMS, description="Each as the body of `POST /api/feedback`."
     )
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tidemill.core.parsing import parse_json_halves
+
 Converter = Callable[[Any], Any]
 
 
@@ -48,6 +50,13 @@ def parse_json(value: Any) -> Any:
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _parse_halves(value)
+
+
+def _parse_halves(value: str) -> Any:
+    try:
+        return parse_json_halves(value)
+    except ValueError:
         return value
 
 
