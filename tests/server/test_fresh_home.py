@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from tidemill.cli import COMMANDS, app
 from tidemill.client import Client
 from tidemill.core.commands import load
-from tidemill.core.errors import TidemillError, first_fault
+from tidemill.core.errors import TidemillError
+from tidemill.core.value_faults import first_fault
 from tidemill.core.wire import Name
 from tidemill.gateway.types import unknown_model
 
@@ -49,7 +50,7 @@ def test_every_empty_list_says_what_to_do_next() -> None:
         ("alerts list --state open", "No alert fits."),
         ("releases list --name mine", "no release 'mine'"),
         ("tune list --state failed", "No run is failed."),
-        ("runs list --state faild", "(seen: 'faild')"),
+        ("runs list --state faild", "the nearest is 'failed'"),
         ("deploy nothing@1 --env prod", "Make one: tidemill releases create"),
         ("releases create hello --model smollm2", "tidemill models add smollm2"),
         ("models add smollm", "no file, folder or packaged model 'smollm'"),
@@ -81,5 +82,5 @@ def test_a_fault_names_the_value_but_no_secret() -> None:
         return first_fault(caught.value)
 
     assert fault(name="Hello")[1].startswith("'Hello' is no name. Lower-case letters")
-    assert fault(limit="many")[1].endswith("(seen: 'many')")
+    assert fault(limit="many")[1] == "'many' is no whole number"
     assert "tm-secret" not in fault(secret="tm-secret")[1]

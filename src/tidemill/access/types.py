@@ -4,6 +4,7 @@ from pydantic import Field
 
 from tidemill.core.actors import Role
 from tidemill.core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from tidemill.core.value_faults import EMAIL_FORM
 from tidemill.core.wire import Body, Instant, Name, Value
 
 
@@ -72,7 +73,7 @@ class PersonCreate(Body):
 
     name: Name
     display_name: str | None = Field(default=None, max_length=200, description="As people write it.")
-    email: str | None = Field(default=None, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")
+    email: str | None = Field(default=None, max_length=320, pattern=EMAIL_FORM)
     roles: list[Role] = Field(min_length=1, description="Every role includes viewer; admin includes all.")
 
 

@@ -18,12 +18,10 @@ A feature subclasses these in its `types.py` and gives its own stable `code`. Th
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
-
-from tidemill.core.wire import NAME_PATTERN, NAME_RULE, Value
+from tidemill.core.wire import Value
 
 
 class ErrorBody(Value):
@@ -241,27 +239,3 @@ def of_body(body: ErrorBody) -> TidemillError:
 def nearest(word: str, candidates: list[str], count: int = 3) -> list[str]:
     """Return the candidates most like `word`, for "did you mean"."""
     return difflib.get_close_matches(word, candidates, n=count, cutoff=0.5)
-
-
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Return the first field that does not fit, and why."""
-    first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), fault(first)
-
-
-_CHOSEN = frozenset({"literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing"})
-"""Kinds of fault where a text that was typed is a choice or a number, so that it is no secret."""
-
-
-def fault(detail: Mapping[str, Any]) -> str:
-    """Return why a value does not fit, with the value unless it may be a secret.
-
-    `detail` is one of pydantic's errors.
-    """
-    message: str = detail["msg"].removeprefix("Value error, ")
-    value = detail["input"]
-    if detail["type"] == "string_pattern_mismatch" and detail["ctx"]["pattern"] == NAME_PATTERN:
-        return f"{value!r} is no name. {NAME_RULE} The first is a letter or a digit"
-    if isinstance(value, int | float) or (detail["type"] in _CHOSEN and isinstance(value, str)):
-        return f"{message} (seen: {repr(value)[:80]})"
-    return message

@@ -16,9 +16,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from tidemill.core.errors import ConfirmationMissing, FileRefused, TidemillError, ValueUnfit, first_fault
+from tidemill.core.errors import ConfirmationMissing, FileRefused, TidemillError, ValueUnfit
 from tidemill.core.http import Http
 from tidemill.core.table_layout import GAP, all_columns, fit_columns, table_lines
+from tidemill.core.value_faults import first_fault
 from tidemill.core.wire import Page
 
 Column = tuple[str, str | Callable[[Any], Any]]

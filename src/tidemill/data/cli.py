@@ -10,9 +10,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.errors import BadRequest, first_fault
+from tidemill.core.errors import BadRequest
 from tidemill.core.parsing import parse_yaml
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
+from tidemill.core.value_faults import sentence_of
 from tidemill.data.sdk import Data, ExportFormat
 from tidemill.data.types import DatasetVersion, FileFormat, Recipe, RecipeInvalid, RowSchema, SplitInfo
 from tidemill.jobs.types import Job
@@ -59,11 +60,7 @@ def _recipe(path: Path | None) -> Recipe | None:
     try:
         return Recipe.model_validate({"steps": read} if isinstance(read, list) else read)
     except ValidationError as error:
-        raise RecipeInvalid(f"{path}: {_first(error)}", hint="See `steps` in the guide to data.") from error
-
-
-def _first(error: ValidationError) -> str:
-    return ": ".join(first_fault(error))
+        raise RecipeInvalid(f"{path}: {sentence_of(error)}", hint="See `steps` in the guide to data.") from error
 
 
 @app.command("import")
@@ -121,7 +118,9 @@ def import_(
     try:
         _run(term, path, options, wait)
     except ValidationError as error:
-        raise BadRequest(f"The options do not fit: {_first(error)}.", hint="`tidemill data import --help`") from error
+        raise BadRequest(
+            f"The options do not fit: {sentence_of(error)}.", hint="`tidemill data import --help`"
+        ) from error
 
 
 def _split(

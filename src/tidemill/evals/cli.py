@@ -6,8 +6,9 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
-from tidemill.core.errors import BadRequest, first_fault
+from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.value_faults import sentence_of
 from tidemill.evals import tables
 from tidemill.evals.online import cli as online
 from tidemill.evals.scorer_args import scorer_spec
@@ -48,7 +49,7 @@ def _validate(kind: type[B], values: dict[str, Any]) -> B:
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        raise BadRequest(": ".join(part for part in first_fault(error) if part)) from error
+        raise BadRequest(f"{sentence_of(error)}.", hint="`--help` says what each option takes.") from error
 
 
 @sets_app.command("create")

@@ -12,6 +12,7 @@ from tidemill.core.parsing import parse_json
 from tidemill.core.plugins import Plugins
 from tidemill.core.text import caseless
 from tidemill.core.tokens import fold, tokens
+from tidemill.core.value_faults import sentence_of
 from tidemill.core.wire import Body
 from tidemill.evals.types import AnswerScore, EvalItem, ScorerInvalid, ScorerSpec
 
@@ -233,11 +234,7 @@ def _settings(kind: type) -> list[str]:
 
 
 def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
-    return str(error)
+    return sentence_of(error) if isinstance(error, ValidationError) else str(error)
 
 
 def check_expected(metric: str, scorer: Scorer, items: list[EvalItem]) -> None:

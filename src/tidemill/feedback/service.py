@@ -9,8 +9,9 @@ from pydantic import JsonValue, ValidationError
 
 from tidemill.core import events
 from tidemill.core.actors import Actor
-from tidemill.core.errors import TidemillError, first_fault
+from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.value_faults import first_fault
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.feedback import store

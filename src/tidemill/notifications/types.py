@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from tidemill.core.errors import Conflict, NotFound, Unavailable
+from tidemill.core.value_faults import EMAIL_FORM
 from tidemill.core.wire import Body, Instant, Value
 
 Severity = Literal["page", "ticket"]
@@ -128,7 +129,7 @@ class NotifierPut(Body):
     port: int = Field(default=587, ge=1, le=65535, description="email: its port.")
     security: Literal["starttls", "tls", "none"] = Field(default="starttls", description="email: how it is encrypted.")
     username: str | None = Field(default=None, max_length=320, description="email: the SMTP user.")
-    sender: str | None = Field(default=None, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", description="email: From.")
+    sender: str | None = Field(default=None, max_length=320, pattern=EMAIL_FORM, description="email: From.")
     recipients: list[str] = Field(default_factory=list, max_length=50, description="email: To.")
     severities: list[Severity] = Field(default=["page", "ticket"], min_length=1, description="Which alerts it sends.")
 

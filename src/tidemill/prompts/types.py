@@ -5,9 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from tidemill.core.errors import Conflict, Invalid, NotFound
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value
 
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,35}$")]
+Label = Annotated[
+    str,
+    StringConstraints(
+        pattern=text_form(r"^[a-z][a-z0-9._-]{0,35}$", "a label: lower-case letters, digits and . _ -, first a letter")
+    ),
+]
 
 LATEST = "latest"
 """The label that always stands on the newest version. Nobody moves it by hand."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tidemill.core.errors import Conflict, Invalid, NotFound
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value
 
 Kind = Literal["base", "adapter", "tuned", "merged", "quantised"]
@@ -26,7 +27,10 @@ class ModelFile(Value):
 
     path: str = Field(
         description="Path inside the model's folder, with forward slashes; no part begins with a dot.",
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+=, -]*(/[A-Za-z0-9_][A-Za-z0-9_.+=, -]*)*$",
+        pattern=text_form(
+            r"^[A-Za-z0-9_][A-Za-z0-9_.+=, -]*(/[A-Za-z0-9_][A-Za-z0-9_.+=, -]*)*$",
+            "a path within the folder: letters, digits and _ . + = , - and blanks, no step upwards",
+        ),
         max_length=240,
     )
     hash: str = Field(description="`sha256:<hex>` of the bytes.", pattern=r"^sha256:[0-9a-f]{64}$")

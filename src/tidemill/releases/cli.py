@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tidemill.core.errors import BadRequest
 from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.value_faults import first_fault
 from tidemill.releases.sdk import Releases
 from tidemill.releases.types import Approval, ApprovalNotFound, Sampling
 
@@ -66,8 +67,8 @@ def _sampling(**options: Any) -> Sampling:
     try:
         return Sampling.model_validate({k: v for k, v in options.items() if v is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRequest(f"--{first['loc'][0]} {first['input']!r}: {first['msg']}.".replace("_", "-")) from error
+        name, reason = first_fault(error)
+        raise BadRequest(f"--{name.replace('_', '-')}: {reason}.") from error
 
 
 def _json_file(path: Path | None) -> Any:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from tidemill.core.errors import BadRequest, first_fault
+from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
+from tidemill.core.value_faults import sentence_of
 from tidemill.evals.types import Direction
 from tidemill.releases.sdk import Gates
 from tidemill.releases.types import GateCreate, Guardrail
@@ -95,9 +96,8 @@ def declare(
             }
         )
     except ValidationError as error:
-        where, why = first_fault(error)
         raise BadRequest(
-            f"The gate cannot be declared: {where + ': ' if where else ''}{why}.",
+            f"The gate cannot be declared: {sentence_of(error)}.",
             hint="Give --minimum-effect for an improvement gate, --margin for a non-inferiority gate.",
         ) from error
     term.show(Gates(term.http).declare(body), _DETAIL_COLUMNS)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import ValidationError
 
-from tidemill.core.errors import TidemillError, first_fault
+from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Kernel
 from tidemill.core.plugins import Plugins
 from tidemill.core.tokens import tokens
+from tidemill.core.value_faults import sentence_of
 from tidemill.core.wire import new_id
 from tidemill.evals.types import AnswerScore, ChatMessage, EvalItem
 from tidemill.gateway.types import ShadowResult
@@ -44,8 +45,7 @@ def load_scorer(plugins: Plugins, terms: Shadow) -> ShadowScorer | None:
     except TidemillError as error:
         raise RolloutPlanInvalid(error.message, hint=error.hint, param="steps") from error
     except ValidationError as error:
-        path, message = first_fault(error)
-        raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {path}: {message}.", param="steps") from error
+        raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {sentence_of(error)}.", param="steps") from error
     except TypeError as error:
         raise RolloutPlanInvalid(f"Scorer {terms.scorer}: {error}.", param="steps") from error
     if scorer.needs_expected:

@@ -21,8 +21,8 @@ from tidemill.core.errors import (
     NotFound,
     TidemillError,
     error_type,
-    fault,
 )
+from tidemill.core.value_faults import fault, field_path
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {
@@ -49,9 +49,8 @@ def _validation_error(error: RequestValidationError) -> TidemillError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return BadRequest(f"The body is not JSON: {first['ctx']['error']}.", hint="Send one JSON object.")
-    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    path_text = ".".join(path)
-    message = "there is no such field" if first["type"] == "extra_forbidden" else fault(first)
+    path_text = field_path(tuple(part for part in first["loc"] if part not in ("body", "query", "path")))
+    message = fault(first)
     text = f"{path_text}: {message}." if path_text else f"{message}."
     errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()[:20]]
     return Invalid(text, param=path_text or None, details={"errors": errors})

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from tidemill.core.errors import Conflict, Failed, Invalid, NotFound
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value
 from tidemill.evals.types import AnswerWarning
 
@@ -15,7 +16,14 @@ BestBy = Literal["eval_loss", "exact_match"]
 Quantisation = Literal["f16", "q8_0", "q4_k_m", "q4_0", "q4_1"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Verdict = Literal["pass", "fail", "inconclusive"]
-Form = Annotated[str, StringConstraints(pattern=r"^gguf:(f16|q8_0|q4_k_m|q4_0|q4_1)$")]
+Form = Annotated[
+    str,
+    StringConstraints(
+        pattern=text_form(
+            r"^gguf:(f16|q8_0|q4_k_m|q4_0|q4_1)$", "one of gguf:f16, gguf:q8_0, gguf:q4_k_m, gguf:q4_0, gguf:q4_1"
+        )
+    ),
+]
 """A file to make from the merged model, such as `gguf:q8_0`."""
 
 FORMS: tuple[Quantisation, ...] = ("f16", "q8_0", "q4_k_m", "q4_0", "q4_1")

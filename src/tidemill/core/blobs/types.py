@@ -8,9 +8,10 @@ from typing import BinaryIO, NamedTuple, Protocol
 from pydantic import Field
 
 from tidemill.core.errors import Conflict, Invalid, NotFound, TooLarge
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Value
 
-HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
+HASH_PATTERN = text_form(r"^sha256:[0-9a-f]{64}$", "sha256: and 64 hexadecimal digits")
 
 CHUNK = 2**20
 """Bytes read or written at a time."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from tidemill.core.errors import ErrorBody
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value
 from tidemill.evals.types.sets import LabelReport
 
@@ -16,8 +17,8 @@ class ReleaseTarget(Body):
 
     kind: Literal["release"] = "release"
     release: str = Field(
-        pattern=r"^(rel_[0-9a-z]+|[a-z0-9][a-z0-9._-]*@[0-9]+)$",
-        description="`name@3` or a `rel_` id: something that does not change.",
+        min_length=1,
+        description="`name@3`, a `rel_` id, or `name` for its newest release; the run keeps the release's `name@3`.",
     )
 
 
@@ -25,11 +26,14 @@ class EndpointTarget(Body):
     """Any OpenAI-compatible chat endpoint."""
 
     kind: Literal["endpoint"] = "endpoint"
-    base_url: str = Field(pattern=r"^https?://", description="Such as `https://api.openai.com/v1`.")
+    base_url: str = Field(
+        pattern=text_form(r"^https?://", "an address that begins with http:// or https://"),
+        description="Such as `https://api.openai.com/v1`.",
+    )
     model: str = Field(min_length=1)
     api_key_env: str | None = Field(
         default=None,
-        pattern=r"^[A-Z][A-Z0-9_]*_API_KEY$",
+        pattern=text_form(r"^[A-Z][A-Z0-9_]*_API_KEY$", "the name of a variable that ends in _API_KEY"),
         description="Name of the server's environment variable that holds the key; it ends in `_API_KEY`.",
     )
     fingerprint: str | None = Field(

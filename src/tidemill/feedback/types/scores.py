@@ -8,14 +8,27 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from tidemill.core.errors import ErrorBody, Forbidden, Invalid, NotFound
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value, canonical_json
 
 ScoreSource = Literal["code", "model", "person"]
 Thumbs = Literal["up", "down"]
 SeriesKey = Literal["release", "environment", "deployment", "model", "source", "none"]
 
-TraceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$", to_lower=True)]
-SpanId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{16}$", to_lower=True)]
+TraceId = Annotated[
+    str,
+    StringConstraints(
+        pattern=text_form(r"^[0-9a-fA-F]{32}$", "32 hexadecimal digits, as `tidemill traces list` shows them"),
+        to_lower=True,
+    ),
+]
+SpanId = Annotated[
+    str,
+    StringConstraints(
+        pattern=text_form(r"^[0-9a-fA-F]{16}$", "16 hexadecimal digits, as `tidemill traces show` shows them"),
+        to_lower=True,
+    ),
+]
 
 FEEDBACK = "feedback"
 """The name of a score that a person gives without naming it."""

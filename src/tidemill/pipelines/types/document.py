@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Name
 from tidemill.data.types import CatalogueSet, MapSpec, ReadSpec, Recipe, RowSchema, SplitSpec
 from tidemill.drift.types import DriftMonitorCreate
@@ -227,7 +228,11 @@ class TriggerSection(TriggerPut):
     """What starts a run by itself: a data condition and a quality condition, a pause, a budget."""
 
     name: Name
-    pipeline: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?$", description="Default: this one.")
+    pipeline: str = Field(
+        default="",
+        pattern=text_form(r"^([a-z0-9][a-z0-9._-]{0,62})?$", "the name of a pipeline"),
+        description="Default: this one.",
+    )
 
 
 class PipelineSpec(Body):
