@@ -10,7 +10,9 @@ from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
 from tidemill.deployments import service, store
 from tidemill.deployments.types import (
+    DeploymentAmbiguous,
     DeploymentCreate,
+    DeploymentNotFound,
     EnvironmentNotFound,
     EnvironmentUpdate,
     ForceNotAllowed,
@@ -85,6 +87,25 @@ def test_ordering_what_is_there_gives_what_is_there(ctx: Context, tmp_path: Path
     assert order(ctx, "hello") == first
     done = service.go_live(ctx, first.id)
     assert order(ctx, "hello") == done
+
+
+def test_a_deployment_is_named_as_everything_else_is(ctx: Context, tmp_path: Path) -> None:
+    make_release(ctx, tmp_path)
+    with pytest.raises(DeploymentNotFound, match="no deployment 'hello'") as nothing:
+        service.get_deployment(ctx, "hello")
+    assert nothing.value.hint.startswith("Nothing is served now.")
+    first = live(ctx, "hello")
+    for ref in (first.id, "dev/hello", "hello", "hello@1", "dev/hello@1"):
+        assert service.get_deployment(ctx, ref).id == first.id
+    for ref, hint in (("dev/helo", "dev/hello"), ("qa/hello", "dev/hello"), ("hello@9", "dev/hello"), ("", "Served")):
+        with pytest.raises(DeploymentNotFound) as unknown:
+            service.get_deployment(ctx, ref)
+        assert hint in unknown.value.hint
+    live(ctx, "hello", "qa")
+    with pytest.raises(DeploymentAmbiguous, match="dev/hello, qa/hello"):
+        service.stop(ctx, "hello")
+    assert service.stop(ctx, "dev/hello").state == "stopped"
+    assert service.stop(ctx, first.id).state == "stopped"
 
 
 def test_a_new_release_takes_the_place_and_rollback_gives_it_back(ctx: Context, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tidemill.evals import tables
 from tidemill.evals.cli import app as evals_app
 from tidemill.evals.cli import scorer_spec
 from tidemill.evals.metrics import label_report
+from tidemill.evals.types import TargetInvalid
 
 Run = Callable[..., Result]
 ACCURACY = 'accuracy=label_accuracy:{"json_field": "type"}'
@@ -85,6 +86,11 @@ def test_a_release_is_shown_by_its_name(run: Run, desk: Desk) -> None:
         run("run", "quiz", "--release", "rel_abc", "--scorer", ACCURACY, "--no-wait", as_json=True).output
     )
     assert run_json["release"] == "trec@1"
+    newest = run("run", "quiz", "--release", "trec", "--scorer", ACCURACY, "--no-wait", as_json=True).output
+    assert json.loads(newest)["spec"]["target"]["release"] == "trec@1"
+    with pytest.raises(TargetInvalid, match="no release 'trek'") as unknown:
+        run("run", "quiz", "--release", "trek", "--scorer", ACCURACY, "--no-wait")
+    assert unknown.value.hint == "Did you mean trec?"
     for listing in (run("list").output, run("runs", "show", run_json["id"]).output):
         assert "trec@1" in listing
         assert "rel_abc" not in listing
@@ -104,7 +110,7 @@ def test_failures_stand_out(run: Run, desk: Desk) -> None:
         (("run", "quiz", "--scorer", "exact"), "Who should answer?"),
         (("run", "quiz", "--scorer", "exact", "--base-url", "http://x"), "needs the model's name"),
         (("run", "quiz", "--scorer", "exact:{", "--release", "a@1"), "are not JSON"),
-        (("run", "quiz", "--scorer", "exact", "--release", "a"), "release"),
+        (("run", "quiz", "--scorer", "exact", "--release", ""), "release: must not be empty"),
         (("compare", "a", "b", "--metric", "m"), "What is asked"),
         (("compare", "a", "b", "--metric", "m", "--margin", "0.1", "--guardrail", "x"), "has no margin"),
         (("compare", "a", "b", "--metric", "m", "--margin", "0.1", "--failures", "maybe"), "failures"),

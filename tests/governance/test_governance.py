@@ -17,6 +17,8 @@ from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.settings import Settings
+from tidemill.deployments import service as deployments
+from tidemill.deployments.types import DeploymentCreate, DeploymentNotFound
 from tidemill.governance import service
 from tidemill.governance.types import LineageAmbiguous, LineageNotFound
 from tidemill.server.app import build_kernel
@@ -41,7 +43,16 @@ def test_a_thing_is_traced_up_and_down(ctx: Context) -> None:
     assert service.get_lineage(ctx, "dataset-version:trec@1").node.id == "dsv_1"
     with pytest.raises(LineageAmbiguous, match="dataset_version:trec@1, release:trec@1"):
         service.get_lineage(ctx, "trec@1")
-    for ref in ("trec@2", "gate:trec@1", ""):
+    enter(ctx, "rel_2", "release", "trec@2")
+    enter(ctx, "dep_2", "deployment", "trec@2 in dev", ("rel_2", "deploys"))
+    assert service.get_lineage(ctx, "tuned").node.id == "mv_2"
+    assert service.get_lineage(ctx, "release:trec").node.id == "rel_2"
+    with pytest.raises(LineageAmbiguous, match="dataset_version:trec@1, release:trec@2"):
+        service.get_lineage(ctx, "trec")
+    with pytest.raises(LineageNotFound) as unknown:
+        service.get_lineage(ctx, "tunned")
+    assert unknown.value.hint == "Did you mean tuned, tuned@1?"
+    for ref in ("trec@3", "gate:trec@1", "Tuned", "%", ""):
         with pytest.raises(LineageNotFound):
             service.get_lineage(ctx, ref)
 
@@ -84,6 +95,10 @@ def test_a_release_is_traced_to_its_parts(ctx: Context, tmp_path: Path) -> None:
     release = make_release(ctx, tmp_path)
     found = service.get_lineage(ctx, release.id)
     assert [(e.relation, e.child_id) for e in found.up.edges] == [("serves", release.id)]
+    ordered = deployments.deploy(ctx, DeploymentCreate(release="hello", environment="dev"))
+    assert service.get_lineage(ctx, "dev/hello").node.id == ordered.id
+    with pytest.raises(DeploymentNotFound):
+        service.get_lineage(ctx, "prod/hello")
     assert [e.kind for e in service.list_audit_events(ctx, subject="hello@1").items] == ["release.created"]
 
 

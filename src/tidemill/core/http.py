@@ -30,6 +30,12 @@ class NameMissing(Invalid):
     code = "name_missing"
 
 
+class _LiveRelease(BaseModel):
+    """What is read of a deployment to know its release."""
+
+    release_id: str
+
+
 class Http:
     """A typed HTTP client. Every method is one request and returns a value, or raises the server's error."""
 
@@ -85,6 +91,13 @@ class Http:
     def delete(self, path: str) -> None:
         """Send DELETE; raise the error that the server names."""
         self.send("DELETE", path)
+
+    def release_ref(self, ref: str) -> str:
+        """Return `ref` as it is, or for `prod/name` the id of the release that is live there.
+
+        Raises DeploymentNotFound.
+        """
+        return self.get(f"/api/deployments/{ref}", _LiveRelease).release_id if "/" in ref else ref
 
     def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
         """POST the bytes of `chunks` as they come and read the reply as a `kind`."""

@@ -17,6 +17,7 @@ __all__ = [
     "edges",
     "find",
     "labels",
+    "list_labels",
     "list_named",
     "nodes",
     "record",
@@ -60,22 +61,47 @@ Direction = Literal["up", "down"]
 
 
 def list_named(conn: sa.Connection, ref: str, *, kind: str | None = None, limit: int = 20) -> list[LineageNode]:
-    """Return every node whose id or label is `ref`, of one kind if given; that id alone when there is one."""
+    """Return every node whose id or label is `ref`, of one kind if given; that id alone when there is one.
+
+    A bare name means its newest version: one node of each kind that has versions of that name.
+    """
     query = sa.select(nodes).where(sa.or_(nodes.c.id == ref, nodes.c.label == ref)).order_by(nodes.c.id)
     if kind is not None:
         query = query.where(nodes.c.kind == kind)
     matches = [LineageNode.model_validate(dict(row._mapping)) for row in conn.execute(query.limit(limit))]
-    return [n for n in matches if n.id == ref] or matches
+    return [n for n in matches if n.id == ref] or matches or _newest_versions(conn, ref, kind)
+
+
+def _newest_versions(conn: sa.Connection, name: str, kind: str | None) -> list[LineageNode]:
+    if not name or "@" in name:
+        return []
+    # Not LIKE, which takes capitals for small letters on SQLite.
+    versions = sa.func.substr(nodes.c.label, 1, len(name) + 1) == f"{name}@"
+    newest = sa.select(sa.func.max(nodes.c.id)).where(versions, nodes.c.label.not_like("% %")).group_by(nodes.c.kind)
+    query = sa.select(nodes).where(nodes.c.id.in_(newest)).order_by(nodes.c.id)
+    if kind is not None:
+        query = query.where(nodes.c.kind == kind)
+    return [LineageNode.model_validate(dict(row._mapping)) for row in conn.execute(query)]
 
 
 def find(conn: sa.Connection, kind: str, ref: str) -> LineageNode | None:
-    """Return the newest node of a kind whose id or label is `ref`.
+    """Return the newest node of a kind whose id or label is `ref`, or the newest version of that name.
 
     For features that may not import the one that made it.
     """
     query = sa.select(nodes).where(nodes.c.kind == kind, sa.or_(nodes.c.id == ref, nodes.c.label == ref))
     row = conn.execute(query.order_by(nodes.c.id.desc()).limit(1)).first()
-    return LineageNode.model_validate(dict(row._mapping)) if row is not None else None
+    if row is not None:
+        return LineageNode.model_validate(dict(row._mapping))
+    return next(iter(_newest_versions(conn, ref, kind)), None)
+
+
+def list_labels(conn: sa.Connection, kind: str | None = None, *, limit: int = 1000) -> list[str]:
+    """Return the labels of the newest nodes, of one kind if given, for "did you mean"."""
+    query = sa.select(nodes.c.label).order_by(nodes.c.id.desc())
+    if kind is not None:
+        query = query.where(nodes.c.kind == kind)
+    return list(conn.execute(query.limit(limit)).scalars())
 
 
 def labels(conn: sa.Connection, ids: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,8 @@ app = typer.Typer(help="What is served where, now and before.", no_args_is_help=
 
 EnvironmentOption = Annotated[str | None, typer.Option("--env", help="Only this environment.")]
 
+DeploymentArgument = Annotated[str, typer.Argument(help="A dep_ id, prod/name, or name where one place serves it.")]
+
 _LIVE_COLUMNS: list[Column] = [
     ("deployment", "id"),
     ("env", "environment"),
@@ -62,7 +64,7 @@ class DeploymentFailed(Conflict):
 
 def deploy(
     ctx: typer.Context,
-    release: Annotated[str, typer.Argument(help="name, name@3 or a rel_ id.")],
+    release: Annotated[str, typer.Argument(help="name, name@3, a rel_ id, or qa/name: what is live there.")],
     environment: Annotated[str, typer.Option("--env", help="dev, qa or prod.")] = "dev",
     replicas: Annotated[int, typer.Option(min=1, max=64, help="How many engines serve it.")] = 1,
     note: Annotated[str, typer.Option(help="Why.")] = "",
@@ -149,7 +151,7 @@ def list_deployments(ctx: typer.Context, environment: EnvironmentOption = None) 
 
 
 @app.command()
-def show(ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="A dep_ id.")]) -> None:
+def show(ctx: typer.Context, deployment: DeploymentArgument) -> None:
     """One deployment."""
     term = terminal(ctx)
     term.show(Deployments(term.http).get(deployment))
@@ -172,7 +174,7 @@ def history(
 
 
 @app.command()
-def stop(ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="A dep_ id.")]) -> None:
+def stop(ctx: typer.Context, deployment: DeploymentArgument) -> None:
     """Stop a deployment."""
     term = terminal(ctx)
     term.show(Deployments(term.http).stop(deployment))

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from tidemill.core.web import Cursor, Limit, RequestContext, role
 from tidemill.core.wire import Instant, Page
 from tidemill.deployments import service
+from tidemill.deployments.references import get_deployment
 from tidemill.deployments.retirements import routes as retirements
 from tidemill.deployments.types import (
     Deployment,
@@ -17,6 +18,10 @@ from tidemill.deployments.types import (
     ServingDeployment,
 )
 from tidemill.engines.types import Fleet
+
+DeploymentRef = Annotated[
+    str, Path(description="A `dep_` id, or what is served now: `prod/name`, or `name` or `name@3` in one environment.")
+]
 
 router = APIRouter(prefix="/api", tags=["deployments"])
 router.include_router(retirements.router)
@@ -79,14 +84,14 @@ def answering(
     return request.read(service.list_serving_at, at, environment=environment, name=name)
 
 
-@router.get("/deployments/{deployment_id}", openapi_extra=role("viewer"))
-def get(deployment_id: str, request: RequestContext) -> Deployment:
+@router.get("/deployments/{deployment_id:path}", openapi_extra=role("viewer"))
+def get(deployment_id: DeploymentRef, request: RequestContext) -> Deployment:
     """One deployment."""
-    return request.read(service.get, deployment_id)
+    return request.read(get_deployment, deployment_id)
 
 
-@router.delete("/deployments/{deployment_id}", openapi_extra=role("developer"))
-def stop(deployment_id: str, request: RequestContext) -> Deployment:
+@router.delete("/deployments/{deployment_id:path}", openapi_extra=role("developer"))
+def stop(deployment_id: DeploymentRef, request: RequestContext) -> Deployment:
     """End a deployment."""
     return request.write(service.stop, deployment_id)
 

@@ -51,7 +51,11 @@ class Deployments:
     ) -> Deployment:
         """Request a deployment; `wait` for it to be live. Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed."""
         body = DeploymentCreate(
-            release=release, environment=environment, replicas=replicas, note=note, force_reason=force_reason
+            release=self._http.release_ref(release),
+            environment=environment,
+            replicas=replicas,
+            note=note,
+            force_reason=force_reason,
         )
         return self._http.post("/api/deployments", Deployment, body)
 

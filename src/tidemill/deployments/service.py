@@ -11,6 +11,7 @@ from tidemill.core.kernel import Context
 from tidemill.core.web import page
 from tidemill.core.wire import Page, new_id
 from tidemill.deployments import promotion, store
+from tidemill.deployments.references import get_deployment as get_deployment
 from tidemill.deployments.retirements import service as retirements
 from tidemill.deployments.retirements.types import Retirement
 from tidemill.deployments.types import (
@@ -147,8 +148,12 @@ def _nothing_to_roll_back(environment: str, name: str | None) -> NothingToRollBa
     )
 
 
-def stop(ctx: Context, deployment_id: str) -> Deployment:
-    """End a deployment and return it. One that has ended already is returned as it is. Raises DeploymentNotFound."""
+def stop(ctx: Context, ref: str) -> Deployment:
+    """End a deployment and return it. One that has ended already is returned as it is.
+
+    Raises DeploymentNotFound, DeploymentAmbiguous.
+    """
+    deployment_id = get_deployment(ctx, ref).id
     deployment = _get_locked(ctx, deployment_id)
     if deployment.state not in store.ACTIVE:
         return deployment

@@ -25,8 +25,14 @@ class EnvironmentNotFound(NotFound):
     code = "environment_not_found"
 
 
+class DeploymentAmbiguous(Conflict):
+    """Several environments serve this name."""
+
+    code = "deployment_ambiguous"
+
+
 class DeploymentNotFound(NotFound):
-    """There is no deployment of this id."""
+    """There is no deployment of this id, or none serves this name."""
 
     code = "deployment_not_found"
 

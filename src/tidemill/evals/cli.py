@@ -111,7 +111,7 @@ def run_(
     ctx: typer.Context,
     eval_set: SetArgument,
     scorer: ScorerOption,
-    release: Annotated[str | None, typer.Option(help="A release: name@3 or an id.")] = None,
+    release: Annotated[str | None, typer.Option(help="A release: name, name@3, an id, or prod/name.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Or any OpenAI-compatible endpoint, up to /v1.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's name at that endpoint.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The server's variable that holds its key.")] = None,

@@ -58,10 +58,13 @@ class Evals:
     ) -> EvalRun:
         """Start a run; it goes on as a durable job (`wait`). `options` are the other fields of RunCreate.
 
-        `target` is `{"release": "name@3"}`, `{"base_url": ..., "model": ...}` or `{"dataset": "name@1"}` for the
-        Naive Bayes baseline. A scorer is a name, or a dict with `scorer`, `name` and `config`.
+        `target` is `{"release": "name@3"}` (or `name`, an id, `prod/name`), `{"base_url": ..., "model": ...}`, or
+        `{"dataset": "name@1"}` for the Naive Bayes baseline.
+        A scorer is a name, or a dict with `scorer`, `name` and `config`.
         """
         specs = [s if isinstance(s, ScorerSpec) else {"scorer": s} if isinstance(s, str) else s for s in scorers]
+        if isinstance(target.get("release"), str):
+            target = {**target, "release": self._http.release_ref(target["release"])}
         body = RunCreate.model_validate({"eval_set": eval_set, "target": target, "scorers": specs, **options})
         return self._http.post("/api/evals/runs", EvalRun, body)
 

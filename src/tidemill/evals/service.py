@@ -19,6 +19,7 @@ from tidemill.evals import comparison, items, pairing, power_analysis, store
 from tidemill.evals.answer_checks import check_answers
 from tidemill.evals.scorers import build, check_expected
 from tidemill.evals.types import (
+    BaselineTarget,
     Comparison,
     ComparisonNotFound,
     ComparisonSpec,
@@ -168,7 +169,7 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     eval_items = items.load(ctx.kernel.blobs, eval_set.content_hash)
     for spec in body.scorers:
         check_expected(spec.metric, build(ctx.kernel.plugins, spec), eval_items)
-    _check_target(ctx, body.target)
+    body = body.model_copy(update={"target": _pinned(ctx, body.target)})
     run = EvalRun(
         id=new_id("er"),
         name=body.name,
@@ -192,15 +193,29 @@ def create_run(ctx: Context, body: RunCreate) -> EvalRun:
     return _with_releases(ctx, [run.model_copy(update={"job_id": job.id})])[0]
 
 
-def _check_target(ctx: Context, target: EvalTarget) -> None:
+def _pinned(ctx: Context, target: EvalTarget) -> EvalTarget:
+    """Return the target as it stays: the newest release of a name by its number. Raises TargetInvalid."""
     if isinstance(target, ReleaseTarget):
-        if release_node(ctx, target) is None:
+        node = release_node(ctx, target)
+        if node is None:
             raise TargetInvalid(
                 f"There is no release {target.release!r}.",
-                hint="`tidemill releases list` shows what there is.",
+                hint=_nearest_release(ctx, target.release) or "`tidemill releases list` shows what there is.",
                 param="target",
             )
-    elif isinstance(target, EndpointTarget):
+        return target if target.release == node.id else target.model_copy(update={"release": node.label})
+    _check_target(ctx, target)
+    return target
+
+
+def _nearest_release(ctx: Context, ref: str) -> str | None:
+    names = {label.partition("@")[0] for label in lineage.list_labels(ctx.conn, "release")}
+    near = nearest(ref.partition("@")[0], sorted(names))
+    return f"Did you mean {', '.join(near)}?" if near else None
+
+
+def _check_target(ctx: Context, target: EndpointTarget | BaselineTarget) -> None:
+    if isinstance(target, EndpointTarget):
         name = target.api_key_env
         if name is not None and not ctx.kernel.settings.provider_key(name):
             raise TargetInvalid(

@@ -27,7 +27,7 @@ _COLUMNS: list[Column] = [
 
 def lineage(
     ctx: typer.Context,
-    ref: Annotated[str, typer.Argument(help="An id, name@3, or kind:name@3 such as release:trec@1.")],
+    ref: Annotated[str, typer.Argument(help="An id, name, name@3, kind:name@3 such as release:trec@1, or prod/name.")],
     depth: Annotated[int, typer.Option(min=0, max=200, help="How many generations at most.")] = 50,
 ) -> None:
     """Where a thing comes from, and what was made from it."""

@@ -15,9 +15,9 @@ router = APIRouter(prefix="/api", tags=["governance"])
 Depth = Annotated[int, Query(ge=0, le=200, description="How many generations at most.")]
 
 
-@router.get("/lineage/{ref}", openapi_extra=role("viewer"))
+@router.get("/lineage/{ref:path}", openapi_extra=role("viewer"))
 def get_lineage(ref: str, request: RequestContext, depth: Depth = 50) -> Lineage:
-    """Where a thing comes from and what was made from it: an id, `name@3`, or `kind:name@3`."""
+    """Where a thing comes from and what was made from it: an id, `name@3`, `name`, `kind:name@3`, or `prod/name`."""
     return request.read(service.get_lineage, ref, depth=depth)
 
 

@@ -3,11 +3,13 @@
 from datetime import datetime
 
 from tidemill.core import events, lineage
+from tidemill.core.errors import nearest
 from tidemill.core.events import Event
 from tidemill.core.kernel import Context
 from tidemill.core.lineage import LineageEdge, LineageGraph, LineageNode
 from tidemill.core.web import page
 from tidemill.core.wire import Page
+from tidemill.deployments import service as deployments
 from tidemill.gateway import service as gateway
 from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
 from tidemill.traces import service as traces
@@ -22,8 +24,8 @@ _MAX_COUNTED = 100
 def get_lineage(ctx: Context, ref: str, *, depth: int = 50) -> Lineage:
     """Return the lineage of the node that `ref` means, `depth` generations up and down.
 
-    `ref` is an id, a name such as `trec@1`, or a kind and a name such as `release:trec@1`. Raises LineageNotFound,
-    LineageAmbiguous.
+    `ref` is an id, a name such as `trec@1` (or `trec`, its newest version), a kind and a name such as `release:trec@1`,
+    or `prod/trec` for the deployment that is live there. Raises LineageNotFound, LineageAmbiguous, DeploymentNotFound.
     """
     call = _find_call(ctx, ref)
     if call is not None:
@@ -103,13 +105,15 @@ def _is_recorded(ctx: Context, subject: str) -> bool:
 
 
 def _find(ctx: Context, ref: str) -> LineageNode:
+    if "/" in ref and not lineage.list_named(ctx.conn, ref):
+        ref = deployments.get_deployment(ctx, ref.removeprefix("deployment:")).id
     kind, sign, name = ref.partition(":")
     lookup = (kind.replace("-", "_"), name) if sign and "@" not in kind else (None, ref)
     matches = lineage.list_named(ctx.conn, lookup[1], kind=lookup[0])
     if not matches:
         raise LineageNotFound(
             f"There is no {ref!r} in the lineage.",
-            hint="Give an id, or a name with its number such as trec@1; `list` of the feature shows them.",
+            hint=_near_hint(ctx, lookup[1]),
         )
     if len(matches) > 1:
         names = [f"{n.kind}:{n.label}" if len({m.kind for m in matches}) == len(matches) else n.id for n in matches]
@@ -119,6 +123,14 @@ def _find(ctx: Context, ref: str) -> LineageNode:
             details={"candidates": [n.id for n in matches]},
         )
     return matches[0]
+
+
+def _near_hint(ctx: Context, ref: str) -> str:
+    labels = lineage.list_labels(ctx.conn)
+    suggestions = nearest(ref, sorted({*labels, *(label.partition("@")[0] for label in labels)}))
+    if suggestions:
+        return f"Did you mean {', '.join(suggestions)}?"
+    return "Give an id, a name such as trec or trec@1, or prod/name; `list` of the feature shows them."
 
 
 def _walk(ctx: Context, node: LineageNode, direction: lineage.Direction, depth: int) -> LineageGraph:

@@ -49,8 +49,8 @@ class Releases:
         return self._http.post("/api/releases", Release, body)
 
     def get(self, ref: str) -> Release:
-        """Return one release: `name` (newest), `name@3` or an id. Raises ReleaseNotFound."""
-        return self._http.get(f"/api/releases/{ref}", Release)
+        """Return one release: `name` (newest), `name@3`, an id, or `prod/name` (live there). Raises ReleaseNotFound."""
+        return self._http.get(f"/api/releases/{self._http.release_ref(ref)}", Release)
 
     def list(self, *, name: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Release]:
         """Return releases, newest first."""
@@ -58,23 +58,29 @@ class Releases:
 
     def diff(self, before: str, after: str) -> ReleaseDiff:
         """Return the differences between two releases."""
-        return self._http.get(f"/api/releases/{before}/diff", ReleaseDiff, {"after": after})
+        return self._http.get(
+            f"/api/releases/{self._http.release_ref(before)}/diff",
+            ReleaseDiff,
+            {"after": self._http.release_ref(after)},
+        )
 
     def evidence(self, ref: str) -> EvidencePage:
         """Return the evidence page of a release, as Markdown."""
-        return self._http.get(f"/api/releases/{ref}/evidence", EvidencePage)
+        return self._http.get(f"/api/releases/{self._http.release_ref(ref)}/evidence", EvidencePage)
 
     def verdicts(self, ref: str) -> Page[GateResult]:
         """Return every gate's verdict on a release, newest first."""
-        return self._http.get(f"/api/releases/{ref}/verdicts", Page[GateResult])
+        return self._http.get(f"/api/releases/{self._http.release_ref(ref)}/verdicts", Page[GateResult])
 
     def clearance(self, ref: str, environment: str = "prod") -> Clearance:
         """Return whether a release may go to an environment, and if not, why not."""
-        return self._http.get(f"/api/releases/{ref}/clearance/{environment}", Clearance)
+        return self._http.get(f"/api/releases/{self._http.release_ref(ref)}/clearance/{environment}", Clearance)
 
     def request(self, release: str, *, environment: str = "prod", note: str = "", valid_hours: int = 168) -> Approval:
         """Request approval of a release for an environment. Raises ApprovalPending."""
-        body = ApprovalRequest(release=release, environment=environment, note=note, valid_hours=valid_hours)
+        body = ApprovalRequest(
+            release=self._http.release_ref(release), environment=environment, note=note, valid_hours=valid_hours
+        )
         return self._http.post("/api/approvals", Approval, body)
 
     def approve(self, approval_id: str, *, reason: str, override: str | None = None) -> Approval:
@@ -101,7 +107,12 @@ class Releases:
         limit: int = 50,
     ) -> Page[Approval]:
         """Return approvals in their present state, newest first."""
-        params = {"release": release, "environment": environment, "cursor": cursor, "limit": limit}
+        params = {
+            "release": self._http.release_ref(release) if release else release,
+            "environment": environment,
+            "cursor": cursor,
+            "limit": limit,
+        }
         return self._http.get("/api/approvals", Page[Approval], params)
 
 
@@ -125,5 +136,7 @@ class Gates:
 
     def evaluate(self, gate: str, release: str, *, baseline_run: str, candidate_run: str) -> GateResult:
         """Judge a release by a gate on two finished runs. Raises RunBeforeGate, UnfitEvidence."""
-        body = GateEvaluate(release=release, gate=gate, baseline_run=baseline_run, candidate_run=candidate_run)
+        body = GateEvaluate(
+            release=self._http.release_ref(release), gate=gate, baseline_run=baseline_run, candidate_run=candidate_run
+        )
         return self._http.post("/api/gate-results", GateResult, body)

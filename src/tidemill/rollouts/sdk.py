@@ -52,7 +52,7 @@ class Rollouts:
         steps_json = [s.model_dump() if isinstance(s, BaseModel) else s for s in steps] if steps is not None else None
         body = RolloutCreate.model_validate(
             {
-                "release": release,
+                "release": self._http.release_ref(release),
                 "environment": environment,
                 "strategy": strategy,
                 "steps": steps_json,
