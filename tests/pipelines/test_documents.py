@@ -152,7 +152,7 @@ def test_references_are_checked_and_shown_in_the_file(desk: Desk) -> None:
             desk.pipelines.plan(path)
         assert place in caught.value.message
         assert word in caught.value.message
-        assert suggestion in (caught.value.hint or "")
+        assert suggestion in caught.value.message + (caught.value.hint or "")
 
 
 def test_a_file_that_is_not_there_is_named(desk: Desk, tmp_path: Path) -> None:

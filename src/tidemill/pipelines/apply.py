@@ -8,6 +8,7 @@ from tidemill.core.wire import Page, content_hash, new_id
 from tidemill.jobs.service import JobQueue
 from tidemill.pipelines import plan as planner
 from tidemill.pipelines import references, store, watches
+from tidemill.pipelines.faults import to_error
 from tidemill.pipelines.types import (
     Applied,
     Pipeline,
@@ -115,8 +116,9 @@ def spec_hash(spec: PipelineSpec) -> str:
 
 
 def _check(ctx: Context, spec: PipelineSpec) -> None:
-    for fault in (*references.inner_faults(spec), *references.outer_faults(ctx, spec)):
-        raise fault.error()
+    faults = [*references.inner_faults(spec), *references.outer_faults(ctx, spec)]
+    if faults:
+        raise to_error(faults)
 
 
 def _check_sources(spec: PipelineSpec) -> None:

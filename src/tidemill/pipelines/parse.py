@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tidemill.core.errors import TidemillError
-from tidemill.core.parsing import parse_number
+from tidemill.core.errors import TidemillError, nearest
+from tidemill.core.value_faults import fault as describe_fault
 from tidemill.data.types import FileMissing
+from tidemill.pipelines.faults import Fault, to_error, with_locations
 from tidemill.pipelines.types import (
     PipelineFileMissing,
     PipelineInvalid,
@@ -25,10 +26,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz
 
 
 def read(path: FilePath) -> tuple[PipelineSpec, Located]:
-    """Return the document in a file. Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid.
-
-    Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid with line and column.
-    """
+    """Return the document in a file. Raises PipelineFileMissing, PipelineUnreadable, PipelineInvalid."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -42,43 +40,45 @@ def read(path: FilePath) -> tuple[PipelineSpec, Located]:
 
 
 def parse(document: Located) -> PipelineSpec:
-    """Return the document of plain values. Raises PipelineInvalid with line, column and the most similar word.
+    """Return the document of plain values.
 
-    Raises PipelineInvalid with line, column and the nearest right word.
+    Raises PipelineInvalid, which names every fault with line, column and the nearest right word.
     """
     try:
         return PipelineSpec.model_validate(document.value)
     except ValidationError as error:
-        raise fault(document, error) from error
+        raise to_error(_faults(document, error), document) from error
 
 
-def fault(document: Located, error: ValidationError) -> PipelineInvalid:
-    """Return the error for the first fault of a document, with line and column. Misspelt words come first.
+def _faults(document: Located, error: ValidationError) -> list[Fault]:
+    """Return the faults of a document by their lines, without those that follow from another one."""
+    details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    places = [document.existing_path(tuple(detail["loc"])) for detail in details]
+    by_place: dict[tuple[Path, str], Fault] = {}
+    explained: set[tuple[Path, str]] = set()
+    for detail, path in zip(details, places, strict=True):
+        last = str(detail["loc"][-1]) if detail["loc"] else ""
+        if detail["type"] == "extra_forbidden":
+            words = _words(document, path[:-1])
+            explained |= {(path[:-1], word) for word in nearest(last, words, 1)}
+            fault = Fault(path, f"{last!r} is no known key", suggest(last, words), at_key=True)
+            by_place.setdefault((path, ""), fault)
+        elif detail["type"] == "missing":
+            if (path, last) not in explained:  # else the misspelt word explains it
+                by_place.setdefault((path, last), Fault(path, *_describe(detail)))
+        elif not (detail["type"].endswith("_type") and any(_is_below(other, path) for other in places)):
+            # Of a value with several forms, each form complains; the fault inside of one says more.
+            by_place.setdefault((path, ""), Fault(path, *_describe(detail)))
+    return sorted(by_place.values(), key=lambda fault: _line(document, fault))
 
-    A misspelt word explains what is then missing, so it is first.
-    """
-    details = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _line(document, e)))
-    first = details[0]
-    loc: Path = tuple(first["loc"])
-    path = document.existing_path(loc)
-    more = f" ({len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        word = str(loc[-1])
-        hint = suggest(word, _words(document, path[:-1]))
-        text = f"{document.at(path, key=True)}: {word!r} is no known key{more}."
-        return PipelineInvalid(text, hint=hint, param=_dotted_path(path))
-    text, hint = _describe(first)
-    name = _dotted_path(path)
-    return PipelineInvalid(f"{document.at(path)}: {name}: {text}{more}.", hint=hint, param=name)
+
+def _is_below(path: Path, other: Path) -> bool:
+    return len(path) > len(other) and path[: len(other)] == other
 
 
-def _line(document: Located, error: ErrorDetails) -> tuple[int, int]:
-    place = document.location(document.existing_path(tuple(error["loc"])))
+def _line(document: Located, fault: Fault) -> tuple[int, int]:
+    place = document.location(fault.path, key=fault.at_key)
     return place.line, place.column
-
-
-def _dotted_path(path: Path) -> str:
-    return ".".join(str(part) for part in path)
 
 
 def _describe(error: ErrorDetails) -> tuple[str, str | None]:
@@ -92,9 +92,9 @@ def _describe(error: ErrorDetails) -> tuple[str, str | None]:
         choices = [w.strip().strip("'") for w in str(context.get("expected_tags", "")).split(",")]
         tag = str(context.get("tag", ""))
         return (f"{tag!r} is not possible here" if tag else "which one is not said"), suggest(tag, choices)
-    message = error["msg"].removeprefix("Value error, ")
-    suffix = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
-    return message[:1].lower() + message[1:] + suffix, None
+    text = describe_fault(error)
+    is_shown = isinstance(value, str | int | float | bool) and repr(value)[:80] not in text
+    return text[:1].lower() + text[1:] + (f" (it is {value!r})" if is_shown else ""), None
 
 
 def _words(document: Located, path: Path) -> list[str]:
@@ -148,16 +148,8 @@ def _flat(kind: Any) -> list[Any]:
 
 
 def with_location(document: Located, error: TidemillError) -> TidemillError:
-    """Return the server's error with the line of the document that it is about."""
-    if error.param is None or not isinstance(error, PipelineInvalid):
-        return error
-    path: Path = tuple(p if (n := parse_number(p)) is None else n for p in error.param.split("."))
-    return PipelineInvalid(
-        f"{document.at(document.existing_path(path))}: {error.message}",
-        hint=error.hint,
-        param=error.param,
-        details=error.details,
-    )
+    """Return the server's error with the lines of the document that it is about."""
+    return with_locations(document, error) if isinstance(error, PipelineInvalid) else error
 
 
 def files(spec: PipelineSpec, folder: FilePath) -> list[tuple[str, FilePath]]:

@@ -1,38 +1,20 @@
 """Names in a document that mean something else in it, or something on the server: do they exist?"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from tidemill.core.errors import TidemillError, nearest
 from tidemill.core.kernel import Context
 from tidemill.data import service as data
 from tidemill.deployments import service as deployments
 from tidemill.pipelines import store
-from tidemill.pipelines.types import PipelineInvalid, PipelineSpec
+from tidemill.pipelines.faults import Fault
+from tidemill.pipelines.types import PipelineSpec
+from tidemill.pipelines.yaml_locations import Path
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
 from tidemill.releases import service as releases
 
-Path = tuple[str | int, ...]
 BASELINE_KINDS = ("base_model", "naive_bayes")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A name in a document that refers to nothing."""
-
-    path: Path
-    message: str
-    hint: str | None = None
-
-    @property
-    def where(self) -> str:
-        """Return the place in the document, such as `gates.0.metric`."""
-        return ".".join(str(part) for part in self.path)
-
-    def error(self) -> PipelineInvalid:
-        """Return the fault as a PipelineInvalid."""
-        return PipelineInvalid(f"{self.where}: {self.message}", hint=self.hint, param=self.where)
 
 
 def unknown_name(path: Path, what: str, word: str, names: list[str]) -> Fault:
@@ -96,12 +78,19 @@ def _splits(spec: PipelineSpec) -> Iterator[Fault]:
         for field in ("train_split", "eval_split"):
             word = getattr(spec.tuning, field)
             if word not in split_names:
-                yield unknown_name(("tuning", field), "split", word, split_names)
+                yield _unknown_split(("tuning", field), word, split_names)
     for i, section in enumerate(spec.evals):
         if section.dataset is None and section.split not in split_names:
-            yield unknown_name(("evals", i, "split"), "split", section.split, split_names)
+            yield _unknown_split(("evals", i, "split"), section.split, split_names)
         if section.naive_bayes is not None and section.naive_bayes not in split_names:
-            yield unknown_name(("evals", i, "naive_bayes"), "split", section.naive_bayes, split_names)
+            yield _unknown_split(("evals", i, "naive_bayes"), section.naive_bayes, split_names)
+
+
+def _unknown_split(path: Path, word: str, names: list[str]) -> Fault:
+    near = nearest(word, names, count=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    cure = f"`data.split.ratios` makes {', '.join(names)}: add `{word}: 0.1` there and take 0.1 from another"
+    return Fault(path, f"there is no split {word!r}", f"{guess}{cure}, or name one of these.")
 
 
 def _gates(spec: PipelineSpec) -> Iterator[Fault]:
