@@ -112,6 +112,16 @@ def heavy(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def hold(job: JobContext, args: dict[str, Any]) -> None:
+    """Works, and does not give its slot to others, until the file is there."""
+
+    def work() -> None:
+        while not Path(args["path"]).exists():
+            time.sleep(0.02)
+
+    job.step("work", work)
+
+
 def wait(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     """Waits for two signals."""
     first = job.wait_for("approval", args.get("timeout"))
@@ -161,6 +171,7 @@ KINDS: dict[str, Any] = {
     "test.fail": fail,
     "test.loop": JobKind(run=loop, ended=_ended),
     "test.heavy": JobKind(run=heavy, heavy=True),
+    "test.hold": JobKind(run=hold, heavy=True),
     "test.wait": wait,
     "test.heavy_wait": JobKind(run=wait, heavy=True),
     "test.parent": JobKind(run=parent, heavy=True),

@@ -100,7 +100,8 @@ def run(*argv: str, code: int = 0) -> str:
     return result.output
 
 
-def test_the_command_line(kernel: Kernel, path: Path, tmp_path: Path) -> None:
+def test_the_command_line(kernel: Kernel, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     good = submit(kernel, "test.steps", count=2, path=str(path))
     bad = submit(kernel, "test.fail", path=str(path), mended=str(tmp_path / "mended"), known=False)
     until(lambda: get(kernel, good.id).ended and get(kernel, bad.id).ended)

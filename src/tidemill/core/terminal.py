@@ -190,13 +190,40 @@ def cell(value: Any) -> Text:
         return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
     if isinstance(value, float):
         return Text(f"{value:.4g}")
-    if isinstance(value, BaseModel):
-        return Text(value.model_dump_json())
-    if isinstance(value, dict):
-        return Text(json.dumps(value, ensure_ascii=False, default=str) if value else "-")
+    if isinstance(value, BaseModel | dict):
+        return Text(as_lines(value) or "-")
     if isinstance(value, list | tuple):
+        if any(isinstance(inner, BaseModel | dict) for inner in value):
+            return Text(as_lines(value) or "-")
         return Text(", ".join(str(cell(v)) for v in value) or "-")
     return Text(str(value).translate(_CONTROLS))
+
+
+def as_lines(value: Any) -> str | None:
+    """Return nested data as indented lines, `name: value`, as a person reads it; None for nothing."""
+    return "\n".join(_lines(value)) or None
+
+
+def _lines(value: Any) -> Iterator[str]:
+    pairs: Iterable[tuple[str, Any]]
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        pairs = ((f"{name}:", inner) for name, inner in value.items() if inner is not None)
+    elif isinstance(value, list | tuple):
+        pairs = (("-", inner) for inner in value)
+    else:
+        yield from [] if value is None else cell(value).plain.splitlines()
+        return
+    for name, inner in pairs:
+        lines = list(_lines(inner))
+        is_plain = not isinstance(inner, dict | list | tuple | BaseModel)
+        if is_plain or (isinstance(inner, dict) and name == "-"):
+            yield f"{name} {lines[0] if lines else '-'}"
+            yield from (f"  {line}" for line in lines[1:])
+        elif lines:
+            yield name
+            yield from (f"  {line}" for line in lines)
 
 
 def _without_controls(text: Text) -> Text:
@@ -228,6 +255,14 @@ def duration(seconds: float | None) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60} s"
     return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def say_it_goes_on(term: Terminal, what: str, show: str, cancel: str | None) -> None:
+    """Say to who ended the waiting that the work goes on, and the commands that show and end it."""
+    text = f"\nStopped waiting. {what} is not cancelled: it goes on while a server runs (tidemill up)."
+    term.err.print(text, soft_wrap=True)
+    ends = f"   End it: tidemill {cancel}" if cancel else ""
+    term.err.print(f"See it: tidemill {show}{ends}", soft_wrap=True)
 
 
 @contextmanager

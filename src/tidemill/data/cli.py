@@ -16,6 +16,7 @@ from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, 
 from tidemill.core.value_faults import sentence_of
 from tidemill.data.sdk import Data, ExportFormat
 from tidemill.data.types import DatasetVersion, FileFormat, Recipe, RecipeInvalid, RowSchema, SplitInfo
+from tidemill.jobs.cli import describe, interruptible
 from tidemill.jobs.types import Job
 
 app = typer.Typer(help="Datasets: import, versions, catalogue.", no_args_is_help=True)
@@ -151,13 +152,16 @@ def _run(term: Terminal, path: Path, options: dict[str, Any], wait: bool) -> Non
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     bar = Progress(*columns, console=term.err, transient=True)
     data = Data(term.working_http)
-    with bar:
+    with interruptible(term) as remember, bar:
         task = bar.add_task("uploading")
 
         def watch(job: Job) -> None:
+            remember(job)
             if job.progress is not None:
                 rows = job.progress.figures.get("rows", 0)
                 bar.update(task, description=f"{job.progress.message}: {rows:,} rows read")
+            elif job.queued_behind:
+                bar.update(task, description=describe(job))
 
         version = data.import_(path, watch=watch, **options)
     if term.as_json:

@@ -13,7 +13,7 @@ def run_check(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
 
     def report_progress(done: int, total: int) -> None:
         job.check_cancelled()
-        job.progress(done, total, "embedding")
+        job.progress(done, total, "embedding", unit="texts")
 
     job.progress(message="comparing")
     report = service.check(job.kernel, job.actor, monitor, job_id=job.id, progress=report_progress)

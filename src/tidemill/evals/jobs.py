@@ -95,7 +95,7 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
     requests = open_requests(eval_run.spec, items, model, fingerprint, recorded)
     fresh = _from_cache(job, eval_run, requests, scorers)
     total, before = len(items) * eval_run.spec.repeats, len(items) * eval_run.spec.repeats - len(fresh)
-    job.progress(before, total, "asking")
+    job.progress(before, total, "asking", unit="answers")
 
     def write(batch: list[tuple[ItemRequest, EvalResult]]) -> None:
         with job.kernel.write(job.actor) as ctx:
@@ -108,7 +108,7 @@ def _ask(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers: dic
     def watch(answered: int, failed: int, seconds: float) -> None:
         nonlocal checked
         seconds_left = (len(fresh) - answered) * seconds / answered if answered else None
-        job.progress(before + answered, total, "asking", failed=failed, seconds_left=seconds_left)
+        job.progress(before + answered, total, "asking", unit="answers", failed=failed, seconds_left=seconds_left)
         if time.monotonic() - checked >= CHECK_SECONDS:
             checked = time.monotonic()
             job.check_cancelled()
@@ -150,7 +150,7 @@ def _predict(job: JobContext, eval_run: EvalRun, items: list[EvalItem], scorers:
     with job.kernel.read(job.actor) as ctx:
         table = data.rows(job.kernel, data.get_version(ctx, target.dataset), target.split)
         recorded = store.list_recorded(ctx.conn, eval_run.id)
-    job.progress(0, len(items), "training Naive Bayes")
+    job.progress(0, len(items), "training Naive Bayes", unit="items")
     model = NaiveBayes(table.column("text").to_pylist(), table.column("label").to_pylist())
     field = next((s.json_field for s in scorers.values() if isinstance(s, LabelAccuracy) and s.json_field), None)
     requests = open_requests(eval_run.spec, items, target.method, None, recorded)

@@ -3,19 +3,33 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+from tidemill.core.parsing import parse_json
+from tidemill.core.terminal import (
+    Column,
+    CursorOption,
+    LimitOption,
+    Terminal,
+    as_lines,
+    duration,
+    say_it_goes_on,
+    terminal,
+)
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import Job, JobState
 
 app = typer.Typer(help="Work in the background: progress, logs, cancel, retry.", no_args_is_help=True)
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id, job_...")]
+
+_SECONDS_LEFT = ("seconds_left", "eta_s")
+_COUNTED = ("rows", "failed", "answers", "texts")
+"""Figures that stand before their unit: 3 failed."""
 
 _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "queued": "dim"}
 
@@ -37,21 +51,33 @@ def progress_cell(job: Job) -> str | None:
 
 def describe(job: Job) -> str:
     """The newest message and figures of a job."""
+    if job.state == "queued" and job.queued_behind:
+        first, others = job.queued_behind[0], len(job.queued_behind) - 1
+        return f"queued behind {first}" + (f" and {others} more" if others else "")
     if job.progress is None:
         return job.state
     share = ""
     if job.progress.done is not None:
-        total = "" if job.progress.total is None else f"/{job.progress.total:g}"
-        share = f"{job.progress.done:g}{total}"
-    figures = [
-        f"{name.replace('_', ' ')} {_figure(value)}"
-        for name, value in job.progress.figures.items()
-        if value is not None
-    ]
+        total = "" if job.progress.total is None else f"/{job.progress.total:,.15g}"
+        share = f"{job.progress.done:,.15g}{total}" + (f" {job.progress.unit}" if job.progress.unit else "")
+    figures = [_named_figure(name, value) for name, value in job.progress.figures.items() if value is not None]
     return "  ".join(part for part in (job.progress.message, share, *figures) if part)
 
 
+def _named_figure(name: str, value: object) -> str:
+    words = name.replace("_", " ")
+    if name in _SECONDS_LEFT and isinstance(value, int | float):
+        return f"{duration(value)} left"
+    if name.endswith("_per_s"):
+        return f"{_figure(value)} {words.removesuffix(' per s')}/s"
+    if name in _COUNTED:
+        return f"{_figure(value)} {words}"
+    return f"{words} {_figure(value)}"
+
+
 def _figure(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -73,8 +99,38 @@ def duration_text(job: Job) -> str | None:
 
 
 @contextmanager
-def progress_display(term: Terminal, label: str = "") -> Iterator[Callable[[Job], None] | None]:
-    """Show the progress of a job: give the value to `Jobs.wait` as `watch`. None with --json."""
+def progress_display(term: Terminal, label: str = "") -> Iterator[Callable[[Job], None]]:
+    """Show the progress of a job: give the value to `Jobs.wait` as `watch`. Shows nothing with --json.
+
+    Ctrl-C ends the command with 130 and says that the job goes on.
+    """
+    with interruptible(term) as remember, _watching(term, label) as watch:
+        yield remember if watch is None else _both(remember, watch)
+
+
+@contextmanager
+def interruptible(term: Terminal) -> Iterator[Callable[[Job], None]]:
+    """Say at Ctrl-C that the job goes on which was given to the function last, and exit with 130."""
+    job_ids: list[str] = []
+    try:
+        yield lambda job: job_ids.__setitem__(slice(None), [job.id])
+    except KeyboardInterrupt as error:
+        if not job_ids:
+            raise
+        say_it_goes_on(term, f"The job {job_ids[0]}", f"jobs show {job_ids[0]}", f"jobs cancel {job_ids[0]}")
+        raise SystemExit(130) from error
+
+
+def _both(first: Callable[[Job], None], second: Callable[[Job], None]) -> Callable[[Job], None]:
+    def watch(job: Job) -> None:
+        first(job)
+        second(job)
+
+    return watch
+
+
+@contextmanager
+def _watching(term: Terminal, label: str) -> Iterator[Callable[[Job], None] | None]:
     if term.as_json:
         yield None
     elif not term.err.is_terminal:
@@ -116,7 +172,7 @@ class _Lines:
     def watch(self, job: Job) -> None:
         """Say how the job stands, now and then."""
         now = time.monotonic()
-        if job.progress is not None and now >= self.next:
+        if (job.progress is not None or job.queued_behind) and now >= self.next:
             self.next = now + self.EVERY
             self.term.err.print(f"    {self.label or job.kind}: {describe(job)}", style="dim", markup=False)
 
@@ -139,11 +195,42 @@ def list_(
     term.table(page, _COLUMNS, empty=empty)
 
 
+def _unpacked(args: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's arguments with those that are JSON in a text as what they say."""
+    return {name: _parse_object(value) for name, value in args.items()}
+
+
+def _parse_object(value: Any) -> Any:
+    try:
+        return parse_json(value) if isinstance(value, str) and value.startswith(("{", "[")) else value
+    except ValueError:
+        return value
+
+
+_DETAIL: list[Column] = [
+    ("id", "id"),
+    ("kind", "kind"),
+    ("state", state_cell),
+    ("progress", lambda job: describe(job) if job.progress is not None or job.queued_behind else None),
+    ("error", lambda job: job.error.message if job.error is not None else None),
+    ("hint", lambda job: job.error.hint if job.error is not None else None),
+    ("subject", "subject"),
+    ("attempt", "attempt"),
+    ("by", "actor_name"),
+    ("submitted", "created_at"),
+    ("started", "started_at"),
+    ("ended", "finished_at"),
+    ("took", lambda job: duration_text(job)),
+    ("arguments", lambda job: as_lines(_unpacked(job.args))),
+    ("result", lambda job: as_lines(job.result)),
+]
+
+
 @app.command()
 def show(ctx: typer.Context, job: JobArgument) -> None:
     """Show all fields of one job."""
     term = terminal(ctx)
-    term.show(Jobs(term.http).get(job))
+    term.show(Jobs(term.http).get(job), _DETAIL)
 
 
 @app.command()
@@ -180,14 +267,14 @@ def logs(
 def cancel(ctx: typer.Context, job: JobArgument) -> None:
     """Ask for the end of a job."""
     term = terminal(ctx)
-    term.show(Jobs(term.http).cancel(job))
+    term.show(Jobs(term.http).cancel(job), _DETAIL)
 
 
 @app.command()
 def retry(ctx: typer.Context, job: JobArgument) -> None:
     """Run a failed or cancelled job again, from the step that failed."""
     term = terminal(ctx)
-    term.show(Jobs(term.http).retry(job))
+    term.show(Jobs(term.http).retry(job), _DETAIL)
 
 
 @app.command()
@@ -198,4 +285,4 @@ def wait(
 ) -> None:
     """Return when a job has ended; exit 1 unless it succeeded."""
     term = terminal(ctx)
-    term.show(follow(term, job, timeout=timeout))
+    term.show(follow(term, job, timeout=timeout), _DETAIL)

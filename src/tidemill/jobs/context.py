@@ -114,13 +114,16 @@ class JobContext:
         done: float | None = None,
         total: float | None = None,
         message: str | None = None,
+        *,
+        unit: str | None = None,
         **figures: Any,
     ) -> None:
-        """Report progress. Cheap: it is written four times a second at most, the newest last."""
+        """Report progress, in `unit` such as "rows". Cheap: written four times a second at most, the newest last."""
         self._running.log_buffer.progress = Progress(
             done=done,
             total=total,
             message=None if message is None else storable(message),
+            unit=unit,
             figures=json_value(figures),
             at=utc_now(),
         )

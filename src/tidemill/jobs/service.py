@@ -136,7 +136,11 @@ class JobQueue:
         job = store.get(ctx.conn, job_id)
         if job is None:
             raise JobNotFound(f"There is no job {job_id!r}.", hint="`tidemill jobs list` shows all.")
-        return job
+        return (
+            job
+            if job.state != "queued"
+            else job.model_copy(update={"queued_behind": _list_before(ctx, job, self.kinds)})
+        )
 
     def list(
         self,
@@ -229,3 +233,10 @@ class JobQueue:
         self.get(ctx, job_id)
         lines = store.list_lines(ctx.conn, job_id, offset, limit)
         return JobLog(lines=lines, next_offset=lines[-1].id if lines else offset)
+
+
+def _list_before(ctx: Context, job: Job, kinds: Mapping[str, JobKind]) -> list[str]:
+    """Return the ids of the jobs whose end a queued one waits for, at most ten."""
+    kind = kinds.get(job.kind)
+    alike = [name for name, other in kinds.items() if kind is not None and other.heavy == kind.heavy]
+    return store.list_before(ctx.conn, job, alike, limit=10)

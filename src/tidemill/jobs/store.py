@@ -132,7 +132,7 @@ def _job(row: sa.Row[Any]) -> Job:
 
 def insert(conn: sa.Connection, job: Job, actor: Actor) -> bool:
     """Write a new job; False, writing nothing, when its kind and key exist."""
-    values = job.model_dump(exclude={"actor_id", "actor_name"}) | {
+    values = job.model_dump(exclude={"actor_id", "actor_name", "queued_behind"}) | {
         "actor": {"id": actor.id, "name": actor.name, "roles": sorted(actor.roles), "key_id": actor.key_id},
         "starts": 0,
         "children": [],
@@ -312,6 +312,14 @@ def add_lines(conn: sa.Connection, notes: Sequence[Note]) -> None:
     """Write lines into job logs."""
     if notes:
         conn.execute(lines.insert(), [note.model_dump() for note in notes])
+
+
+def list_before(conn: sa.Connection, job: Job, kinds: Sequence[str], *, limit: int) -> list[str]:
+    """Return the ids of running jobs of these kinds, then of those queued before `job`, oldest first."""
+    running = jobs.c.state == "running"
+    before = sa.or_(running, sa.and_(jobs.c.state == "queued", jobs.c.id < job.id))
+    query = sa.select(jobs.c.id).where(jobs.c.kind.in_(kinds), jobs.c.id != job.id, before)
+    return list(conn.execute(query.order_by(jobs.c.state.desc(), jobs.c.id).limit(limit)).scalars())
 
 
 def list_lines(conn: sa.Connection, job_id: str, after: int, limit: int) -> list[LogLine]:

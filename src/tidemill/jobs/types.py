@@ -23,6 +23,7 @@ class Progress(Value):
     done: float | None = None
     total: float | None = None
     message: str | None = None
+    unit: str | None = Field(default=None, description="What `done` and `total` count, such as `answers`.")
     figures: dict[str, Any] = Field(default_factory=dict, description="Such as loss, tokens per second, time left.")
     at: Instant
 
@@ -47,6 +48,10 @@ class Job(Value):
     created_at: Instant
     started_at: Instant | None
     finished_at: Instant | None
+    queued_behind: list[str] = Field(
+        default=[],
+        description="Of a queued job that is asked for by itself: what it waits for, running jobs first.",
+    )
 
     @property
     def ended(self) -> bool:

@@ -46,7 +46,7 @@ def run_pipeline(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
         step = next((s for s in steps if not s.done), None)
         if step is None:
             break
-        job.progress(sum(s.done for s in steps), len(steps), step.name)
+        job.progress(sum(s.done for s in steps), len(steps), step.name, unit="steps")
         _run_step(StepContext(spec, step.name, _step_outputs(steps), run.pipeline_id, job, run, step))
     return {"run_id": run_id, "changed": _has_changed(steps)}
 

@@ -184,7 +184,7 @@ class _StepLogReader:
         evaluated = next((r for r in reversed(records) if r.eval_loss is not None), None)
         if evaluated is not None:
             figures |= {"eval_loss": evaluated.eval_loss or 0.0, "exact_match": evaluated.exact_match or 0.0}
-        self.job.progress(last.step, self.total or None, "training", **figures)
+        self.job.progress(last.step, self.total or None, "training", unit="steps", **figures)
 
 
 def _store_results(job: JobContext, run: TuningRun, folder: Path) -> dict[str, Any]:
