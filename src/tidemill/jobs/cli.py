@@ -104,7 +104,7 @@ def progress_display(term: Terminal, label: str = "") -> Iterator[Callable[[Job]
 
     Ctrl-C ends the command with 130 and says that the job goes on.
     """
-    with interruptible(term) as remember, _watching(term, label) as watch:
+    with interruptible(term) as remember, _progress_view(term, label) as watch:
         yield remember if watch is None else _both(remember, watch)
 
 
@@ -130,7 +130,7 @@ def _both(first: Callable[[Job], None], second: Callable[[Job], None]) -> Callab
 
 
 @contextmanager
-def _watching(term: Terminal, label: str) -> Iterator[Callable[[Job], None] | None]:
+def _progress_view(term: Terminal, label: str) -> Iterator[Callable[[Job], None] | None]:
     if term.as_json:
         yield None
     elif not term.err.is_terminal:

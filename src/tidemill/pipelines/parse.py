@@ -54,6 +54,7 @@ def _faults(document: Located, error: ValidationError) -> list[Fault]:
     """Return the faults of a document by their lines, without those that follow from another one."""
     details = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     places = [document.existing_path(tuple(detail["loc"])) for detail in details]
+    other_places = [p for detail, p in zip(details, places, strict=True) if not _is_form(detail)]
     by_place: dict[tuple[Path, str], Fault] = {}
     explained: set[tuple[Path, str]] = set()
     for detail, path in zip(details, places, strict=True):
@@ -66,14 +67,14 @@ def _faults(document: Located, error: ValidationError) -> list[Fault]:
         elif detail["type"] == "missing":
             if (path, last) not in explained:  # else the misspelt word explains it
                 by_place.setdefault((path, last), Fault(path, *_describe(detail)))
-        elif not (detail["type"].endswith("_type") and any(_is_below(other, path) for other in places)):
+        elif not (_is_form(detail) and any(p[: len(path)] == path for p in other_places)):
             # Of a value with several forms, each form complains; the fault inside of one says more.
             by_place.setdefault((path, ""), Fault(path, *_describe(detail)))
     return sorted(by_place.values(), key=lambda fault: _line(document, fault))
 
 
-def _is_below(path: Path, other: Path) -> bool:
-    return len(path) > len(other) and path[: len(other)] == other
+def _is_form(detail: ErrorDetails) -> bool:
+    return detail["type"].endswith("_type")
 
 
 def _line(document: Located, fault: Fault) -> tuple[int, int]:
