@@ -130,8 +130,17 @@ class Commands(LazyGroup):
     table = COMMANDS
 
 
+RENAMED_OPTIONS = {"environment": "env", "var": "variable", "release-id": "release"}
+"""Options of 0.1.0 that have one name in all commands now; the old one is taken for one release."""
+
+
+def _current_name(word: str) -> str:
+    return RENAMED_OPTIONS.get(word, word)
+
+
 app = typer.Typer(
     cls=Commands,
+    context_settings={"token_normalize_func": _current_name},
     help="The whole loop of a language-model product: data, tuning, evaluation, release, approval, serving.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tidemill.core import server_lock
-from tidemill.core.errors import Failed
+from tidemill.core.errors import Failed, Invalid
 from tidemill.core.http import Http, InProcessTransport, ServerUnreachable
 from tidemill.core.imports import import_at_once
 from tidemill.core.machine import is_running, this_machine
@@ -20,6 +20,12 @@ ENDING_S = 60.0
 
 A killed process keeps its lock until its last write is on the disk, which takes long while a training writes too.
 """
+
+
+class ServerUrlInvalid(Invalid):
+    """The address of the server is none."""
+
+    code = "server_url_invalid"
 
 
 def find_answering(home: Path) -> server_lock.ServerAddress | None:
@@ -60,6 +66,25 @@ def _accepts(url: str) -> bool:
     return True
 
 
+def server_url(text: str) -> str:
+    """Return the address of a server as people write it: without the scheme, or with /v1 at its end.
+
+    Raises ServerUrlInvalid.
+    """
+    url = text.strip() if "://" in text else f"http://{text.strip()}"
+    try:
+        address = urlsplit(url)
+        fits = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 0) >= 0
+    except ValueError:
+        fits = False
+    if not fits or any(char.isspace() for char in url):
+        raise ServerUrlInvalid(
+            f"{text!r} is no address of a server.", hint="Set TIDEMILL_URL to one such as http://localhost:8484."
+        )
+    path = address.path.rstrip("/").removesuffix("/v1").removesuffix("/api").rstrip("/")
+    return f"{address.scheme}://{address.netloc}{path}"
+
+
 class Connection:
     """The HTTP connection of a client, and the server that it started, if it did."""
 
@@ -73,7 +98,7 @@ class Connection:
 
     def _connect(self, settings: Settings, url: str | None, key: str | None, workers: bool) -> Http:
         if url:
-            return Http(url, api_key=key)
+            return Http(server_url(url), api_key=key)
         live = find_answering(settings.home)
         if live is None and workers:
             live = self._start(settings)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.client import Client
-from tidemill.connection import find_answering
+from tidemill.connection import ServerUrlInvalid, find_answering, server_url
 from tidemill.core import server_lock
 from tidemill.core.http import ServerUnreachable
 from tidemill.core.machine import is_running
@@ -120,3 +120,27 @@ def test_clients_of_one_process_leave_nothing_behind(home: Path) -> None:
             return
         time.sleep(0.1)
     pytest.fail(f"{before} threads and files before, {threads, files} after; {len(remaining)} databases of 3 remain")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://localhost:8484", "http://localhost:8484"),
+        ("http://localhost:8484/", "http://localhost:8484"),
+        ("http://localhost:8484/v1", "http://localhost:8484"),
+        ("localhost:8484/v1/", "http://localhost:8484"),
+        (" 127.0.0.1:8484 ", "http://127.0.0.1:8484"),
+        ("https://ops.example/tidemill/v1", "https://ops.example/tidemill"),
+        ("[::1]:8484", "http://[::1]:8484"),
+        ("http://localhost:8484/api", "http://localhost:8484"),
+    ],
+)
+def test_an_address_is_taken_as_people_write_it(text: str, url: str) -> None:
+    assert server_url(text) == url
+
+
+@pytest.mark.parametrize("text", ["ftp://localhost", "http://", "http://local host:1", "http://localhost:port", "/v1"])
+def test_what_is_no_address_is_said(text: str, home: Path) -> None:
+    with pytest.raises(ServerUrlInvalid, match="is no address of a server") as caught:
+        Client(url=text)
+    assert "http://localhost:8484" in caught.value.hint

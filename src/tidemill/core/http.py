@@ -36,6 +36,12 @@ class _LiveRelease(BaseModel):
     release_id: str
 
 
+class _Identified(BaseModel):
+    """What is read of a thing to know its id."""
+
+    id: str
+
+
 class Http:
     """A typed HTTP client. Every method is one request and returns a value, or raises the server's error."""
 
@@ -98,6 +104,12 @@ class Http:
         Raises DeploymentNotFound.
         """
         return self.get(f"/api/deployments/{ref}", _LiveRelease).release_id if "/" in ref else ref
+
+    def release_id(self, ref: str | None) -> str | None:
+        """Return the id of a release by `name`, `name@3`, id or `prod/name`; None of None. Raises ReleaseNotFound."""
+        if ref is None or ref.startswith("rel_"):
+            return ref
+        return self.get(f"/api/releases/{self.release_ref(ref)}", _Identified).id
 
     def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
         """POST the bytes of `chunks` as they come and read the reply as a `kind`."""

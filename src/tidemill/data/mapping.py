@@ -1,5 +1,6 @@
 """From the columns of a file to the fields of a schema."""
 
+import shlex
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
@@ -63,7 +64,8 @@ def check_columns(fields: dict[str, str], names: list[str], source: str) -> None
         for name in _columns_of(column):
             if name not in names:
                 guess = nearest(name, names, 1) or [n for n in names if n.lower() == name.lower()]
-                hint = f"Did you mean `--map {field}={guess[0]}`? " if guess else ""
+                option = shlex.quote(f"{field}={guess[0]}") if guess else ""
+                hint = f"Did you mean `--map {option}`? " if guess else ""
                 raise ColumnUnknown(
                     f"{source} has no column {name!r}.",
                     hint=hint + f"Columns: {', '.join(names[:30])}.",

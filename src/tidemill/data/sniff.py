@@ -1,6 +1,7 @@
 """Guessing what a file is: its format, and which columns are which fields."""
 
 import itertools
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _complete(file: FileSample, schema: RowSchema, declared: dict[str, str]) -> 
 
 def _unclear(file: FileSample, source: str, schema: RowSchema | None) -> MappingUnclear:
     proposed, fields = _propose(file, schema)
-    arguments = " ".join(f"--map {field}={column}" for field, column in fields.items())
+    arguments = " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in fields.items())
     return MappingUnclear(
         f"It is not clear which columns of {source} are the fields"
         + (f" of the schema {schema}." if schema else ", nor of which schema."),

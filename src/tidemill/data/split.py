@@ -12,6 +12,9 @@ from tidemill.data.types import SplitClassEmpty, SplitEmpty, SplitInvalid, Split
 UNASSIGNED = -1
 """A row that no split may hold: in a split by time, a later row of a cluster that begins in an earlier split."""
 
+_MANY_CLASSES = 10
+"""With fewer classes, those of one row are rare and not ids."""
+
 SplitIndices = npt.NDArray[np.int64]
 
 
@@ -129,7 +132,8 @@ def check(
         if not here.any():
             raise SplitEmpty(
                 f"The split {split!r} would hold no rows ({int((split_indices != UNASSIGNED).sum())} rows in all).",
-                hint="Import more rows, give it a larger ratio, or name fewer splits." + _together(clusters),
+                hint="Import more rows, give it a larger ratio, or name fewer splits."
+                + (_own_classes(labels) or _together(clusters)),
                 param="split",
                 details={"split": split},
             )
@@ -144,10 +148,21 @@ def check(
                 f"row{'s' * (total != 1)} of it in all)"
                 + (f", nor of {len(lacking) - 1} more." if len(lacking) > 1 else "."),
                 hint="Import more rows of it, merge it with another (`--label rare=other`), name fewer splits, "
-                "or accept it with --allow-empty-classes." + _together(clusters),
+                "or accept it with --allow-empty-classes." + (_own_classes(labels) or _together(clusters)),
                 param="split",
                 details={"split": split, "classes": lacking[:50]},
             )
+
+
+def _own_classes(labels: I64 | None) -> str:
+    """Return the part of a hint that asks whether the label is an id: when most classes have one row."""
+    counts = np.unique(labels, return_counts=True)[1] if labels is not None else np.array([])
+    if len(counts) < _MANY_CLASSES or (counts == 1).mean() <= 0.5:
+        return ""
+    return (
+        f" Of {len(counts):,} classes {int((counts == 1).sum()):,} have one row: if the label is an id or free text, "
+        "map another column, `--map label=COLUMN`, or import without labels, `--schema text`."
+    )
 
 
 def _together(clusters: I64 | None) -> str:

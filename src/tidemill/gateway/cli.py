@@ -36,7 +36,7 @@ _COLUMNS: list[Column] = [
 def list_calls(
     ctx: typer.Context,
     environment: Annotated[str | None, typer.Option("--env", help="Only calls to this environment.")] = None,
-    release_id: Annotated[str | None, typer.Option("--release-id", help="Only calls answered by it.")] = None,
+    release: Annotated[str | None, typer.Option(help="Only calls answered by it: name, name@3 or an id.")] = None,
     caller: Annotated[str | None, typer.Option(help="Only calls of this person.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, error or aborted.")] = None,
     cursor: CursorOption = None,
@@ -45,7 +45,12 @@ def list_calls(
     """Calls, newest first."""
     term = terminal(ctx)
     calls = Gateway(term.http).calls(
-        environment=environment, release_id=release_id, caller=caller, status=status, cursor=cursor, limit=limit
+        environment=environment,
+        release_id=term.http.release_id(release),
+        caller=caller,
+        status=status,
+        cursor=cursor,
+        limit=limit,
     )
     term.table(calls, _COLUMNS, empty="No calls yet. Ask something: tidemill ask MODEL 'question'.")
 

@@ -164,11 +164,11 @@ def labels(
 def render(
     ctx: typer.Context,
     ref: Ref,
-    var: Annotated[list[str] | None, typer.Option(help="Value of a variable, name=value.")] = None,
+    variable: Annotated[list[str] | None, typer.Option(help="Value of a variable, name=value.")] = None,
 ) -> None:
     """Fill in the variables and show the result."""
     term = terminal(ctx)
-    rendered = Prompts(term.http).render(ref, **_pairs(var or [], "--var"))
+    rendered = Prompts(term.http).render(ref, **_pairs(variable or [], "--variable"))
     if term.as_json:
         term.show(rendered)
     elif rendered.text is not None:

@@ -1,5 +1,6 @@
 """`tidemill models`."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -116,7 +117,9 @@ def add(
                     hint=f"Check the path. Packaged: {', '.join(PACKAGED)}.",
                 )
             if name is None:
-                raise BadRequest(f"{source} needs a name.", hint=f"tidemill models add {source} --name NAME")
+                raise BadRequest(
+                    f"{source} needs a name.", hint=f"tidemill models add {shlex.quote(source)} --name NAME"
+                )
             version = models.add(
                 source,
                 name=name,
@@ -194,7 +197,8 @@ def alias(
         raise BadRequest("Moving an alias needs a reason.", hint="Add --reason 'why'.")
     if remove == (version is not None):
         raise BadRequest(
-            "Give either a version or --remove.", hint=f"tidemill models alias {name} {alias} 3 --reason …"
+            "Give either a version or --remove.",
+            hint=f"tidemill models alias {shlex.quote(name)} {shlex.quote(alias)} 3 --reason …",
         )
     if version is None:
         term.show(Models(term.http).remove_alias(name, alias, reason=reason), _ALIAS_COLUMNS)
@@ -206,7 +210,7 @@ def alias(
 def aliases(ctx: typer.Context, name: NameArgument) -> None:
     """Where the aliases of a model point now."""
     term = terminal(ctx)
-    empty = f"No aliases. Make one: tidemill models alias {name} champion 1 --reason 'first'"
+    empty = f"No aliases. Make one: tidemill models alias {shlex.quote(name)} champion 1 --reason 'first'"
     term.table(Models(term.http).aliases(name), _ALIAS_COLUMNS, empty=empty)
 
 

@@ -86,7 +86,7 @@ def decide_approval(ctx: Context, approval_id: str, body: ApprovalDecision) -> A
         closed_at = approval.decided_at or approval.expires_at
         raise ApprovalClosed(
             f"{approval.id} is {approval.state} since {closed_at:%Y-%m-%d %H:%M} UTC.",
-            hint=f"Ask anew: tidemill releases request {approval.release} --environment {approval.environment}",
+            hint=f"Ask anew: tidemill releases request {approval.release} --env {approval.environment}",
         )
     approves = body.decision == "approve"
     if approves and ctx.actor.id == approval.requested_by:
@@ -194,7 +194,7 @@ def _overridden(approval: Approval | None, verdict: Verdict | None, results: lis
 
 def _unapproved(release: Release, environment: str, approval: Approval | None) -> str:
     if approval is None:
-        return f"Nobody has asked for approval: tidemill releases request {release.ref} --environment {environment}"
+        return f"Nobody has asked for approval: tidemill releases request {release.ref} --env {environment}"
     if approval.state == "pending":
         return f"{approval.id} waits for a decision by another person than {approval.requested_by_name}."
     if approval.state == "rejected":

@@ -17,7 +17,7 @@ app = typer.Typer(help="Releases, their evidence and their approvals.", no_args_
 
 Ref = Annotated[str, typer.Argument(help="name, name@3 or an id.")]
 Target = Annotated[str, typer.Argument(help="A release (name, name@3, an id) or an approval's id.")]
-EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="dev, qa or prod.")]
+EnvironmentOption = Annotated[str, typer.Option("--env", "-e", help="dev, qa or prod.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; kept for ever.")]
 
 _COLUMNS: list[Column] = [
@@ -199,7 +199,7 @@ def request(
 def approvals(
     ctx: typer.Context,
     release: Annotated[str | None, typer.Option(help="Only for this release.")] = None,
-    environment: Annotated[str | None, typer.Option("--environment", "-e", help="Only for this environment.")] = None,
+    environment: Annotated[str | None, typer.Option("--env", "-e", help="Only for this environment.")] = None,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
@@ -245,7 +245,7 @@ def _open_request(releases: Releases, target: str, environment: str) -> Approval
             return approval
     raise ApprovalNotFound(
         f"No request for {release.ref} to go to {environment} is open.",
-        hint=f"Ask first: tidemill releases request {release.ref} --environment {environment}",
+        hint=f"Ask first: tidemill releases request {release.ref} --env {environment}",
     )
 
 

@@ -31,7 +31,9 @@ app = typer.Typer(help="Traces: spans of every call.", no_args_is_help=True)
 TraceArgument = Annotated[str, typer.Argument(help="A trace id, or the first digits of one.")]
 SinceOption = Annotated[str | None, typer.Option(help="Such as 30m, 6h, 7d, or 2026-11-21T14:00Z.")]
 ModelOption = Annotated[str | None, typer.Option(help="Only with this model.")]
-ReleaseOption = Annotated[str | None, typer.Option("--release-id", help="Only answered by this release.")]
+ReleaseOption = Annotated[
+    str | None, typer.Option("--release", help="Only answered by this release: name, name@3 or an id.")
+]
 UserOption = Annotated[str | None, typer.Option(help="Only of this user.")]
 SessionOption = Annotated[str | None, typer.Option(help="Only of this session.")]
 StatusOption = Annotated[str | None, typer.Option(help="ok, error or unset.")]
@@ -57,7 +59,7 @@ def list_traces(
     ctx: typer.Context,
     text: Annotated[str | None, typer.Option(help="Only those with all of these words.")] = None,
     model: ModelOption = None,
-    release_id: ReleaseOption = None,
+    release: ReleaseOption = None,
     environment: Annotated[str | None, typer.Option("--env", help="Only of this environment.")] = None,
     user: UserOption = None,
     session: SessionOption = None,
@@ -69,6 +71,7 @@ def list_traces(
 ) -> None:
     """List traces, newest first."""
     term = terminal(ctx)
+    release_id = term.http.release_id(release)
     page = Traces(term.http).list(
         text=text, model=model, release_id=release_id, environment=environment, user=user, session=session,
         status=status, min_ms=slower_than, since=parse_time(since), cursor=cursor, limit=limit,
@@ -219,7 +222,7 @@ def search(
     ctx: typer.Context,
     words: Annotated[list[str], typer.Argument(help="Words that all must be there.")],
     model: ModelOption = None,
-    release_id: ReleaseOption = None,
+    release: ReleaseOption = None,
     status: StatusOption = None,
     since: SinceOption = None,
     cursor: CursorOption = None,
@@ -227,6 +230,7 @@ def search(
 ) -> None:
     """Search spans with all these words in input, output, name or error, the latest first."""
     term = terminal(ctx)
+    release_id = term.http.release_id(release)
     page = Traces(term.http).search(
         " ".join(words), model=model, release_id=release_id, status=status, since=parse_time(since), cursor=cursor,
         limit=limit,
