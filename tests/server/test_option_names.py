@@ -50,8 +50,8 @@ def test_hints_can_be_pasted(home: Path, tmp_path: Path) -> None:
         client.data.import_(file, name="t")
     command = shlex.split(unclear.value.hint.partition("Try: ")[2])
     assert "prompt=a ticket's text" in command
+    mapping = {"fields": {"text": "a tickets text", "label": "the kind;rm -rf"}}
     with Client(home=home) as client, pytest.raises(ColumnUnknown) as unknown:
-        mapping = {"fields": {"text": "a tickets text", "label": "the kind;rm -rf"}}
         client.data.import_(file, name="t", row_schema="classification", mapping=mapping)
     assert shlex.split(unknown.value.hint.split("`")[1]) == ["--map", "text=a ticket's text"]
 

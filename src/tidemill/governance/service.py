@@ -11,6 +11,7 @@ from tidemill.core.web import page
 from tidemill.core.wire import Page
 from tidemill.deployments import service as deployments
 from tidemill.gateway import service as gateway
+from tidemill.governance.event_kinds import check_kind
 from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
 from tidemill.traces import service as traces
 from tidemill.traces.types import AnsweredCalls, GroupBy
@@ -85,6 +86,8 @@ def list_audit_events(
     `kind` may end in `.` to mean a family, such as `approval.`; `subject` is an id or a name as for `trace`; `actor` is
     a person's id or name; `since` belongs to the span, `until` does not.
     """
+    if kind is not None:
+        check_kind(kind)
     if subject is not None and not _is_recorded(ctx, subject):
         subject = _find(ctx, subject).id
     recorded = events.list_events(

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tidemill.core.errors import Conflict, NotFound
+from tidemill.core.errors import Conflict, Invalid, NotFound
 from tidemill.core.lineage_types import LineageGraph, LineageNode
 from tidemill.core.wire import Value
 from tidemill.traces.types import AnsweredCalls
@@ -19,6 +19,12 @@ class Lineage(Value):
         description="What it and the releases, deployments and prompt versions made from it answered, by their ids: of "
         "the newest hundred of each kind. A call is counted with its release and with its deployment.",
     )
+
+
+class EventKindUnknown(Invalid):
+    """No event has this kind."""
+
+    code = "event_kind_unknown"
 
 
 class LineageNotFound(NotFound):

@@ -170,7 +170,10 @@ def evidence(ctx: typer.Context, ref: Ref) -> None:
 
 @app.command()
 def clearance(ctx: typer.Context, ref: Ref, environment: EnvironmentOption = "prod") -> None:
-    """Whether a release may go to an environment, and if not, why not."""
+    """Whether a release may go to an environment, and if not, why not.
+
+    Exits 0 when it may, 1 when it may not, 2 when all that is missing is a gate that was inconclusive.
+    """
     term = terminal(ctx)
     columns: list[Column] = [
         ("allowed", "allowed"),
@@ -178,7 +181,10 @@ def clearance(ctx: typer.Context, ref: Ref, environment: EnvironmentOption = "pr
         ("gates", "verdict"),
         ("reasons", lambda c: "\n".join(c.reasons) or None),
     ]
-    term.show(Releases(term.http).clearance(ref, environment), columns)
+    answer = Releases(term.http).clearance(ref, environment)
+    term.show(answer, columns)
+    if not answer.allowed:
+        raise typer.Exit(2 if answer.verdict == "inconclusive" and len(answer.reasons) == 1 else 1)
 
 
 @app.command()
