@@ -11,7 +11,7 @@ import pytest
 
 from tidemill.core.wire import utc_now
 from tidemill.evals.types import EvalRun, Metric, RunCreate, RunMetrics
-from tidemill.testing.tester import Inconclusive, Tester
+from tidemill.testing.tester import Inconclusive, ReleaseMissing, Tester
 
 PASS = "def test_good(tidemill):\n    tidemill.share([True] * 100, least=0.9)\n"
 OPEN = "def test_open(tidemill):\n    tidemill.share([True] * 9 + [False], least=0.9)\n"
@@ -92,7 +92,7 @@ def test_a_metric_passes_only_when_its_whole_interval_does(client) -> None:
     tester.share([True] * 100, 0.9)
     with pytest.raises(AssertionError, match="no cases"):
         tester.share([], 0.9)
-    with pytest.raises(ValueError, match="tidemill test --release"):
+    with pytest.raises(ReleaseMissing, match="tidemill test --release"):
         tester.under_test()
 
 
@@ -111,3 +111,30 @@ def test_a_run_without_tests_says_so(home: Path, tmp_path: Path) -> None:
     done = run(home, tmp_path)
     assert done.returncode == 5
     assert "No test was found" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--release", "suport"], "--release suport: There is no release 'suport'."),
+        (["--release", "support@9"], "There is no release 'support@9'."),
+        (["--release", "prod/support"], "no deployment 'prod/support'"),
+        ([], "no release is under test: run `tidemill test --release NAME@3`"),
+    ],
+)
+def test_a_wrong_release_is_wrong_usage_and_no_failed_test(
+    home: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = run(home, tmp_path / "ci", *options, ask="def test_ask(tidemill):\n    tidemill.ask('Hello?')\n")
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_what_is_waited_for_is_printed_while_tests_are_captured(home: Path, tmp_path: Path) -> None:
+    code = "def test_wait(tidemill):\n    print('captured')\n    tidemill._report('quiz@1 answered by support@3: waiting')\n"
+    result = run(home, tmp_path / "ci", wait=code)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "  quiz@1 answered by support@3: waiting\n" in result.stdout
+    assert "captured" not in result.stdout

@@ -1,5 +1,6 @@
 """`client.evals`: eval sets, runs, comparisons, and what a set can see."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tidemill.core.http import Http
@@ -21,6 +22,7 @@ from tidemill.evals.types import (
     ScorerSpec,
 )
 from tidemill.jobs.sdk import Jobs
+from tidemill.jobs.types import Job
 
 
 class Evals:
@@ -80,11 +82,14 @@ class Evals:
         """Start a run of Naive Bayes trained on a split of labelled texts: what any model must beat."""
         return self.run(eval_set, {"dataset": dataset, "split": split}, scorers, **options)
 
-    def wait(self, run_id: str, *, timeout: float | None = None) -> EvalRun:
-        """Return the run when it has ended well. Raises JobFailed, JobCancelledError, JobWaitTimeout."""
+    def wait(self, run_id: str, *, timeout: float | None = None, watch: Callable[[Job], None] | None = None) -> EvalRun:
+        """Return the run when it has ended well; `watch` gets each change of its job.
+
+        Raises JobFailed, JobCancelledError, JobWaitTimeout.
+        """
         run = self.get_run(run_id)
         if run.job_id is not None:
-            Jobs(self._http).wait(run.job_id, timeout=timeout)
+            Jobs(self._http).wait(run.job_id, timeout=timeout, watch=watch)
         return self.get_run(run_id)
 
     def get_run(self, run_id: str) -> EvalRun:

@@ -29,6 +29,7 @@ def run_tests(
 ) -> None:
     """Run tests that evaluate. Exits 0: all pass; 1: something fails; 2: nothing fails, something is inconclusive.
 
+    It exits with 4 for a release that is not there, and with 5 when no test was found.
     In CI it needs TIDEMILL_URL and TIDEMILL_API_KEY, nothing else.
     """
     if importlib.util.find_spec("pytest") is None:

@@ -1,18 +1,20 @@
 """The pytest plugin: fixtures, cases from files, and the verdict "inconclusive" beside passed and failed.
 
 Exit codes: 0 all passed, 1 something failed, 2 nothing failed and something was inconclusive. pytest's own 3, 4 and 5
-(internal error, usage, no tests) stay as they are.
+(internal error, usage, no tests) stay as they are; a release that is not there, or not named, is wrong usage.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tidemill.client import Client
+from tidemill.core.errors import TidemillError
 from tidemill.core.parsing import parse_json
-from tidemill.testing.tester import Inconclusive, Tester
+from tidemill.testing.tester import Inconclusive, ReleaseMissing, Tester
 
 INCONCLUSIVE_EXIT = 2
 PROPERTY = ("verdict", "inconclusive")
@@ -32,9 +34,33 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def tidemill(request: pytest.FixtureRequest) -> Iterator[Tester]:
     """The release under test, on the server of TIDEMILL_URL and TIDEMILL_API_KEY or of the local home."""
-    tester = Tester(lambda: Client(workers=True), request.config.getoption("--tidemill-release"))
+    release = request.config.getoption("--tidemill-release")
+    tester = Tester(lambda: Client(workers=True), release, _reporter(request.config))
+    if release is not None:
+        try:
+            tester.release_id(release)
+        except TidemillError as error:
+            tester.close()
+            pytest.exit(
+                f"--release {release}: {error} {error.hint or ''}".rstrip(), returncode=pytest.ExitCode.USAGE_ERROR
+            )
     yield tester
     tester.close()
+
+
+def _reporter(config: pytest.Config) -> Callable[[str], None]:
+    """Return a function that prints a line although pytest captures what tests print."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def report(text: str) -> None:
+        if terminal is None:
+            return
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            terminal.ensure_newline()
+            terminal.write_line(f"  {text}")
+
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,6 +90,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn Inconclusive into a verdict of its own; in JUnit's XML it is a skipped test with the reason."""
     report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, ReleaseMissing):
+        pytest.exit(str(call.excinfo.value), returncode=pytest.ExitCode.USAGE_ERROR)
     if call.excinfo is not None and isinstance(call.excinfo.value, Inconclusive):
         path, line = item.reportinfo()[:2]
         report.outcome = "skipped"

@@ -1,11 +1,17 @@
 """What the fixture `tidemill` gives a test: ask, measure, and demand, with an honest third verdict."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidemill.client import Client
 from tidemill.evals.types import Comparison, EvalRun
+from tidemill.jobs.cli import describe
+from tidemill.jobs.types import Job
 from tidemill.stats.rates import wilson
+
+REPORT_EVERY_S = 5.0
+"""Seconds between two lines about an evaluation that is waited for."""
 
 Scorers = Sequence[dict[str, Any] | str]
 
@@ -14,13 +20,24 @@ class Inconclusive(Exception):
     """The data can tell neither pass nor fail. `tidemill test` counts it apart and exits 2."""
 
 
+class ReleaseMissing(ValueError):
+    """A test needs a release, and none was named. `tidemill test` ends with 4, as for any wrong usage."""
+
+
+def _say_nothing(_text: str) -> None:
+    return None
+
+
 class Tester:
     """Asks and measures the release (or model) under test, on the server that `Client()` finds."""
 
     __test__ = False
 
-    def __init__(self, connect: Callable[[], Client], release: str | None) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], release: str | None, report: Callable[[str], None] = _say_nothing
+    ) -> None:
         self._connect = connect
+        self._report = report
         self._client: Client | None = None
         self.release = release
 
@@ -40,19 +57,14 @@ class Tester:
         """Return the release that a test is about: the given one, or that of `tidemill test --release`."""
         release_ref = release or self.release
         if release_ref is None:
-            raise ValueError("no release is under test: run `tidemill test --release NAME@3`, or name one in the test")
+            raise ReleaseMissing(
+                "no release is under test: run `tidemill test --release NAME@3`, or name one in the test"
+            )
         return release_ref
 
     def release_id(self, ref: str) -> str:
-        """Return the release that `name@3`, or `prod/name`, means now."""
-        environment, slash, name = ref.partition("/")
-        if not slash:
-            return self.client.releases.get(ref).id
-        live = self.client.deployments.list(environment=environment, name=name, active=True).items
-        live_deployment = next((d for d in live if d.state == "live"), None)
-        if live_deployment is None:
-            raise ValueError(f"{environment} serves nothing called {name!r}")
-        return live_deployment.release_id
+        """Return the release that `name@3`, or `prod/name`, means now. Raises ReleaseNotFound, DeploymentNotFound."""
+        return self.client.releases.get(ref).id
 
     def ask(self, question: str | list[dict[str, Any]], *, model: str | None = None, **fields: Any) -> str:
         """Return the answer to a question, or to messages. `model` is `prod/NAME` or a release, `NAME@3`."""
@@ -72,7 +84,9 @@ class Tester:
         """Ask the release every item of an eval set, and wait. Answers given before come from the cache."""
         target = {"kind": "release", "release": self.release_id(self.under_test(release))}
         run = self.client.evals.run(eval_set, target, list(scorers), **options)
-        return self.client.evals.wait(run.id, timeout=timeout)
+        label = f"{run.eval_set} answered by {run.release or run.id}"
+        self._report(f"{label}: waiting")
+        return self.client.evals.wait(run.id, timeout=timeout, watch=_reporter(self._report, label))
 
     def at_least(self, run: EvalRun, metric: str, least: float) -> None:
         """Demand a metric. Passes when its whole 95% interval is at least `least`, fails when all of it is below.
@@ -117,6 +131,19 @@ class Tester:
             gate, self.under_test(release), baseline_run=baseline.id, candidate_run=candidate.id
         )
         settle(verdict.verdict, verdict.summary)
+
+
+def _reporter(report: Callable[[str], None], label: str) -> Callable[[Job], None]:
+    """Return a function that reports how a job stands, at most every REPORT_EVERY_S seconds."""
+    reported_at = time.monotonic()
+
+    def watch(job: Job) -> None:
+        nonlocal reported_at
+        if time.monotonic() - reported_at >= REPORT_EVERY_S:
+            reported_at = time.monotonic()
+            report(f"{label}: {describe(job)}")
+
+    return watch
 
 
 def demand(low: float, high: float, least: float, text: str) -> None:
