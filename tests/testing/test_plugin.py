@@ -133,7 +133,8 @@ def test_a_wrong_release_is_wrong_usage_and_no_failed_test(
 
 
 def test_what_is_waited_for_is_printed_while_tests_are_captured(home: Path, tmp_path: Path) -> None:
-    code = "def test_wait(tidemill):\n    print('captured')\n    tidemill._report('quiz@1 answered by support@3: waiting')\n"
+    lines = ("print('captured')", "tidemill._report('quiz@1 answered by support@3: waiting')")
+    code = "def test_wait(tidemill):\n" + "".join(f"    {line}\n" for line in lines)
     result = run(home, tmp_path / "ci", wait=code)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "  quiz@1 answered by support@3: waiting\n" in result.stdout
