@@ -97,6 +97,12 @@ class Postgres:
         self._admin(f"CREATE DATABASE {name} TEMPLATE template_tidemill")
         return self.url(name)
 
+    def create(self) -> str:
+        """A new, empty database without a schema; returns its URL."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._admin(f"CREATE DATABASE {name}")
+        return self.url(name)
+
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected to it."""
         self._admin(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
