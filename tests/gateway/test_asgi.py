@@ -176,7 +176,8 @@ def test_a_releases_prompt_comes_first_and_needs_its_variables(server: LiveServe
         client.releases.create("terse", model="smollm2", prompt="terse", sampling={"max_tokens": 3})
     with pytest.raises(openai.APIStatusError) as caught:
         sdk.chat.completions.create(model="terse", messages=HI)
-    assert caught.value.code == "prompt_variables_missing"
+    assert (caught.value.code, caught.value.param) == ("prompt_variables_missing", "prompt_variables")
+    assert "--variable style=..." in caught.value.body["hint"]
     variables = {"prompt_variables": {"style": "tersely " * 50}}
     long = sdk.chat.completions.create(model="terse", messages=HI, extra_body=variables)
     short = sdk.chat.completions.create(model="terse", messages=HI, extra_body={"prompt_variables": {"style": "so"}})

@@ -155,8 +155,13 @@ def test_developer_is_the_templates_system() -> None:
 
 
 def test_a_missing_variable_is_named() -> None:
-    with pytest.raises(VariablesMissing, match="language"):
-        sent(request())
+    both = Message(role="user", content="{{language}} or {{tone}}?")
+    target = dataclasses.replace(TARGET, prompt=(*TARGET.prompt, both))
+    with pytest.raises(VariablesMissing, match="language, tone") as caught:
+        build_messages(request(), target)
+    assert caught.value.param == "prompt_variables"
+    assert "--variable language=... --variable tone=..." in caught.value.hint
+    assert caught.value.details == {"missing": ["language", "tone"]}
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,10 @@ def test_what_does_not_exist_or_fit_is_refused(ctx: Context, tmp_path: Path) -> 
     prompts.create(ctx, PromptCreate.model_validate(odd))
     with pytest.raises(InvalidRelease, match="warmth"):
         create(ctx, model="tiny", prompt="odd")
+    hot = odd | {"name": "hot", "parameters": {"temperature": 9}}
+    prompts.create(ctx, PromptCreate.model_validate(hot))
+    with pytest.raises(InvalidRelease, match=r"hot@1 carries .* temperature must be at most 2"):
+        create(ctx, model="tiny", prompt="hot")
     for ref in ("hello", "hello@x", "hello@99999999999999999999", "rel_0"):
         with pytest.raises(ReleaseNotFound):
             service.get_release(ctx, ref)

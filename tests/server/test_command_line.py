@@ -55,6 +55,34 @@ def test_what_does_not_fit_is_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("ask", "m", "q", "--temperature=9"), "'--temperature': must be at most 2"),
+        (("ask", "m", "q", "--temperature=nan"), "'--temperature': must be at most 2"),
+        (("ask", "m", "q", "--max-tokens=0"), "'--max-tokens': must be at least 1"),
+        (("ask", "m", "q", "--temperature=warm"), "'--temperature': 'warm' is no number"),
+        (
+            ("releases", "create", "r", "--model=m", "--temperature=9"),
+            "--temperature: must be at most 2.0 (it is 9.0).",
+        ),
+        (("prompts", "list", "--limit=x"), "'--limit': 'x' is no whole number"),
+    ],
+)
+def test_what_an_option_must_be_is_a_sentence(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(monkeypatch, *words) in (1, 2)
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Input should be" not in error
+
+
 def test_a_name_is_never_a_query_or_another_route(home: Path) -> None:
     with Client() as client:
         client.prompts.create("hello", text="hi")

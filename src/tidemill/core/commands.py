@@ -86,6 +86,15 @@ class LazyGroup(TyperGroup):
         """Return all names, in the order of the table; those that are no part of it follow."""
         return list(self.commands)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. What an option must be is said as everywhere else, not in the words of pydantic."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if type(error.__cause__).__name__ == "ValidationError":
+                error.message = import_at_once("tidemill.core.value_faults").first_fault(error.__cause__)[1]
+            raise
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help with the help lines of the table."""
         self._listed().format_help(ctx, formatter)

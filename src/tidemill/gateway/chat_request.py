@@ -9,6 +9,7 @@ from tidemill.gateway.chat_body import IGNORED, SHAPING, check_fields
 from tidemill.gateway.request_limits import check_depth, check_schemas
 from tidemill.gateway.types import OverridesRefused, ParameterUnsupported, ReplicaTarget, RequestInvalid
 from tidemill.prompts import service as prompts
+from tidemill.prompts.types import VariablesMissing
 
 MAX_NAME_LENGTH = 200
 """Longer names of users and sessions are cut."""
@@ -115,11 +116,25 @@ def build_messages(request: ChatRequest, target: ReplicaTarget) -> list[dict[str
 
     Raises VariablesMissing, and RequestInvalid when neither caller nor release brings a message.
     """
-    prompt = [m.model_dump() for m in prompts.fill(target.prompt, request.variables)] if target.prompt else []
+    prompt = _fill_prompt(request, target)
     messages: list[dict[str, Any]] = prompt + request.fields["messages"]
     if not messages:
         raise RequestInvalid("`messages` is empty.", hint="Send at least one message.", param="messages")
     return messages
+
+
+def _fill_prompt(request: ChatRequest, target: ReplicaTarget) -> list[dict[str, Any]]:
+    try:
+        return [message.model_dump() for message in prompts.fill(target.prompt, request.variables)]
+    except VariablesMissing as error:
+        missing = (error.details or {})["missing"]
+        options = " ".join(f"--variable {name}=..." for name in missing)
+        raise VariablesMissing(
+            error.message,
+            hint=f"Send `prompt_variables` with them; with `tidemill ask`: {options}",
+            param="prompt_variables",
+            details=error.details,
+        ) from error
 
 
 def encode_engine_body(

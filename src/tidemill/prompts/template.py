@@ -75,18 +75,25 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
     Raises VariablesMissing with the names that have no value.
     """
-    missing = [name for name in variables([text]) if name not in values]
+    _check_values([text], values)
+    return "".join(values[piece.text.strip()] if piece.is_variable else piece.text for piece in _pieces(text))
+
+
+def _check_values(texts: Iterable[str], values: Mapping[str, str]) -> None:
+    missing = [name for name in variables(texts) if name not in values]
     if missing:
         raise VariablesMissing(
             f"The prompt needs a value for {', '.join(missing)}.",
             hint="Give every variable a value.",
             param="variables",
+            details={"missing": missing},
         )
-    return "".join(values[piece.text.strip()] if piece.is_variable else piece.text for piece in _pieces(text))
 
 
 def fill_messages(messages: Iterable[Message], values: Mapping[str, str]) -> list[Message]:
-    """Return chat messages with every variable replaced."""
+    """Return chat messages with every variable replaced. Raises VariablesMissing, which names those of all messages."""
+    messages = list(messages)
+    _check_values([m.content for m in messages], values)
     return [Message(role=m.role, content=fill(m.content, values)) for m in messages]
 
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from tidemill.core.value_faults import first_fault
 from tidemill.core.wire import content_hash
 from tidemill.prompts.types import PromptVersion
 from tidemill.registry.types import ModelVersion
@@ -43,7 +46,7 @@ def freeze_prompt(version: PromptVersion) -> FrozenPrompt:
 
 
 def merge_sampling(prompt: PromptVersion | None, overrides: Sampling) -> Sampling:
-    """Return the prompt's parameters with `overrides` applied. Raises InvalidRelease for unknown parameters."""
+    """Return the prompt's parameters with `overrides` applied. Raises InvalidRelease for those that do not fit."""
     if prompt is None or not prompt.parameters:
         return overrides
     unknown = sorted(set(prompt.parameters) - set(Sampling.model_fields))
@@ -54,7 +57,15 @@ def merge_sampling(prompt: PromptVersion | None, overrides: Sampling) -> Samplin
             hint=f"Known: {', '.join(Sampling.model_fields)}.",
             param="prompt",
         )
-    return Sampling.model_validate(prompt.parameters | overrides.model_dump(exclude_unset=True))
+    try:
+        return Sampling.model_validate(prompt.parameters | overrides.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        name, why = first_fault(error)
+        raise InvalidRelease(
+            f"The prompt {prompt.name}@{prompt.number} carries a parameter that does not fit: {name} {why}.",
+            hint=f"Save the prompt with another value, or set {name} of the release.",
+            param="prompt",
+        ) from error
 
 
 def hashed_content(manifest: Manifest) -> dict[str, Any]:
