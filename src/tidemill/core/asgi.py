@@ -4,12 +4,13 @@ No framework in here: every chat request and every export of spans passes throug
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tidemill.core.actors import OWNER, Actor
-from tidemill.core.errors import BodyIncomplete, BodyTimeout, TooLarge
+from tidemill.core.errors import BodyIncomplete, BodyTimeout, TidemillError, TooLarge, Unavailable
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -61,6 +62,44 @@ BODY_TIMEOUT_S = 120.0
 """Seconds in which a body must be complete: one that never ends would be waited for without end."""
 
 
+class ByteBudget:
+    """Bytes of all requests that are inside at once. It belongs to one event loop."""
+
+    def __init__(self, max_bytes: int, error: Callable[[], TidemillError]) -> None:
+        """`error` makes the error for a request that does not fit now."""
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+        self._error = error
+
+    @contextmanager
+    def admit(self) -> Iterator["Admission"]:
+        """Let a request in; what it takes up is free again at the end of the block."""
+        admission = Admission(self)
+        try:
+            yield admission
+        finally:
+            self.used_bytes -= admission.size
+
+    def take(self, size: int, admission: "Admission") -> None:
+        """Add bytes to a request. Raises the budget's error; a request that is alone is never too large."""
+        if self.used_bytes + size > self.max_bytes and self.used_bytes > admission.size:
+            raise self._error()
+        self.used_bytes += size
+        admission.size += size
+
+
+class Admission:
+    """What one request takes up of a budget."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self.size = 0
+        self._budget = budget
+
+    def grow(self, size: int) -> None:
+        """Take more bytes. Raises the budget's error."""
+        self._budget.take(size, self)
+
+
 def bearer_token(headers: Headers) -> str | None:
     """Return the token of `Authorization: Bearer <token>`; None without the header or with another scheme."""
     for name, value in headers:
@@ -84,11 +123,12 @@ async def authenticate(scope: Scope, keys: Authenticator) -> Actor:
     return await asyncio.to_thread(keys.authenticate, token)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: BodyLimit) -> bytes:
-    """Return the whole body of a request.
+async def read_body(scope: Scope, receive: Receive, limit: BodyLimit, admission: Admission) -> bytes:
+    """Return the whole body of a request, which takes up its size in `admission`.
 
-    Raises the limit's error as soon as the declared or the received length exceeds it, BodyIncomplete when the
-    client has closed its side of the connection before, and BodyTimeout after BODY_TIMEOUT_S.
+    Raises the limit's error as soon as the declared or the received length exceeds it, the budget's when too many
+    requests are inside already, BodyIncomplete when the client has closed its side of the connection before, and
+    BodyTimeout after BODY_TIMEOUT_S.
     """
     if limit.is_declared_over(scope["headers"]):
         raise limit.exceeded()
@@ -112,31 +152,49 @@ async def _read_parts(receive: Receive, limit: BodyLimit) -> bytes:
         size += len(part)
         if size > limit.max_bytes:
             raise limit.exceeded()
+        admission.grow(len(part))
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
 
 
 class BodyOverLimit(BaseException):
-    """A body read through `limit_body` exceeds its limit.
+    """A body read through `limit_body` exceeds its limit, or does not fit in now: `error` says which.
 
     No Exception, because frameworks answer an Exception raised while they read a body as a bad request.
     """
 
+    def __init__(self, error: TidemillError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
-def limit_body(receive: Receive, limit: BodyLimit) -> Receive:
-    """Return a `receive` for an application that reads the body itself; it raises BodyOverLimit over the limit."""
+
+def limit_body(receive: Receive, limit: BodyLimit, admission: Admission) -> Receive:
+    """Return a `receive` for an application that reads the body itself.
+
+    It raises BodyOverLimit with the error for a body over the limit, or one that does not fit in now.
+    """
     size = 0
 
     async def receive_limited() -> Message:
         nonlocal size
         message = await receive()
-        size += len(message.get("body", b""))
+        part = message.get("body", b"")
+        size += len(part)
         if size > limit.max_bytes:
-            raise BodyOverLimit
+            raise BodyOverLimit(limit.exceeded())
+        try:
+            admission.grow(len(part))
+        except TidemillError as error:
+            raise BodyOverLimit(error) from error
         return message
 
     return receive_limited
+
+
+def too_many_bytes() -> Unavailable:
+    """Return the error for a request that comes while too many bytes of others are inside."""
+    return Unavailable("Too many large requests are being answered now.", hint="Send it again in a moment.")
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

@@ -72,6 +72,12 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         default=10 * 2**20, ge=1024, description="Largest request body in bytes, blobs excepted."
     )
+    max_bytes_inside: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        description="Bytes of request bodies that may be inside at once, in the gateway and in the management API "
+        "each; beyond it callers are asked to wait.",
+    )
     max_blob_bytes: int = Field(default=64 * 2**30, ge=1024, description="Largest blob in bytes.")
     gateway_patience_seconds: float = Field(
         default=1.0,
@@ -93,6 +99,11 @@ class Settings(BaseModel):
     )
     trace_queue_spans: int = Field(
         default=20_000, ge=100, description="Spans that may wait to be stored; beyond it senders are asked to wait."
+    )
+    trace_queue_bytes: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        description="Bytes of spans that may be received and wait to be stored; beyond it senders are asked to wait.",
     )
     trace_max_request_bytes: int = Field(
         default=64 * 2**20, ge=1024, description="Largest OTLP request in bytes, as sent and unpacked."

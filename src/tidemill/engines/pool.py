@@ -86,10 +86,13 @@ class Pool:
         """Wait until a slot may be free, at most `timeout` seconds."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        # Not wait_for: a cancelled caller leaves a done or cancelled future behind, which `notify` skips.
-        await asyncio.wait([waiter], timeout=timeout)
-        if not waiter.done():
-            waiter.cancel()
+        # Not wait_for, which may lose a slot that is given at the moment in which the caller is cancelled.
+        try:
+            await asyncio.wait([waiter], timeout=timeout)
+        finally:
+            if not waiter.done():
+                waiter.cancel()
+                self._waiters.remove(waiter)
 
     def notify(self, count: int | None = None) -> None:
         """Wake `count` waiting requests, by default all, to try again."""

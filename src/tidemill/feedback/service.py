@@ -1,7 +1,7 @@
 """Scores and feedback: who may judge what, and which earlier judgement a new one replaces."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -154,7 +154,7 @@ def save_score(ctx: Context, judged: JudgedTarget, verdict: Verdict) -> Score:
 
 def save_scores(ctx: Context, verdicts: Sequence[tuple[JudgedTarget, Verdict]]) -> list[Score]:
     """Store verdicts, each over the one that its author gave before; return the scores. Equal ones stay as they are."""
-    scores = [_score(ctx, judged, verdict) for judged, verdict in verdicts]
+    scores = _scores(ctx, verdicts)
     existing = store.find_existing(ctx.conn, scores)
     changed = [score for score in scores if not _equal(score, existing.get(store.unique_key(score)))]
     store.upsert(ctx.conn, changed)
@@ -175,7 +175,14 @@ def _equal(score: Score, before: Score | None) -> bool:
 
 def upsert_scores(ctx: Context, verdicts: Sequence[tuple[JudgedTarget, Verdict]]) -> None:
     """Store many verdicts without corrections, each over the one that its author gave before. Reads nothing."""
-    store.upsert(ctx.conn, [_score(ctx, judged, verdict) for judged, verdict in verdicts])
+    store.upsert(ctx.conn, _scores(ctx, verdicts))
+
+
+def _scores(ctx: Context, verdicts: Sequence[tuple[JudgedTarget, Verdict]]) -> list[Score]:
+    """Return verdicts as scores; where no contents are stored, without what was written in them."""
+    if not ctx.kernel.get(Masker).content:
+        verdicts = [(judged, replace(verdict, comment=None, correction=None)) for judged, verdict in verdicts]
+    return [_score(ctx, judged, verdict) for judged, verdict in verdicts]
 
 
 def _score(ctx: Context, judged: JudgedTarget, verdict: Verdict) -> Score:

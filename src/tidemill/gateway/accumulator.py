@@ -17,6 +17,8 @@ class CompletionAccumulator:
     def __init__(self, *, keep_logprobs: bool = False) -> None:
         """`keep_logprobs`: for `completion`, which alone needs them. They take some kilobytes a token."""
         self.usage = Usage()
+        self.knows_input = False
+        """Whether the engine has said how many tokens the prompt has."""
         self.finish_reason: str | None = None
         """Why the answer ended, of the choice that ended last; None while none has."""
         self.delta_count = 0
@@ -48,10 +50,27 @@ class CompletionAccumulator:
                 self._choice(choice).logprobs += choice["logprobs"].get("content") or []
         usage = chunk.get("usage")
         if usage and isinstance(usage, dict):
-            self.usage = read_usage(usage)
+            self._read_usage(usage)
         # The chunks in between repeat what the first one says, and the last ones bring usage and timings.
         if usage or self.finish_reason is not None or not self._fields:
             self._fields.update(chunk)
+
+    def add_progress(self, progress: dict[str, Any]) -> None:
+        """Take in how far llama.cpp is with the prompt, which it says before the first token."""
+        total = _tokens(progress.get("total"))
+        if total is not None:
+            self.usage = read_usage(
+                {"prompt_tokens": total, "prompt_tokens_details": {"cached_tokens": progress.get("cache")}}
+            )
+            self.knows_input = True
+
+    def _read_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            before, self.usage = self.usage, read_usage(usage)
+            if _tokens(usage.get("prompt_tokens")) is not None:
+                self.knows_input = True
+            elif self.knows_input:
+                self.usage = self.usage.model_copy(update={"prompt_tokens": before.prompt_tokens})
 
     def _add_delta(self, choice: dict[str, Any], delta: MessageDict) -> None:
         if delta.get("role") and delta.get("content") is None and not delta.get("tool_calls"):
@@ -67,7 +86,7 @@ class CompletionAccumulator:
         choices = _dicts(completion.get("choices"))
         self.finish_reason = choices[0].get("finish_reason") if choices else None
         usage = completion.get("usage")
-        self.usage = read_usage(usage if isinstance(usage, dict) else {})
+        self._read_usage(usage)
         self._fields = completion
         self._messages = [choice["message"] for choice in choices if isinstance(choice.get("message"), dict)]
 
@@ -106,12 +125,14 @@ class CompletionAccumulator:
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Return the token counts in OpenAI's `usage` object; 0 for what it does not say, or says as no count."""
+    """Return the token counts in OpenAI's `usage` object; 0 for what it does not say, or cannot be."""
+    prompt_tokens = _tokens(usage.get("prompt_tokens")) or 0
     details = usage.get("prompt_tokens_details")
+    cached_tokens = _tokens(details.get("cached_tokens")) if isinstance(details, dict) else None
     return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=_tokens(usage.get("completion_tokens")) or 0,
+        cached_tokens=min(cached_tokens or 0, prompt_tokens),
     )
 
 
@@ -122,6 +143,14 @@ def _dicts(values: Any) -> list[dict[str, Any]]:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
+
+
+_MOST_TOKENS = 10**12
+
+
+def _tokens(value: Any) -> int | None:
+    """Return a number of tokens; None for what is none."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 class _Choice:

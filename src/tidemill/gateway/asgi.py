@@ -6,12 +6,14 @@ import time
 from tidemill.core.asgi import (
     Authenticator,
     BodyLimit,
+    ByteBudget,
     ClientDisconnected,
     Receive,
     Scope,
     Send,
     authenticate,
     read_body,
+    too_many_bytes,
 )
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.core.wire import new_id
@@ -30,17 +32,26 @@ class GatewayApp:
     """The ASGI application for `/v1`, except `/v1/traces`."""
 
     def __init__(
-        self, keys: Authenticator, router: Router, recorder: CallRecorder, upstream: Upstream, max_body_bytes: int
+        self,
+        keys: Authenticator,
+        router: Router,
+        recorder: CallRecorder,
+        upstream: Upstream,
+        max_body_bytes: int,
+        max_bytes_inside: int = 256 << 20,
     ) -> None:
+        """`max_bytes_inside`: of the bodies of all requests that are being answered."""
         self.recorder = recorder
         self._keys = keys
         self._router = router
         self._upstream = upstream
         self._engine_time = EngineTime()
         self._body_limit = BodyLimit(max_body_bytes, hint="Send less, or raise TIDEMILL_MAX_BODY_BYTES.")
+        self._budget = ByteBudget(max_bytes_inside, too_many_bytes)
 
     async def start(self) -> None:
-        """Nothing to do: connections and the writer start with the first request."""
+        """Record the calls that an earlier server did not end; the rest starts with the first request."""
+        self.recorder.recover()
 
     async def stop(self) -> None:
         """Record the calls that wait and close the connections to the engines."""
@@ -65,7 +76,6 @@ class GatewayApp:
         actor = await authenticate(scope, self._keys)
         method, path = scope["method"], scope["path"].rstrip("/")
         if path == "/v1/chat/completions" and method == "POST":
-            body = await read_body(scope, receive, self._body_limit)
             handler = ChatCompletionHandler(
                 self._router,
                 self._upstream,
@@ -75,7 +85,8 @@ class GatewayApp:
                 read_metadata(scope["headers"]),
                 response,
             )
-            await handler.run(body, receive)
+            with self._budget.admit() as admission:
+                await handler.run(await read_body(scope, receive, self._body_limit, admission), receive)
         elif path == "/v1/models" and method == "GET":
             cards = await self._router.models()
             await response.json(200, {"object": "list", "data": [card.model_dump() for card in cards]})

@@ -11,6 +11,7 @@ from tidemill.gateway.types import OverridesRefused, ParameterUnsupported, Repli
 from tidemill.prompts import service as prompts
 from tidemill.prompts.types import VariablesMissing
 
+PROGRESS_OPTION = "return_progress"
 MAX_NAME_LENGTH = 200
 """Longer names of users and sessions are cut."""
 
@@ -176,6 +177,8 @@ def encode_engine_body(
     if request.stream or streams_internally(request):
         merged["stream"] = True
         merged["stream_options"] = {"include_usage": True}
+        # llama.cpp says the length of the prompt before the first token: a caller who hangs up pays for it too.
+        merged[PROGRESS_OPTION] = True
     return msgspec.json.encode(merged), overrides
 
 

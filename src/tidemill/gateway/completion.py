@@ -24,12 +24,16 @@ from tidemill.gateway.engine_time import EngineTime
 from tidemill.gateway.request_metadata import RequestMetadata
 from tidemill.gateway.response import ResponseWriter
 from tidemill.gateway.shadow import ask_shadow
-from tidemill.gateway.spans import CallProgress, build_span
+from tidemill.gateway.spans import CallProgress, build_begun_span, build_span
 from tidemill.gateway.types import EngineDied, Lease, ReplicaTarget, Router, Status
 from tidemill.gateway.upstream import EngineResponse, Upstream, engine_error
 
 ATTEMPTS = 3
 """How often a request is sent to an engine at most: a replica that dies before the first byte is replaced quietly."""
+
+
+PROGRESS = "prompt_progress"
+"""In chunks before the first token, which only we have asked for: how far llama.cpp is with the prompt."""
 
 
 class ChatCompletionHandler:
@@ -59,10 +63,14 @@ class ChatCompletionHandler:
         self._created = self._start_ns // 10**9
         self._progress = CallProgress()
         self._engine_mark: tuple[str, float] | None = None
+        self._is_recorded = False
+        self._body_size = 0
 
     async def run(self, body: bytes, receive: Receive) -> None:
         """Answer the request in `body` and record it. Raises ClientDisconnected, and TidemillError for the client."""
         request = parse_request(body, self._metadata.user, self._metadata.session)
+        self._body_size = len(body)
+        self._note(request)
         answering = asyncio.create_task(self._answer(request))
         disconnecting = asyncio.create_task(wait_for_disconnect(receive))
         try:
@@ -126,6 +134,7 @@ class ChatCompletionHandler:
         messages = self._progress.messages = build_messages(request, target)
         body, self._progress.overrides = encode_engine_body(request, target, messages)
         check_overrides(target, self._progress.overrides)
+        self._note(request)
         async with self._upstream.chat(target, body) as engine_response:
             if request.stream:
                 await self._stream(request, target, engine_response)
@@ -143,7 +152,11 @@ class ChatCompletionHandler:
         progress = self._progress
         answer = progress.answer = CompletionAccumulator(keep_logprobs=True)
         async for data in engine_response.events():
-            answer.add(_decode_chunk(data))
+            chunk = _decode_chunk(data)
+            if PROGRESS in chunk:
+                answer.add_progress(chunk[PROGRESS])
+                continue
+            answer.add(chunk)
             if progress.ttft_ms is None and answer.delta_count:
                 progress.ttft_ms = self._response.elapsed_ms()
 
@@ -151,6 +164,9 @@ class ChatCompletionHandler:
         progress, answer, wants_usage = self._progress, self._progress.answer, request.wants_usage
         async for data in engine_response.events():
             chunk = _decode_chunk(data)
+            if PROGRESS in chunk:
+                answer.add_progress(chunk[PROGRESS])
+                continue
             answer.add(chunk)
             if progress.ttft_ms is None and answer.delta_count:
                 progress.ttft_ms = self._response.elapsed_ms()
@@ -173,6 +189,9 @@ class ChatCompletionHandler:
         self, request: ChatRequest, status: Status, http_status: int, error: TidemillError | None
     ) -> None:
         self._leave_engine()
+        if self._is_recorded:  # it was over for us when the caller went or the connection broke
+            return
+        self._is_recorded = True
         span = build_span(
             self._id,
             self._response.request_id,
@@ -186,7 +205,21 @@ class ChatCompletionHandler:
             http_status=http_status,
             error=error,
         )
-        await self._recorder.record(span)
+        await self._recorder.record(span, self._body_size)
+
+    def _note(self, request: ChatRequest) -> None:
+        """Note the call for the case that this process ends before it does."""
+        self._recorder.begin(
+            build_begun_span(
+                self._id,
+                self._response.request_id,
+                self._actor,
+                self._metadata,
+                request,
+                self._progress,
+                start_ns=self._start_ns,
+            )
+        )
 
 
 def _ignored_header(request: ChatRequest) -> list[tuple[bytes, bytes]]:

@@ -45,6 +45,7 @@ def list_calls(
     release_id: str | None = None,
     environment: str | None = None,
     caller: str | None = None,
+    user: str | None = None,
     status: Status | None = None,
     since: datetime | None = None,
     cursor: str | None = None,
@@ -60,6 +61,7 @@ def list_calls(
         service=spans.SERVICE,
         release_id=release_id,
         environment=environment,
+        user=user,
         status=spans.span_status(status) if status is not None else None,
     )
     until = (_time_of_id(cursor) if cursor is not None else ctx.now) + _SPAN_DELAY

@@ -17,23 +17,27 @@ async def ask_shadow(
 ) -> ShadowResult:
     """Send a call that the live engine has answered to the engine of `lease`. An error becomes part of the result."""
     began = time.perf_counter()
-    answer, text, error = CompletionAccumulator(), None, None
+    answer, text, error, size = CompletionAccumulator(), None, None, 0
     try:
         messages = build_messages(request, lease.target)
         body, _ = encode_engine_body(request, lease.target, messages)
+        size = len(body)
         async with upstream.chat(lease.target, body) as engine_response:
             if request.stream or streams_internally(request):
                 async for data in engine_response.events():
-                    answer.add(msgspec.json.decode(data))
+                    chunk = msgspec.json.decode(data)
+                    if "prompt_progress" not in chunk:
+                        answer.add(chunk)
             else:
                 answer.set_completion(await engine_response.read())
         text = answer_text(answer)
     except TidemillError as failure:
         error = f"{failure.code}: {failure.message}"
+    live_text = answer_text(live.answer)
     return ShadowResult(
         call_id=call_id,
         input=tuple(request.fields["messages"]),
-        live=answer_text(live.answer),
+        live=live_text,
         live_ms=live_ms,
         text=text,
         ms=(time.perf_counter() - began) * 1000,
@@ -41,6 +45,7 @@ async def ask_shadow(
         user=request.user,
         session=request.session,
         error=error,
+        size=size + len(live_text) + len(text or ""),
     )
 
 

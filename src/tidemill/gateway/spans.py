@@ -26,6 +26,9 @@ _PARAMETERS = ("n", "logprobs", "top_logprobs", *SHAPING)
 _MAX_NAME = 200
 
 
+UNFINISHED = "The server ended before this call did. How much of an answer the caller had is not known."
+
+
 @dataclass
 class CallProgress:
     """What a call has brought so far; `engine_s` is its share of the engine's time in seconds."""
@@ -38,11 +41,64 @@ class CallProgress:
     """The messages for the engine: the release's prompt and the caller's."""
     answer: CompletionAccumulator = field(default_factory=CompletionAccumulator)
     engine_s: float = 0.0
+    span_id: bytes = field(default_factory=lambda: os.urandom(8))
 
 
 def span_status(status: Status) -> SpanStatus:
     """Return the span status for a call's status: a client that disconnected is no error."""
     return _STATUS[status]
+
+
+def build_begun_span(
+    call_id: str,
+    request_id: str,
+    actor: Actor,
+    metadata: RequestMetadata,
+    request: ChatRequest,
+    progress: CallProgress,
+    *,
+    start_ns: int,
+) -> SpanRecord:
+    """Return the span of a call that has begun, as it is stored if its end is never recorded. It has no content."""
+    record = SpanRecord(
+        trace_id=metadata.trace_id,
+        span_id=progress.span_id,
+        parent_id=metadata.parent_id,
+        name=_span_name(request, progress),
+        start_ns=start_ns,
+        duration_ns=0,
+        kind="llm",
+        status="error",
+        status_message=UNFINISHED,
+        service=SERVICE,
+        provider=PROVIDER,
+        operation="chat",
+        response_id=call_id,
+        key_id=actor.key_id or actor.id,
+        user=request.user,
+        session=request.session,
+        dialect="gateway",
+        payload=SpanPayload(
+            attributes={
+                "gen_ai.request.model": request.model[:_MAX_NAME],
+                "gen_ai.request.stream": request.stream,
+                "tidemill.request_id": request_id,
+                "tidemill.caller_id": actor.id,
+                "tidemill.caller_name": actor.name[:_MAX_NAME],
+                "tidemill.http_status": 500,
+                "tidemill.attempts": max(progress.attempts, 1),
+                "error.type": "call_unfinished",
+            },
+            scope=SCOPE,
+        ),
+    )
+    if progress.target is not None:
+        _set_target(record, progress.target, progress)
+    return record
+
+
+def _span_name(request: ChatRequest, progress: CallProgress) -> str:
+    return f"chat {progress.target.label if progress.target is not None else request.model[:_MAX_NAME]}"
 
 
 def build_span(
@@ -64,9 +120,9 @@ def build_span(
     attributes = _attributes(request_id, actor, request, progress, http_status, error)
     record = SpanRecord(
         trace_id=metadata.trace_id,
-        span_id=os.urandom(8),
+        span_id=progress.span_id,
         parent_id=metadata.parent_id,
-        name=f"chat {target.label if target is not None else request.model[:_MAX_NAME]}",
+        name=_span_name(request, progress),
         start_ns=start_ns,
         duration_ns=int(elapsed_ms * 1e6),
         kind="llm",
@@ -80,7 +136,8 @@ def build_span(
         user=request.user,
         session=request.session,
         finish_reason=progress.answer.finish_reason,
-        input_tokens=progress.answer.usage.prompt_tokens,
+        # An engine that ended before it had read the prompt says nothing of its length.
+        input_tokens=progress.answer.usage.prompt_tokens if progress.answer.knows_input else None,
         # A stream that broke off brought no usage: each chunk of an answer is one token.
         output_tokens=progress.answer.usage.completion_tokens or progress.answer.delta_count,
         cached_tokens=progress.answer.usage.cached_tokens,
@@ -171,7 +228,7 @@ def call_from_span(span: SpanDetail) -> Call:
         http_status=attributes.get("tidemill.http_status", 0),
         error_code=attributes.get("error.type"),
         finish_reason=span.finish_reason,
-        prompt_tokens=span.input_tokens or 0,
+        prompt_tokens=span.input_tokens,
         completion_tokens=span.output_tokens or 0,
         cached_tokens=span.cached_tokens or 0,
         cost_usd=span.cost_usd,

@@ -162,6 +162,8 @@ class ShadowResult:
     user: str | None
     session: str | None
     error: str | None
+    size: int = 0
+    """Bytes of the request and both answers, about."""
 
 
 class ShadowSink(Protocol):
@@ -230,7 +232,7 @@ class Call(Value):
     http_status: int
     error_code: str | None
     finish_reason: str | None
-    prompt_tokens: int
+    prompt_tokens: int | None = Field(description="null: not known, as the engine never came to the end of the prompt.")
     completion_tokens: int
     cached_tokens: int = Field(description="Part of the prompt tokens that the engine had at hand already.")
     cost_usd: float | None = Field(description="By the price rules; null without one for its model.")

@@ -166,7 +166,7 @@ def _pair(
         at=now,
         call_id=result.call_id,
         # As it was stored: masked, and cut where it was too long.
-        input=stored.payload.input,
+        input=stored.payload.input or [],
         live=str(stored.payload.attributes.get(LIVE, "")),
         shadow=None if result.text is None else str(output[0].get("content", "")),
         verdict=verdict,
@@ -174,5 +174,6 @@ def _pair(
         shadow_ms=None if result.text is None else result.ms,
         tokens=result.usage.prompt_tokens + result.usage.completion_tokens,
         cost_usd=stored.cost_usd,
-        error=result.error,
+        # Without contents only its code stays.
+        error=stored.status_message or (result.error.partition(":")[0] if result.error is not None else None),
     )

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -12,8 +13,8 @@ from tidemill.gateway.types import Lease, ShadowResult, ShadowSink
 
 log = logging.getLogger("tidemill.rollouts")
 
-MAX_PENDING = 1000
-"""Copied calls that may wait for judgement; beyond it the oldest are dropped."""
+MAX_PENDING, MAX_PENDING_BYTES = 1000, 32 << 20
+"""Copied calls that may wait for judgement, and their bytes; beyond either the oldest are dropped."""
 
 
 class ShadowSampler:
@@ -26,8 +27,10 @@ class ShadowSampler:
         """Calls that were in the share but not copied, as no engine was free."""
         self._rollout_id = rollout_id
         self._acquire = acquire
+        self._lock = threading.Lock()
         self._running: set[asyncio.Task[None]] = set()
-        self._done: deque[ShadowResult] = deque(maxlen=MAX_PENDING)
+        self._done: deque[ShadowResult] = deque()
+        self._done_bytes = 0
 
     def offer(self, call_id: str, ask: Callable[[Lease], Awaitable[ShadowResult]]) -> None:
         """Copy this call if it is in the share and an engine is free. Never waits."""
@@ -47,13 +50,24 @@ class ShadowSampler:
         except Exception:
             log.exception("a shadow copy failed; its caller has had the live answer")
         else:
-            self._done.append(result)
+            self._keep(result)
         finally:
             lease.release()
 
+    def _keep(self, result: ShadowResult) -> None:
+        with self._lock:
+            self._done.append(result)
+            self._done_bytes += result.size
+            while len(self._done) > MAX_PENDING or (self._done_bytes > MAX_PENDING_BYTES and len(self._done) > 1):
+                self._done_bytes -= self._done.popleft().size
+
     def drain(self) -> list[ShadowResult]:
         """Return the copied calls since the last call of `drain`."""
-        return [self._done.popleft() for _ in range(len(self._done))]
+        with self._lock:
+            results = list(self._done)
+            self._done.clear()
+            self._done_bytes = 0
+        return results
 
 
 class ShadowSamplers:

@@ -39,6 +39,7 @@ from tidemill.feedback.erasure import routes as erasure
 from tidemill.feedback.types import ShadowCopyIndex
 from tidemill.gateway import routes as gateway
 from tidemill.gateway.asgi import GatewayApp
+from tidemill.gateway.call_journal import CallJournal
 from tidemill.gateway.call_recorder import CallRecorder
 from tidemill.gateway.types import EnvironmentNames
 from tidemill.gateway.upstream import Upstream
@@ -267,12 +268,22 @@ def build(settings: Settings) -> Application:
     """Return the application, with nothing started."""
     kernel = build_kernel(settings)
     api = build_api(kernel)
-    management = RequestMiddleware(api, settings.max_body_bytes, unlimited="/api/blobs")
+    management = RequestMiddleware(
+        api, settings.max_body_bytes, unlimited="/api/blobs", max_bytes_inside=settings.max_bytes_inside
+    )
     supervisor = api.state.supervisor = Supervisor(kernel)
     samplers = ShadowSamplers()
     reconciler = Reconciler(kernel, supervisor, samplers)
-    recorder = CallRecorder(kernel.get(TraceWriter), settings.gateway_patience_seconds)
-    gateway = GatewayApp(api.state.keys, EngineRouter(reconciler), recorder, Upstream(), settings.max_body_bytes)
+    journal = CallJournal(settings.home / "run" / "calls.journal")
+    recorder = CallRecorder(kernel.get(TraceWriter), settings.gateway_patience_seconds, journal)
+    gateway = GatewayApp(
+        api.state.keys,
+        EngineRouter(reconciler),
+        recorder,
+        Upstream(),
+        settings.max_body_bytes,
+        settings.max_bytes_inside,
+    )
     receiver = OtlpReceiver(api.state.keys, kernel.get(TraceWriter))
     # The gateway writes its last entries when the engines are done, and the receiver stores them after that.
     rollout_controller = RolloutController(kernel, reconciler, samplers)

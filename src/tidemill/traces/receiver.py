@@ -1,8 +1,11 @@
 """`/v1/traces` as bare ASGI: OTLP/HTTP in, and 200 only when every span is committed."""
 
 import asyncio
+import functools
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -11,6 +14,7 @@ from tidemill.access.service import require
 from tidemill.core.asgi import (
     Authenticator,
     BodyLimit,
+    ByteBudget,
     ClientDisconnected,
     Receive,
     Scope,
@@ -25,10 +29,12 @@ from tidemill.traces import otlp
 from tidemill.traces.dialects import map_span
 from tidemill.traces.otlp_decoded import Decoded, Window, unreadable
 from tidemill.traces.otlp_proto import RpcStatus
-from tidemill.traces.types import OtlpTooLarge, SpanRecord
+from tidemill.traces.types import OtlpTooLarge, SpanRecord, TraceQueueFull
 from tidemill.traces.writer import TraceWriter
 
 log = logging.getLogger("tidemill.traces")
+
+T = TypeVar("T")
 
 INLINE_BYTES = 16_384
 """Bodies up to this size are decoded on the event loop; larger ones in a thread, so that other requests go on."""
@@ -46,6 +52,7 @@ class OtlpReceiver:
             hint="Send smaller batches, or raise TIDEMILL_TRACE_MAX_REQUEST_BYTES.",
             error=OtlpTooLarge,
         )
+        self._budget = ByteBudget(settings.trace_queue_bytes, _too_many_bytes)
         self._retention = settings.trace_retention_days
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="otlp-receiver")
 
@@ -78,19 +85,30 @@ class OtlpReceiver:
         require(await authenticate(scope, self._keys), "developer")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not for {scope['path']}.", hint="Send spans by POST.")
-        body = await read_body(scope, receive, self._body_limit)
         encoding = headers.get(b"content-encoding", "").strip().lower()
-        if len(body) <= INLINE_BYTES:
-            decoded, records = self._decode(body, encoding, media_type)
-        else:
-            loop = asyncio.get_running_loop()
-            decoded, records = await loop.run_in_executor(self._threads, self._decode, body, encoding, media_type)
-        if records:
-            await self._writer.submit(records)
-        return decoded
+        with self._budget.admit() as admission:  # until the spans are stored
+            content = await read_body(scope, receive, self._body_limit, admission)
+            if encoding not in ("", "identity"):
+                compressed_bytes = len(content)
+                content = await self._run(compressed_bytes, self._decompress, content, encoding)
+                admission.grow(max(len(content) - compressed_bytes, 0))
+            decoded, records = await self._run(len(content), self._decode, content, media_type)
+            size = len(content)
+            del content
+            if records:
+                await self._writer.submit(records, size)
+            return decoded
 
-    def _decode(self, body: bytes, encoding: str, media_type: str) -> tuple[Decoded, list[SpanRecord]]:
-        content = otlp.decompress(body, encoding, self._body_limit.max_bytes)
+    async def _run(self, size: int, function: Callable[..., T], *args: Any) -> T:
+        """Call a function: in a thread when it has more than INLINE_BYTES to do with."""
+        if size <= INLINE_BYTES:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(function, *args))
+
+    def _decompress(self, body: bytes, encoding: str) -> bytes:
+        return otlp.decompress(body, encoding, self._body_limit.max_bytes)
+
+    def _decode(self, content: bytes, media_type: str) -> tuple[Decoded, list[SpanRecord]]:
         decoded = otlp.decode(content, media_type, Window.now(self._retention))
         records = []
         for span in decoded.spans:
@@ -100,6 +118,10 @@ class OtlpReceiver:
                 log.exception("a span cannot be read")
                 decoded.reject(unreadable("span", error))
         return decoded, records
+
+
+def _too_many_bytes() -> TraceQueueFull:
+    return TraceQueueFull("Too many bytes of spans wait to be stored already.", hint="Send them again in a second.")
 
 
 async def _send_success(send: Send, decoded: Decoded, media_type: str) -> None:

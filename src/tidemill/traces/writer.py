@@ -1,7 +1,7 @@
 """The one writer of spans: many requests share one commit, and each is answered once its spans are committed.
 
     writer = kernel.get(TraceWriter)
-    await writer.submit(records)     # on an event loop: returns once committed
+    await writer.submit(records, size)     # on an event loop: returns once committed
     writer.write(records)            # from a thread
 
 Raises TraceQueueFull when the bounded queue is full, TracesUnavailable when the database does not answer, TracesFull
@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from tidemill.core.errors import Failed, TidemillError
-from tidemill.traces.store import TraceStore
+from tidemill.traces.store import TraceStore, pack_payload
 from tidemill.traces.types import SpanRecord, TraceQueueFull, TracesClosed, WriterState
 
 log = logging.getLogger("tidemill.traces")
@@ -33,6 +33,7 @@ Prepare = Callable[[Sequence[SpanRecord]], None]
 @dataclass(slots=True)
 class _Submission:
     records: Sequence[SpanRecord]
+    size: int
     loop: asyncio.AbstractEventLoop | None
     done: "asyncio.Future[None] | Future[None]"
 
@@ -44,8 +45,10 @@ class TraceWriter:
         self.store = store
         self.prepare = list(prepare)
         self._capacity = store.settings.trace_queue_spans
+        self._capacity_bytes = store.settings.trace_queue_bytes
         self._queue: deque[_Submission] = deque()
         self._queued = 0
+        self._queued_bytes = 0
         self._stored = 0
         self._refused = 0
         self._changed = threading.Condition()
@@ -61,17 +64,21 @@ class TraceWriter:
         """Return whether spans are stored: the thread begins with the first ones."""
         return self._thread is None or self._thread.is_alive()
 
-    def submit(self, records: Sequence[SpanRecord]) -> "asyncio.Future[None]":
-        """Queue spans; the future ends once they are committed. Raises TraceQueueFull, TracesClosed at once."""
+    def submit(self, records: Sequence[SpanRecord], size: int) -> "asyncio.Future[None]":
+        """Queue spans of `size` bytes, as they were sent; the future ends once they are committed.
+
+        Raises TraceQueueFull, TracesClosed at once.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._put(_Submission(records, loop, done))
+        self._put(_Submission(records, size, loop, done))
         return done
 
     def write(self, records: Sequence[SpanRecord]) -> None:
         """Store spans and wait until they are committed."""
         done: Future[None] = Future()
-        self._put(_Submission(records, None, done))
+        size = sum(len(pack_payload(record.payload)) for record in records)
+        self._put(_Submission(records, size, None, done))
         done.result()
 
     def close(self) -> None:
@@ -88,12 +95,16 @@ class TraceWriter:
             if self._closing:
                 raise TracesClosed("The server is stopping.", hint="Send the spans again in a moment.")
             # A request alone is always accepted: one that is larger than the queue could never come in otherwise.
-            if self._queued and self._queued + count > self._capacity:
+            if self._queued and (
+                self._queued + count > self._capacity or self._queued_bytes + submission.size > self._capacity_bytes
+            ):
                 self._refused += count
                 raise TraceQueueFull(
-                    f"{self._queued} spans wait to be stored already.", hint="Send them again in a second."
+                    f"{self._queued} spans of {self._queued_bytes} bytes wait to be stored already.",
+                    hint="Send them again in a second.",
                 )
             self._queued += count
+            self._queued_bytes += submission.size
             self._queue.append(submission)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="traces-writer", daemon=True)
@@ -147,6 +158,7 @@ class TraceWriter:
     def _notify(self, group: list[_Submission], error: Exception | None) -> None:
         with self._changed:
             self._queued -= sum(len(submission.records) for submission in group)
+            self._queued_bytes -= sum(submission.size for submission in group)
         if error is not None and not isinstance(error, TidemillError):
             error = Failed("The spans could not be stored.", hint="The server's log says why.")
         by_loop: dict[asyncio.AbstractEventLoop | None, list[_Submission]] = {}

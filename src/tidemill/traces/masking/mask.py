@@ -8,14 +8,15 @@ from typing import Any, Protocol
 
 import re2
 
+from tidemill.traces.masking.names import is_no_content
 from tidemill.traces.types import EventRecord, LinkRecord, SpanPayload, SpanRecord
 from tidemill.traces.types.masking import MaskingPatternInvalid, MaskingRule
 
 _MIN_CHARS = 5
 """No personal data that is looked for has fewer characters."""
 _MAX_DEPTH = 60
-MAX_BRIEF = 200
-"""With contents switched off, texts in attributes are kept up to this length."""
+_MAX_CACHED_KEY = 200
+"""Longer keys, which hardly repeat, are not cached."""
 
 
 class Finder(Protocol):
@@ -105,7 +106,7 @@ class Mask:
         payload = record.payload
         record.name = self.mask_text(record.name)
         if record.status_message is not None:
-            record.status_message = self.mask_text(record.status_message)
+            record.status_message = self.mask_text(record.status_message) if self._content else None
         if record.user is not None:
             record.user = self.pseudonymize(record.user)
         if record.session is not None:
@@ -128,14 +129,14 @@ class Mask:
 
     def _mask_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         if not self._content:
-            attributes = {key: value for key, value in attributes.items() if _is_brief(value)}
+            attributes = {key: value for key, value in attributes.items() if is_no_content(key, value)}
         masked: dict[str, Any] = self.mask_value(attributes)
         return masked
 
     def _mask_resource(self, resource: dict[str, Any]) -> dict[str, Any]:
         # All spans of a sender share one dict: it is masked once and not changed.
         if self._resource is None or self._resource[0] is not resource:
-            self._resource = (resource, self.mask_value(resource))
+            self._resource = (resource, self._mask_attributes(resource))
         return self._resource[1]
 
     def _mask_field(self, key: str, value: Any, depth: int) -> Any:
@@ -147,20 +148,17 @@ class Mask:
 
     def _replacement(self, key: str) -> str | None:
         """Return what replaces this key's value, if a rule names the key."""
+        if len(key) > _MAX_CACHED_KEY:
+            return self._find_replacement(key)
         if key not in self._replacements:
             if len(self._replacements) > 10_000:
                 self._replacements.clear()
-            lower = key.lower()
-            self._replacements[key] = next((text for name, text in self._keys if fnmatchcase(lower, name)), None)
+            self._replacements[key] = self._find_replacement(key)
         return self._replacements[key]
 
-
-def _is_brief(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= MAX_BRIEF
-    if isinstance(value, list):
-        return len(value) <= MAX_BRIEF and all(_is_brief(item) and not isinstance(item, list | dict) for item in value)
-    return not isinstance(value, dict | bytes)
+    def _find_replacement(self, key: str) -> str | None:
+        lower = key.lower()
+        return next((text for name, text in self._keys if fnmatchcase(lower, name)), None)
 
 
 def _constant(replacement: str) -> Callable[[Any], str]:

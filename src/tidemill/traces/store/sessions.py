@@ -10,7 +10,7 @@ from tidemill.traces.store.schema import SUMS
 from tidemill.traces.store.span_rows import moment
 from tidemill.traces.store.stored_days import StoredDays
 from tidemill.traces.store.strings import chunks, number_of, numbers_of, texts_of
-from tidemill.traces.store.totals import sums_of
+from tidemill.traces.store.totals import count_traces, sums_of
 from tidemill.traces.store.trace_list import days_within
 from tidemill.traces.types import SessionSummary, TraceFilter
 
@@ -25,13 +25,14 @@ def list_sessions(
     """Return sessions that were last active before a place, the latest first, each with its user."""
     page = _latest(days, where, before, limit)
     users = _users(days, page)
+    traces = count_traces(days, "session_id", [name for name, _ in page], where)
     return [
         SessionSummary(
             session=name,
             user=users.get(name),
             first=moment(sums.first_us),
             last=moment(sums.last_us),
-            traces=sums.traces,
+            traces=max(traces[name], sums.traces, 1),
             calls=sums.calls,
             errors=sums.errors,
             input_tokens=sums.input_tokens,

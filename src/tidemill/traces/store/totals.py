@@ -1,17 +1,18 @@
 """Sums of the roll-ups over a whole time: users, and what releases, deployments and prompts answered."""
 
 import heapq
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 from tidemill.traces.sketch import Sketch
 from tidemill.traces.store.rollups import HOUR, LEVEL, Sums
 from tidemill.traces.store.schema import SUMS
 from tidemill.traces.store.span_rows import moment
 from tidemill.traces.store.stored_days import StoredDays
-from tidemill.traces.store.strings import number_of, texts_of
+from tidemill.traces.store.strings import chunks, number_of, numbers_of, texts_of
 from tidemill.traces.store.trace_list import days_within
 from tidemill.traces.types import AnsweredCalls, GroupBy, TraceFilter, UserSummary
 
@@ -20,19 +21,21 @@ _CALLS, _TRACES = SUMS.index("calls"), SUMS.index("traces")
 
 def list_users(days: StoredDays, since: datetime, until: datetime | None, limit: int) -> list[UserSummary]:
     """Return the users with the most calls, to the hour, the busiest first."""
+    busiest = _most_calls(days, "user", since, until, limit)
+    traces = count_traces(days, "user_id", [user for user, _ in busiest], TraceFilter(since=since, until=until))
     return [
         UserSummary(
             user=user,
             first=moment(sums.first_us),
             last=moment(sums.last_us),
-            traces=sums.traces,
+            traces=max(traces[user], sums.traces, 1),
             calls=sums.calls,
             errors=sums.errors,
             input_tokens=sums.input_tokens,
             output_tokens=sums.output_tokens,
             cost_usd=round(sums.cost, 9),
         )
-        for user, sums in _most_calls(days, "user", since, until, limit)
+        for user, sums in busiest
     ]
 
 
@@ -93,6 +96,33 @@ def _sums_by_key(days: StoredDays, level: str, keys: Sequence[str], since: datet
             for key, *sums in reader.rows(sql, (LEVEL[level], *numbers, *values)) if numbers else ():
                 by_key.setdefault(numbers[key], Sums()).add(sums_of(sums))
     return by_key
+
+
+def count_traces(
+    days: StoredDays, column: Literal["session_id", "user_id"], names: Sequence[str], where: TraceFilter
+) -> dict[str, int]:
+    """Return name of a session or user -> its traces that began within the filter's time, to the hour.
+
+    The roll-ups count roots. A trace whose root never came is one too: of a caller who sends the gateway a
+    `traceparent` and no spans. What comes without a root in the first hour of a day may be the rest of a trace of the
+    day before, and is not counted.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    parts, values = hours_within(where.since, where.until)
+    times = parts.replace(" t ", " start_us / 1000000 ")
+    for day in days_within(days, where):
+        midnight_us = int(datetime.combine(day, datetime.min.time(), UTC).timestamp()) * 1_000_000
+        with days.read(day) as reader:
+            if reader is None:
+                continue
+            numbers = {number: name for name, number in numbers_of(reader, names).items()}
+            for chunk in chunks(list(numbers)):
+                sql = f"""SELECT {column}, count(*) FROM traces WHERE {column} IN ({",".join("?" * len(chunk))})
+                    AND (root IS NOT NULL OR start_us >= ?){times} GROUP BY {column}"""
+                rows = reader.rows(sql, (*chunk, midnight_us + HOUR * 1_000_000, *values))
+                for number, count in rows:
+                    counts[numbers[number]] += int(count)
+    return counts
 
 
 def sums_of(values: Sequence[Any], sketch: Sketch | None = None, trace_sketch: Sketch | None = None) -> Sums:
