@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from tidemill.core.table_layout import all_columns, fit_columns, one_line, total_width
+from tidemill.core.table_layout import all_columns, fit_columns, one_line, table_lines, total_width
 from tidemill.core.terminal import Terminal
 
 JOB = "job_06h2p8nm6xb464g6yx8r19mw"
@@ -111,3 +111,17 @@ def test_rows_never_exceed_the_width_unless_the_first_column_does(
         for layout in layouts:
             assert one_line(row[layout.index], layout.width).cell_len <= layout.width
     assert total_width(all_columns(headings, rows)) >= total_width(layouts)
+
+
+@pytest.mark.parametrize("width", [20, 30, 45, 60, 100])
+def test_what_failed_never_looks_good(width: int) -> None:
+    headings = ["call", "model", "tokens", "status"]
+    rows = [
+        [Text("chatcmpl-01kaf3x5m1n8q2r4t6v8w0y2"), Text("hello@1"), Text("12 + 7"), Text(status)]
+        for status in ("ok", "error (context_length_exceeded)")
+    ]
+    lines = [str(line) for line in table_lines(headings, rows, fit_columns(headings, rows, width))]
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].split()[-1] == "status"
+    assert lines[-2].endswith("ok")
+    assert " error" in lines[-1]

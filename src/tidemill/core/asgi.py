@@ -134,14 +134,14 @@ async def read_body(scope: Scope, receive: Receive, limit: BodyLimit, admission:
         raise limit.exceeded()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_parts(receive, limit)
+            return await _read_parts(receive, limit, admission)
     except TimeoutError as error:
         raise BodyTimeout(
             f"The body was not complete after {BODY_TIMEOUT_S:g} s.", hint="Send it faster, or in smaller requests."
         ) from error
 
 
-async def _read_parts(receive: Receive, limit: BodyLimit) -> bytes:
+async def _read_parts(receive: Receive, limit: BodyLimit, admission: Admission) -> bytes:
     parts, size = [], 0
     while True:
         message = await receive()

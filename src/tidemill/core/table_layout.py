@@ -18,7 +18,10 @@ LONGEST_WHOLE = 24
 """A longer cell with a space or a character outside ASCII is text, which may be cut: not all scripts put spaces between
 words. Ids, references and times have neither, or are shorter."""
 
-_KEPT_LONGEST = ("state", "status", "verdict")
+NARROWEST = 8
+"""Characters that stay of the first column, and of those that say how a thing stands, on the narrowest terminal."""
+
+_KEPT = ("state", "status", "verdict")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class ColumnLayout:
 def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> list[ColumnLayout]:
     """Choose columns and widths so that each row takes one line of `width` characters.
 
-    The first column always stays. Others are left out from the right; columns that say how a thing stands go last.
+    The first column always stays, and so do columns that say how a thing stands: what failed must never look good, so
+    at the very last the first column is cut. Others are left out from the right.
     """
     columns = list(range(len(headings)))
     natural = [_natural_width(headings[n], [row[n] for row in rows]) for n in columns]
@@ -40,8 +44,13 @@ def fit_columns(headings: Sequence[str], rows: Sequence[Sequence[Text]], width: 
     minimum = [
         min(natural[n], max(TEXT_MINIMUM, _longest_word(headings[n]))) if n in texts else natural[n] for n in columns
     ]
+    while _total([minimum[n] for n in columns]) > width and (n := _least_important(headings, columns)) is not None:
+        columns.remove(n)
+    for n in columns if len(columns) > 1 else ():
+        excess = max(_total([minimum[n] for n in columns]) - width, 0)
+        minimum[n] -= min(excess, max(minimum[n] - NARROWEST, 0))
     while len(columns) > 1 and _total([minimum[n] for n in columns]) > width:
-        columns.remove(_least_important(headings, columns))
+        columns.pop()
     spare = width - _total([minimum[n] for n in columns])
     layouts = []
     growing = sorted((n for n in columns if n in texts), key=lambda n: natural[n])
@@ -127,7 +136,7 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _least_important(headings: Sequence[str], columns: Sequence[int]) -> int:
-    rest = list(columns[1:])
-    plain = [n for n in rest if headings[n] not in _KEPT_LONGEST]
-    return (plain or rest)[-1]
+def _least_important(headings: Sequence[str], columns: Sequence[int]) -> int | None:
+    """Return the column to leave out next; None when all that are left have to stay."""
+    plain = [n for n in columns[1:] if headings[n] not in _KEPT]
+    return plain[-1] if plain else None

@@ -259,3 +259,62 @@ def test_no_attributes_whatever_stop_a_span(attributes: dict[str, Any], scope: s
         assert isinstance(getattr(record, name), str | None)
     for name in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"):
         assert isinstance(getattr(record, name), int | None)
+
+
+WRITTEN = "gen_ai.usage.cache_creation.input_tokens"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        WRITTEN,
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.details.cache_write_tokens",
+        "gen_ai.usage.details.cache_creation_input_tokens",
+        "llm.usage.cache_creation_input_tokens",
+        "llm.token_count.prompt_details.cache_write",
+        "ai.usage.inputTokenDetails.cacheWriteTokens",
+    ],
+)
+def test_tokens_written_to_a_cache_have_many_names(name: str) -> None:
+    record = made({"gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.usage.input_tokens": 101_000, name: 100_000})
+    assert (record.input_tokens, record.payload.attributes[WRITTEN]) == (101_000, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "counts"),
+    [
+        # input, output, cached, written, reasoning -> input, output, cached, written
+        ("gpt-5", (100, 20, 60, None, 5), (100, 20, 60, None)),
+        ("gpt-5", (100, 20, 600, None, None), (100, 20, 100, None)),
+        ("gpt-5", (100, 20, 60, 90, None), (100, 20, 60, 40)),
+        ("claude-sonnet-4-5", (100, 20, 60, 30, None), (100, 20, 60, 30)),
+        ("claude-sonnet-4-5", (100, 20, 6000, 900, None), (7000, 20, 6000, 900)),
+        ("gemini-3-pro", (100, 20, None, None, 300), (100, 320, None, None)),
+        ("gpt-5", (0, 0, 0, 0, 0), (0, 0, 0, None)),
+        ("gpt-5", (None, None, None, None, None), (None, None, None, None)),
+        ("gpt-5", (None, None, 60, None, None), (None, None, 60, None)),
+        ("gpt-5", (-5, -1, -60, -7, -1), (None, None, None, None)),
+        ("gpt-5", ("100", 20.0, "60", "x", True), (100, 20, 60, None)),
+        ("gpt-5", (float("nan"), float("inf"), 1e300, [3], {}), (None, None, None, None)),
+    ],
+)
+def test_counts_of_tokens_follow_one_convention(
+    model: str, sent: tuple[Any, ...], counts: tuple[int | None, ...]
+) -> None:
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read.input_tokens",
+        "cache_creation.input_tokens",
+        "reasoning_tokens",
+    )
+    attributes = {f"gen_ai.usage.{name}": value for name, value in zip(names, sent, strict=True) if value is not None}
+    record = made({"gen_ai.request.model": model, **attributes})
+    written = record.payload.attributes.get(WRITTEN)
+    stated = written if type(written) is int and written > 0 else None
+    assert (record.input_tokens, record.output_tokens, record.cached_tokens, stated) == counts
+
+
+def test_a_negative_time_to_the_first_token_is_none() -> None:
+    assert made({"gen_ai.response.time_to_first_chunk": -1.0}).ttft_ms is None

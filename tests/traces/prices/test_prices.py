@@ -9,11 +9,13 @@ from genai_prices import Usage, calc_price
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from tests.traces.dialects.recorded import span
 from tidemill.cli import app
 from tidemill.client import Client
 from tidemill.core.actors import OWNER
 from tidemill.core.errors import TidemillError
 from tidemill.core.kernel import Context, Kernel
+from tidemill.traces.dialects import map_span
 from tidemill.traces.prices import service
 from tidemill.traces.prices.book import ENGINE_SECONDS, PriceBook
 from tidemill.traces.prices.price_list import PriceList, Tokens
@@ -174,3 +176,19 @@ def test_the_command_line_and_the_sdk(home: Path) -> None:
     error = CliRunner().invoke(app, ["prices", "end", "prc_none"]).exception
     assert isinstance(error, TidemillError)
     assert error.hint
+
+
+def test_tokens_written_to_a_cache_cost_the_same_under_every_name(kernel: Kernel) -> None:
+    names = ("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.details.cache_write_tokens")
+    usage = {"gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.usage.input_tokens": 101_000}
+    records = [map_span(span(usage | {"gen_ai.usage.output_tokens": 0, name: 100_000})) for name in names]
+    costs = [priced(kernel, record)[0] for record in records]
+    assert costs[0] == costs[1] == pytest.approx((1000 * 3 + 100_000 * 3.75) / 1e6)
+
+
+@pytest.mark.parametrize("written", [-(10**9), 10**9, "many", True, 0.5])
+def test_counts_that_cannot_be_never_make_a_cost_that_cannot_be(kernel: Kernel, written: object) -> None:
+    payload = SpanPayload(attributes={"gen_ai.usage.cache_creation.input_tokens": written})
+    cost, _, _ = priced(kernel, call("claude-sonnet-4-5", "anthropic", cached_tokens=-5, payload=payload))
+    assert cost is not None
+    assert (1000 * 3 + 100 * 15) / 1e6 <= cost + 1e-12 <= (1000 * 3.75 + 100 * 15) / 1e6 + 1e-9

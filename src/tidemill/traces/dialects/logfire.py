@@ -37,7 +37,8 @@ def _usage(value: Any) -> dict[str, Any]:
     if not isinstance(inputs, dict) or not isinstance(outputs, dict):
         return {}
     return {
-        "cached_tokens": count(inputs.get("cached_tokens")),
+        "cached_tokens": count(inputs.get("cached_tokens", usage.get("cache_read_input_tokens"))),
+        "written_tokens": count(usage.get("cache_creation_input_tokens")),
         "reasoning_tokens": count(outputs.get("reasoning_tokens")),
     }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from tidemill.traces.dialects import logfire, openinference, otel
 from tidemill.traces.dialects.attributes import AttributeReader
+from tidemill.traces.dialects.counts import correct_counts
 from tidemill.traces.dialects.messages import messages
 from tidemill.traces.dialects.rules import Dialect, parse_json
 from tidemill.traces.raw import RawSpan
@@ -83,6 +84,7 @@ def map_span(raw: RawSpan) -> SpanRecord:
     kind = _kind(raw, fields, reader.dialect)
     if reader.dialect is Dialect.openinference:
         reader.set("response_id", openinference.response_id(reader.first_candidate("output")), 5, "")
+    correct_counts(fields)
     record_fields = _record_fields(fields)
     record = SpanRecord(
         trace_id=raw.trace_id,

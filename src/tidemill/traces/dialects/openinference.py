@@ -51,6 +51,7 @@ RULES: Rules = {
     "llm.token_count.completion": Rule("output_tokens", 1, count, _O),
     "llm.token_count.prompt_details.cache_read": Rule("cached_tokens", 1, count, _O),
     "llm.token_count.prompt_details.cache_write": Rule("written_tokens", 2, count, _O),
+    "llm.token_count.prompt_details.cache_input": Rule("cached_tokens", 2, count, _O),
     "llm.token_count.completion_details.reasoning": Rule("reasoning_tokens", 1, count, _O),
     "llm.cost.total": Rule("cost_usd", 2, amount, _O),
     "input.value": Rule("input", 7, content, _O, True),

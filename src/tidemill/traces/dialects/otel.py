@@ -64,6 +64,13 @@ RULES: Rules = {
     "gen_ai.usage.details.cache_read_tokens": Rule("cached_tokens", 3, count, _O),
     "gen_ai.usage.cache_creation.input_tokens": Rule("written_tokens", 0, count, _O),
     "gen_ai.usage.cache_creation_input_tokens": Rule("written_tokens", 1, count, _O),
+    # Of pydantic-ai: its own names, and those of the provider behind `details`.
+    "gen_ai.usage.details.cache_write_tokens": Rule("written_tokens", 3, count, _O),
+    "gen_ai.usage.details.cache_creation_input_tokens": Rule("written_tokens", 4, count, _O),
+    "gen_ai.usage.details.cache_read_input_tokens": Rule("cached_tokens", 5, count, _O),
+    "gen_ai.usage.details.cached_tokens": Rule("cached_tokens", 6, count, _O),
+    "gen_ai.usage.details.cached_content_tokens": Rule("cached_tokens", 7, count, _O),
+    "gen_ai.usage.details.thoughts_tokens": Rule("reasoning_tokens", 3, count, _O),
     "gen_ai.usage.reasoning.output_tokens": Rule("reasoning_tokens", 0, count, _O),
     "gen_ai.usage.reasoning_tokens": Rule("reasoning_tokens", 1, count, _O),
     "gen_ai.usage.details.reasoning_tokens": Rule("reasoning_tokens", 2, count, _O),

@@ -48,6 +48,7 @@ RULES: Rules = {
     "llm.response.stop_reason": Rule("finish_reason", 4, finish_reason, _T),
     "llm.usage.reasoning_tokens": Rule("reasoning_tokens", 3, count, _T),
     "llm.usage.cache_read_input_tokens": Rule("cached_tokens", 4, count, _T),
+    "llm.usage.cache_creation_input_tokens": Rule("written_tokens", 5, count, _T),
 }
 # fmt: on
 

@@ -120,11 +120,13 @@ def _cost(rule: Price, tokens: Tokens, seconds: float) -> Cost:
 
 def _tokens(record: SpanRecord) -> Tokens:
     written = record.payload.attributes.get(CACHE_WRITE)
+    input_tokens = max(record.input_tokens or 0, 0)
+    cached = min(max(record.cached_tokens or 0, 0), input_tokens)
     return Tokens(
-        input=record.input_tokens or 0,
-        output=record.output_tokens or 0,
-        cached=min(record.cached_tokens or 0, record.input_tokens or 0),
-        written=written if isinstance(written, int) else 0,
+        input=input_tokens,
+        output=max(record.output_tokens or 0, 0),
+        cached=cached,
+        written=min(max(written, 0), input_tokens - cached) if type(written) is int else 0,
     )
 
 
