@@ -30,7 +30,8 @@ STEPS = [{"weight": 10}, {"analysis": {"min_answers": 5}}]
 Change = Callable[[Context, Rollout], object]
 
 
-def _evidence(ctx: Context) -> RolloutEvidence:
+def evidence(ctx: Context) -> RolloutEvidence:
+    """Nine answers of each release, which say nothing."""
     fields: dict[str, Any] = {"at": ctx.now, "baseline_answers": 9, "canary_answers": 9, "units": 9}
     return RolloutEvidence.model_validate(
         fields
@@ -53,9 +54,9 @@ CHANGES: dict[str, Change] = {
     "promote": lambda ctx, rollout: service.promote(ctx, rollout.id, NOTE),
     "pause": lambda ctx, rollout: service.pause(ctx, rollout.id, NOTE),
     "resume": lambda ctx, rollout: service.resume(ctx, rollout.id, NOTE),
-    "next": lambda ctx, rollout: service.advance(ctx, rollout, Decision("next", "Good."), _evidence(ctx)),
+    "next": lambda ctx, rollout: service.advance(ctx, rollout, Decision("next", "Good."), evidence(ctx)),
     "retire": lambda ctx, _: retirements.end_due(ctx, ctx.now + timedelta(days=2)),
-    "harm": lambda ctx, rollout: service.advance(ctx, rollout, Decision("rollback", "Bad."), _evidence(ctx)),
+    "harm": lambda ctx, rollout: service.advance(ctx, rollout, Decision("rollback", "Bad."), evidence(ctx)),
 }
 PAIRS = [(a, b) for a in CHANGES for b in CHANGES if a <= b]
 

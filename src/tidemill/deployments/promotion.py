@@ -39,6 +39,7 @@ def build(
     approval = None
     if force_reason is None:
         _check_order(ctx, release, environment, before)
+        releases.lock_approvals(ctx, release.id, environment)
         approval = _check_clearance(ctx, release, environment)
     return Deployment(
         id=new_id("dep"),
@@ -80,6 +81,18 @@ def request(ctx: Context, deployment: Deployment) -> Deployment:
     kind = "deployment.forced" if deployment.forced and deployment.kind == "deploy" else "deployment.ordered"
     events.emit(ctx, kind, deployment.id, facts | {"release": deployment.release, "note": deployment.note})
     return deployment
+
+
+def refuse_uncleared(ctx: Context, deployment: Deployment) -> None:
+    """Raise NotCleared when the release may go no further there by now: its approval was withdrawn or has lapsed.
+
+    No approval of it is decided or withdrawn until this transaction ends. A deployment that an admin forced, and a
+    rollback to what was live, may go on.
+    """
+    if deployment.forced is not None or deployment.kind == "rollback":
+        return
+    releases.lock_approvals(ctx, deployment.release_id, deployment.environment)
+    _check_clearance(ctx, releases.get_release(ctx, deployment.release_id), deployment.environment)
 
 
 def find_previous_environment(ctx: Context, name: str) -> str | None:

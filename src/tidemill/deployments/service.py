@@ -21,6 +21,7 @@ from tidemill.deployments.types import (
     EndState,
     Environment,
     EnvironmentUpdate,
+    NotCleared,
     NothingToRollBack,
     Rollback,
     RollbackAmbiguous,
@@ -241,11 +242,17 @@ def _serving(deployment: Deployment, share: float, split: TrafficSplit | None) -
 def go_live(ctx: Context, deployment_id: str) -> Deployment | None:
     """Make a deployment live whose replicas answer. Return None when it is no longer starting.
 
-    A deployment of a rollout enters the rollout's first step instead.
+    A deployment of a rollout enters the rollout's first step instead. One whose approval was withdrawn or has lapsed
+    since it was asked for fails.
     """
     deployment = _get_locked(ctx, deployment_id)
     if deployment.state != "starting":
         return None
+    try:
+        promotion.refuse_uncleared(ctx, deployment)
+    except NotCleared as error:
+        fail(ctx, deployment_id, error.message)
+        return get(ctx, deployment_id)
     if deployment.rollout_id is not None:
         return _hooks(ctx).begin(ctx, deployment)
     return make_live(ctx, deployment, {"kind": deployment.kind})
@@ -275,6 +282,12 @@ def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> 
 def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
     """Return the starting, canary and live deployments of a name, oldest first."""
     return store.list_active(ctx.conn, environment, name)
+
+
+def find_live_since(ctx: Context, release_id: str, environment: str) -> datetime | None:
+    """Return since when a release is live in an environment; None when it is not."""
+    live = [d for d in store.list_active(ctx.conn, environment) if d.release_id == release_id and d.state == "live"]
+    return min((d.live_at for d in live if d.live_at is not None), default=None)
 
 
 def fail(ctx: Context, deployment_id: str, error: str) -> None:

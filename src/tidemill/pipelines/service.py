@@ -293,6 +293,7 @@ LISTENERS = {
     "trigger.fired": [trigger_fired],
     "approval.approved": [approval_decided],
     "approval.rejected": [approval_decided],
+    "approval.withdrawn": [approval_decided],
 }
 """Facts that move pipelines."""
 

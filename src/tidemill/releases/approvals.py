@@ -1,6 +1,6 @@
 """Approvals: one person requests, another decides. Each stores the gates' verdict of that time."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
@@ -18,8 +18,10 @@ from tidemill.releases.types import (
     ApprovalNotFound,
     ApprovalPending,
     ApprovalRequest,
+    ApprovalWithdrawal,
     Clearance,
     GateResult,
+    LiveReleases,
     OverrideNeeded,
     Policy,
     Release,
@@ -33,13 +35,18 @@ def get_policy(environment: str) -> Policy:
     return POLICIES.get(environment, STRICTEST)
 
 
+def lock_approvals(ctx: Context, release_id: str, environment: str) -> None:
+    """Let no other transaction ask for, decide or withdraw an approval of a release until this one ends."""
+    store.lock(ctx.conn, f"approval {release_id} {environment}")
+
+
 def request_approval(ctx: Context, body: ApprovalRequest) -> Approval:
     """Request approval of a release for an environment. Returns the requester's open request when there is one.
 
     Raises ApprovalPending when somebody else has asked already.
     """
     release = get_release(ctx, body.release)
-    store.lock(ctx.conn, f"approval {release.id} {body.environment}")
+    lock_approvals(ctx, release.id, body.environment)
     verdict, results = get_verdict(ctx, release)
     for existing in _list_current(ctx, release, body.environment):
         if existing.state == "pending":
@@ -81,13 +88,9 @@ def decide_approval(ctx: Context, approval_id: str, body: ApprovalDecision) -> A
 
     Raises SelfApproval, ApprovalClosed, OverrideNeeded (approving without a passed gate), ApprovalNotFound.
     """
-    approval = get_approval(ctx, approval_id)
+    approval = _get_locked(ctx, approval_id)
     if approval.state != "pending":
-        closed_at = approval.decided_at or approval.expires_at
-        raise ApprovalClosed(
-            f"{approval.id} is {approval.state} since {closed_at:%Y-%m-%d %H:%M} UTC.",
-            hint=f"Ask anew: tidemill releases request {approval.release} --env {approval.environment}",
-        )
+        raise _closed(approval)
     approves = body.decision == "approve"
     if approves and ctx.actor.id == approval.requested_by:
         raise SelfApproval(
@@ -118,6 +121,43 @@ def decide_approval(ctx: Context, approval_id: str, body: ApprovalDecision) -> A
         raise ApprovalClosed(f"{approval.id} was decided by somebody else just now.", hint="Look at it again.")
     _record(ctx, decided)
     return decided
+
+
+def withdraw_approval(ctx: Context, approval_id: str, body: ApprovalWithdrawal) -> Approval:
+    """Take back a request or an approval, and return it: the release is promoted no further in that environment.
+
+    What is live stays live. Raises ApprovalClosed (it was rejected, withdrawn or has lapsed), ApprovalNotFound.
+    """
+    approval = _get_locked(ctx, approval_id)
+    if approval.state not in ("pending", "approved"):
+        raise _closed(approval)
+    changes = {
+        "state": "withdrawn",
+        "withdrawn_at": ctx.now,
+        "withdrawn_by_name": ctx.actor.name,
+        "withdrawn_reason": body.reason,
+    }
+    withdrawn = approval.model_copy(update=changes)
+    if not store.withdraw_approval(ctx.conn, withdrawn):
+        raise ApprovalClosed(f"{approval.id} was decided by somebody else just now.", hint="Look at it again.")
+    _record(ctx, withdrawn)
+    return withdrawn
+
+
+def _get_locked(ctx: Context, approval_id: str) -> Approval:
+    approval = get_approval(ctx, approval_id)
+    lock_approvals(ctx, approval.release_id, approval.environment)
+    return get_approval(ctx, approval_id)
+
+
+def _closed(approval: Approval) -> ApprovalClosed:
+    closed_at = approval.expires_at
+    if approval.state != "expired":
+        closed_at = approval.withdrawn_at or approval.decided_at or approval.expires_at
+    return ApprovalClosed(
+        f"{approval.id} is {approval.state} since {closed_at:%Y-%m-%d %H:%M} UTC.",
+        hint=f"Ask anew: tidemill releases request {approval.release} --env {approval.environment}",
+    )
 
 
 def get_approval(ctx: Context, approval_id: str) -> Approval:
@@ -153,9 +193,10 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
     approvals = _list_current(ctx, release, environment)
     approval = _newest_decision(approvals)
     approved = approval is not None and approval.state == "approved"
+    live_since = ctx.kernel.get(LiveReleases).find_since(ctx, release.id, environment)
     reasons = []
     if policy.approval and not approved:
-        reasons.append(_unapproved(release, environment, approval))
+        reasons.append(_unapproved(release, environment, approval, live_since))
     if policy.gate and verdict != "pass" and not _overridden(approval, verdict, results):
         reasons.append(
             f"The gates say {verdict} of {release.ref}: {_summarize_failures(results)}"
@@ -169,15 +210,16 @@ def check_clearance(ctx: Context, ref: str, environment: str) -> Clearance:
         reasons=reasons,
         verdict=verdict,
         approval=approval,
+        live_since=live_since,
     )
 
 
 def _newest_decision(approvals: list[Approval]) -> Approval | None:
-    """Return the approval that was decided last: an approval ends with the next rejection. Else the newest request.
+    """Return the approval that was decided last: one ends with the next rejection or withdrawal.
 
-    One that lapsed ends none that was given before it and still holds.
+    Without a decision it is the newest request. One that lapsed ends none that was given before it and still holds.
     """
-    decided = sorted((a.decided_at, a.id, a) for a in approvals if a.decided_at is not None)
+    decided = sorted((a.withdrawn_at or a.decided_at, a.id, a) for a in approvals if a.decided_at is not None)
     if not decided:
         return approvals[0] if approvals else None
     standing = next((a for _, _, a in reversed(decided) if a.state != "expired"), None)
@@ -192,14 +234,25 @@ def _overridden(approval: Approval | None, verdict: Verdict | None, results: lis
     return approval.verdict == verdict and unpassed <= set(approval.gate_results)
 
 
-def _unapproved(release: Release, environment: str, approval: Approval | None) -> str:
+def _unapproved(release: Release, environment: str, approval: Approval | None, live_since: datetime | None) -> str:
     if approval is None:
         return f"Nobody has asked for approval: tidemill releases request {release.ref} --env {environment}"
     if approval.state == "pending":
         return f"{approval.id} waits for a decision by another person than {approval.requested_by_name}."
     if approval.state == "rejected":
         return f"{approval.decided_by_name} rejected it: {approval.reason}"
-    return f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC; ask anew."
+    if approval.state == "withdrawn":
+        text = f"{approval.withdrawn_by_name} withdrew the approval at {approval.withdrawn_at:%Y-%m-%d %H:%M} UTC"
+        return f"{text}: {approval.withdrawn_reason}.{_say_live(release, environment, live_since)}"
+    lapsed = f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC; ask anew."
+    return lapsed + _say_live(release, environment, live_since)
+
+
+def _say_live(release: Release, environment: str, since: datetime | None) -> str:
+    if since is None:
+        return ""
+    undo = f"tidemill rollback {environment} --name {release.name}"
+    return f" It is live in {environment} since {since:%Y-%m-%d %H:%M} UTC; roll back with: {undo}"
 
 
 def _list_current(ctx: Context, release: Release, environment: str) -> list[Approval]:
@@ -222,11 +275,12 @@ def _summarize_failures(results: list[GateResult]) -> str:
 
 
 def _record(ctx: Context, approval: Approval) -> None:
+    withdrawn = approval.state == "withdrawn"
     facts = {
         "environment": approval.environment,
         "state": approval.state,
-        "by": approval.decided_by_name,
-        "reason": approval.reason,
+        "by": approval.withdrawn_by_name if withdrawn else approval.decided_by_name,
+        "reason": approval.withdrawn_reason if withdrawn else approval.reason,
         "override": approval.override,
         "verdict": approval.verdict,
     }

@@ -1,5 +1,6 @@
 """`tidemill releases`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,6 +140,8 @@ def show(ctx: typer.Context, ref: Ref) -> None:
         term.table(releases.verdicts(release.id), _VERDICT_COLUMNS, empty="\nNo gate has judged it.", title="\nGates")
         approvals = releases.approvals(release=release.id)
         term.table(approvals, _APPROVAL_BRIEF, empty="Nobody has asked for approval.", title="\nApprovals")
+        ended = [a.environment for a in approvals.items if a.state in ("withdrawn", "expired")]
+        _print_reasons(term, releases, release.id, ended)
 
 
 @app.command()
@@ -241,16 +244,38 @@ def reject(ctx: typer.Context, target: Target, reason: ReasonOption, environment
     term.show(releases.reject(approval.id, reason=reason), _APPROVAL_COLUMNS)
 
 
+@app.command()
+def withdraw(ctx: typer.Context, target: Target, reason: ReasonOption, environment: EnvironmentOption = "prod") -> None:
+    """Take back an approval or a request: it is promoted no further there. What is live stays, and is named."""
+    term = terminal(ctx)
+    releases = Releases(term.http)
+    approval = _find_approval(releases, target, environment, ("approved", "pending"))
+    term.show(releases.withdraw(approval.id, reason=reason), _APPROVAL_COLUMNS)
+    _print_reasons(term, releases, approval.release_id, [approval.environment])
+
+
+def _print_reasons(term: Terminal, releases: Releases, release_id: str, environments: Sequence[str]) -> None:
+    """Print why a release may go no further in these environments, and where it is live all the same."""
+    if not term.as_json:
+        for environment in dict.fromkeys(environments):
+            for reason in releases.clearance(release_id, environment).reasons:
+                term.print(f"{environment}: {reason}")
+
+
 def _open_request(releases: Releases, target: str, environment: str) -> Approval:
+    return _find_approval(releases, target, environment, ("pending",))
+
+
+def _find_approval(releases: Releases, target: str, environment: str, states: Sequence[str]) -> Approval:
     if target.startswith("apr_"):
         return releases.approval(target)
     release = releases.get(target)
     requests = releases.approvals(release=release.id, environment=environment).items
     for approval in requests:
-        if approval.state == "pending":
+        if approval.state in states:
             return approval
     raise ApprovalNotFound(
-        f"No request for {release.ref} to go to {environment} is open.",
+        f"No request for {release.ref} to go to {environment} is {' or '.join(states)}.",
         hint=f"Ask first: tidemill releases request {release.ref} --env {environment}",
     )
 

@@ -172,6 +172,11 @@ def _approval(approval: Approval) -> str:
             ("Reason", approval.reason or "-"),
             ("Override", approval.override or "-"),
         ]
+    if approval.withdrawn_at is not None:
+        rows += [
+            ("Withdrawn", f"{_time(approval.withdrawn_at)} by {approval.withdrawn_by_name}"),
+            ("Why", approval.withdrawn_reason or "-"),
+        ]
     return f"### {approval.environment}: {approval.state} (`{approval.id}`)\n\n{_pairs(rows)}"
 
 

@@ -9,6 +9,7 @@ from tidemill.releases.types import (
     Approval,
     ApprovalDecision,
     ApprovalRequest,
+    ApprovalWithdrawal,
     Clearance,
     EvidencePage,
     Gate,
@@ -119,3 +120,9 @@ def get_approval(approval_id: str, request: RequestContext) -> Approval:
 def decide_approval(approval_id: str, body: ApprovalDecision, request: RequestContext) -> Approval:
     """Approve or reject, by another person than the requester."""
     return request.write(service.decide_approval, approval_id, body)
+
+
+@router.post("/approvals/{approval_id}/withdrawal", openapi_extra=role("approver"))
+def withdraw_approval(approval_id: str, body: ApprovalWithdrawal, request: RequestContext) -> Approval:
+    """Take back a request or an approval: the release is promoted no further there; what is live stays live."""
+    return request.write(service.withdraw_approval, approval_id, body)

@@ -8,6 +8,7 @@ from tidemill.releases.types import (
     Approval,
     ApprovalDecision,
     ApprovalRequest,
+    ApprovalWithdrawal,
     Clearance,
     EvidencePage,
     Gate,
@@ -90,6 +91,11 @@ class Releases:
     def reject(self, approval_id: str, *, reason: str) -> Approval:
         """Reject a request. Raises ApprovalClosed."""
         return self._decide(approval_id, ApprovalDecision(decision="reject", reason=reason))
+
+    def withdraw(self, approval_id: str, *, reason: str) -> Approval:
+        """Take back a request or an approval; what is live stays live. Raises ApprovalClosed."""
+        body = ApprovalWithdrawal(reason=reason)
+        return self._http.post(f"/api/approvals/{approval_id}/withdrawal", Approval, body)
 
     def _decide(self, approval_id: str, body: ApprovalDecision) -> Approval:
         return self._http.post(f"/api/approvals/{approval_id}/decision", Approval, body)

@@ -15,7 +15,9 @@ from tidemill.releases.approvals import (
     get_approval,
     get_policy,
     list_approvals,
+    lock_approvals,
     request_approval,
+    withdraw_approval,
 )
 from tidemill.releases.fit_evidence import check_frozen
 from tidemill.releases.gates import declare_gate, draft_verdict, evaluate_gate, get_verdict, list_gates, list_results
@@ -48,8 +50,10 @@ __all__ = [
     "list_gates",
     "list_releases",
     "list_results",
+    "lock_approvals",
     "render_evidence",
     "request_approval",
+    "withdraw_approval",
 ]
 
 

@@ -78,6 +78,9 @@ approvals = sa.Table(
     sa.Column("decided_at", UtcDateTime),
     sa.Column("reason", sa.Text),
     sa.Column("override", sa.Text),
+    sa.Column("withdrawn_at", UtcDateTime),
+    sa.Column("withdrawn_by_name", sa.String(120)),
+    sa.Column("withdrawn_reason", sa.Text),
     sa.Index("ix_approvals_release_id", "release_id"),
 )
 
@@ -178,6 +181,13 @@ def decide_approval(conn: sa.Connection, approval: Approval) -> bool:
     values = approval.model_dump(mode="python")
     query = approvals.update().where(approvals.c.id == approval.id, approvals.c.state == "pending")
     return conn.execute(query.values(**values)).rowcount == 1
+
+
+def withdraw_approval(conn: sa.Connection, approval: Approval) -> bool:
+    """Write a withdrawal. Return False, changing nothing, unless it is pending or approved."""
+    open_rows = (approvals.c.id == approval.id, approvals.c.state.in_(("pending", "approved")))
+    values = approval.model_dump(include={"state", "withdrawn_at", "withdrawn_by_name", "withdrawn_reason"})
+    return conn.execute(approvals.update().where(*open_rows).values(**values)).rowcount == 1
 
 
 def find_approval(conn: sa.Connection, approval_id: str) -> Approval | None:

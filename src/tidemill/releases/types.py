@@ -1,6 +1,9 @@
 """Releases, the gates that judge them, and the approvals that allow their deployment."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,9 +13,12 @@ from tidemill.evals.types import Comparison, Direction, FailurePolicy, MetricRul
 from tidemill.registry.types import Format, ModelFile
 from tidemill.registry.types import Kind as ModelKind
 
+if TYPE_CHECKING:
+    from tidemill.core.kernel import Context
+
 Verdict = Outcome
 GateKind = RuleKind
-ApprovalState = Literal["pending", "approved", "rejected", "expired"]
+ApprovalState = Literal["pending", "approved", "rejected", "expired", "withdrawn"]
 
 
 class Policy(Value):
@@ -283,6 +289,15 @@ class Approval(Value):
     decided_at: Instant | None
     reason: str | None
     override: str | None
+    withdrawn_at: Instant | None = None
+    withdrawn_by_name: str | None = None
+    withdrawn_reason: str | None = None
+
+
+class ApprovalWithdrawal(Body):
+    """Take back a request, or an approval that was given."""
+
+    reason: str = Field(min_length=1, max_length=2000)
 
 
 class Clearance(Value):
@@ -294,6 +309,15 @@ class Clearance(Value):
     reasons: list[str] = Field(description="Why not; empty when it may.")
     verdict: Verdict | None
     approval: Approval | None
+    live_since: Instant | None = Field(default=None, description="Since when it is live there; null when it is not.")
+
+
+@dataclass(frozen=True)
+class LiveReleases:
+    """Knows what is live, which deployments know and releases do not. Registered in the kernel."""
+
+    find_since: "Callable[[Context, str, str], datetime | None]"
+    """(release id, environment): since when the release is live there, or None."""
 
 
 class EvidencePage(Value):

@@ -10,7 +10,7 @@ from tidemill.core.wire import Page, new_id
 from tidemill.deployments import promotion
 from tidemill.deployments import service as deployments
 from tidemill.deployments.retirements import service as retirements
-from tidemill.deployments.types import Deployment
+from tidemill.deployments.types import Deployment, NotCleared
 from tidemill.releases import service as releases
 from tidemill.rollouts import plan, store
 from tidemill.rollouts.comparison import load_scorer
@@ -231,6 +231,10 @@ def advance(ctx: Context, expected: Rollout, decision: Decision, evidence: Rollo
     if decision.action == "hold":
         return _move(ctx, rollout, "held", decision.reason, evidence, state="held")
     if decision.action == "next":
+        try:
+            promotion.refuse_uncleared(ctx, deployments.get(ctx, rollout.deployment_id))
+        except NotCleared as error:
+            return _move(ctx, rollout, "held", error.message, evidence, state="held")
         if isinstance(rollout.steps[rollout.step], AnalysisStep):
             rollout = _move(ctx, rollout, "passed", decision.reason, evidence)
         return _enter_step(ctx, rollout, rollout.step + 1, evidence)
@@ -238,12 +242,13 @@ def advance(ctx: Context, expected: Rollout, decision: Decision, evidence: Rollo
 
 
 def promote(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """Send all callers to the new release now, skipping the remaining steps."""
+    """Send all callers to the new release now, skipping the remaining steps. Raises NotCleared."""
     rollout = _get_open_locked(ctx, rollout_id)
     if rollout.began_at is None:
         raise RolloutNotReady(
             f"The engines of {rollout.release} do not answer yet.", hint="`tidemill deployments engines` shows them."
         )
+    promotion.refuse_uncleared(ctx, deployments.get(ctx, rollout.deployment_id))
     return _promote(ctx, rollout, body.note or "By hand.", store.find_evidence(ctx.conn, rollout.id))
 
 
@@ -256,12 +261,13 @@ def pause(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
 
 
 def resume(ctx: Context, rollout_id: str, body: RolloutMove) -> Rollout:
-    """Continue after a pause or a hold; an analysis gets its full time again."""
+    """Continue after a pause or a hold; an analysis gets its full time again. Raises NotCleared."""
     rollout = _get_open_locked(ctx, rollout_id)
     if rollout.state not in ("paused", "held"):
         raise RolloutNotReady(
             f"The rollout is {rollout.state}: nothing waits.", hint="`tidemill rollouts show` says more."
         )
+    promotion.refuse_uncleared(ctx, deployments.get(ctx, rollout.deployment_id))
     resumed = _move(ctx, rollout, "resumed", body.note or "By hand.", state="running", step_at=ctx.now)
     step = rollout.steps[rollout.step]
     if isinstance(step, PauseStep) and isinstance(step.pause, Forever):

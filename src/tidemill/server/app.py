@@ -62,6 +62,7 @@ from tidemill.pipelines.service import LISTENERS as PIPELINE_LISTENERS
 from tidemill.prompts import routes as prompts
 from tidemill.registry import routes as registry
 from tidemill.releases import routes as releases
+from tidemill.releases.types import LiveReleases
 from tidemill.rollouts import routes as rollouts
 from tidemill.rollouts import service as rollout_service
 from tidemill.rollouts.controller import RolloutController
@@ -172,6 +173,7 @@ def build_kernel(settings: Settings) -> Kernel:
     kernel.register(PipelineNames(pipeline_service.list_names))
     kernel.register(EnvironmentNames(deployment_service.list_environment_names))
     kernel.register(ROLLOUT_HOOKS)
+    kernel.register(LiveReleases(deployment_service.find_live_since))
     kernel.register(ShadowCopyIndex(rollout_service.count_pairs, rollout_service.delete_pairs))
     kernel.register(SpanScores(feedback_service.delete_by_span_start))
     masker, book = Masker(kernel), PriceBook(kernel)

@@ -70,6 +70,8 @@ def _find_decision(context: StepContext, approval_id: str) -> Approval | None:
 def _decision_text(approval: Approval) -> str:
     if approval.state == "expired":
         return f"{approval.id} lapsed at {approval.expires_at:%Y-%m-%d %H:%M} UTC"
+    if approval.state == "withdrawn":
+        return f"{approval.withdrawn_by_name} withdrew it: {approval.withdrawn_reason}"
     return f"{approval.decided_by_name} {approval.state} it: {approval.reason}"
 
 
