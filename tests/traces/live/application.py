@@ -24,7 +24,7 @@ def provider():
 
 def otel() -> Callable[[], object]:
     """OpenTelemetry's own."""
-    from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
+    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 
     spans = provider()
     OpenAIInstrumentor().instrument(tracer_provider=spans)
@@ -90,15 +90,14 @@ def main() -> None:
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{url}/v1/traces",
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{key}",
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true" if sender == "traceloop" else "SPAN_ONLY",
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
         "TRACELOOP_TELEMETRY": "false",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # never asked: it only exports
     }
-    flush = {"otel": otel, "openinference": openinference, "traceloop": traceloop, "logfire": logfire, "mlflow": mlflow}
-    send = flush[sender]()
+    senders = (otel, openinference, traceloop, logfire, mlflow)
+    send = {function.__name__: function for function in senders}[sender]()
     ask(url, key)
     send()
 
