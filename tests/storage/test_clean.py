@@ -161,7 +161,7 @@ def test_a_cleaning_that_is_killed_leaves_nothing_half_done(kernel: Kernel, home
     with kernel.db.read() as conn:
         (removal,) = removals.list_scheduled(conn, 10)
     assert kernel.blobs.exists(removal.name), "the record comes first"
-    assert service.finish_scheduled(kernel) == 1
+    assert service.finish_scheduled(kernel) == (1, 5)
     assert not kernel.blobs.exists(removal.name)
     with kernel.db.read() as conn:
         assert removals.sum_removed(conn) == (3, 15)
@@ -184,7 +184,7 @@ def test_a_removal_that_was_recorded_is_called_off_when_something_refers_to_it_b
     )
     with kernel.db.begin() as conn:
         removals.schedule(conn, removal)
-    assert service.finish_scheduled(kernel) == 0
+    assert service.finish_scheduled(kernel) == (0, 0)
     assert kernel.blobs.exists(digest)
     with kernel.db.read() as conn:
         assert removals.get(conn, digest) is None

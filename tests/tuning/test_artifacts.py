@@ -10,8 +10,12 @@ import pytest
 
 from tests.tuning.conftest import Bench, open_bench, submission
 from tidemill.core import lineage
+from tidemill.core.actors import OWNER
 from tidemill.jobs.sdk import Jobs
 from tidemill.jobs.types import JobFailed
+from tidemill.registry import service as registry
+from tidemill.registry.types import ModelFilesRemoved
+from tidemill.storage.service import finish_scheduled
 from tidemill.tuning.artifacts import ArtifactBuilder
 from tidemill.tuning.types import TuningRun
 
@@ -100,6 +104,14 @@ def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
     assert bench.models.get("tiny").kind == "base"
     assert bench.models.get("tiny-safetensors").parents[0].id == run.base_version_id
 
+    f16 = bench.models.get(outputs["gguf:f16"].version_id)
+    assert f16.files_removed_at is not None, "it was not asked for, so it goes after the proof"
+    assert f16.id in {parent.id for parent in newest.parents}, "and stays known"
+    with pytest.raises(ModelFilesRemoved, match="tidemill tune compress"), bench.kernel.write(OWNER) as ctx:
+        registry.require_files(ctx, f16)
+    finish_scheduled(bench.kernel)
+    assert not bench.kernel.blobs.exists(f16.files[0].hash)
+
     folder = bench.kernel.settings.home / "tuning" / run.id
     assert not [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".gguf"]
 
@@ -133,3 +145,17 @@ def test_two_jobs_make_more_of_one_run_at_once(bench: Bench) -> None:
     assert outputs["gguf:q4_1"].servable == (not failing)
     folders = {path.name for path in (bench.kernel.settings.home / "tuning").iterdir()}
     assert folders == {run.id} | {job for job in job_ids if jobs.get(job).state == "failed"}
+
+
+def test_an_f16_file_that_is_asked_for_comes_back_and_stays(bench: Bench) -> None:
+    run = tuned(bench)
+    adapter = next(o.version_id for o in run.outputs if o.kind == "adapter")
+    job = bench.tuning.compress(adapter, ["gguf:f16"])
+    Jobs(bench.http).wait(job.id, timeout=240)
+    f16 = bench.models.get(next(o.version_id for o in bench.tuning.get(run.id).outputs if o.kind == "gguf:f16"))
+    assert f16.servable
+    assert f16.files_removed_at is None
+    assert bench.kernel.blobs.exists(f16.files[0].hash)
+    job = bench.tuning.compress(adapter, ["gguf:q8_0"])
+    Jobs(bench.http).wait(job.id, timeout=240)
+    assert bench.models.get(f16.id).files_removed_at is None, "it may be served, so another proof lets it be"

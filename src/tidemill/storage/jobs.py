@@ -18,6 +18,7 @@ def _clean(job: JobContext, keep_days: int) -> dict[str, int]:
         job.progress(done, total, "removing")
 
     job.progress(message="looking at what is there")
+    service.clean_f16(job.kernel, job.actor, keep_days)
     files, size = service.clean(job.kernel, job.actor, keep_days, check)
     job.log(f"Removed {files} files or folders.", files=files, bytes=size)
     return {"files": files, "bytes": size}

@@ -48,7 +48,8 @@ class StorageCleaner:
 
     def step(self) -> bool:
         """Remove some of what may go. Return whether there is more."""
-        if service.finish_scheduled(self._kernel):
+        files, _ = service.finish_scheduled(self._kernel)
+        if files:
             return True
         if time.monotonic() < self._due:
             return False

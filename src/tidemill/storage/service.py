@@ -9,15 +9,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from tidemill.core import events, removals
-from tidemill.core.actors import Actor
+from tidemill.core.actors import SYSTEM, Actor
 from tidemill.core.blobs import BlobCollected, BlobMissing, S3Blobs
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.removals import Removal
 from tidemill.core.wire import Page, utc_now
 from tidemill.jobs.service import JobQueue
+from tidemill.registry.types import ModelVersion
 from tidemill.storage.home import list_home, owner_of
 from tidemill.storage.survey import StorageUsage, list_blobs, read_usage
 from tidemill.storage.types import CleanPlan, StorageClean, StorageItem, StorageKind, StorageReport
+from tidemill.tuning import service as tuning
+from tidemill.tuning.types import TuningRun
 
 CLEAN_JOB = "storage.clean"
 
@@ -103,9 +106,27 @@ def plan_clean(kernel: Kernel, body: StorageClean) -> CleanPlan:
 
 
 def list_removable(kernel: Kernel, keep_days: int) -> list[StorageItem]:
-    """Return what may go now."""
+    """Return what may go now: what nothing needs, and F16 files of old tuning runs."""
     usage = read_usage(kernel, keep_days)
-    return [item for item in list_all(kernel, usage) if item.state == "removable"]
+    items = [item for item in list_all(kernel, usage) if item.state == "removable"]
+    return items + [_describe_f16(run, version) for run, version in _list_f16(kernel, usage)]
+
+
+def _list_f16(kernel: Kernel, usage: StorageUsage) -> list[tuple[TuningRun, ModelVersion]]:
+    with kernel.read(SYSTEM) as ctx:
+        return tuning.list_unneeded_f16(ctx, usage.removable_before)
+
+
+def _describe_f16(run: TuningRun, version: ModelVersion) -> StorageItem:
+    return StorageItem(
+        name=version.files[0].hash,
+        kind="F16 files of tuning runs",
+        size=version.size,
+        at=version.created_at,
+        needed_by=[version.ref],
+        state="removable",
+        why=f"{version.ref} is F16, and {run.id}, which was not asked to keep it, has passed its proof",
+    )
 
 
 def submit_clean(ctx: Context, body: StorageClean, plan: CleanPlan) -> CleanPlan:
@@ -116,6 +137,15 @@ def submit_clean(ctx: Context, body: StorageClean, plan: CleanPlan) -> CleanPlan
     return plan.model_copy(update={"job_id": job.id})
 
 
+def clean_f16(kernel: Kernel, actor: Actor, keep_days: int) -> int:
+    """Let the F16 files of old tuning runs go, and return how many. Their blobs go with the rest."""
+    count = 0
+    for run, _version in _list_f16(kernel, read_usage(kernel, keep_days)):
+        with kernel.write(actor) as ctx:
+            count += tuning.remove_f16(ctx, run.id) > 0
+    return count
+
+
 def clean(
     kernel: Kernel, actor: Actor, keep_days: int, check: Callable[[int, int], None], *, limit: int | None = None
 ) -> tuple[int, int]:
@@ -123,10 +153,9 @@ def clean(
 
     `check(done, total)` is called before each removal and may raise to end it there.
     """
-    finish_scheduled(kernel)
+    files, size = finish_scheduled(kernel)
     usage = read_usage(kernel, keep_days)
     items = [item for item in list_all(kernel, usage) if item.state == "removable"][:limit]
-    files = size = 0
     for number, item in enumerate(items):
         check(number, len(items))
         if remove(kernel, actor, item, usage):
@@ -185,8 +214,8 @@ def _remove_path(kernel: Kernel, name: str) -> bool:
     return not path.exists()
 
 
-def finish_scheduled(kernel: Kernel, limit: int = 500) -> int:
-    """Remove what was recorded to go and is still there, and return how much of it went.
+def finish_scheduled(kernel: Kernel, limit: int = 500) -> tuple[int, int]:
+    """Remove what was recorded to go and is still there, and return how many files and bytes went.
 
     It was recorded by a server that died before the removal, or by who made a file that it needs no more. A blob waits
     for the jobs that run now: one of them may have put it too and not referred to it yet.
@@ -194,10 +223,10 @@ def finish_scheduled(kernel: Kernel, limit: int = 500) -> int:
     with kernel.db.read() as conn:
         scheduled = removals.list_scheduled(conn, limit)
     if not scheduled:
-        return 0
+        return 0, 0
     usage = read_usage(kernel, keep_days=0)
     running = [job.created_at for job in usage.live_jobs if not job.ended]
-    count = 0
+    files = size = 0
     for removal in scheduled:
         put_before = min([removal.put_before, *running])
         if removal.name in usage.blobs:
@@ -205,9 +234,9 @@ def finish_scheduled(kernel: Kernel, limit: int = 500) -> int:
                 removals.cancel(conn, removal.name)
         elif _must_wait(kernel, removal, put_before):
             continue
-        else:
-            count += finish(kernel, removal.model_copy(update={"put_before": put_before}))
-    return count
+        elif finish(kernel, removal.model_copy(update={"put_before": put_before})):
+            files, size = files + 1, size + removal.size
+    return files, size
 
 
 def _must_wait(kernel: Kernel, removal: Removal, put_before: datetime) -> bool:

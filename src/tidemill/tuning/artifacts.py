@@ -14,7 +14,7 @@ from tidemill.jobs.compute import Resources
 from tidemill.jobs.context import JobContext
 from tidemill.registry import service as registry
 from tidemill.registry.types import Kind, ModelVersion, ParentRef, ParityEvidence, VersionCreate
-from tidemill.tuning import answers, examples, parity, replay, service, store
+from tidemill.tuning import answers, examples, intermediates, parity, replay, service, store
 from tidemill.tuning.compress.files import read_json, replacing, write_json
 from tidemill.tuning.outputs import PROVENANCE
 from tidemill.tuning.parity import ProofAnswer, ProofPrompt
@@ -76,11 +76,15 @@ class ArtifactBuilder:
         self.job.step(f"register {kind}", self._register, kind, kind, self.folder / source, parents)
 
     def _register(self, name: str, kind: Kind, path: Path, parents: list[ParentRef]) -> dict[str, str]:
-        if path.is_dir():
-            facts = {"run": self.run.id, "spec": self.run.spec.model_dump(mode="json")}
-            write_json(path / PROVENANCE, facts)
         with self.kernel.read(self.job.actor) as ctx:
             licence = registry.get_version(ctx, self.run.base_version_id).licence
+            spec = service.get(ctx, self.run.id).spec
+        if path.is_dir():
+            # The spec as it was submitted, byte for byte: the same weights are the same version, also for a later
+            # proof with another choice, or by a Tidemill that knows more settings.
+            write_json(
+                path / PROVENANCE, {"run": self.run.id, "spec": spec.model_dump(mode="json", exclude_unset=True)}
+            )
         # Both before the transaction: others must write meanwhile.
         files = registry.ingest_folder(self.kernel, path)
         body = VersionCreate(model=self.run.name, kind=kind, files=files, parents=parents, licence=licence)
@@ -118,8 +122,9 @@ class ArtifactBuilder:
             shutil.rmtree(self.folder / "merged", ignore_errors=True)
         return {"cleared": True}
 
-    def tidy(self) -> dict[str, bool]:
+    def tidy(self, forms: list[str]) -> dict[str, bool]:
         """Remove what the registry holds or nobody needs any more; the step log and the answers stay."""
+        self._settle_f16(forms)
         for path in self.folder.iterdir():
             if path.is_symlink() or path.suffix == ".gguf":
                 path.unlink()
@@ -127,10 +132,23 @@ class ArtifactBuilder:
                 shutil.rmtree(path)
         return {"tidied": True}
 
-    def remove(self) -> dict[str, bool]:
+    def remove(self, forms: list[str]) -> dict[str, bool]:
         """Remove the work folder."""
-        shutil.rmtree(self.folder)
+        self._settle_f16(forms)
+        shutil.rmtree(self.folder, ignore_errors=True)
         return {"removed": True}
+
+    def _settle_f16(self, forms: list[str]) -> None:
+        """Let the F16 file go, or, when this job was asked for it and another let it go meanwhile, put it back."""
+        with self.job.write() as ctx:
+            run = service.get(ctx, self.run.id)
+            if intermediates.F16 not in forms:
+                intermediates.remove_f16(ctx, run)
+            version = intermediates.find_f16(ctx, run)
+        removed = version is not None and version.files_removed_at is not None
+        if removed and intermediates.F16 in forms and self.gguf("f16").exists():
+            before = "merged" if self.run.spec.method == "lora" else "tuned"
+            self._register_from(intermediates.F16, "merged", self.gguf("f16"), before)
 
     def _output(self, ctx: Context, kind: str) -> ModelVersion:
         run = service.get(ctx, self.run.id)

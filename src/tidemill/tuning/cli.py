@@ -77,6 +77,7 @@ def run(
     recipe: Annotated[str | None, typer.Option(help="Start from a measured recipe, such as question-types.")] = None,
     spec: Annotated[Path | None, typer.Option(help="A YAML file; keys of Axolotl, LLaMA-Factory, TRL work.")] = None,
     then: Annotated[list[str] | None, typer.Option(help="A file to make, such as gguf:q8_0.")] = None,
+    keep_f16: Annotated[bool, typer.Option("--keep-f16", help="Keep the F16 file after the proof.")] = False,
     option: Annotated[list[str] | None, typer.Option("--set", help="Any key, such as learning_rate=1e-3.")] = None,
     key: Annotated[str | None, typer.Option(help="The same key gives the same run.")] = None,
     wait: WaitOption = True,
@@ -92,6 +93,7 @@ def run(
         "answer_template": answer_template,
         "method": method,
         "then": then,
+        "keep_f16": keep_f16,
         "key": key,
     }
     keys |= {k: v for k, v in flags.items() if v}

@@ -28,7 +28,7 @@ def tune(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     builder.register_trained(base["id"])
     if run.spec.then:
         _prove(job, builder, list(run.spec.then))
-    job.step("tidy", builder.tidy)
+    job.step("tidy", builder.tidy, list(run.spec.then))
     with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}
@@ -47,7 +47,7 @@ def compress(job: JobContext, args: dict[str, Any]) -> dict[str, Any]:
     builder = artifacts.ArtifactBuilder(job, run, Path(base["folder"]), folder)
     job.step("restore", builder.restore)
     _prove(job, builder, list(args["to"]))
-    job.step("tidy", builder.remove)
+    job.step("tidy", builder.remove, list(args["to"]))
     with job.kernel.read(job.actor) as ctx:
         run = service.get(ctx, run.id)
     return {"run_id": run.id, "outputs": [o.model_dump() for o in run.outputs]}

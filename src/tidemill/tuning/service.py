@@ -1,6 +1,7 @@
 """Decide about tuning: whether a run may start, its state, and its outputs."""
 
 import importlib.util
+from datetime import datetime
 from typing import Any
 
 from tidemill.core import events, lineage
@@ -13,7 +14,7 @@ from tidemill.jobs.types import Job
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
 from tidemill.registry.types import ModelVersion
-from tidemill.tuning import answer_template, examples, store
+from tidemill.tuning import answer_template, examples, intermediates, store
 from tidemill.tuning.types import (
     CompressSubmit,
     NoTrainingRows,
@@ -175,6 +176,16 @@ def get_run_of_version(ctx: Context, version: ModelVersion) -> TuningRun:
             param="version",
         )
     return run
+
+
+def list_unneeded_f16(ctx: Context, ended_before: datetime) -> list[tuple[TuningRun, ModelVersion]]:
+    """Return the runs that ended before a moment and the F16 files that they were not asked to keep."""
+    return list(intermediates.list_f16(ctx, ended_before))
+
+
+def remove_f16(ctx: Context, run_id: str) -> int:
+    """Let a run's F16 file go, unless it was asked for, may be served, or something needs it. Return its bytes."""
+    return intermediates.remove_f16(ctx, get(ctx, run_id))
 
 
 def ended(ctx: Context, job: Job) -> None:

@@ -104,6 +104,11 @@ class TuningSpec(Body):
     train_split: str = "train"
     eval_split: str = Field(default="validation", description="Held-out rows for evaluation and the parity proof.")
     then: list[Form] = Field(default_factory=list, description="Files to make after training, such as `gguf:q8_0`.")
+    keep_f16: bool = Field(
+        default=False,
+        description="Whether the F16 file that the others are made from stays after the proof. It also stays when "
+        "`then` names `gguf:f16`, which proves that it may be served.",
+    )
     proof: Proof = Proof()
 
 
