@@ -28,7 +28,7 @@ def _clear_key_cache(ctx: Context, request: Request) -> None:
     ctx.once_committed(request.app.state.keys.clear_cache)
 
 
-@router.get("/me", openapi_extra=role("viewer"))
+@router.get("/me", openapi_extra=role("observer"))
 def whoami(request: RequestContext) -> Me:
     """Who the key belongs to."""
     return request.read(service.whoami)

@@ -74,7 +74,7 @@ class PersonCreate(Body):
     name: Name
     display_name: str | None = Field(default=None, max_length=200, description="As people write it.")
     email: str | None = Field(default=None, max_length=320, pattern=EMAIL_FORM)
-    roles: list[Role] = Field(min_length=1, description="Every role includes viewer; admin includes all.")
+    roles: list[Role] = Field(min_length=1, description="Every role but observer includes viewer; admin includes all.")
 
 
 class PersonUpdate(Body):

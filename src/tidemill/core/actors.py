@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["viewer", "annotator", "developer", "approver", "admin"]
+Role = Literal["observer", "viewer", "annotator", "developer", "approver", "admin"]
 
-ROLES: tuple[Role, ...] = ("viewer", "annotator", "developer", "approver", "admin")
+ROLES: tuple[Role, ...] = ("observer", "viewer", "annotator", "developer", "approver", "admin")
 
 _IMPLIED: dict[Role, frozenset[Role]] = {
-    "viewer": frozenset({"viewer"}),
-    "annotator": frozenset({"viewer", "annotator"}),
-    "developer": frozenset({"viewer", "annotator", "developer"}),
-    "approver": frozenset({"viewer", "approver"}),
+    "observer": frozenset({"observer"}),
+    "viewer": frozenset({"observer", "viewer"}),
+    "annotator": frozenset({"observer", "viewer", "annotator"}),
+    "developer": frozenset({"observer", "viewer", "annotator", "developer"}),
+    "approver": frozenset({"observer", "viewer", "approver"}),
     "admin": frozenset(ROLES),
 }
 
@@ -26,7 +27,7 @@ class Actor:
     key_id: str | None = None
 
     def has(self, role: Role) -> bool:
-        """Return whether one of the actor's roles includes `role` (every role includes viewer; admin includes all)."""
+        """Return whether one of the actor's roles includes `role` (admin includes all)."""
         return any(role in _IMPLIED[own] for own in self.roles)
 
 

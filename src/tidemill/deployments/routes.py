@@ -27,7 +27,7 @@ router = APIRouter(prefix="/api", tags=["deployments"])
 router.include_router(retirements.router)
 
 
-@router.get("/environments", openapi_extra=role("viewer"))
+@router.get("/environments", openapi_extra=role("observer"))
 def list_environments(request: RequestContext) -> Page[Environment]:
     """Every environment, in the order of promotion."""
     return request.read(service.list_environments)
@@ -51,7 +51,7 @@ def deploy(body: DeploymentCreate, request: RequestContext) -> Deployment:
     return request.write(service.deploy, body)
 
 
-@router.get("/deployments", openapi_extra=role("viewer"))
+@router.get("/deployments", openapi_extra=role("observer"))
 def list_deployments(
     request: RequestContext,
     environment: str | None = None,
@@ -73,7 +73,7 @@ def list_deployments(
     )
 
 
-@router.get("/answering", openapi_extra=role("viewer"))
+@router.get("/answering", openapi_extra=role("observer"))
 def answering(
     request: RequestContext,
     at: Annotated[Instant, Query(description="The moment.")],
@@ -84,7 +84,7 @@ def answering(
     return request.read(service.list_serving_at, at, environment=environment, name=name)
 
 
-@router.get("/deployments/{deployment_id:path}", openapi_extra=role("viewer"))
+@router.get("/deployments/{deployment_id:path}", openapi_extra=role("observer"))
 def get(deployment_id: DeploymentRef, request: RequestContext) -> Deployment:
     """One deployment."""
     return request.read(get_deployment, deployment_id)
@@ -96,7 +96,7 @@ def stop(deployment_id: DeploymentRef, request: RequestContext) -> Deployment:
     return request.write(service.stop, deployment_id)
 
 
-@router.get("/engines", openapi_extra=role("viewer"))
+@router.get("/engines", openapi_extra=role("observer"))
 def list_engines(request: Request) -> Fleet:
     """The engines of this server, as its supervisor sees them."""
     fleet: Fleet = request.app.state.supervisor.get_fleet()

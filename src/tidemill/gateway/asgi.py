@@ -3,6 +3,7 @@
 import logging
 import time
 
+from tidemill.access.service import require
 from tidemill.core.asgi import (
     Authenticator,
     BodyLimit,
@@ -74,6 +75,7 @@ class GatewayApp:
 
     async def _handle(self, scope: Scope, receive: Receive, response: ResponseWriter) -> None:
         actor = await authenticate(scope, self._keys)
+        require(actor, "viewer")
         method, path = scope["method"], scope["path"].rstrip("/")
         if path == "/v1/chat/completions" and method == "POST":
             handler = ChatCompletionHandler(

@@ -12,7 +12,7 @@ from tidemill.gateway.types import Call, Status
 router = APIRouter(prefix="/api/calls", tags=["gateway"])
 
 
-@router.get("", openapi_extra=role("viewer"))
+@router.get("", openapi_extra=role("observer"))
 def list_calls(
     request: RequestContext,
     release_id: str | None = None,
@@ -38,7 +38,7 @@ def list_calls(
     )
 
 
-@router.get("/{call_id}", openapi_extra=role("viewer"))
+@router.get("/{call_id}", openapi_extra=role("observer"))
 def get_call(call_id: str, request: RequestContext) -> Call:
     """Return one call, by the id of the response or its `x-request-id`."""
     return request.read(service.get, call_id)

@@ -49,13 +49,13 @@ class ServerStatus(Health):
     spans: WriterState
 
 
-@router.get("/api/health", openapi_extra=role("viewer"))
+@router.get("/api/health", openapi_extra=role("observer"))
 def get_health(request: RequestContext) -> Health:
     """Version, database and schema."""
     return Health.model_validate(_health(request.kernel))
 
 
-@router.get("/api/status", openapi_extra=role("viewer"))
+@router.get("/api/status", openapi_extra=role("observer"))
 def get_status(request: RequestContext, http: Request) -> ServerStatus:
     """What the server does now: its loops, jobs, engines and the spans that wait."""
     kernel = request.kernel
@@ -70,7 +70,7 @@ def get_status(request: RequestContext, http: Request) -> ServerStatus:
     )
 
 
-@router.get("/metrics", openapi_extra=role("viewer"), response_class=PlainTextResponse)
+@router.get("/metrics", openapi_extra=role("observer"), response_class=PlainTextResponse)
 def get_metrics(request: RequestContext, http: Request) -> PlainTextResponse:
     """Metrics in the text format of Prometheus. A scraper sends a viewer's key as its bearer token."""
     status = get_status(request, http)

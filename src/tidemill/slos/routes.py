@@ -16,13 +16,13 @@ def put_slo(name: Name, body: SloPut, request: RequestContext) -> Slo:
     return request.write(service.put, name, body)
 
 
-@router.get("/slos", openapi_extra=role("viewer"))
+@router.get("/slos", openapi_extra=role("observer"))
 def list_slos(request: RequestContext, cursor: Cursor = None, limit: Limit = 50) -> Page[Slo]:
     """SLOs by name."""
     return request.read(service.list_slos, cursor=cursor, limit=limit)
 
 
-@router.get("/slos/{name}", openapi_extra=role("viewer"))
+@router.get("/slos/{name}", openapi_extra=role("observer"))
 def slo_status(name: str, request: RequestContext) -> SloStatus:
     """Where an SLO stands now: share, error budget, burn rates."""
     return request.read(service.get_status, name)

@@ -35,7 +35,7 @@ Since = Annotated[Instant | None, Query(description="From this time on. Default:
 Until = Annotated[Instant | None, Query(description="Before this time.")]
 
 
-@router.get("", openapi_extra=role("viewer"))
+@router.get("", openapi_extra=role("observer"))
 def list_traces(request: RequestContext, query: Annotated[TraceListQuery, Query()]) -> Page[TraceSummary]:
     """List traces, newest first."""
     where = _where(query)
@@ -46,13 +46,13 @@ def _where(query: TraceListQuery) -> TraceFilter:
     return TraceFilter.model_construct(**{name: getattr(query, name) for name in TraceFilter.model_fields})
 
 
-@router.get("/search", openapi_extra=role("viewer"))
+@router.get("/search", openapi_extra=role("observer"))
 def search_spans(request: RequestContext, query: Annotated[TraceSearchQuery, Query()]) -> Page[SpanDetail]:
     """List spans with all words of `text`, the latest stored first."""
     return request.read(service.search_spans, query.text, _where(query), cursor=query.cursor, limit=query.limit)
 
 
-@router.get("/series", openapi_extra=role("viewer"))
+@router.get("/series", openapi_extra=role("observer"))
 def get_series(
     request: RequestContext,
     since: Annotated[Instant, Query(description="From this time on, rounded down to a step.")],
@@ -69,7 +69,7 @@ def get_series(
     )
 
 
-@router.get("/sessions", openapi_extra=role("viewer"))
+@router.get("/sessions", openapi_extra=role("observer"))
 def list_sessions(
     request: RequestContext,
     since: Since = None,
@@ -83,7 +83,7 @@ def list_sessions(
     return request.read(service.list_sessions, where, cursor=cursor, limit=limit)
 
 
-@router.get("/users", openapi_extra=role("viewer"))
+@router.get("/users", openapi_extra=role("observer"))
 def list_users(
     request: RequestContext, since: Since = None, until: Until = None, limit: Limit = 50
 ) -> Page[UserSummary]:
@@ -91,7 +91,7 @@ def list_users(
     return request.read(service.list_users, since=since, until=until, limit=limit)
 
 
-@router.get("/callers", openapi_extra=role("viewer"))
+@router.get("/callers", openapi_extra=role("observer"))
 def list_callers(
     request: RequestContext,
     release_id: str | None = None,
@@ -105,7 +105,7 @@ def list_callers(
     )
 
 
-@router.get("/tail", openapi_extra=role("viewer"))
+@router.get("/tail", openapi_extra=role("observer"))
 def read_tail(
     request: RequestContext,
     after: Annotated[
@@ -117,13 +117,13 @@ def read_tail(
     return request.read(service.read_tail, after=after, limit=limit)
 
 
-@router.get("/days", openapi_extra=role("viewer"))
+@router.get("/days", openapi_extra=role("observer"))
 def list_days(request: RequestContext) -> list[DayUse]:
     """List the days that are kept and what they take up, newest first."""
     return request.read(service.list_days)
 
 
-@router.get("/writer", openapi_extra=role("viewer"))
+@router.get("/writer", openapi_extra=role("observer"))
 def get_writer_state(request: RequestContext) -> WriterState:
     """Return how many spans were stored, wait and were refused since the start."""
     return request.read(service.get_writer_state)
@@ -135,7 +135,7 @@ def prune(body: Prune, request: RequestContext) -> Pruned:
     return service.prune(request.kernel, request.actor, body.before)
 
 
-@router.get("/responses/{response_id}", openapi_extra=role("viewer"))
+@router.get("/responses/{response_id}", openapi_extra=role("observer"))
 def get_response(response_id: str, request: RequestContext) -> SpanDetail:
     """Return the span of a response, such as `chatcmpl-…`."""
     span = request.read(service.find_response, response_id)
@@ -146,7 +146,7 @@ def get_response(response_id: str, request: RequestContext) -> SpanDetail:
     return span
 
 
-@router.get("/{trace_id}", openapi_extra=role("viewer"))
+@router.get("/{trace_id}", openapi_extra=role("observer"))
 def get_trace(
     trace_id: str,
     request: RequestContext,
@@ -157,7 +157,7 @@ def get_trace(
     return request.read(service.get_trace, trace_id, payload=payload, limit=limit)
 
 
-@router.get("/{trace_id}/spans/{span_id}", openapi_extra=role("viewer"))
+@router.get("/{trace_id}/spans/{span_id}", openapi_extra=role("observer"))
 def get_span(trace_id: str, span_id: str, request: RequestContext) -> SpanDetail:
     """Return one span with its input and output."""
     return request.read(service.get_span, trace_id, span_id)

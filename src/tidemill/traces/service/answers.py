@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tidemill.core.kernel import Context, Kernel
+from tidemill.traces.service.metadata import store_for
 from tidemill.traces.store import TraceStore
 from tidemill.traces.types import SpanDetail, TraceFilter
 
@@ -16,21 +17,21 @@ def find_responses(ctx: Context, response_ids: Sequence[str], *, payload: bool =
     """Return response id -> its span. Ids that no stored span has are left out."""
     if not response_ids:
         return {}
-    store = ctx.kernel.get(TraceStore)
+    store = store_for(ctx)
     spans = store.find_responses(response_ids, payload=payload)
     return {ref: _with_owner(store, span) for ref, span in spans.items()}
 
 
 def find_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail | None:
     """Return one span with payload by its full hexadecimal ids; None when it is not stored."""
-    store = ctx.kernel.get(TraceStore)
+    store = store_for(ctx)
     span = store.get_span(bytes.fromhex(trace_id), bytes.fromhex(span_id))
     return _with_owner(store, span) if span is not None else None
 
 
 def list_trace_spans(ctx: Context, trace_id: str, *, payload: bool = False) -> list[SpanDetail]:
     """Return the first TRACE_SPANS spans of a trace in the order of its tree; none when it is not stored."""
-    tree = ctx.kernel.get(TraceStore).get_trace(bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
+    tree = store_for(ctx).get_trace(bytes.fromhex(trace_id), payload=payload, limit=TRACE_SPANS)
     if tree is None:
         return []
     owner = {"user": tree.summary.user, "session": tree.summary.session}
@@ -39,7 +40,7 @@ def list_trace_spans(ctx: Context, trace_id: str, *, payload: bool = False) -> l
 
 def sample_spans(ctx: Context, where: TraceFilter, *, limit: int) -> list[SpanDetail]:
     """Return at most `limit` matching spans with payload, an even sample that is stable by span id, oldest first."""
-    store = ctx.kernel.get(TraceStore)
+    store = store_for(ctx)
     spans = store.list_spans(where, limit=limit, payload=True, spread=True)
     return [_with_owner(store, span) for span in spans]
 

@@ -12,6 +12,7 @@ from tidemill.core.actors import Actor
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.search_words import split_words
 from tidemill.core.wire import Page
+from tidemill.traces.service.metadata import store_for
 from tidemill.traces.store import MinuteCount, Position, SessionPlace, TracePlace, TraceStore
 from tidemill.traces.types import (
     AnsweredCalls,
@@ -47,10 +48,6 @@ MIN_PREFIX = 6
 """Digits of a trace id that are enough where only one trace begins with them."""
 
 
-def _store(ctx: Context) -> TraceStore:
-    return ctx.kernel.get(TraceStore)
-
-
 def list_traces(
     ctx: Context,
     where: TraceFilter | None = None,
@@ -60,7 +57,7 @@ def list_traces(
     limit: int = 50,
 ) -> Page[TraceSummary]:
     """Return traces, newest first. `text`: only those with all of these words in a span. Raises SearchOff."""
-    store = _store(ctx)
+    store = store_for(ctx)
     if text is not None:
         _check_search(store, text)
     before = _parse_cursor(cursor) if cursor is not None else None
@@ -121,7 +118,7 @@ def _complete_id(ctx: Context, trace_id: str) -> bytes:
     """Return the trace id that begins with these digits. Raises TraceNotFound, TraceIdInvalid when several do."""
     if not MIN_PREFIX <= len(trace_id) < 32 or not set(trace_id) <= set("0123456789abcdef"):
         return _parse_id(trace_id, 16)
-    trace_ids = _store(ctx).trace_ids_with_prefix(trace_id)
+    trace_ids = store_for(ctx).trace_ids_with_prefix(trace_id)
     if len(trace_ids) == 1:
         return trace_ids[0]
     if not trace_ids:
@@ -131,7 +128,7 @@ def _complete_id(ctx: Context, trace_id: str) -> bytes:
 
 def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int = 2000) -> TraceTree:
     """Return one trace as a tree, by its id or the first digits of it. Raises TraceNotFound, TraceIdInvalid."""
-    tree = _store(ctx).get_trace(_complete_id(ctx, trace_id), payload=payload, limit=limit)
+    tree = store_for(ctx).get_trace(_complete_id(ctx, trace_id), payload=payload, limit=limit)
     if tree is None:
         raise TraceNotFound(f"There is no trace {trace_id}.", hint="It may be older than the days that are kept.")
     return tree
@@ -139,7 +136,7 @@ def get_trace(ctx: Context, trace_id: str, *, payload: bool = False, limit: int 
 
 def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
     """Return one span with its input and output. Raises SpanNotFound, TraceIdInvalid."""
-    span = _store(ctx).get_span(_complete_id(ctx, trace_id), _parse_id(span_id, 8))
+    span = store_for(ctx).get_span(_complete_id(ctx, trace_id), _parse_id(span_id, 8))
     if span is None:
         raise SpanNotFound(
             f"There is no span {span_id} in trace {trace_id}.", hint="`tidemill traces show` lists a trace's spans."
@@ -149,14 +146,14 @@ def get_span(ctx: Context, trace_id: str, span_id: str) -> SpanDetail:
 
 def find_response(ctx: Context, response_id: str) -> SpanDetail | None:
     """Return the span of a response, such as `chatcmpl-…`; None when no span that is kept has this id."""
-    return _store(ctx).find_responses([response_id], payload=True).get(response_id)
+    return store_for(ctx).find_responses([response_id], payload=True).get(response_id)
 
 
 def search_spans(
     ctx: Context, text: str, where: TraceFilter | None = None, *, cursor: str | None = None, limit: int = 50
 ) -> Page[SpanDetail]:
     """Return spans with all these words in input, output, name or error, the latest stored first. Raises SearchOff."""
-    store = _store(ctx)
+    store = store_for(ctx)
     _check_search(store, text)
     before = None
     if cursor is not None:
@@ -183,7 +180,7 @@ def list_sessions(
             before = _parse_place(last), name
         except ValueError as error:
             raise _invalid_cursor(cursor) from error
-    sessions = _store(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
+    sessions = store_for(ctx).list_sessions(where or TraceFilter(), before=before, limit=limit + 1)
     more = len(sessions) > limit
     sessions = sessions[:limit]
     next_cursor = f"{round(sessions[-1].last.timestamp() * 1_000_000)}-{sessions[-1].session}" if more else None
@@ -194,7 +191,7 @@ def list_users(
     ctx: Context, *, since: datetime | None = None, until: datetime | None = None, limit: int = 50
 ) -> Page[UserSummary]:
     """Return users, those with the most requests first, to the hour. Default: within seven days."""
-    return Page(items=_store(ctx).list_users(since or ctx.now - timedelta(days=7), until, limit))
+    return Page(items=store_for(ctx).list_users(since or ctx.now - timedelta(days=7), until, limit))
 
 
 def get_series(
@@ -221,7 +218,7 @@ def get_series(
         raise TraceQueryInvalid(f"`key` {key!r} needs `by`.", hint="Give `by` too, such as model.", param="by")
     if grain == "minute":
         _check_minutes(ctx, since, end, by)
-    return _store(ctx).get_series(since, end, grain, by=by, key=key, measure=measure, top=top)
+    return store_for(ctx).get_series(since, end, grain, by=by, key=key, measure=measure, top=top)
 
 
 def _check_minutes(ctx: Context, since: datetime, until: datetime, by: GroupBy | None) -> None:
@@ -241,13 +238,13 @@ def read_tail(
     `after=None` begins with the oldest span kept; `tail_end(ctx)` is the present end. A page may be empty and
     still move the position on, when the filter lets nothing through.
     """
-    spans, reached, more = _store(ctx).read_tail(_parse_position(after), where or TraceFilter(), limit)
+    spans, reached, more = store_for(ctx).read_tail(_parse_position(after), where or TraceFilter(), limit)
     return TailPage(spans=spans, position=_format_position(reached), more=more)
 
 
 def tail_end(ctx: Context) -> str:
     """Return the position behind everything that is stored now."""
-    return _format_position(_store(ctx).tail_end())
+    return _format_position(store_for(ctx).tail_end())
 
 
 def _format_position(place: Position) -> str:
@@ -283,7 +280,7 @@ def list_spans(
     by span id); with `newest` the newest.
     """
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return _store(ctx).list_spans(within, limit=limit, payload=with_payload, spread=spread, newest=newest)
+    return store_for(ctx).list_spans(within, limit=limit, payload=with_payload, spread=spread, newest=newest)
 
 
 def list_callers(
@@ -302,7 +299,7 @@ def list_callers(
     where = TraceFilter(
         since=since or ctx.now - timedelta(days=7), release_id=release_id, model=model, deployment_id=deployment_id
     )
-    return _store(ctx).list_callers(where, limit)
+    return store_for(ctx).list_callers(where, limit)
 
 
 def count_answered(
@@ -312,7 +309,7 @@ def count_answered(
 
     To the hour. Keys without calls are left out.
     """
-    return _store(ctx).count_answered(by, keys, since)
+    return store_for(ctx).count_answered(by, keys, since)
 
 
 def count_by_minute(
@@ -320,7 +317,7 @@ def count_by_minute(
 ) -> list[MinuteCount]:
     """Return spans that began in [start, end), counted exactly by minute: all, failed, and slower than `slow_ms`."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return _store(ctx).count_by_minute(within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
+    return store_for(ctx).count_by_minute(within, slow_us=round(slow_ms * 1000) if slow_ms is not None else None)
 
 
 def touched_minutes(
@@ -328,7 +325,7 @@ def touched_minutes(
 ) -> list[int]:
     """Return minutes since 1970 in [start, end) in which spans began that were stored after a position of the tail."""
     within = (where or TraceFilter()).model_copy(update={"since": start, "until": end})
-    return _store(ctx).touched_minutes(_parse_position(after), within)
+    return store_for(ctx).touched_minutes(_parse_position(after), within)
 
 
 def get_writer_state(ctx: Context) -> WriterState:
@@ -338,7 +335,7 @@ def get_writer_state(ctx: Context) -> WriterState:
 
 def list_days(ctx: Context) -> list[DayUse]:
     """Return the days that are stored and what they take up, newest first."""
-    store = _store(ctx)
+    store = store_for(ctx)
     return [use for day in reversed(store.list_days()) if (use := store.use(day)) is not None]
 
 

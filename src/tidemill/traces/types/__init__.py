@@ -1,6 +1,7 @@
 """Traces: spans, queries and their results, prices, masking, and errors."""
 
 from tidemill.traces.types.errors import (
+    ContentRefused,
     OtlpEncodingUnknown,
     OtlpInvalid,
     OtlpMediaTypeUnknown,
@@ -45,6 +46,7 @@ __all__ = [
     "MODEL_CALLS",
     "AnsweredCalls",
     "Caller",
+    "ContentRefused",
     "DayUse",
     "EventRecord",
     "Grain",

@@ -3,6 +3,7 @@
 from tidemill.core.errors import (
     BadRequest,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     StorageFull,
@@ -40,6 +41,12 @@ class SearchOff(Conflict):
     """Full-text search is switched off, so nothing was indexed."""
 
     code = "trace_search_off"
+
+
+class ContentRefused(Forbidden):
+    """The caller may read names and figures only, and asked for what was written."""
+
+    code = "content_refused"
 
 
 class OtlpInvalid(BadRequest):
