@@ -66,13 +66,14 @@ class Page(Value, Generic[T]):
 _FIRST_YEAR, _LAST_YEAR = 1900, 2900
 
 
-def _utc(value: datetime) -> datetime:
+def check_moment(value: datetime) -> datetime:
+    """Return a moment in UTC. Raises ValueError for one that the sum with a span of time could not hold."""
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
         raise ValueError(f"a moment outside the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return value.astimezone(UTC)
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Instant = Annotated[AwareDatetime, AfterValidator(check_moment)]
 """A moment in UTC. A time without a zone is refused, and one that the sum with a span of time could not hold."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"

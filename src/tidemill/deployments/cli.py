@@ -1,6 +1,5 @@
 """`tidemill deploy`, `rollback`, `environments` and `deployments`."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.text import Text
 
 from tidemill.core.errors import Conflict
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.deployments.sdk import Deployments
 from tidemill.deployments.types import Deployment
 
@@ -46,7 +46,6 @@ _RETIREMENT_COLUMNS: list[Column] = [
     ("by", "announced_by"),
     ("gone since", "ended_at"),
 ]
-MOMENTS = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 
 class OverrideChoice(StrEnum):
@@ -162,13 +161,13 @@ def history(
     ctx: typer.Context,
     environment: EnvironmentOption = None,
     name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="Only what served at this local time.")] = None,
+    at: Annotated[str | None, typer.Option(help=f"Only what served then: {TIME_FORMS}.")] = None,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
 ) -> None:
     """All deployments, newest first."""
     term = terminal(ctx)
-    moment = at.astimezone() if at is not None else None
+    moment = parse_time(at)
     deployments = Deployments(term.http).list(environment=environment, name=name, at=moment, cursor=cursor, limit=limit)
     term.table(deployments, _COLUMNS, empty="Nothing was served then." if at else "Nothing has been deployed yet.")
 
@@ -191,13 +190,13 @@ def engines(ctx: typer.Context) -> None:
 @app.command()
 def at(
     ctx: typer.Context,
-    moment: Annotated[datetime, typer.Argument(help="Local time, such as '2026-11-21 14:03'.", formats=MOMENTS)],
+    moment: Annotated[str, typer.Argument(help=f"When: {TIME_FORMS}.")],
     environment: EnvironmentOption = None,
     name: Annotated[str | None, typer.Option(help="Only this release name.")] = None,
 ) -> None:
     """The deployments that served at a time, with their shares during a rollout."""
     term = terminal(ctx)
-    answering = Deployments(term.http).at(moment.astimezone(), environment=environment, name=name)
+    answering = Deployments(term.http).at(parse_time(moment), environment=environment, name=name)
     columns: list[Column] = [
         ("environment", "environment"),
         ("name", "name"),
@@ -214,14 +213,16 @@ def at(
 def retire(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="prod/support, or support for every environment that serves it.")],
-    sunset: Annotated[datetime, typer.Option(help="Local time at which it stops answering.", formats=MOMENTS)],
+    sunset: Annotated[
+        str, typer.Option(help="When it stops answering, such as 30d from now, 2026-12-31 or 2026-12-31T18:00Z.")
+    ],
     successor: Annotated[str, typer.Option(help="What callers should ask instead, such as prod/help.")],
     note: Annotated[str, typer.Option(help="Why.")] = "",
 ) -> None:
     """Announce that a name goes out of service: replies say so until the date, and 410 after it."""
     term = terminal(ctx)
     sdk = Deployments(term.http)
-    retirements = sdk.retire(name, sunset=sunset.astimezone(), successor=successor, note=note)
+    retirements = sdk.retire(name, sunset=parse_time(sunset, ahead=True), successor=successor, note=note)
     term.table(retirements, _RETIREMENT_COLUMNS, empty="")
     for retirement in retirements.items:
         term.print(f"Who still asks: tidemill deployments callers {retirement.model}")

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Instant, Page
+from tidemill.core.wire import Page
 from tidemill.deployments import service
 from tidemill.deployments.references import get_deployment
 from tidemill.deployments.retirements import routes as retirements
@@ -56,7 +57,7 @@ def list_deployments(
     request: RequestContext,
     environment: str | None = None,
     name: str | None = None,
-    at: Annotated[Instant | None, Query(description="Only what served at that time.")] = None,
+    at: Annotated[TimeQuery | None, Query(description="Only what served at that time.")] = None,
     active: Annotated[bool, Query(description="Only what is live or starting.")] = False,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -76,7 +77,7 @@ def list_deployments(
 @router.get("/answering", openapi_extra=role("observer"))
 def answering(
     request: RequestContext,
-    at: Annotated[Instant, Query(description="The moment.")],
+    at: Annotated[TimeQuery, Query(description="The moment.")],
     environment: str | None = None,
     name: str | None = None,
 ) -> Page[ServingDeployment]:

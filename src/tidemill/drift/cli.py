@@ -1,6 +1,5 @@
 """The drift commands of `tidemill monitors`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +8,7 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.state_text import state_text
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, cell, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.drift.sdk import Drift
 from tidemill.drift.types import ClusterShift, DriftReport, DriftTest
 
@@ -22,8 +22,10 @@ def create(
     name: NameArgument,
     dataset: Annotated[str | None, typer.Option(help="Compare with a dataset version, such as trec@1.")] = None,
     split: Annotated[str | None, typer.Option(help="With --dataset: which split. Default: the first.")] = None,
-    since: Annotated[datetime | None, typer.Option("--from", help="Compare with the traffic from (UTC) ...")] = None,
-    until: Annotated[datetime | None, typer.Option("--to", help="... to (UTC).")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help=f"Compare with the traffic from then: {TIME_FORMS}.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="... to then.")] = None,
     since_deployment: Annotated[
         bool, typer.Option("--since-deployment", help="Compare with the first traffic since the last deployment.")
     ] = False,
@@ -64,7 +66,7 @@ def create(
 
 
 def _reference(
-    dataset: str | None, split: str | None, since: datetime | None, until: datetime | None, deployment: bool
+    dataset: str | None, split: str | None, since: str | None, until: str | None, deployment: bool
 ) -> dict[str, Any]:
     chosen = [dataset is not None, since is not None or until is not None, deployment]
     if sum(chosen) != 1 or (since is None) != (until is None):
@@ -75,7 +77,7 @@ def _reference(
     if dataset is not None:
         return {"kind": "dataset", "dataset": dataset, "split": split}
     if since is not None and until is not None:
-        return {"kind": "period", "start": since.isoformat() + "Z", "end": until.isoformat() + "Z"}
+        return {"kind": "period", "start": parse_time(since), "end": parse_time(until)}
     return {"kind": "deployment"}
 
 

@@ -104,8 +104,9 @@ def find_shifts(clustering: Clustering, labels: Labellings, alpha: float) -> lis
             share_reference=float(shares[0][number]),
             share_window=float(shares[1][number]),
             change=float(changes[0, number]),
-            low=float(changes[0, number] - 1.96 * spread[number]),
-            high=float(changes[0, number] + 1.96 * spread[number]),
+            # Two shares differ by 1 at most, whatever the spread.
+            low=max(-1.0, float(changes[0, number] - 1.96 * spread[number])),
+            high=min(1.0, float(changes[0, number] + 1.96 * spread[number])),
         )
         for number in range(len(clustering.groups.names))
         if abs(changes[0, number]) > bound

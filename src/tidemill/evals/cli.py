@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.core.value_faults import sentence_of
 from tidemill.evals import tables
 from tidemill.evals.online import cli as online
@@ -122,7 +123,7 @@ def run_(
     seed: Annotated[int | None, typer.Option(help="Default: the target's own.")] = None,
     cache: Annotated[bool | None, typer.Option(help="Take answers of earlier runs.")] = None,
     answers_since: Annotated[
-        str | None, typer.Option(help="Of earlier answers only those from then on, such as 2026-11-21T14:00Z.")
+        str | None, typer.Option(help=f"Of earlier answers only those from then on: {TIME_FORMS}.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call this run.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
@@ -144,7 +145,7 @@ def run_(
         "concurrency": concurrency,
         "sampling": sampling,
         "cache": cache,
-        "answers_since": answers_since,
+        "answers_since": parse_time(answers_since),
         "name": name,
     }
     _start(terminal(ctx), values, wait)

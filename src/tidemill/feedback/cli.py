@@ -14,10 +14,11 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.http import Http
 from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.times import parse_time
 from tidemill.feedback.rendering import render_score
 from tidemill.feedback.sdk import Scores
 from tidemill.feedback.types.scores import MAX_BULK_ITEMS, BulkItem, BulkReply, ScorePoint
-from tidemill.traces.cli import find_span, parse_time, print_span
+from tidemill.traces.cli import find_span, print_span
 from tidemill.traces.sdk import Traces
 from tidemill.traces.types import SpanDetail
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Instant, Page
+from tidemill.core.wire import Page
 from tidemill.gateway import service
 from tidemill.gateway.types import Call, Status
 
@@ -20,7 +21,7 @@ def list_calls(
     caller: Annotated[str | None, Query(description="Name of the person behind the key.")] = None,
     user: Annotated[str | None, Query(description="The caller's own user, as the request named them.")] = None,
     status: Status | None = None,
-    since: Annotated[Instant | None, Query(description="Only calls that started then or later.")] = None,
+    since: Annotated[TimeQuery | None, Query(description="Only calls that started then or later.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Call]:

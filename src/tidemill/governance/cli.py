@@ -1,16 +1,15 @@
 """`tidemill lineage` and `tidemill audit`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from tidemill.core.errors import BadRequest
 from tidemill.core.lineage_types import LineageGraph, LineageNode
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.governance.sdk import Governance
 from tidemill.traces.types import AnsweredCalls
 
@@ -48,7 +47,7 @@ def list_(
     kind: Annotated[str | None, typer.Option(help="Such as release.created; approval. means all of them.")] = None,
     subject: Annotated[str | None, typer.Option(help="An id, name@3, or kind:name@3.")] = None,
     actor: Annotated[str | None, typer.Option(help="A person's name or id.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this time on, such as 2026-11-21T14:00.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"From then on: {TIME_FORMS}.")] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
     cursor: CursorOption = None,
     limit: LimitOption = 50,
@@ -59,23 +58,12 @@ def list_(
         kind=kind,
         subject=subject,
         actor=actor,
-        since=_parse_time(since),
-        until=_parse_time(until),
+        since=parse_time(since),
+        until=parse_time(until),
         cursor=cursor,
         limit=limit,
     )
     term.table(page, _COLUMNS, empty="Nothing was recorded that fits.")
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(f"{text!r} is no time.", hint="Write 2026-11-21T14:03, or with a zone, +01:00.") from error
-    # Without a zone it is the reader's own clock.
-    return time.astimezone(UTC)
 
 
 def tree(root: LineageNode, graph: LineageGraph, heading: str, *, up: bool, calls: Mapping[str, AnsweredCalls]) -> Tree:

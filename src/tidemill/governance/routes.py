@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from tidemill.core.event_types import Event
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Instant, Page
+from tidemill.core.wire import Page
 from tidemill.governance import service
 from tidemill.governance.types import Lineage
 
@@ -27,8 +28,8 @@ def audit(
     kind: str | None = None,
     subject: str | None = None,
     actor: str | None = None,
-    since: Instant | None = None,
-    until: Instant | None = None,
+    since: TimeQuery | None = None,
+    until: TimeQuery | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Event]:

@@ -1,7 +1,6 @@
 """`tidemill kpi`."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from rich.text import Text
 from tidemill.core.durations import format_duration, parse_duration
 from tidemill.core.state_text import state_text
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.core.wire import utc_now
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.kpis.sdk import Kpis
 from tidemill.kpis.types import Kpi, KpiPoint, KpiReport
 
@@ -95,14 +94,14 @@ def remove(ctx: typer.Context, name: NameArgument) -> None:
 def series(
     ctx: typer.Context,
     score: Annotated[str, typer.Argument(help="Name of a score or of feedback.")],
-    since: Annotated[str, typer.Option(help="How far back.")] = "30d",
+    since: Annotated[str, typer.Option(help=f"From then on: {TIME_FORMS}.")] = "30d",
     step: Annotated[str, typer.Option(help="Length of a step.")] = "1d",
     source: SourceOption = None,
     env: EnvOption = None,
 ) -> None:
     """A score by release over time, with 95% intervals."""
     term = terminal(ctx)
-    start = utc_now() - timedelta(seconds=parse_duration(since))
+    start = parse_time(since)
     kpi_series = Kpis(term.http).series(score, source=source, environment=env, since=start, step_s=parse_duration(step))
     if term.as_json:
         term.show(kpi_series)

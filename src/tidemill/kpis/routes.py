@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Body, Instant, Name, Page
+from tidemill.core.wire import Body, Name, Page
 from tidemill.feedback.types import ScoreSource
 from tidemill.kpis import service
 from tidemill.kpis.types import Kpi, KpiPut, KpiReport, KpiSeries, KpiTarget
@@ -21,8 +22,8 @@ class KpiSeriesQuery(Body):
     environment: str | None = None
     model: str | None = None
     release_id: str | None = None
-    since: Instant | None = None
-    until: Instant | None = None
+    since: TimeQuery | None = None
+    until: TimeQuery | None = None
     step_s: int = Query(default=86400, ge=60, le=31 * 86400)
 
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Body, Instant, Name, Page
+from tidemill.core.wire import Body, Name, Page
 from tidemill.notifications.service import alerts, deliveries, notifiers
 from tidemill.notifications.types import (
     Alert,
@@ -27,7 +28,7 @@ class AlertQuery(Body):
 
     state: AlertState | None = None
     name: str | None = None
-    since: Instant | None = None
+    since: TimeQuery | None = None
     cursor: Cursor = None
     limit: Limit = 50
 

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, YesOption, size, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.registry import sdk
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.sdk import Models
@@ -219,29 +219,18 @@ def history(
     ctx: typer.Context,
     name: NameArgument,
     alias: AliasArgument,
-    at: Annotated[str | None, typer.Option(help="Which version it named then, such as 2026-11-21T14:03.")] = None,
+    at: Annotated[str | None, typer.Option(help=f"Which version it named then: {TIME_FORMS}.")] = None,
 ) -> None:
     """Every move of an alias; with --at, the version that it named at that moment."""
     term = terminal(ctx)
     if at is not None:
-        _show(term, Models(term.http).alias_at(name, alias, _moment(at)))
+        _show(term, Models(term.http).alias_at(name, alias, parse_time(at)))
         return
     alias_history = Models(term.http).alias_history(name, alias)
     if term.as_json:
         term.show(alias_history)
         return
     term.table(alias_history.changes, _ALIAS_COLUMNS, empty="")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(
-            f"{text!r} is no time.", hint="Write it as 2026-11-21T14:03 or with a zone, +01:00."
-        ) from error
-    # Without a zone it is the reader's own clock.
-    return moment.astimezone(UTC)
 
 
 @app.command()

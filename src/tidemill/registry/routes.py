@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Instant, Name, Page
+from tidemill.core.wire import Name, Page
 from tidemill.registry import service
 from tidemill.registry.types import (
     AliasChange,
@@ -100,6 +101,6 @@ def remove_alias(name: str, alias: str, body: AliasRemove, request: RequestConte
 
 
 @router.get("/models/{name}/aliases/{alias}/version", openapi_extra=role("viewer"))
-def alias_at(name: str, alias: str, request: RequestContext, at: Instant | None = None) -> ModelVersion:
+def alias_at(name: str, alias: str, request: RequestContext, at: TimeQuery | None = None) -> ModelVersion:
     """The version that an alias names now, or named at the moment `at`."""
     return request.read(service.alias_at, name, alias, at)

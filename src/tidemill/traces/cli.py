@@ -1,7 +1,7 @@
 """`tidemill traces`."""
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.search_words import find_words
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.traces.rendering import (
     extract_text,
     format_cost,
@@ -29,7 +30,7 @@ from tidemill.traces.types import SpanDetail, TraceSummary
 app = typer.Typer(help="Traces: spans of every call.", no_args_is_help=True)
 
 TraceArgument = Annotated[str, typer.Argument(help="A trace id, or the first digits of one.")]
-SinceOption = Annotated[str | None, typer.Option(help="Such as 30m, 6h, 7d, or 2026-11-21T14:00Z.")]
+SinceOption = Annotated[str | None, typer.Option(help=f"From then on: {TIME_FORMS}.")]
 ModelOption = Annotated[str | None, typer.Option(help="Only with this model.")]
 ReleaseOption = Annotated[
     str | None, typer.Option("--release", help="Only answered by this release: name, name@3 or an id.")
@@ -37,21 +38,6 @@ ReleaseOption = Annotated[
 UserOption = Annotated[str | None, typer.Option(help="Only of this user.")]
 SessionOption = Annotated[str | None, typer.Option(help="Only of this session.")]
 StatusOption = Annotated[str | None, typer.Option(help="ok, error or unset.")]
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Return a time as people type it: `30m` ago, `6h`, `7d`, or an ISO time (UTC when it says no zone)."""
-    if text is None:
-        return None
-    if text[-1:] in _UNITS and text[:-1].isdigit():
-        return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(f"{text!r} is no time.", hint="Write 30m, 6h, 7d or 2026-11-21T14:00Z.") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @app.command("list")

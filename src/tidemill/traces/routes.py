@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.web import Cursor, Limit, RequestContext, role
-from tidemill.core.wire import Instant, Page
+from tidemill.core.wire import Page
 from tidemill.traces import service
 from tidemill.traces.types import (
     Caller,
@@ -31,8 +32,8 @@ from tidemill.traces.types import (
 
 router = APIRouter(prefix="/api/traces", tags=["traces"])
 
-Since = Annotated[Instant | None, Query(description="From this time on. Default: seven days ago.")]
-Until = Annotated[Instant | None, Query(description="Before this time.")]
+Since = Annotated[TimeQuery | None, Query(description="From this time on. Default: seven days ago.")]
+Until = Annotated[TimeQuery | None, Query(description="Before this time.")]
 
 
 @router.get("", openapi_extra=role("observer"))
@@ -55,7 +56,7 @@ def search_spans(request: RequestContext, query: Annotated[TraceSearchQuery, Que
 @router.get("/series", openapi_extra=role("observer"))
 def get_series(
     request: RequestContext,
-    since: Annotated[Instant, Query(description="From this time on, rounded down to a step.")],
+    since: Annotated[TimeQuery, Query(description="From this time on, rounded down to a step.")],
     until: Until = None,
     grain: Annotated[Grain, Query(description="Length of a step.")] = "hour",
     by: Annotated[GroupBy | None, Query(description="A series for each value of this.")] = None,

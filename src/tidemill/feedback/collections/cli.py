@@ -7,9 +7,9 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.times import TIME_FORMS, parse_time
 from tidemill.feedback.collections.sdk import Curation
 from tidemill.feedback.types.collections import Collection
-from tidemill.traces.cli import parse_time
 
 _REASONS = {
     "over_cap": "one user's rows beyond the cap",
@@ -40,7 +40,7 @@ def to_dataset(
     schema: Annotated[str, typer.Option(help="chat, completion, classification, text or eval.")],
     trace: Annotated[list[str] | None, typer.Option(help="A trace id. May be repeated.")] = None,
     response: Annotated[list[str] | None, typer.Option(help="A response id. May be repeated.")] = None,
-    since: Annotated[str, typer.Option(help="Answers from then on: 30m, 6h, 7d, or 2026-11-21T14:00Z.")] = "7d",
+    since: Annotated[str, typer.Option(help=f"Answers from then on: {TIME_FORMS}.")] = "7d",
     until: Annotated[str | None, typer.Option(help="Answers before then.")] = None,
     release: Annotated[str | None, typer.Option(help="Only answers of this release: name@3 or an id.")] = None,
     environment: Annotated[str | None, typer.Option("--env", help="Only answers of this environment.")] = None,

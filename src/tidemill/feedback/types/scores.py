@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema, field_validator, model_validator
 
 from tidemill.core.errors import ErrorBody, Forbidden, Invalid, NotFound
+from tidemill.core.times import TimeQuery
 from tidemill.core.value_faults import text_form
 from tidemill.core.wire import Body, Instant, Name, Value, canonical_json
 
@@ -218,8 +219,8 @@ class ScoreFilter(Body):
     user: str | None = None
     session: str | None = None
     corrected: bool | None = Field(default=None, description="With a correction, or without one.")
-    since: Instant | None = Field(default=None, description="Answers given from this moment on.")
-    until: Instant | None = Field(default=None, description="Answers given before this moment.")
+    since: TimeQuery | None = Field(default=None, description="Answers given from this moment on.")
+    until: TimeQuery | None = Field(default=None, description="Answers given before this moment.")
 
 
 class ScorePoint(Value):

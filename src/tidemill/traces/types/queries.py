@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tidemill.core.times import TimeQuery
 from tidemill.core.wire import Body, Instant, Value
 from tidemill.traces.types.spans import Kind, Span, SpanDetail, Status
 
@@ -16,8 +17,8 @@ Grain = Literal["minute", "hour", "day"]
 class TraceFilter(Body):
     """A filter over spans: every field that is set must match. A trace matches when one of its spans does."""
 
-    since: Instant | None = Field(default=None, description="Spans that began at this time or later.")
-    until: Instant | None = Field(default=None, description="Spans that began before this time.")
+    since: TimeQuery | None = Field(default=None, description="Spans that began at this time or later.")
+    until: TimeQuery | None = Field(default=None, description="Spans that began before this time.")
     kind: Kind | None = None
     calls: bool = Field(default=False, description="Only model calls, each counted once.")
     roots: bool = Field(default=False, description="Only spans without a parent.")
