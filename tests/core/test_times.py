@@ -13,7 +13,7 @@ from tidemill.cli import app
 from tidemill.core.errors import BadRequest
 from tidemill.core.http import InProcessTransport
 from tidemill.core.settings import Settings
-from tidemill.core.times import parse_time
+from tidemill.core.times import parse_time, parse_time_option
 from tidemill.core.wire import utc_now
 from tidemill.server.app import build
 
@@ -64,7 +64,7 @@ def test_what_is_no_time_is_refused_with_the_forms(text: str) -> None:
 
 
 def test_none_is_none() -> None:
-    assert parse_time(None) is None
+    assert parse_time_option(None) is None
 
 
 COMMANDS = [

@@ -6,6 +6,7 @@ import pytest
 from tidemill.core.wire import utc_now
 from tidemill.drift import clusters, descriptors, label_model, verdicts, word_features
 from tidemill.drift.analysis import compare
+from tidemill.drift.descriptors import Groups
 from tidemill.drift.samples import DriftSample, SampleRow
 from tidemill.drift.types import DatasetReference, DriftMonitor, DriftMonitorCreate
 from tidemill.stats import permutation
@@ -40,6 +41,17 @@ def test_a_label_model_learns_labels() -> None:
     model = label_model.LabelModel(vectors[:200], [names[k] for k in kind[:200]])
     right = np.mean([found == names[k] for found, k in zip(model.predict(vectors[200:]), kind[200:], strict=True)])
     assert right > 0.85
+
+
+def test_the_change_of_a_share_is_a_share_at_most() -> None:
+    """12 users only: chance alone moves shares far, so that the interval would reach beyond what can be."""
+    window = sides(120, 120)
+    labels = permutation.draw_labellings(window, np.repeat(np.arange(12), 20), 199, 0)
+    groups = Groups(codes=(window > 0).astype(np.int64), names=["old", "new"])
+    clustering = clusters.Clustering(groups=groups, centroids=unit(np.eye(WIDTH)[:2]))
+    shifts = {shift.group: shift for shift in clusters.find_shifts(clustering, labels, 0.5)}
+    assert (shifts[0].low, shifts[1].high) == (-1, 1)
+    assert shifts[1].low < shifts[1].change <= 1
 
 
 def test_a_group_that_grew_is_named_with_its_words() -> None:

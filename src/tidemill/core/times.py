@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Annotated, Any, overload
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
@@ -37,24 +37,18 @@ def read_time(text: str, *, zone: tzinfo | None = None, ahead: bool = False) -> 
         raise ValueError(f"{text[:80]!r} is no time") from error
 
 
-@overload
-def parse_time(text: str, *, ahead: bool = False) -> datetime: ...
-@overload
-def parse_time(text: None, *, ahead: bool = False) -> None: ...
-@overload
-def parse_time(text: str | None, *, ahead: bool = False) -> datetime | None: ...
-def parse_time(text: str | None, *, ahead: bool = False) -> datetime | None:
-    """Return the moment in UTC that an option of a command means, by the reader's own clock; None without one.
-
-    Raises BadRequest.
-    """
-    if text is None:
-        return None
+def parse_time(text: str, *, ahead: bool = False) -> datetime:
+    """Return the moment in UTC that an argument of a command means, by the reader's own clock. Raises BadRequest."""
     try:
         return read_time(text, ahead=ahead)
     except ValueError as error:
         forms = TIME_FORMS.replace("ago", "from now") if ahead else TIME_FORMS
         raise BadRequest(f"{error}.", hint=f"Write {forms}.") from error
+
+
+def parse_time_option(text: str | None) -> datetime | None:
+    """Return the moment that an option means, as `parse_time` does; None for an option that is left out."""
+    return None if text is None else parse_time(text)
 
 
 def _read_query(value: Any) -> Any:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tidemill.core.errors import Conflict
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time, parse_time_option
 from tidemill.deployments.sdk import Deployments
 from tidemill.deployments.types import Deployment
 
@@ -167,7 +167,7 @@ def history(
 ) -> None:
     """All deployments, newest first."""
     term = terminal(ctx)
-    moment = parse_time(at)
+    moment = parse_time_option(at)
     deployments = Deployments(term.http).list(environment=environment, name=name, at=moment, cursor=cursor, limit=limit)
     term.table(deployments, _COLUMNS, empty="Nothing was served then." if at else "Nothing has been deployed yet.")
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time_option
 from tidemill.core.value_faults import sentence_of
 from tidemill.evals import tables
 from tidemill.evals.online import cli as online
@@ -145,7 +145,7 @@ def run_(
         "concurrency": concurrency,
         "sampling": sampling,
         "cache": cache,
-        "answers_since": parse_time(answers_since),
+        "answers_since": parse_time_option(answers_since),
         "name": name,
     }
     _start(terminal(ctx), values, wait)

@@ -14,7 +14,7 @@ from tidemill.core.errors import BadRequest
 from tidemill.core.http import Http
 from tidemill.core.parsing import parse_json
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.core.times import parse_time
+from tidemill.core.times import parse_time_option
 from tidemill.feedback.rendering import render_score
 from tidemill.feedback.sdk import Scores
 from tidemill.feedback.types.scores import MAX_BULK_ITEMS, BulkItem, BulkReply, ScorePoint
@@ -160,8 +160,8 @@ def list_scores(
         "environment": environment,
         "source": source,
         "corrected": corrected,
-        "since": parse_time(since),
-        "until": parse_time(until),
+        "since": parse_time_option(since),
+        "until": parse_time_option(until),
     }
     if target is not None:
         fields |= {k: v for k, v in _parse_target(term.http, target).items() if k != "span_id"}
@@ -188,8 +188,8 @@ def series(
         "release_id": release,
         "environment": environment,
         "source": source,
-        "since": parse_time(since),
-        "until": parse_time(until),
+        "since": parse_time_option(since),
+        "until": parse_time_option(until),
     }
     series = Scores(term.http).series(by=by, bucket_seconds=bucket, **fields)  # type: ignore[arg-type]
     if term.as_json:

@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from tidemill.core.lineage_types import LineageGraph, LineageNode
 from tidemill.core.terminal import Column, CursorOption, LimitOption, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time_option
 from tidemill.governance.sdk import Governance
 from tidemill.traces.types import AnsweredCalls
 
@@ -58,8 +58,8 @@ def list_(
         kind=kind,
         subject=subject,
         actor=actor,
-        since=parse_time(since),
-        until=parse_time(until),
+        since=parse_time_option(since),
+        until=parse_time_option(until),
         cursor=cursor,
         limit=limit,
     )

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, YesOption, size, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time_option
 from tidemill.registry import sdk
 from tidemill.registry.packaged import PACKAGED
 from tidemill.registry.sdk import Models
@@ -224,7 +224,7 @@ def history(
     """Every move of an alias; with --at, the version that it named at that moment."""
     term = terminal(ctx)
     if at is not None:
-        _show(term, Models(term.http).alias_at(name, alias, parse_time(at)))
+        _show(term, Models(term.http).alias_at(name, alias, parse_time_option(at)))
         return
     alias_history = Models(term.http).alias_history(name, alias)
     if term.as_json:

@@ -12,7 +12,7 @@ from rich.text import Text
 from tidemill.core.errors import BadRequest
 from tidemill.core.search_words import find_words
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, size, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time_option
 from tidemill.traces.rendering import (
     extract_text,
     format_cost,
@@ -60,7 +60,7 @@ def list_traces(
     release_id = term.http.release_id(release)
     page = Traces(term.http).list(
         text=text, model=model, release_id=release_id, environment=environment, user=user, session=session,
-        status=status, min_ms=slower_than, since=parse_time(since), cursor=cursor, limit=limit,
+        status=status, min_ms=slower_than, since=parse_time_option(since), cursor=cursor, limit=limit,
     )  # fmt: skip
     if term.as_json or not page.items:
         term.table(page, [], empty="No traces. Send some by OTLP to /v1/traces, or ask a model: tidemill ask …")
@@ -218,8 +218,8 @@ def search(
     term = terminal(ctx)
     release_id = term.http.release_id(release)
     page = Traces(term.http).search(
-        " ".join(words), model=model, release_id=release_id, status=status, since=parse_time(since), cursor=cursor,
-        limit=limit,
+        " ".join(words), model=model, release_id=release_id, status=status, since=parse_time_option(since),
+        cursor=cursor, limit=limit,
     )  # fmt: skip
     if term.as_json or not page.items:
         term.table(page, [], empty="No span has all these words.")
@@ -261,7 +261,7 @@ def series(
     """Show requests, errors, tokens, cost and latency over time."""
     term = terminal(ctx)
     choice: dict[str, Any] = {"grain": grain, "by": by, "key": key, "measure": measure}
-    points = Traces(term.http).series(parse_time(since) or datetime.now(UTC), **choice)
+    points = Traces(term.http).series(parse_time_option(since) or datetime.now(UTC), **choice)
     if term.as_json or not points:
         term.table(points, [], empty="Nothing in this time.")
         return
@@ -302,7 +302,7 @@ def sessions(
 ) -> None:  # fmt: skip
     """List sessions, the latest active first."""
     term = terminal(ctx)
-    page = Traces(term.http).sessions(user=user, since=parse_time(since), cursor=cursor, limit=limit)
+    page = Traces(term.http).sessions(user=user, since=parse_time_option(since), cursor=cursor, limit=limit)
     empty = "No sessions: senders set theirs as `session.id` or `gen_ai.conversation.id`."
     term.table(page, [("session", "session"), ("user", "user"), *_ACTIVITY], empty=empty)
 
@@ -311,7 +311,7 @@ def sessions(
 def users(ctx: typer.Context, since: SinceOption = "7d", limit: LimitOption = 20) -> None:
     """List users, those with the most calls first."""
     term = terminal(ctx)
-    page = Traces(term.http).users(since=parse_time(since), limit=limit)
+    page = Traces(term.http).users(since=parse_time_option(since), limit=limit)
     term.table(page, [("user", "user"), *_ACTIVITY], empty="No users: senders set theirs as `user.id`.")
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from tidemill.core.errors import BadRequest
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
-from tidemill.core.times import TIME_FORMS, parse_time
+from tidemill.core.times import TIME_FORMS, parse_time_option
 from tidemill.feedback.collections.sdk import Curation
 from tidemill.feedback.types.collections import Collection
 
@@ -57,13 +57,13 @@ def to_dataset(
 ) -> None:
     """Make a dataset version of answers, with people's corrections."""
     term = terminal(ctx)
-    shared = {"until": parse_time(until), "release_id": release, "environment": environment}
+    shared = {"until": parse_time_option(until), "release_id": release, "environment": environment}
     filters = {name: value for name, value in shared.items() if value is not None}
     if (trace or response) and filters:
         raise BadRequest("Answers were named, and a filter given.", hint="Give one of the two.")
     choice: dict[str, Any] = {"traces": trace or None, "response_ids": response or None}
     if not trace and not response:
-        choice["filter"] = filters | {"since": parse_time(since)}
+        choice["filter"] = filters | {"since": parse_time_option(since)}
     choice |= {"only": only, "use_correction": use_correction, "label_field": label_field, "append": append}
     choice |= {"cap_per_user": cap_per_user, "limit": limit, "split": split}
     sdk = Curation(term.working_http if wait else term.http)
