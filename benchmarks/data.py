@@ -1,14 +1,15 @@
 """How fast data comes in: import and clean in MB/s, whole and per step, beside a plain in-memory script.
 
-Run: python benchmarks/data.py [megabytes]
+    python benchmarks/data.py [megabytes]
+    python benchmarks/data.py 0.05    # the smallest
 
 The text is real: the source files of Python's standard library, cut into rows of about a kilobyte, copied a second
 time in part so that there are duplicates to find. The peer reads with polars, drops exact duplicates, trims, and finds
 near-duplicates with rensa, all in memory and without any of the checks, masking, splitting or reporting.
 """
 
+import argparse
 import json
-import sys
 import sysconfig
 import tempfile
 import time
@@ -128,7 +129,9 @@ def peer(path: Path) -> int:
 
 def main() -> None:
     """Measure and print."""
-    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("megabytes", type=float, nargs="?", default=10.0, help="how much text; default: 10")
+    megabytes = parser.parse_args().megabytes
     table = Table(title=f"import + clean, {megabytes:g} MB of rows of {ROW_CHARS} characters")
     for heading in ("what", "s", "processor s", "MB/s", "MB per processor s", "rows left"):
         table.add_column(heading, justify="left" if heading == "what" else "right")

@@ -57,6 +57,10 @@ class Questions:
     finer: np.ndarray
     styled: dict[str, dict[int, str]]
     vectors: dict[str, np.ndarray]
+    reference: int
+    """Rows of a reference."""
+    window: int
+    """Rows of a window."""
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """The vectors of some of the texts."""
@@ -68,13 +72,19 @@ def polite(question: str) -> str:
     return f"Could you please tell me the answer to this one: {question} Thank you."
 
 
-def questions(home: Path) -> Questions:
-    """Read and embed them; in a home that is kept, the vectors are there the next time."""
+def questions(home: Path, count: int | None) -> Questions:
+    """Read and embed them; in a home that is kept, the vectors are there the next time.
+
+    With a `count` only so many of them, and reference and window are smaller by the same share.
+    """
     pattern = re.compile(r"([A-Z]+):(\S+) (.+)")
     lines = trec_questions().path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = {m[3]: (m[1], f"{m[1]}:{m[2]}") for m in map(pattern.match, lines) if m}
+    chosen = np.random.default_rng(1).permutation(len(found))[:count].tolist()
+    share = len(chosen) / len(found)
+    found = {text: found[text] for text in (list(found)[place] for place in sorted(chosen))}
     texts = list(found)
-    some = np.random.default_rng(0).choice(len(texts), size=RESTYLED, replace=False).tolist()
+    some = np.random.default_rng(0).choice(len(texts), size=round(RESTYLED * share), replace=False).tolist()
     styled = {name: {place: way(texts[place]) for place in some} for name, way in STYLES.items()}
     wanted = list(dict.fromkeys([*texts, *(text for kind in styled.values() for text in kind.values())]))
     kernel = build_kernel(Settings(home=home))
@@ -83,7 +93,8 @@ def questions(home: Path) -> Questions:
     finally:
         kernel.close()
     topics, finer = zip(*found.values(), strict=True)
-    return Questions(texts, np.array(topics), np.array(finer), styled, vectors)
+    sizes = (round(REFERENCE * share), round(WINDOW * share))
+    return Questions(texts, np.array(topics), np.array(finer), styled, vectors, *sizes)
 
 
 STYLES: dict[str, Callable[[str], str]] = {"texted": texted, "polite": polite}
@@ -109,9 +120,9 @@ class World:
     def window(self, rng: np.random.Generator, topic: str | None) -> np.ndarray:
         """Questions of the future."""
         if topic is None:
-            return rng.choice(self.future, size=WINDOW, replace=False)
+            return rng.choice(self.future, size=self.all.window, replace=False)
         shares = self.mix(topic)
-        wanted = Counter(rng.choice(list(shares), size=WINDOW, p=list(shares.values())).tolist())
+        wanted = Counter(rng.choice(list(shares), size=self.all.window, p=list(shares.values())).tolist())
         pools = {name: self.future[self.all.topics[self.future] == name] for name in wanted}
         drawn = [rng.choice(pools[name], size=min(count, len(pools[name])), replace=False)
                  for name, count in wanted.items()]  # fmt: skip
@@ -121,8 +132,8 @@ class World:
         """A quiet window in which a fifth of the questions is put in another way."""
         ways = self.all.styled[style]
         able = self.future[np.isin(self.future, list(ways))]
-        changed = rng.choice(able, size=round(STYLED * WINDOW), replace=False)
-        kept = rng.choice(np.setdiff1d(self.future, changed), size=WINDOW - len(changed), replace=False)
+        changed = rng.choice(able, size=round(STYLED * self.all.window), replace=False)
+        kept = rng.choice(np.setdiff1d(self.future, changed), size=self.all.window - len(changed), replace=False)
         texts = [ways[place] for place in changed.tolist()] + [self.all.texts[place] for place in kept]
         return DriftSample(label="questions", rows=[SampleRow(id=str(n), input=text) for n, text in enumerate(texts)])
 
@@ -147,6 +158,7 @@ def monitor(permutations: int, seed: int, cluster_by: str = "session") -> DriftM
         fields=["inputs"],
         alpha=ALPHA,
         permutations=permutations,
+        minimum_rows=20,
         seed=seed,
         cluster_by=cluster_by,
     )
@@ -207,7 +219,7 @@ def measure(all_: Questions, change: str | None, windows: int, permutations: int
     for number in range(windows):
         world = halves(all_, seed + number)
         rng = np.random.default_rng(seed + number)
-        chosen, left = world.past[:REFERENCE], world.past[REFERENCE : REFERENCE + MAX_TRAINING_ROWS]
+        chosen, left = world.past[: all_.reference], world.past[all_.reference :][:MAX_TRAINING_ROWS]
         learn = LabelledTexts([all_.texts[p] for p in left], all_.topics[left].tolist())
         reference = side(all_, chosen, labelled=learn)
         now = world.restyled(rng, change) if change in STYLES else side(all_, world.window(rng, change))
@@ -221,8 +233,8 @@ def measure_sessions(all_: Questions, cluster_by: str, windows: int, permutation
     for number in range(windows):
         world = halves(all_, seed + number)
         rng = np.random.default_rng(seed + number)
-        past, past_names = world.sessions(rng, world.past, REFERENCE)
-        now, now_names = world.sessions(rng, world.past, WINDOW)
+        past, past_names = world.sessions(rng, world.past, all_.reference)
+        now, now_names = world.sessions(rng, world.past, all_.window)
         watch = monitor(permutations, seed + number, cluster_by)
         look(rates, watch, side(all_, past, past_names), side(all_, now, now_names), all_)
     return rates
@@ -233,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=500, help="quiet windows; a sixth of it for each shifted topic")
     parser.add_argument("--permutations", type=int, default=199)
+    parser.add_argument("--questions", type=int, help="only so many questions, for a trial; default: all")
     parser.add_argument("--home", type=Path, help="a folder for the vectors; default: a temporary one")
     parts = ("quiet", "shifted", "styled", "sessions")
     parser.add_argument("--only", choices=parts, action="append", help="one part of the table; may be given again")
@@ -240,9 +253,10 @@ def main() -> None:
     wanted = given.only or parts
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        all_ = questions(given.home or Path(scratch))
-    print(f"{len(all_.texts):,} questions embedded in {time.perf_counter() - began:.0f} s; reference {REFERENCE} rows, "
-          f"window {WINDOW}, alpha {ALPHA}, {given.permutations} permutations")  # fmt: skip
+        all_ = questions(given.home or Path(scratch), given.questions)
+    print(f"{len(all_.texts):,} questions embedded in {time.perf_counter() - began:.0f} s; "
+          f"reference {all_.reference} rows, window {all_.window}, alpha {ALPHA}, "
+          f"{given.permutations} permutations")  # fmt: skip
     print(f"{'window':<24} {'labelled':>8} {'plain':>7} {'plain, p':>9}   each test alone, p below alpha")
     rows: list[tuple[str, Callable[[], Rates]]] = []
     few, times = max(given.windows // 6, 1), given.permutations

@@ -1,25 +1,32 @@
 """Serving through the gateway against the bare engine: tokens/s and time to first token, interleaved in one run.
 
 Both sides ask the very same engine process, in alternating rounds, so that the machine's mood hits both alike.
-Run: `python benchmarks/serving.py [--rounds 5] [--tokens 96]`. Prints one JSON object.
+
+    python benchmarks/serving.py
+    python benchmarks/serving.py --rounds 1 --tokens 4 --streams 1    # the smallest
+
+Prints one JSON object. It takes the server of the tests, so it needs a checkout with the development packages.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import aiohttp
-from tests.deployments.live import LiveServer, served
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script has only its own folder on the path
+from tests.deployments.live import ENDLESS, LiveServer, fill, served
 
 STREAMS = (1, 8)
 
 
 async def one(session: aiohttp.ClientSession, url: str, body: dict, headers: dict) -> tuple[float, int]:
-    """One streamed answer: seconds to the first token, and how many tokens came."""
+    """Return the seconds to the first token of one streamed answer, and how many tokens came."""
     began, first, tokens = time.perf_counter(), 0.0, 0
     async with session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as reply:
         assert reply.status == 200, await reply.text()
@@ -32,7 +39,7 @@ async def one(session: aiohttp.ClientSession, url: str, body: dict, headers: dic
 
 async def round_of(url: str, headers: dict, model: str, streams: int, tokens: int) -> tuple[float, float]:
     """`streams` answers at once: tokens/s over all, and the median time to the first token."""
-    body = {"model": model, "stream": True, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    body = {"model": model, "stream": True, "max_tokens": tokens, "temperature": 0, "logit_bias": ENDLESS}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         began = time.perf_counter()
         streams_of_tokens = [
@@ -43,7 +50,7 @@ async def round_of(url: str, headers: dict, model: str, streams: int, tokens: in
     return sum(t for _, t in results) / (time.perf_counter() - began), statistics.median(f for f, _ in results)
 
 
-async def measure(server: LiveServer, rounds: int, tokens: int) -> dict:
+async def measure(server: LiveServer, rounds: int, tokens: int, streams_of_rounds: list[int]) -> dict:
     """Medians over `rounds` pairs for each number of streams."""
     with server.client() as client:
         engine = next(r.base_url for r in client.deployments.engines().replicas if r.pinned)
@@ -52,7 +59,7 @@ async def measure(server: LiveServer, rounds: int, tokens: int) -> dict:
         "gateway": (server.url, {"authorization": f"Bearer {server.token}"}, "dev/hello"),
     }
     report = {}
-    for streams in STREAMS:
+    for streams in streams_of_rounds:
         by_side: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for number in range(rounds + 1):
             order = list(sides) if number % 2 else list(reversed(sides))
@@ -74,12 +81,19 @@ async def measure(server: LiveServer, rounds: int, tokens: int) -> dict:
 
 def main() -> None:
     """Start a server, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=96)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of rounds; one more warms up")
+    parser.add_argument("--tokens", type=int, default=96, help="length of each answer")
+    parser.add_argument("--streams", type=int, action="append", help="answers at once; may be given again")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder) / "home") as server:
-        print(json.dumps(asyncio.run(measure(server, arguments.rounds, arguments.tokens)), indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        filled = Path(folder) / "filled"
+        fill(filled)
+        with served(Path(folder) / "home", filled) as server:
+            report = asyncio.run(
+                measure(server, arguments.rounds, arguments.tokens, arguments.streams or list(STREAMS))
+            )
+    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ class Load:
             chunk: list[SpanRecord] = []
             for number in range(first, min(first + MADE_AT_ONCE, self.spans), TRACE):
                 chunk += self._trace(BEGIN_NS + number * step_ns - self._below(60_000_000_000))
-            self.known += self._chance.sample(chunk[1::TRACE], max(1, KNOWN * MADE_AT_ONCE // self.spans))
+            seconds = chunk[1::TRACE]
+            share = max(1, KNOWN * MADE_AT_ONCE // self.spans)
+            self.known += self._chance.sample(seconds, min(share, len(seconds)))
             yield chunk
 
     def commits(self, chunk: Sequence[SpanRecord]) -> Iterator[Sequence[SpanRecord]]:

@@ -1,6 +1,7 @@
 """Tuning tokens/s against a plain transformers + peft loop, step by step in turn, in one process.
 
     python benchmarks/tuning.py [--steps 6]
+    python benchmarks/tuning.py --steps 1 --batch 2    # the smallest
 
 Both train a LoRA of rank 16 on the packaged model with the same rows, padding, optimiser, autocast and threads.
 Tokens are those of the rows, padding excluded. The first case has rows with nothing in common: the ratio is the
@@ -99,8 +100,9 @@ def rates(steps: Sequence[Callable[[Batch], None]], batches: Sequence[Batch]) ->
 
 def main() -> None:
     """Print the rates and their ratio."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=6)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6, help="steps of each loop; one more warms up")
+    parser.add_argument("--batch", type=int, default=16, help="rows in a step")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     import torch
@@ -112,7 +114,7 @@ def main() -> None:
         loops = [plain(Path(home), device), ours(Path(home), device)]
         for label, prefix in (("rows with nothing in common", 0), ("rows with a shared prompt of 33 tokens", 33)):
             rng = random.Random(1)
-            loop_rates = rates(loops, [rows(16, prefix, rng) for _ in range(args.steps + 1)])
+            loop_rates = rates(loops, [rows(args.batch, prefix, rng) for _ in range(args.steps + 1)])
             theirs, mine = (statistics.median(r) for r in loop_rates)
             sys.stdout.write(
                 f"{label}: plain {theirs:.0f} tokens/s, tidemill {mine:.0f} tokens/s, "
