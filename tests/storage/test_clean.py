@@ -18,7 +18,7 @@ from tidemill.core import events, removals
 from tidemill.core.actors import OWNER
 from tidemill.core.blobs import BlobCollected
 from tidemill.core.db import metadata
-from tidemill.core.errors import Conflict
+from tidemill.core.errors import Conflict, Unavailable
 from tidemill.core.kernel import Kernel
 from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import JobFilesRemoved
@@ -287,3 +287,29 @@ def test_every_column_that_holds_hashes_of_blobs_is_declared_or_named_here() -> 
         if re.search(r"(^|_)hash$", column.name)
     }
     assert hashes - declared - other == set()
+
+
+def test_old_answers_of_evaluations_go_and_new_ones_stay(kernel: Kernel) -> None:
+    table, now = metadata.tables["eval_answers"], service.utc_now()
+    rows = [
+        {"key": f"{days}-{number}", "answer": "12345", "at": now - timedelta(days=days)}
+        for days in (1, 60)
+        for number in range(700)
+    ]
+    with kernel.db.begin() as conn:
+        conn.execute(table.insert(), rows)
+    kinds = {kind.kind: kind for kind in service.get_report(kernel).kinds}
+    answers = kinds["cached answers of evaluations"]
+    assert (answers.bytes, answers.removable_bytes) == (7000, 3500)
+    assert clean(kernel) == (1, 3500)
+    with kernel.db.read() as conn:
+        keys = set(conn.execute(table.select()).scalars())
+    assert keys == {f"1-{number}" for number in range(700)}
+    assert clean(kernel) == (0, 0)
+
+
+def test_one_request_at_a_time_looks_at_everything(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PATIENCE_S", 0.01)
+    with service._one_survey(), pytest.raises(Unavailable, match="for somebody else"):
+        service.get_report(kernel)
+    assert service.get_report(kernel).keep_days == 30

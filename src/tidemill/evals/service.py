@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -351,3 +352,13 @@ def plan(ctx: Context, body: EvalPlanRequest) -> EvalPlan:
     pairs = pairing.pair_values(run_items(ctx, first), results[0], results[1], rule, "drop")
     pilot = paired_difference(pairs.baseline, pairs.candidate, pairs.clusters)
     return power_analysis.plan(eval_set.ref, clusters, body, pilot)
+
+
+def measure_cache(ctx: Context, before: datetime) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many cached answers are older than a moment and their bytes of text, and the same of the others."""
+    return store.measure_answers(ctx.conn, before)
+
+
+def delete_cache(ctx: Context, before: datetime, limit: int) -> int:
+    """Delete at most `limit` cached answers that are older than a moment: they are asked for again. Return how many."""
+    return store.delete_answers(ctx.conn, before, limit)

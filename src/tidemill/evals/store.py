@@ -274,6 +274,20 @@ def put_answers(conn: sa.Connection, by_key: dict[str, EvalResult]) -> None:
     conn.execute(insert.on_conflict_do_update(index_elements=["key"], set_=replaced, where=newer), rows)
 
 
+def measure_answers(conn: sa.Connection, before: datetime) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many cached answers are older than a moment and their bytes of text, and the same of the others."""
+    figures = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(sa.func.length(answers.c.answer)), 0))
+    old = conn.execute(figures.where(answers.c.at < before)).one()
+    young = conn.execute(figures.where(answers.c.at >= before)).one()
+    return (int(old[0]), int(old[1])), (int(young[0]), int(young[1]))
+
+
+def delete_answers(conn: sa.Connection, before: datetime, limit: int) -> int:
+    """Delete at most `limit` cached answers that are older than a moment. Return how many."""
+    oldest = sa.select(answers.c.key).where(answers.c.at < before).limit(limit)
+    return conn.execute(answers.delete().where(answers.c.key.in_(oldest))).rowcount
+
+
 def insert_comparison(conn: sa.Connection, value: Comparison) -> None:
     """Store a comparison as it was computed; it never changes."""
     conn.execute(

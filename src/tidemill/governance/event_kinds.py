@@ -23,7 +23,8 @@ _FAMILIES = {
     "key": "created revoked",
     "kpi": "saved removed",
     "masking": "added removed",
-    "model": "created version_created version_deleted evidence_added alias_moved alias_removed",
+    "model": "created version_created version_deleted evidence_added alias_moved alias_removed "
+    "files_removed files_restored",
     "notifier": "saved removed gave_up",
     "online_evaluator": "created changed deleted money_spent",
     "person": "created updated",
@@ -37,6 +38,7 @@ _FAMILIES = {
     "rollout": _MOVES,
     "score": "deleted",
     "slo": "saved removed",
+    "storage": "clean_requested cleaned",
     "traces": "collected user_erased day_erased",
     "trigger": "saved removed fired held",
     "tuning": f"submitted resumed {_ENDS}",

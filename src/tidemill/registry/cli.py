@@ -62,6 +62,10 @@ _SHOWN: list[Column] = [
     ("files", lambda v: [f.path for f in v.files]),
     ("by", "created_by"),
     ("at", "created_at"),
+    (
+        "files removed",
+        lambda v: f"{v.files_removed_at:%Y-%m-%d}: {v.files_removed_why}" if v.files_removed_at else None,
+    ),
 ]
 
 

@@ -1,26 +1,32 @@
 """What takes space and why, what may go, and its removal: the record first, the file after it."""
 
 import heapq
+import logging
 import shutil
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from tidemill.core import events, removals
 from tidemill.core.actors import SYSTEM, Actor
 from tidemill.core.blobs import BlobCollected, BlobMissing, S3Blobs
+from tidemill.core.errors import Unavailable
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.removals import Removal
 from tidemill.core.wire import Page, utc_now
 from tidemill.jobs.service import JobQueue
 from tidemill.registry.types import ModelVersion
+from tidemill.storage.caches import OLD_ANSWERS, delete_old_answers, list_caches
 from tidemill.storage.home import list_home, owner_of
 from tidemill.storage.survey import StorageUsage, list_blobs, read_usage
 from tidemill.storage.types import CleanPlan, StorageClean, StorageItem, StorageKind, StorageReport
 from tidemill.tuning import service as tuning
 from tidemill.tuning.types import TuningRun
+
+log = logging.getLogger("tidemill.storage")
 
 CLEAN_JOB = "storage.clean"
 
@@ -31,6 +37,11 @@ SHOWN_ITEMS = 200
 
 PAUSE_S = 0.02
 """Between two removals, so that a cleaning leaves the disk and the database to others."""
+
+PATIENCE_S = 5.0
+"""How long a request waits for another one that looks at the storage."""
+
+_SURVEY = threading.Lock()
 
 JOB_FOLDERS = ("work/", "tuning/")
 
@@ -44,15 +55,27 @@ def list_all(kernel: Kernel, usage: StorageUsage) -> Iterator[StorageItem]:
     """Yield every blob, and everything else in the home."""
     yield from list_blobs(kernel, usage)
     yield from list_home(kernel, usage)
+    yield from list_caches(kernel, usage)
+
+
+@contextmanager
+def _one_survey() -> Iterator[None]:
+    """Let one request at a time look at everything: it reads the whole home, and threads that wait answer nobody."""
+    if not _SURVEY.acquire(timeout=PATIENCE_S):
+        raise Unavailable("The storage is being looked at for somebody else.", hint="Try again in a moment.")
+    try:
+        yield
+    finally:
+        _SURVEY.release()
 
 
 def get_report(kernel: Kernel) -> StorageReport:
     """Return what takes space, by kind. Reads the home, the blob store and every table that names blobs."""
     days = default_days(kernel)
-    usage = read_usage(kernel, days)
     groups: dict[str, list[StorageItem]] = defaultdict(list)
-    for item in list_all(kernel, usage):
-        groups[item.kind].append(item)
+    with _one_survey():
+        for item in list_all(kernel, read_usage(kernel, days)):
+            groups[item.kind].append(item)
     kinds = [_sum_up(kind, items) for kind, items in groups.items()]
     with kernel.db.read() as conn:
         removed_files, removed_bytes = removals.sum_removed(conn)
@@ -85,9 +108,10 @@ def list_items(
     kernel: Kernel, *, kind: str | None = None, state: str | None = None, skip: int = 0, limit: int = 50
 ) -> Page[StorageItem]:
     """Return a page of items, the largest first; those of one kind or state."""
-    usage = read_usage(kernel, default_days(kernel))
-    chosen = (i for i in list_all(kernel, usage) if kind in (None, i.kind) and state in (None, i.state))
-    largest = heapq.nsmallest(skip + limit + 1, chosen, key=lambda item: (-item.size, item.name))
+    with _one_survey():
+        usage = read_usage(kernel, default_days(kernel))
+        chosen = (i for i in list_all(kernel, usage) if kind in (None, i.kind) and state in (None, i.state))
+        largest = heapq.nsmallest(skip + limit + 1, chosen, key=lambda item: (-item.size, item.name))
     more = len(largest) > skip + limit
     return Page(items=largest[skip : skip + limit], next_cursor=str(skip + limit) if more else None)
 
@@ -107,8 +131,9 @@ def plan_clean(kernel: Kernel, body: StorageClean) -> CleanPlan:
 
 def list_removable(kernel: Kernel, keep_days: int) -> list[StorageItem]:
     """Return what may go now: what nothing needs, and F16 files of old tuning runs."""
-    usage = read_usage(kernel, keep_days)
-    items = [item for item in list_all(kernel, usage) if item.state == "removable"]
+    with _one_survey():
+        usage = read_usage(kernel, keep_days)
+        items = [item for item in list_all(kernel, usage) if item.state == "removable"]
     return items + [_describe_f16(run, version) for run, version in _list_f16(kernel, usage)]
 
 
@@ -194,6 +219,9 @@ def finish(kernel: Kernel, removal: Removal) -> bool:
         gone = kernel.blobs.collect(removal.name, removal.put_before.timestamp()) or not kernel.blobs.exists(
             removal.name
         )
+    elif removal.name == OLD_ANSWERS:
+        delete_old_answers(kernel, removal.put_before)
+        gone = True
     else:
         gone = _remove_path(kernel, removal.name)
     with kernel.db.begin() as conn:
@@ -206,11 +234,13 @@ def finish(kernel: Kernel, removal: Removal) -> bool:
 
 def _remove_path(kernel: Kernel, name: str) -> bool:
     path = kernel.settings.home / name
-    with suppress(FileNotFoundError):
+    try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
+    except OSError as error:  # of another user, or written to in this moment: the next look finds it again
+        log.warning("%s cannot be removed now: %s", path, error)
     return not path.exists()
 
 
