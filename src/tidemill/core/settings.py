@@ -59,6 +59,10 @@ class Settings(BaseModel):
         ge=1,
         description="Processor threads that model engines and training may use. Default: all cores, at most 16.",
     )
+    engine: str = Field(
+        default="llamacpp",
+        description="Which engine serves models: a name among the entry points `tidemill.engines` that are installed.",
+    )
     engine_context: int = Field(
         default=2048, ge=256, description="Tokens of context that an engine keeps for each request it works on at once."
     )

@@ -8,6 +8,7 @@ from tidemill.core.kernel import Context
 from tidemill.deployments import store
 from tidemill.deployments.retirements import store as retirements
 from tidemill.engines.replica import RunningReplica
+from tidemill.engines.service import list_formats
 from tidemill.engines.types import Servable
 from tidemill.gateway.types import ModelObject, ReplicaTarget, unknown_model
 from tidemill.prompts.types import Message
@@ -72,6 +73,7 @@ def resolve_name(ctx: Context, name: str) -> ServedModel:
 def list_cards(ctx: Context) -> list[ModelObject]:
     """Return every model name that can be requested: environments first, then releases and aliases."""
     cards: dict[str, ModelObject] = {}
+    formats = list_formats(ctx.kernel.plugins, ctx.kernel.settings)
     sunsets = {r.model: int(r.sunset.timestamp()) for r in retirements.list_uncancelled(ctx.conn)}
     for deployment in store.list_active(ctx.conn):
         if deployment.state == "live":
@@ -86,7 +88,7 @@ def list_cards(ctx: Context) -> list[ModelObject]:
             if change.version_id is not None:
                 _add(cards, f"{model.name}@{change.alias}", change.at.timestamp())
         newest = registry.list_versions(ctx, model.name, cursor=None, limit=1).items
-        if newest and newest[0].servable and newest[0].format == "gguf":
+        if newest and newest[0].servable and newest[0].format in formats:
             _add(cards, newest[0].ref, newest[0].created_at.timestamp())
     return list(cards.values())
 

@@ -12,6 +12,7 @@ from tidemill.deployments.types import (
     NotDeployable,
     PromotionOutOfOrder,
 )
+from tidemill.engines.service import list_formats
 from tidemill.releases import service as releases
 from tidemill.releases.types import Release
 
@@ -31,7 +32,7 @@ def build(
     Raises PromotionOutOfOrder, NotCleared, ForceNotAllowed, NotDeployable, EnvironmentNotFound.
     """
     before = find_previous_environment(ctx, environment)
-    _check_format(release)
+    _check_format(ctx, release)
     if force_reason is not None and not ctx.actor.has("admin"):
         raise ForceNotAllowed(
             f"{ctx.actor.name} is no admin and cannot force a deployment.", hint="Ask an admin, or meet the rules."
@@ -106,11 +107,12 @@ def find_previous_environment(ctx: Context, name: str) -> str | None:
     return names[index - 1] if index else None
 
 
-def _check_format(release: Release) -> None:
+def _check_format(ctx: Context, release: Release) -> None:
+    formats = list_formats(ctx.kernel.plugins, ctx.kernel.settings)
     for part in (release.manifest.model, release.manifest.adapter):
-        if part is not None and part.format != "gguf":
+        if part is not None and part.format not in formats:
             raise NotDeployable(
-                f"{part.ref} is {part.format}, and the engine serves GGUF.",
+                f"{part.ref} is {part.format}, and the engine serves {' and '.join(f.upper() for f in formats)}.",
                 hint="Release its GGUF form, such as the Q8_0 version that the tuning made.",
             )
 

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tidemill.core.parsing import parse_json
@@ -131,6 +131,9 @@ class LlamaCppProcess:
 
 class LlamaCpp:
     """Starts llama.cpp servers from the package `xllamacpp`."""
+
+    formats: Collection[str] = ("gguf",)
+    package = "xllamacpp"
 
     def start(
         self,

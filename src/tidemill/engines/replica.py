@@ -12,7 +12,8 @@ import psutil
 from tidemill.core.kernel import Kernel
 from tidemill.core.parsing import parse_json
 from tidemill.core.wire import new_id
-from tidemill.engines.types import GROUP, Engine, EngineFailed, EngineProcess, Replica, ReplicaState, Servable
+from tidemill.engines.service import load_engine
+from tidemill.engines.types import EngineFailed, EngineProcess, Replica, ReplicaState, Servable
 from tidemill.registry import service as registry
 
 log = logging.getLogger("tidemill.engines")
@@ -51,7 +52,7 @@ class RunningReplica:
         settings = self._kernel.settings
         weights = registry.weights_path(self._kernel, self.servable.model)
         adapters = [registry.weights_path(self._kernel, self.servable.adapter)] if self.servable.adapter else []
-        engine: Engine = self._kernel.plugins.load(GROUP, "llamacpp")()
+        engine = load_engine(self._kernel.plugins, settings)
         self._process = engine.start(
             weights,
             log=self.log_path,

@@ -1,6 +1,6 @@
 """The engine protocols, what pools serve, and the replicas as the API shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ from tidemill.core.wire import Value
 from tidemill.registry.types import ModelVersion
 
 GROUP = "tidemill.engines"
-"""Entry-point group of the seam; `llamacpp` is built in."""
+"""Entry-point group of the seam; `llamacpp` is built in, and the setting `engine` chooses."""
 ReplicaState = Literal["starting", "ready", "draining", "waiting"]
 
 
@@ -78,6 +78,11 @@ class EngineProcess(Protocol):
 
 class Engine(Protocol):
     """Starts engine processes of one kind; the object behind an entry point of `tidemill.engines`."""
+
+    formats: Collection[str]
+    """The formats of model files that it serves, such as `gguf`."""
+    package: str
+    """The Python package that it runs; `tidemill doctor` looks whether it is installed."""
 
     def start(
         self,

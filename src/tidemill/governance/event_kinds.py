@@ -7,7 +7,7 @@ _ENDS = "succeeded failed cancelled"
 _MOVES = "ordered began weight shadow pause analysis passed held resumed promoted finished rolled_back aborted failed"
 _FAMILIES = {
     "alert": "opened acknowledged resolved",
-    "approval": "requested approved rejected expired",
+    "approval": "requested approved rejected expired withdrawn",
     "comparison": "created",
     "dataset": "created catalogue_set",
     "dataset_version": "created",

@@ -18,9 +18,11 @@ from tidemill.core.db import Database, revisions
 from tidemill.core.errors import Failed, TidemillError
 from tidemill.core.http import Http
 from tidemill.core.machine import this_machine
+from tidemill.core.plugins import PluginMissing, Plugins
 from tidemill.core.settings import Settings
 from tidemill.core.terminal import Terminal, size, terminal
 from tidemill.core.wire import Value
+from tidemill.engines.service import load_engine
 
 NO_SERVER = 3
 """Exit status of `status` when no server runs, as service managers have it."""
@@ -211,10 +213,17 @@ def _check_server(settings: Settings) -> Iterator[Check]:
     yield Check(name="server", result="ok", what=f"none runs; port {settings.port} is free")
 
 
-def _check_packages(_settings: Settings) -> Iterator[Check]:
-    for name, package, use in (
-        ("engine", "xllamacpp", "serving models"), ("tuning", "torch", "tuning"), ("tuning", "peft", "tuning"),
-    ):  # fmt: skip
+def _check_packages(settings: Settings) -> Iterator[Check]:
+    packages = [("tuning", "torch", "tuning"), ("tuning", "peft", "tuning")]
+    try:
+        engine = load_engine(Plugins(), settings)
+    except PluginMissing as error:
+        yield Check(name="engine", result="fault", what=error.message, hint=error.hint)
+    else:
+        packages.insert(0, ("engine", getattr(engine, "package", ""), "serving models"))
+    for name, package, use in packages:
+        if not package:
+            continue
         if find_spec(package) is None:
             hint = 'pip install "tidemill[tune]"' if name == "tuning" else "Install Tidemill again."
             result: Literal["warning", "fault"] = "warning" if name == "tuning" else "fault"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.core.kernel import Context, Kernel
-from tidemill.engines.types import GROUP, Engine
+from tidemill.engines.service import load_engine
 from tidemill.jobs.compute import Resources
 from tidemill.jobs.context import JobContext
 from tidemill.registry import service as registry
@@ -225,8 +225,7 @@ class ArtifactBuilder:
         most = self.run.spec.proof.max_tokens
         prompts = [row.prompt_ids for row in record]
         chats = [row.messages[:-1] for row in proof]
-        kind = self.kernel.plugins.load(GROUP, "llamacpp")
-        engine: Engine = kind() if isinstance(kind, type) else kind
+        engine = load_engine(self.kernel.plugins, self.kernel.settings)
         process = engine.start(
             self.gguf(form),
             log=self.folder / f"engine-{form}.log",
