@@ -15,8 +15,9 @@ import pytest
 from tidemill.client import Client
 from tidemill.connection import ServerUrlInvalid, find_answering, server_url
 from tidemill.core import server_lock
-from tidemill.core.http import ServerUnreachable
+from tidemill.core.http import NameUnknown, ServerUnreachable
 from tidemill.core.machine import is_running
+from tidemill.deployments.retirements.types import RetirementNotFound
 
 
 def test_a_server_that_dies_is_waited_for_and_none_is_found(home: Path) -> None:
@@ -144,3 +145,12 @@ def test_what_is_no_address_is_said(text: str, home: Path) -> None:
     with pytest.raises(ServerUrlInvalid, match="is no address of a server") as caught:
         Client(url=text)
     assert "http://localhost:8484" in caught.value.hint
+
+
+def test_a_name_with_a_slash_is_said_and_not_the_path_of_the_api(home: Path) -> None:
+    with Client(home=home) as client:
+        with pytest.raises(NameUnknown, match="'prompts/a/b': a name or an id has no slash in it"):
+            client.prompts.get("a/b")
+        with pytest.raises(RetirementNotFound, match="'support' is not being retired"):
+            client.deployments.keep("support")
+        assert client.http.release_names(["rel_none", None]) == {"rel_none": "rel_none"}

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from tidemill.core.asgi import LOCAL_SCOPE, AsgiApp, Receive, Scope, Send
-from tidemill.core.errors import ErrorReply, Failed, Invalid, TidemillError, Unavailable, rebuild
+from tidemill.core.errors import ErrorReply, Failed, Invalid, NotFound, TidemillError, Unavailable, rebuild
 from tidemill.core.wire import Page
 
 V = TypeVar("V", bound=BaseModel)
@@ -22,6 +22,12 @@ class ServerUnreachable(Unavailable):
     """No server answers at the address."""
 
     code = "server_unreachable"
+
+
+class NameUnknown(NotFound):
+    """A name or an id cannot be one: the server has no such path."""
+
+    code = "name_unknown"
 
 
 class NameMissing(Invalid):
@@ -40,6 +46,13 @@ class _Identified(BaseModel):
     """What is read of a thing to know its id."""
 
     id: str
+
+
+class _Named(BaseModel):
+    """What is read of a release to call it by its name."""
+
+    name: str
+    number: int
 
 
 class Http:
@@ -111,6 +124,17 @@ class Http:
             return ref
         return self.get(f"/api/releases/{self.release_ref(ref)}", _Identified).id
 
+    def release_names(self, ids: Iterable[str | None]) -> dict[str | None, str]:
+        """Return `name@3` by id for these releases, an unknown id under itself; of at most 50 of them."""
+        names: dict[str | None, str] = {}
+        for release_id in sorted({one for one in ids if one})[:50]:
+            try:
+                release = self.get(f"/api/releases/{release_id}", _Named)
+                names[release_id] = f"{release.name}@{release.number}"
+            except NotFound:
+                names[release_id] = release_id
+        return names
+
     def upload(self, path: str, kind: type[V], chunks: Iterator[bytes]) -> V:
         """POST the bytes of `chunks` as they come and read the reply as a `kind`."""
         return self._typed(self.send("POST", path, content=chunks), kind)
@@ -145,7 +169,7 @@ class Http:
         with self.transport_errors(), _text_errors():
             reply = self.client.request(method, _quote_path(path), params=query, content=data, headers=headers)
         if reply.is_error:
-            raise read_error(reply)
+            raise _named_error(read_error(reply), path)
         return reply
 
     def transport_errors(self) -> "_TransportErrors":
@@ -187,6 +211,21 @@ def _quote_path(path: str) -> str:
     # A dot that stands alone would be taken for a step within the path.
     steps = (part.replace(".", "%2E") if part in (".", "..") else quote(part, safe="@:+,=") for part in path.split("/"))
     return "/".join(steps)
+
+
+def _named_error(error: TidemillError, path: str) -> TidemillError:
+    """Return the error; one of a path that the server does not have as one of the name in it, such as `a/b`."""
+    if (
+        type(error) is not NotFound
+        or error.code != NotFound.code
+        or not error.message.startswith("There is nothing at")
+    ):
+        return error
+    return NameUnknown(
+        f"There is no {path.removeprefix('/api/')!r}: a name or an id has no slash in it.",
+        hint="prod/name is taken where a release or a deployment is meant. If there is none in the name, client and "
+        "server are of different versions.",
+    )
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 import time
 from datetime import datetime
 
-from tidemill.core.errors import Unavailable
+from tidemill.core.errors import Unavailable, nearest
 from tidemill.core.http import Http
 from tidemill.core.wire import Page
-from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementPage
+from tidemill.deployments.retirements.types import Retirement, RetirementCreate, RetirementNotFound, RetirementPage
 from tidemill.deployments.types import (
     Deployment,
+    DeploymentAmbiguous,
     DeploymentCreate,
     Environment,
     EnvironmentUpdate,
@@ -131,8 +132,24 @@ class Deployments:
 
     def retirement(self, model: str) -> RetirementPage:
         """Return the retirement of `prod/support` with its callers. Raises RetirementNotFound."""
-        return self._http.get(f"/api/retirements/{model}", RetirementPage)
+        return self._http.get(f"/api/retirements/{self._retired(model)}", RetirementPage)
 
     def keep(self, model: str) -> None:
         """Cancel the retirement of `prod/support`. Raises RetirementNotFound."""
-        self._http.delete(f"/api/retirements/{model}")
+        self._http.delete(f"/api/retirements/{self._retired(model)}")
+
+    def _retired(self, ref: str) -> str:
+        """Return `prod/name` for the name of a retirement where one environment has it."""
+        if "/" in ref or not ref:
+            return ref
+        models = [retirement.model for retirement in self.retirements().items]
+        matches = [model for model in models if model.partition("/")[2] == ref]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise DeploymentAmbiguous(
+                f"{ref!r} is retired in {len(matches)} places.", hint=f"Say {', '.join(matches)}."
+            )
+        near = nearest(ref, models)
+        known = f"Did you mean {', '.join(near)}?" if near else "`tidemill deployments retirements` lists them."
+        raise RetirementNotFound(f"{ref!r} is not being retired.", hint=known)

@@ -166,7 +166,12 @@ def list_scores(
     if target is not None:
         fields |= {k: v for k, v in _parse_target(term.http, target).items() if k != "span_id"}
     page = Scores(term.http).list(cursor=cursor, limit=limit, **fields)
-    term.table(page, _COLUMNS, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
+    names = {} if term.as_json else term.http.release_names(score.release_id for score in page.items)
+    columns: list[Column] = [
+        (heading, (lambda s: names.get(s.release_id, s.release_id)) if heading == "release" else source_of)
+        for heading, source_of in _COLUMNS
+    ]
+    term.table(page, columns, empty="No scores yet. Give one: tidemill feedback chatcmpl-… --up")
 
 
 @app.command()
@@ -195,9 +200,10 @@ def series(
     if term.as_json:
         term.show(series)
         return
+    names = term.http.release_names(point.key for point in series.points) if by == "release" else {}
     columns: list[Column] = [
         ("from", "t"),
-        (by, "key"),
+        (by, lambda point: names.get(point.key, point.key)),
         ("name", "name"),
         ("scores", "count"),
         ("mean", "mean"),

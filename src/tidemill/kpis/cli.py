@@ -106,9 +106,10 @@ def series(
     if term.as_json:
         term.show(kpi_series)
         return
+    names = term.http.release_names(point.release_id for point in kpi_series.points)
     columns: list[Column] = [
         ("from", "start"),
-        ("release", "release_id"),
+        ("release", lambda point: names.get(point.release_id, point.release_id)),
         ("mean", "mean"),
         ("95%", bounds),
         ("scores", "scores"),
@@ -118,7 +119,7 @@ def series(
     releases = sorted({p.release_id or "-" for p in kpi_series.points})
     for release in releases:
         line = sparkline([p.mean for p in kpi_series.points if (p.release_id or "-") == release])
-        term.print(Text.assemble((f"{release}  ", "bold"), (line, "cyan")))
+        term.print(Text.assemble((f"{names.get(release, release)}  ", "bold"), (line, "cyan")))
 
 
 def bounds(point: KpiPoint) -> str | None:

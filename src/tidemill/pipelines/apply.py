@@ -155,9 +155,17 @@ def get_any(ctx: Context, ref: str) -> Pipeline:
         near = nearest(name, store.list_names(ctx.conn))
         raise PipelineNotFound(
             f"There is no pipeline {ref!r}.",
-            hint=f"Did you mean {', '.join(near)}?" if near else "Apply one first: tidemill apply",
+            hint=_near_hint(ctx, near),
         )
     return pipeline
+
+
+def _near_hint(ctx: Context, near: list[str]) -> str:
+    if near:
+        return f"Did you mean {', '.join(near)}?"
+    if store.list_names(ctx.conn):
+        return "`tidemill pipelines list` shows what there is."
+    return "Apply one first: tidemill apply"
 
 
 def list_pipelines(ctx: Context, *, cursor: str | None, limit: int) -> Page[Pipeline]:

@@ -121,6 +121,8 @@ def add(
                     hint=f"Check the path. Packaged: {', '.join(PACKAGED)}.",
                 )
             if name is None:
+                if not source.strip():
+                    raise BadRequest("What is registered?", hint="Give a file, a folder or a packaged model.")
                 raise BadRequest(
                     f"{source} needs a name.", hint=f"tidemill models add {shlex.quote(source)} --name NAME"
                 )

@@ -6,7 +6,6 @@ from typing import Any
 
 from rich.text import Text
 
-from tidemill.core.wire import utc_now
 from tidemill.traces.types import Kind, TraceTree
 
 _COLOURS: dict[Kind, str] = {
@@ -62,9 +61,8 @@ def format_tokens(input_tokens: int, output_tokens: int) -> str:
 
 
 def format_time(moment: datetime) -> str:
-    """Return the time of day when it is today, else day and time."""
-    local = moment.astimezone()
-    return local.strftime("%H:%M:%S" if local.date() == utc_now().astimezone().date() else "%m-%d %H:%M")
+    """Return the day, and the time to the second: a list may hold more than today."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def render_bar(value: float, largest: float, width: int) -> str:
