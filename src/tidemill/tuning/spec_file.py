@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from tidemill.core.errors import nearest
 from tidemill.core.parsing import parse_yaml
+from tidemill.core.value_faults import first_fault, sentence_of
 from tidemill.tuning.types import InvalidTuningSpec, Lora, Training, TuneSubmit
 
 ALIASES = {
@@ -103,9 +104,7 @@ def build(keys: dict[str, Any]) -> TuneSubmit:
     try:
         return TuneSubmit.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidTuningSpec(f"{where}: {first['msg']} (it is {first.get('input')!r}).", param=where) from error
+        raise InvalidTuningSpec(f"{sentence_of(error)}.", param=first_fault(error)[0] or None) from error
 
 
 def _place(fields: dict[str, Any], key: str, value: Any) -> None:
