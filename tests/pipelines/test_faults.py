@@ -1,11 +1,15 @@
 """Every fault of a document is shown at once, with its line, its word and the nearest right word."""
 
+import re
+
 import pytest
 
+from tests.architecture.source import ROOT
 from tests.pipelines.conftest import Desk
 from tidemill.core.errors import TidemillError
 from tidemill.pipelines import parse
 from tidemill.pipelines.faults import MOST_FAULTS, Fault, to_error
+from tidemill.pipelines.references import inner_faults
 from tidemill.pipelines.types import PipelineInvalid
 from tidemill.pipelines.yaml_locations import locate
 
@@ -79,3 +83,12 @@ def test_an_error_is_bounded() -> None:
     error = to_error([Fault(("evals", n), "is wrong") for n in range(MOST_FAULTS + 7)])
     assert error.message.splitlines()[-1] == "  and 7 more."
     assert len(error.details["faults"]) == MOST_FAULTS
+
+
+def test_the_document_in_the_guide_is_one() -> None:
+    text = (ROOT / "docs" / "guides" / "pipelines.md").read_text(encoding="utf-8")
+    codes = [code for code in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if "\nmodel:" in code]
+    assert codes
+    for code in codes:
+        spec = parse.parse(locate(code, "guide.yaml"))
+        assert list(inner_faults(spec)) == []

@@ -151,5 +151,5 @@ class Deployments:
                 f"{ref!r} is retired in {len(matches)} places.", hint=f"Say {', '.join(matches)}."
             )
         near = nearest(ref, models)
-        known = f"Did you mean {', '.join(near)}?" if near else "`tidemill deployments retirements` lists them."
-        raise RetirementNotFound(f"{ref!r} is not being retired.", hint=known)
+        hint = f"Did you mean {', '.join(near)}?" if near else "`tidemill deployments retirements` lists them."
+        raise RetirementNotFound(f"{ref!r} is not being retired.", hint=hint)
