@@ -18,20 +18,26 @@ _KINDS: list[Column] = [
     ("may go", lambda kind: size(kind.removable_bytes) if kind.removable_files else None),
     ("why it is kept", "why"),
 ]
+SHORT_HASH = 19
+"""Characters of a blob's name in a table: enough to tell blobs apart. --json has the whole."""
+
+
+def _short(name: str) -> str:
+    return name[:SHORT_HASH] if name.startswith("sha256:") else name
+
+
 _ITEMS: list[Column] = [
-    ("name", "name"),
+    ("name", lambda item: _short(item.name)),
     ("size", lambda item: size(item.size)),
     ("state", "state"),
-    ("kind", "kind"),
     ("why", "why"),
 ]
 _REMOVED: list[Column] = [
-    ("name", "name"),
+    ("name", lambda removal: _short(removal.name)),
     ("size", lambda removal: size(removal.size)),
     ("removed", "removed_at"),
-    ("kind", "kind"),
-    ("reason", "reason"),
     ("by", "by"),
+    ("reason", "reason"),
 ]
 
 
