@@ -41,8 +41,9 @@ def served(desk: Desk) -> None:
     ship(desk, 0.0)
     run = desk.runs.start("ship")
     wait_for(lambda: active(desk) != [])
+    first = active(desk)[0]
     with desk.kernel.write(OWNER) as ctx:
-        deployment_rows.change_state(ctx.conn, active(desk)[0].id, ("starting",), state="live", live_at=ctx.now)
+        deployment_rows.change_state(ctx.conn, first.id, ("starting",), state="live", live_at=ctx.now)
     assert desk.runs.wait(run.id, timeout=120).state == "succeeded"
 
 

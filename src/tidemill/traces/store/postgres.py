@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import sqlalchemy as sa
 
@@ -237,9 +237,8 @@ class PostgresDayStore:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         mark = self._read_mark(connection, day)
         if mark is not None:
-            self._enter(connection, day)
             try:
-                connection.execute("LOCK TABLE spans IN ACCESS SHARE MODE")
+                self._enter(connection, day, then="LOCK TABLE spans IN ACCESS SHARE MODE")
             except psycopg.errors.UndefinedTable:  # removed since the snapshot was taken
                 return None
         return mark
@@ -284,10 +283,12 @@ class PostgresDayStore:
         """Let no other transaction write to a day, or upgrade or remove it, until this one ends."""
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK, day.toordinal()))
 
-    def _enter(self, connection: "psycopg.Connection[Any]", day: date) -> None:
+    def _enter(self, connection: "psycopg.Connection[Any]", day: date, *, then: LiteralString = "") -> None:
+        """Let names mean the tables of a day; `then` is executed in the same round trip."""
         from psycopg import sql as names
 
-        connection.execute(names.SQL("SET LOCAL search_path TO {}").format(names.Identifier(_schema(day))))
+        schema = names.Identifier(_schema(day))
+        connection.execute(names.SQL("SET LOCAL search_path TO {}; " + then).format(schema))
 
     @contextmanager
     def write(self, day: date) -> Iterator[PostgresDay]:
