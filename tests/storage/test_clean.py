@@ -14,12 +14,13 @@ import pytest
 from tests.jobs.kinds import ROOT, ended, get, until
 from tests.registry.makers import write_gguf
 from tests.storage.kinds import age, blob_files, build, old_blob
-from tidemill.core import events, removals
+from tidemill.core import events, lineage, removals
 from tidemill.core.actors import OWNER
 from tidemill.core.blobs import BlobCollected
 from tidemill.core.db import metadata
 from tidemill.core.errors import Conflict, Unavailable
 from tidemill.core.kernel import Kernel
+from tidemill.governance import service as governance
 from tidemill.jobs.service import JobQueue
 from tidemill.jobs.types import JobFilesRemoved
 from tidemill.registry import service as registry
@@ -313,3 +314,22 @@ def test_one_request_at_a_time_looks_at_everything(kernel: Kernel, monkeypatch: 
     with service._one_survey(), pytest.raises(Unavailable, match="for somebody else"):
         service.get_report(kernel)
     assert service.get_report(kernel).keep_days == 30
+
+
+def test_lineage_says_what_was_removed(kernel: Kernel, tmp_path: Path) -> None:
+    version, old = add_model(kernel, tmp_path / "model"), old_blob(kernel, b"rows of long ago")
+    with kernel.write(OWNER) as ctx:
+        lineage.record(ctx, lineage.LineageNode(id=old, kind="file", label="rows.csv"))
+        lineage.record(ctx, lineage.LineageNode(id="dsv_1", kind="dataset_version", label="rows@1"), [(old, "from")])
+        registry.remove_files(ctx, version.id, "they are made again in a minute.")
+    clean(kernel)
+    with kernel.read(OWNER) as ctx:
+        nodes = {node.id: node for node in governance.get_lineage(ctx, "rows@1").up.nodes}
+        own = governance.get_lineage(ctx, version.ref).up.nodes[0]
+    assert "nothing refers to it" in nodes[old].facts["files_removed_why"]
+    assert "files_removed_at" not in nodes["dsv_1"].facts
+    assert own.facts["files_removed_why"] == "they are made again in a minute."
+    kernel.blobs.put_bytes(b"rows of long ago")
+    with kernel.read(OWNER) as ctx:
+        nodes = {node.id: node for node in governance.get_lineage(ctx, "rows@1").up.nodes}
+    assert "files_removed_at" not in nodes[old].facts, "it is there again"

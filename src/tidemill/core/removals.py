@@ -67,6 +67,11 @@ def get(conn: sa.Connection, name: str) -> Removal | None:
     return _removal(row) if row is not None else None
 
 
+def list_by_names(conn: sa.Connection, names: list[str]) -> list[Removal]:
+    """Return the records of these names."""
+    return [_removal(row) for row in conn.execute(sa.select(removals).where(removals.c.name.in_(names)))]
+
+
 def find_by_owner(conn: sa.Connection, owners: list[str]) -> Removal | None:
     """Return the record of something that belonged to one of these jobs or runs, or None."""
     query = sa.select(removals).where(removals.c.owner.in_(owners)).order_by(removals.c.scheduled_at.desc())

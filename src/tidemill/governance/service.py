@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tidemill.core import events, lineage
+from tidemill.core import events, lineage, removals
 from tidemill.core.errors import nearest
 from tidemill.core.events import Event
 from tidemill.core.kernel import Context
@@ -13,6 +13,7 @@ from tidemill.deployments import service as deployments
 from tidemill.gateway import service as gateway
 from tidemill.governance.event_kinds import check_kind
 from tidemill.governance.types import Lineage, LineageAmbiguous, LineageNotFound
+from tidemill.registry import service as registry
 from tidemill.traces import service as traces
 from tidemill.traces.types import AnsweredCalls, GroupBy
 
@@ -140,4 +141,18 @@ def _walk(ctx: Context, node: LineageNode, direction: lineage.Direction, depth: 
     graph = lineage.walk(ctx.conn, node.id, direction, depth=depth)
     if graph is None:  # the node was found in this very transaction
         raise LineageNotFound(f"There is no {node.id!r} in the lineage.")
-    return graph
+    return _with_removals(ctx, graph)
+
+
+def _with_removals(ctx: Context, graph: LineageGraph) -> LineageGraph:
+    """Say of files and model versions whose bytes were removed to free space when and why that was."""
+    files = [node.id for node in graph.nodes if node.id.startswith("sha256:")]
+    gone = {r.name: (r.removed_at or r.scheduled_at, r.reason) for r in removals.list_by_names(ctx.conn, files)}
+    gone = {name: facts for name, facts in gone.items() if not ctx.kernel.blobs.exists(name)}
+    gone |= registry.list_files_removed(ctx, [node.id for node in graph.nodes if node.kind == "model_version"])
+    nodes = [
+        node.model_copy(update={"facts": node.facts | {"files_removed_at": at.isoformat(), "files_removed_why": why}})
+        for node, (at, why) in ((node, gone[node.id]) for node in graph.nodes if node.id in gone)
+    ]
+    removed_nodes = {node.id: node for node in nodes}
+    return graph.model_copy(update={"nodes": [removed_nodes.get(node.id, node) for node in graph.nodes]})

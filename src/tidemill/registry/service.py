@@ -1,5 +1,7 @@
 """Deciding about models: what a version is, where an alias points, what may be served and what may go."""
 
+from datetime import datetime
+
 from tidemill.core import events, lineage
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.web import page
@@ -41,6 +43,7 @@ __all__ = [
     "inspect_blobs",
     "list_aliases",
     "list_evidence",
+    "list_files_removed",
     "list_ids_with_files",
     "list_models",
     "list_versions",
@@ -203,6 +206,11 @@ def remove_files(ctx: Context, ref: str, why: str) -> list[ModelFile]:
     events.emit(ctx, "model.files_removed", version.id, {"model": version.ref, "size": version.size, "why": why})
     ctx.once_committed(lambda: files.remove(ctx.kernel, version.id))
     return version.files
+
+
+def list_files_removed(ctx: Context, version_ids: list[str]) -> dict[str, tuple[datetime, str]]:
+    """Return when and why the files of these versions were removed, by id; a version that has them is left out."""
+    return store.list_files_removed(ctx.conn, version_ids)
 
 
 def list_ids_with_files(ctx: Context) -> set[str]:

@@ -178,6 +178,14 @@ def set_files_present(conn: sa.Connection, version_id: str) -> None:
     conn.execute(statement.values(files_removed_at=None, files_removed_why=None))
 
 
+def list_files_removed(conn: sa.Connection, version_ids: list[str]) -> dict[str, tuple[datetime, str]]:
+    """Return when and why the files of these versions were removed, by id; a version that has them is left out."""
+    columns = (versions.c.id, versions.c.files_removed_at, versions.c.files_removed_why)
+    removed = versions.c.id.in_(version_ids) & versions.c.files_removed_at.is_not(None)
+    rows = conn.execute(sa.select(*columns).where(removed))
+    return {row.id: (row.files_removed_at, row.files_removed_why) for row in rows}
+
+
 def list_ids_with_files(conn: sa.Connection) -> set[str]:
     """Return the ids of all versions whose files are in the blob store."""
     return set(conn.execute(sa.select(versions.c.id).where(versions.c.files_removed_at.is_(None))).scalars())
