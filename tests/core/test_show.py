@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.terminal import Terminal
+from tidemill.core.terminal import Terminal, waiting_for
 
 HASH = "sha256:" + "81f480a6" * 8
 TEXT = "Drift in outputs and inputs: the share of DESC grew from 22% to 36%, and four other tests say the same."
@@ -74,3 +74,17 @@ def test_brackets_and_colons_in_a_text_are_no_markup(capsys: pytest.CaptureFixtu
     printed = capsys.readouterr()
     assert printed.out.split() == ["[KIND]", "a[bold]b[/bold]", ":key:", "[/red]", "[heading]", "[b]cell[/b]"]
     assert printed.err == "[/nothing] :smile:\n"
+
+
+def test_who_stops_waiting_is_told_that_the_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(connect=lambda workers: None)  # type: ignore[arg-type, return-value]
+    with (
+        pytest.raises(SystemExit) as ended,
+        waiting_for(terminal, "The run loop#3", "runs show loop#3", "runs cancel loop#3"),
+    ):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "Stopped waiting. The run loop#3 is not cancelled: it goes on while a server runs (tidemill up).",
+        "See it: tidemill runs show loop#3   End it: tidemill runs cancel loop#3",
+    ]

@@ -266,6 +266,16 @@ def say_it_goes_on(term: Terminal, what: str, show: str, cancel: str | None) -> 
 
 
 @contextmanager
+def waiting_for(term: Terminal, what: str, show: str, cancel: str | None) -> Iterator[None]:
+    """Wait in the block; Ctrl-C exits with 130 and says that `what` goes on, as `say_it_goes_on` does."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say_it_goes_on(term, what, show, cancel)
+        raise SystemExit(130) from error
+
+
+@contextmanager
 def failing_plainly(as_json: Callable[[], bool]) -> Iterator[None]:
     """Print one line (and the hint) for what went wrong and exit 1; Ctrl-C exits 130."""
     try:

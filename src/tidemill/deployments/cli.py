@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from tidemill.core.errors import Conflict
-from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal, waiting_for
 from tidemill.core.times import TIME_FORMS, parse_time, parse_time_option
 from tidemill.deployments.sdk import Deployments
 from tidemill.deployments.types import Deployment
@@ -91,7 +91,9 @@ def rollback(
 
 
 def _finish(term: Terminal, sdk: Deployments, ordered: Deployment, wait: bool) -> None:
-    deployment = sdk.wait(ordered.id) if wait else ordered
+    stop = f"deployments stop {ordered.id}"
+    with waiting_for(term, f"The deployment {ordered.id}", f"deployments show {ordered.id}", stop):
+        deployment = sdk.wait(ordered.id) if wait else ordered
     if deployment.state in ("failed", "stopped") or (deployment.state == "superseded" and deployment.live_at is None):
         raise DeploymentFailed(
             f"{deployment.release} did not become live in {deployment.environment}: "

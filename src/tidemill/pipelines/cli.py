@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, duration, terminal, waiting_for
 from tidemill.pipelines import parse
 from tidemill.pipelines.sdk import Pipelines, Runs
 from tidemill.pipelines.types import Change, PipelineFileMissing, PipelineSpec, Plan, RunDetail, RunStep
@@ -167,11 +167,12 @@ def _name(term: Terminal, name: str | None) -> str:
 def follow_run(term: Terminal, ref: str, *, through: bool) -> None:
     """Show a run until it has ended (or waits for a person, unless `through`); exits as it ended."""
     runs, pause = Runs(term.working_http), not through
-    if term.as_json or not term.err.is_terminal:
-        done = runs.wait(ref, check=False, until_waiting=pause, watch=None if term.as_json else _Lines(term).watch)
-    else:
-        with Live(console=term.err, transient=True, refresh_per_second=4) as live:
-            done = runs.wait(ref, check=False, until_waiting=pause, watch=lambda r: live.update(run_view(r)))
+    with waiting_for(term, f"The run {ref}", f"runs show {ref} --watch", f"runs cancel {ref}"):
+        if term.as_json or not term.err.is_terminal:
+            done = runs.wait(ref, check=False, until_waiting=pause, watch=None if term.as_json else _Lines(term).watch)
+        else:
+            with Live(console=term.err, transient=True, refresh_per_second=4) as live:
+                done = runs.wait(ref, check=False, until_waiting=pause, watch=lambda r: live.update(run_view(r)))
     if term.as_json:
         term.show(done)
     else:
@@ -232,7 +233,8 @@ def _print_changes(term: Terminal, changes: list[Change], nothing: str) -> None:
     for change in changes:
         mark, style = _MARKS[change.action]
         for line in _lines(change):
-            term.print(Text(f"{mark} {line}", style=style, overflow="ellipsis", no_wrap=True))
+            # In one piece, so that a hash can be copied: the terminal breaks what is too long.
+            term.out.print(Text(f"{mark} {line}", style=style), soft_wrap=True)
     counts = [sum(c.action == action for c in changes) for action in _MARKS]
     term.print(Text("{} to add, {} to change, {} to remove.".format(*counts), style="bold"))
 

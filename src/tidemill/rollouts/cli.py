@@ -8,7 +8,7 @@ import yaml
 
 from tidemill.core.errors import Conflict, Invalid
 from tidemill.core.parsing import parse_yaml
-from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal
+from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal, waiting_for
 from tidemill.rollouts.sdk import Rollouts
 from tidemill.rollouts.types import Rollout, RolloutEvidence, RolloutPage
 
@@ -106,7 +106,8 @@ def start(
         term.show(rollout, _DETAILS)
         term.print(f"Watch it: tidemill rollouts show {rollout.id}")
         return
-    ended = sdk.wait(rollout.id)
+    with waiting_for(term, f"The rollout {rollout.id}", f"rollouts show {rollout.id}", f"rollouts abort {rollout.id}"):
+        ended = sdk.wait(rollout.id)
     _page(term, sdk.show(rollout.id))
     if ended.state in ("rolled_back", "failed", "aborted"):
         raise RolloutFailed(f"{ended.release} was not rolled out: {ended.reason}", hint="The old release answers.")
