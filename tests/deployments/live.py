@@ -41,6 +41,12 @@ class LiveServer:
         assert live is not None, self._child.stdout.read().decode()
         self.url, self.token = live.url, live.token
 
+    @property
+    def pid(self) -> int:
+        """The process of the server."""
+        assert self._child is not None
+        return self._child.pid
+
     def kill(self) -> None:
         """kill -9."""
         self._child.kill()
