@@ -66,9 +66,12 @@ def list_events(
     since: datetime | None = None,
     until: datetime | None = None,
     before: str | None = None,
-    limit: int = 50,
+    limit: int | None = 50,
 ) -> list[Event]:
-    """Return events, newest first. `kind` may end in `.` to match a prefix; `actor` is an id or a name."""
+    """Return events, newest first, all of them with a limit of None.
+
+    `kind` may end in `.` to match a prefix; `actor` is an id or a name.
+    """
     query = sa.select(events).order_by(events.c.id.desc()).limit(limit)
     if kind is not None:
         matches = events.c.kind.startswith(kind, autoescape=True) if kind.endswith(".") else events.c.kind == kind

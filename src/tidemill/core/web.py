@@ -10,7 +10,7 @@ from tidemill.core.actors import Actor, Role
 from tidemill.core.errors import Invalid
 from tidemill.core.kernel import Context, Kernel
 from tidemill.core.parsing import parse_number
-from tidemill.core.wire import Page
+from tidemill.core.wire import MAX_PAGE, Page
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +60,7 @@ async def _request_scope(request: Request) -> RequestScope:
 RequestContext = Annotated[RequestScope, Depends(_request_scope)]
 """Type of a handler's parameter: the request's scope, its caller authenticated and allowed by `access.authorize`."""
 
-Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 

@@ -63,6 +63,21 @@ class Page(Value, Generic[T]):
             yield from page.items
 
 
+MAX_PAGE = 500
+"""Items of one page at most."""
+
+
+def iterate_pages(list_page: "Callable[[str | None, int], Page[T]]") -> Iterator[T]:
+    """Yield every item of a listing of a service, page after page: `list_page(cursor, limit)` returns one of them."""
+    cursor: str | None = None
+    while True:
+        page = list_page(cursor, MAX_PAGE)
+        yield from page.items
+        if page.next_cursor is None:
+            return
+        cursor = page.next_cursor
+
+
 _FIRST_YEAR, _LAST_YEAR = 1900, 2900
 
 

@@ -44,7 +44,7 @@ def production(demo: DemoContext) -> None:
 
 def _deploy(demo: DemoContext, environment: str) -> Deployment:
     release = demo.results["tuned_release"]
-    deployments = demo.dana.deployments.list(environment=environment, name=RELEASE, limit=100).items
+    deployments = demo.dana.deployments.list(environment=environment, name=RELEASE)
     deployment = next(
         (d for d in deployments if d.release_id == release.id and d.state not in ("failed", "stopped")), None
     )

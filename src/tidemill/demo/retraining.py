@@ -137,7 +137,7 @@ def broken_release(demo: DemoContext) -> None:
                     f"{score.name}: {score.baseline_mean:.0%} before, {score.canary_mean:.0%} in the canary after"
                     f" {score.canary_answers} answers; e-value {score.worse:,.0f}, {score.needed:g} decides."
                 )
-    live = next(d for d in demo.owner.deployments.list(environment="prod", active=True).items if d.name == RELEASE)
+    live = next(d for d in demo.owner.deployments.list(environment="prod", active=True) if d.name == RELEASE)
     demo.say(f"prod answers with {live.release}; nobody had to get up.")
 
 
@@ -148,7 +148,7 @@ def _force_rollout(demo: DemoContext, release: str) -> Rollout:
 
 
 def _create_broken_release(demo: DemoContext) -> Any:
-    live = next(d for d in demo.owner.deployments.list(environment="prod", active=True).items if d.name == RELEASE)
+    live = next(d for d in demo.owner.deployments.list(environment="prod", active=True) if d.name == RELEASE)
     try:
         model = demo.owner.models.get(f"{WRONG_MODEL}@1")
     except NotFound:

@@ -9,6 +9,7 @@ from rich.text import Text
 from tidemill.core.errors import Conflict
 from tidemill.core.terminal import Column, CursorOption, LimitOption, Terminal, terminal, waiting_for
 from tidemill.core.times import TIME_FORMS, parse_time, parse_time_option
+from tidemill.core.wire import MAX_PAGE, Page
 from tidemill.deployments.sdk import Deployments
 from tidemill.deployments.types import Deployment
 
@@ -112,7 +113,7 @@ def environments(ctx: typer.Context) -> None:
     if term.as_json:
         term.table(page, [], empty="")
         return
-    live = sdk.list(active=True, limit=500).items
+    live = list(sdk.list(active=True, limit=MAX_PAGE))
 
     def serves(name: str) -> list[str]:
         return [d.release + ("" if d.state == "live" else f" ({d.state})") for d in live if d.environment == name]
@@ -147,8 +148,12 @@ def environment(
 def list_deployments(ctx: typer.Context, environment: EnvironmentOption = None) -> None:
     """Deployments that are live or starting."""
     term = terminal(ctx)
-    deployments = Deployments(term.http).list(environment=environment, active=True, limit=500)
-    term.table(deployments, _LIVE_COLUMNS, empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev")
+    deployments = Deployments(term.http).list(environment=environment, active=True, limit=MAX_PAGE)
+    term.table(
+        Page(items=list(deployments)),
+        _LIVE_COLUMNS,
+        empty="Nothing is deployed. Start with: tidemill deploy RELEASE --env dev",
+    )
 
 
 @app.command()

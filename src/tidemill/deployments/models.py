@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.core.errors import NotFound
 from tidemill.core.kernel import Context
+from tidemill.core.wire import iterate_pages
 from tidemill.deployments import store
 from tidemill.deployments.retirements import store as retirements
 from tidemill.engines.replica import RunningReplica
@@ -16,8 +17,6 @@ from tidemill.registry import service as registry
 from tidemill.registry.types import InvalidModelReference
 from tidemill.releases import service as releases
 from tidemill.releases.types import ModelNotServable, Release
-
-_MAX_LISTED = 500
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,10 @@ def list_cards(ctx: Context) -> list[ModelObject]:
             name = f"{deployment.environment}/{deployment.name}"
             created = int(deployment.requested_at.timestamp())
             cards.setdefault(name, ModelObject(id=name, created=created, shutdown_date=sunsets.get(name)))
-    for release in releases.list_releases(ctx, cursor=None, limit=_MAX_LISTED).items:
+    for release in iterate_pages(lambda cursor, limit: releases.list_releases(ctx, cursor=cursor, limit=limit)):
         _add(cards, release.name, release.created_at.timestamp())
         _add(cards, release.ref, release.created_at.timestamp())
-    for model in registry.list_models(ctx, cursor=None, limit=_MAX_LISTED).items:
+    for model in iterate_pages(lambda cursor, limit: registry.list_models(ctx, cursor=cursor, limit=limit)):
         for change in registry.list_aliases(ctx, model.name).items:
             if change.version_id is not None:
                 _add(cards, f"{model.name}@{change.alias}", change.at.timestamp())

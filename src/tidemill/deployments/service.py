@@ -215,7 +215,7 @@ def list_serving_at(
     split_of = {split.baseline_id: split for split in _hooks(ctx).list_splits_at(ctx, time, environment)}
     entries = []
     live = store.list_deployments(
-        ctx.conn, environment=environment, name=name, at=time, active_only=False, before=None, limit=1000
+        ctx.conn, environment=environment, name=name, at=time, active_only=False, before=None, limit=None
     )
     for deployment in sorted(live, key=lambda d: (d.environment, d.name, d.id)):
         split = split_of.get(deployment.id)
@@ -279,8 +279,8 @@ def withdraw(ctx: Context, deployment_id: str, state: EndState, reason: str) -> 
     store.change_state(ctx.conn, deployment_id, ("starting", "canary"), **changes)
 
 
-def list_active(ctx: Context, environment: str, name: str) -> list[Deployment]:
-    """Return the starting, canary and live deployments of a name, oldest first."""
+def list_active(ctx: Context, environment: str, name: str | None = None) -> list[Deployment]:
+    """Return the starting, canary and live deployments of a name, or of an environment, oldest first."""
     return store.list_active(ctx.conn, environment, name)
 
 

@@ -124,9 +124,9 @@ def list_deployments(
     at: datetime | None,
     active_only: bool,
     before: str | None,
-    limit: int,
+    limit: int | None,
 ) -> list[Deployment]:
-    """Return deployments, newest first; with `at` those that served at that time."""
+    """Return deployments, newest first, all of them without a limit; with `at` those that served at that time."""
     query = sa.select(deployments).order_by(deployments.c.id.desc()).limit(limit)
     if environment is not None:
         query = query.where(deployments.c.environment == environment)

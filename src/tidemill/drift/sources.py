@@ -7,6 +7,7 @@ from typing import Any
 
 from tidemill.core.kernel import Context
 from tidemill.core.parsing import parse_json
+from tidemill.core.wire import iterate_pages
 from tidemill.data import service as data
 from tidemill.data.types import DatasetVersion
 from tidemill.deployments import service as deployments
@@ -35,7 +36,6 @@ _MAX_RELEASES = 20
 """How many releases of one name are searched, newest first."""
 
 _INPUT_COLUMN = {"completion": "prompt", "classification": "text", "text": "text", "eval": "input"}
-_MAX_RUNS = 200
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,7 @@ def _live_since(ctx: Context, monitor: DriftMonitor) -> datetime:
             hint="Make the monitor with an environment.",
             param="environment",
         )
-    active = deployments.list_deployments(
-        ctx, environment=monitor.environment, name=monitor.release, active_only=True, limit=100
-    ).items
+    active = deployments.list_active(ctx, monitor.environment, monitor.release)
     live_times = [d.live_at for d in active if d.live_at is not None]
     if not live_times:
         raise ReferenceUnfit(
@@ -144,7 +142,8 @@ def _thin(spans: Sequence[SpanDetail], limit: int) -> list[SpanDetail]:
 def _release_ids(ctx: Context, monitor: DriftMonitor) -> list[str]:
     if monitor.release is None:
         return []
-    matching = releases.list_releases(ctx, name=monitor.release, cursor=None, limit=_MAX_RELEASES).items
+    page = releases.list_releases(ctx, name=monitor.release, cursor=None, limit=_MAX_RELEASES)
+    matching = page.items
     if not matching:
         releases.get_release(ctx, monitor.release)  # raises ReleaseNotFound with the nearest names
     return [release.id for release in matching]
@@ -255,7 +254,7 @@ def _eval_scores(ctx: Context, monitor: DriftMonitor, version: DatasetVersion) -
     if monitor.release is None:
         return {}
     ids = set(_release_ids(ctx, monitor))
-    for run in evals.list_runs(ctx, eval_set=None, cursor=None, limit=_MAX_RUNS).items:
+    for run in iterate_pages(lambda cursor, limit: evals.list_runs(ctx, cursor=cursor, limit=limit)):
         target = run.spec.target
         if run.state != "succeeded" or not isinstance(target, ReleaseTarget):
             continue
@@ -268,11 +267,9 @@ def _eval_scores(ctx: Context, monitor: DriftMonitor, version: DatasetVersion) -
 
 def _run_scores(ctx: Context, run_id: str) -> dict[str, dict[str, float]]:
     scores_by_item: dict[str, dict[str, float]] = {}
-    cursor = None
-    while True:
-        page = evals.list_results(ctx, run_id, failed=False, cursor=cursor, limit=500)
-        for result in page.items:
-            if result.repeat == 0:
-                scores_by_item[result.item_id] = {name: score.value for name, score in result.scores.items()}
-        if (cursor := page.next_cursor) is None:
-            return scores_by_item
+    for result in iterate_pages(
+        lambda cursor, limit: evals.list_results(ctx, run_id, failed=False, cursor=cursor, limit=limit)
+    ):
+        if result.repeat == 0:
+            scores_by_item[result.item_id] = {name: score.value for name, score in result.scores.items()}
+    return scores_by_item

@@ -54,8 +54,8 @@ def by_name(conn: sa.Connection, name: str) -> KpiRecord | None:
     return _record(row) if row is not None else None
 
 
-def list_kpis(conn: sa.Connection, *, after: str | None = None, limit: int = 1000) -> list[KpiRecord]:
-    """Return KPIs by name."""
+def list_kpis(conn: sa.Connection, *, after: str | None = None, limit: int | None = None) -> list[KpiRecord]:
+    """Return KPIs by name, all of them without a limit."""
     query = sa.select(kpis).order_by(kpis.c.name).limit(limit)
     if after is not None:
         query = query.where(kpis.c.name > after)

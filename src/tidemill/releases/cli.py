@@ -270,8 +270,7 @@ def _find_approval(releases: Releases, target: str, environment: str, states: Se
     if target.startswith("apr_"):
         return releases.approval(target)
     release = releases.get(target)
-    requests = releases.approvals(release=release.id, environment=environment).items
-    for approval in requests:
+    for approval in releases.approvals(release=release.id, environment=environment):
         if approval.state in states:
             return approval
     raise ApprovalNotFound(

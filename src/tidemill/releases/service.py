@@ -3,7 +3,7 @@
 from tidemill.core import events, lineage
 from tidemill.core.kernel import Context
 from tidemill.core.web import page
-from tidemill.core.wire import Page, new_id
+from tidemill.core.wire import Page, iterate_pages, new_id
 from tidemill.evals import service as evals
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
@@ -111,13 +111,15 @@ def render_evidence(ctx: Context, ref: str) -> EvidencePage:
         results=results,
         gates={r.gate_id: get_gate(ctx, r.gate_id) for r in results},
         runs={run: evals.get_run(ctx, run) for r in results for run in (r.baseline_run, r.candidate_run)},
-        approvals=list_approvals(ctx, release=release.id, limit=500).items,
+        approvals=list(
+            iterate_pages(lambda cursor, limit: list_approvals(ctx, release=release.id, cursor=cursor, limit=limit))
+        ),
         model_evidence=registry.list_evidence(ctx, release.manifest.model.version_id).items,
         lineage=lineage.walk(ctx.conn, release.id, "up"),
         clearances=[check_clearance(ctx, release.id, environment) for environment in ("dev", "qa", "prod")],
         history=[
             event
-            for event in events.list_events(ctx.conn, subject=release.id, kind="release.", limit=200)
+            for event in events.list_events(ctx.conn, subject=release.id, kind="release.", limit=None)
             if "rollout" in event.data
         ],
     )

@@ -202,9 +202,9 @@ def list_approvals(
     release_id: str | None = None,
     environment: str | None = None,
     before: str | None = None,
-    limit: int = 500,
+    limit: int | None = None,
 ) -> list[Approval]:
-    """Return approvals, newest first."""
+    """Return approvals, newest first, all of them without a limit."""
     query = sa.select(approvals).order_by(approvals.c.id.desc()).limit(limit)
     if release_id is not None:
         query = query.where(approvals.c.release_id == release_id)

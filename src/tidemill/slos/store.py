@@ -72,8 +72,8 @@ def by_name(conn: sa.Connection, name: str) -> SloRecord | None:
     return _record(row) if row is not None else None
 
 
-def list_slos(conn: sa.Connection, *, after: str | None = None, limit: int = 1000) -> list[SloRecord]:
-    """Return SLOs by name."""
+def list_slos(conn: sa.Connection, *, after: str | None = None, limit: int | None = None) -> list[SloRecord]:
+    """Return SLOs by name, all of them without a limit."""
     query = sa.select(slos).order_by(slos.c.name).limit(limit)
     if after is not None:
         query = query.where(slos.c.name > after)

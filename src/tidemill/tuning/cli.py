@@ -1,5 +1,6 @@
 """`tidemill tune`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,16 @@ from tidemill.jobs.cli import follow
 from tidemill.tuning import spec_file
 from tidemill.tuning.recipes import RECIPES
 from tidemill.tuning.sdk import Tuning
-from tidemill.tuning.types import FewRows, Hop, InvalidTuningSpec, ParityReport, RunState, TuneSubmit, TuningRun
+from tidemill.tuning.types import (
+    FewRows,
+    Hop,
+    InvalidTuningSpec,
+    ParityReport,
+    RunState,
+    StepRecord,
+    TuneSubmit,
+    TuningRun,
+)
 
 app = typer.Typer(
     help="Fine-tune a model, make smaller files of it, and prove that they answer alike.", no_args_is_help=True
@@ -206,7 +216,14 @@ def steps(
     term = terminal(ctx)
     names = ("step", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eval_loss", "exact_match")
     columns: list[Column] = [(name.replace("_", " "), name) for name in names]
-    term.table(Tuning(term.http).steps(run_id, after=after, limit=5000).items, columns, empty="No step yet.")
+    term.table(list(_list_steps(Tuning(term.http), run_id, after)), columns, empty="No step yet.")
+
+
+def _list_steps(tuning: Tuning, run_id: str, after: int) -> Iterator[StepRecord]:
+    """Yield the records of every step after `after`."""
+    while (page := tuning.steps(run_id, after=after, limit=5000)).items:
+        yield from page.items
+        after = page.items[-1].step
 
 
 @app.command()

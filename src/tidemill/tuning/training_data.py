@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.wire import iterate_pages
 from tidemill.data import service as data
 from tidemill.prompts import service as prompts
 from tidemill.registry import service as registry
@@ -31,18 +32,14 @@ def find_trainable(ctx: Context, base: ModelVersion) -> ModelVersion | None:
         return base
     if trainable_name(base.model) not in _model_names(ctx):
         return None
-    conversions = registry.list_versions(ctx, trainable_name(base.model), cursor=None, limit=200).items
+    name = trainable_name(base.model)
+    conversions = iterate_pages(lambda cursor, limit: registry.list_versions(ctx, name, cursor=cursor, limit=limit))
     return next((v for v in conversions if any(p.id == base.id for p in v.parents)), None)
 
 
 def _model_names(ctx: Context) -> set[str]:
-    names, cursor = set(), None
-    while True:
-        page = registry.list_models(ctx, cursor=cursor, limit=200)
-        names |= {m.name for m in page.items}
-        if page.next_cursor is None:
-            return names
-        cursor = page.next_cursor
+    models = iterate_pages(lambda cursor, limit: registry.list_models(ctx, cursor=cursor, limit=limit))
+    return {model.name for model in models}
 
 
 def trainable_form(base: ModelVersion, files: list[ModelFile]) -> VersionCreate:

@@ -130,7 +130,7 @@ def _erase_rows(ctx: Context, user: str, data: _UserData, files: dict[str, _NewF
     ctx.kernel.get(ShadowCopyIndex).delete(ctx, data.traces.response_ids)
     store.delete_scores(ctx.conn, data.names, data.traces.hex_ids)
     store.redact_documents(ctx.conn, data.names)
-    unfinished = store.list_page(ctx.conn, user=user, unfinished=True, before=None, limit=1000)
+    unfinished = store.list_page(ctx.conn, user=user, unfinished=True, before=None, limit=None)
     erasure = Erasure(
         **footprint.model_dump(),
         id=new_id("ers"),

@@ -73,9 +73,9 @@ def finish(conn: sa.Connection, user: str, spans: int, at: datetime, erasure_id:
 
 
 def list_page(
-    conn: sa.Connection, *, user: str | None, unfinished: bool, before: str | None, limit: int
+    conn: sa.Connection, *, user: str | None, unfinished: bool, before: str | None, limit: int | None
 ) -> list[Erasure]:
-    """Return records, newest first."""
+    """Return records, newest first, all of them without a limit."""
     query = sa.select(erasures).order_by(erasures.c.id.desc()).limit(limit)
     if user is not None:
         query = query.where(erasures.c.user_hash == user_hash(user))

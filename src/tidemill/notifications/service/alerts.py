@@ -94,10 +94,10 @@ def get(ctx: Context, alert_id: str) -> AlertDetail:
     alert = _get(ctx, alert_id)
     history = [
         AlertChange(at=event.at, what=_PAST[event.kind], by=event.actor_name, note=str(event.data.get("note") or ""))
-        for event in events.list_events(ctx.conn, kind="alert.", subject=alert_id, limit=500)
+        for event in events.list_events(ctx.conn, kind="alert.", subject=alert_id, limit=None)
         if event.kind in _PAST
     ]
-    for delivery in outbox.list_deliveries(ctx.conn, notifier=None, state=None, alert_id=alert_id, limit=500):
+    for delivery in outbox.list_deliveries(ctx.conn, notifier=None, state=None, alert_id=alert_id, limit=None):
         note = f"{delivery.what} to {delivery.notifier}" + (f": {delivery.error}" if delivery.error else "")
         at = delivery.sent_at or delivery.created_at
         history.append(AlertChange(at=at, what=_DELIVERED[delivery.state], by="system", note=note))

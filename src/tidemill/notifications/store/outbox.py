@@ -182,9 +182,9 @@ def list_deliveries(
     state: DeliveryState | None,
     alert_id: str | None = None,
     before: str | None = None,
-    limit: int = 50,
+    limit: int | None = 50,
 ) -> list[Delivery]:
-    """Return messages, newest first."""
+    """Return messages, newest first, all of them with a limit of None."""
     query = sa.select(*_DELIVERY_COLUMNS).order_by(deliveries.c.id.desc()).limit(limit)
     for column, value in ((deliveries.c.notifier, notifier), (deliveries.c.state, state)):
         if value is not None:

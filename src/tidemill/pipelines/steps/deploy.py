@@ -77,8 +77,8 @@ def _decision_text(approval: Approval) -> str:
 
 def _find_served(ctx: Context, context: StepContext) -> Deployment | None:
     release_id = context.outputs_of("release")["release_id"]
-    live = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
-    return next((d for d in live if d.release_id == release_id and d.state == "live"), None)
+    active = deployments.list_active(ctx, context.subject)
+    return next((d for d in active if d.release_id == release_id and d.state == "live"), None)
 
 
 def run_deploy(context: StepContext) -> StepResult:
@@ -91,7 +91,7 @@ def run_deploy(context: StepContext) -> StepResult:
             return StepResult(
                 {"deployment_id": served.id, "release": served.release}, note, unchanged=context.starts_now
             )
-        before = deployments.list_deployments(ctx, environment=context.subject, active_only=True, limit=500).items
+        before = deployments.list_active(ctx, context.subject)
         deployment = deployments.deploy(
             ctx,
             DeploymentCreate(

@@ -13,6 +13,7 @@ from typing import Any
 
 from tidemill.core import lineage
 from tidemill.core.kernel import Context, Kernel
+from tidemill.core.wire import iterate_pages
 from tidemill.data import service as data
 from tidemill.data.types import (
     DatasetVersion,
@@ -107,7 +108,8 @@ def run_feedback(context: StepContext) -> StepResult:
 def _list_scores(ctx: Context, context: StepContext, source: FeedbackSource) -> list[Score]:
     """Return people's scores of this release's answers in the environment, oldest first."""
     name = source.release or (context.spec.release.name if context.spec.release is not None else None)
-    ids = {r.id for r in releases.list_releases(ctx, name=name, cursor=None, limit=500).items}
+    every = iterate_pages(lambda cursor, limit: releases.list_releases(ctx, name=name, cursor=cursor, limit=limit))
+    ids = {release.id for release in every}
     page = feedback.list_scores(
         ctx,
         name=source.score,
