@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tidemill.tuning import batches
 from tidemill.tuning import model as training_model
 from tidemill.tuning.batches import TrainingExample
+from tidemill.tuning.chunked_loss import chunked_loss
 from tidemill.tuning.types import Lora
 
 pytestmark = [
@@ -65,6 +67,49 @@ def test_loss_and_gradients_are_those_of_transformers(model: Any, prefix: int) -
     ours, reference = gradients(model, loss.nats), gradients(model, theirs(model))
     for name, value in reference.items():
         assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("prefix", [0, len(SHARED)])
+def test_a_batch_that_is_cut_has_the_gradients_of_the_batch(
+    model: Any, prefix: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    parts = batches.micro_batches(ROWS, 16, prefix)
+    assert len(parts) > 1
+    assert sorted(e.ids for part in parts for e in part) == sorted(e.ids for e in ROWS)
+    reference = gradients(model, training_model.batch_loss(model, ROWS, prefix, PLAIN).nats / 9)
+    model.zero_grad()
+    monkeypatch.setattr(training_model, "LOSS_ROWS", 2)
+    monkeypatch.setattr(training_model, "LONGEST_PLAIN_ATTENTION", 0)  # the fused attention agrees with the plain one
+    for part in parts:
+        (training_model.batch_loss(model, part, prefix, PLAIN).nats / 9).backward()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            assert torch.allclose(weight.grad, reference[name], rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_trained_output_layer_gets_the_gradients_of_the_whole(bf16: bool) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    head, hidden = torch.nn.Linear(8, 50, bias=False), torch.randn(7, 8, requires_grad=True)
+    targets = torch.randint(50, (7,))
+    chunked = []
+    for rows in (7, 3):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            nats, best = chunked_loss(hidden, targets, head, rows)
+        chunked.append(torch.autograd.grad(nats / 7, [hidden, head.weight]))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        logits = head(hidden).float()
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="mean")
+    assert (best == logits.argmax(-1)).all()
+    assert torch.allclose(nats / 7, expected)
+    references = torch.autograd.grad(expected, [hidden, head.weight])
+    for gradient in chunked:
+        for ours, reference in zip(gradient, references, strict=True):
+            assert torch.allclose(ours, reference, rtol=2e-2 if bf16 else 1e-4, atol=2e-3 if bf16 else 1e-6)
 
 
 def test_an_exact_match_is_a_greedy_answer(model: Any) -> None:

@@ -104,7 +104,7 @@ def test_what_does_not_exist_or_does_not_fit_is_refused_at_once(bench: Bench, tm
 @pytest.mark.tune
 def test_a_run_that_would_not_fit_ends_before_it_trains(bench: Bench, tmp_path: Path) -> None:
     bench.dataset(tmp_path)
-    greedy = Training(batch_size=50_000_000, max_steps=1)
+    greedy = Training(batch_size=50_000_000, micro_batch_tokens=10**12, max_steps=1)
     run = bench.tuning.run(submission(training=greedy))
     with pytest.raises(JobFailed) as failed:
         bench.tuning.wait(run.id, timeout=120)
@@ -112,5 +112,5 @@ def test_a_run_that_would_not_fit_ends_before_it_trains(bench: Bench, tmp_path: 
     run = bench.tuning.get(run.id)
     assert (run.state, run.last_step) == ("failed", None)
     assert run.error is not None
-    assert "batch_size" in run.error["hint"]
+    assert "micro_batch_tokens" in run.error["hint"]
     assert not (bench.kernel.settings.home / "tuning" / run.id / "spec.json").exists(), "the trainer never started"

@@ -49,6 +49,27 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
     return batches
 
 
+def micro_batches(examples: Sequence[TrainingExample], tokens: int, prefix: int = 0) -> list[list[TrainingExample]]:
+    """Return the rows of a batch in parts of at most `tokens` tokens, padding included; a longer row stands alone.
+
+    `prefix`: leading tokens that are computed once a part. A batch within the bound stays as it is. Otherwise rows of
+    like length go together. The parts depend on the rows and the bound alone.
+    """
+    if _padded_tokens(examples, prefix) <= tokens:
+        return [list(examples)]
+    parts: list[list[TrainingExample]] = []
+    for example in sorted(examples, key=lambda e: -len(e.ids)):
+        if parts and _padded_tokens([*parts[-1], example], prefix) <= tokens:
+            parts[-1].append(example)
+        else:
+            parts.append([example])
+    return parts
+
+
+def _padded_tokens(examples: Sequence[TrainingExample], prefix: int) -> int:
+    return prefix + len(examples) * (max(len(e.ids) for e in examples) - prefix)
+
+
 class BatchSchedule:
     """Which rows every step of a run trains on; the same for the same seed."""
 

@@ -157,7 +157,7 @@ def _print(term: Terminal, run: TuningRun) -> None:
         ("name", "name"),
         ("state", "state"),
         ("base, data, prompt", lambda r: (r.spec.model, r.spec.dataset, r.spec.prompt or "-")),
-        ("memory estimate", lambda r: size(r.estimate.bytes) if r.estimate else None),
+        ("memory estimate", lambda r: _estimate(r)),
         ("step", _step),
         ("training", lambda r: _summary(r)),
         ("outputs", lambda r: [f"{o.kind}: {o.ref}{' (servable)' if o.servable else ''}" for o in r.outputs]),
@@ -172,6 +172,14 @@ def _print_parity(term: Terminal, report: ParityReport, title: str) -> None:
     term.table(report.hops, _HOP_COLUMNS, empty="", title=title)
     for message in dict.fromkeys(f"{h.name}: {w.message}" for h in report.hops for w in h.warnings):
         term.print(Text(f"Warning: {message}", style="yellow"))
+
+
+def _estimate(run: TuningRun) -> str | None:
+    if run.estimate is None:
+        return None
+    bound = run.estimate.micro_batch_tokens
+    in_parts = f", {bound} tokens in a pass" if bound else ""
+    return f"{size(run.estimate.bytes)} of {size(run.estimate.available)} free{in_parts}"
 
 
 def _summary(run: TuningRun) -> str | None:

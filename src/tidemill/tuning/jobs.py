@@ -7,7 +7,7 @@ from tidemill.jobs.context import JobContext
 from tidemill.jobs.kinds import JobKind
 from tidemill.jobs.types import JobProcessFailed
 from tidemill.registry import service as registry
-from tidemill.tuning import artifacts, checkpoints, service, step_log, store, training_data
+from tidemill.tuning import artifacts, checkpoints, memory, service, step_log, store, training_data
 from tidemill.tuning.artifacts import python_process, write_spec
 from tidemill.tuning.compress.files import read_json
 from tidemill.tuning.types import ParityFailed, TrainingFailed, TrainingSummary, TuningRun
@@ -124,6 +124,8 @@ def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) 
     """Run the training process to its end; a killed one goes on from its checkpoint as long as it gets further."""
     with job.write() as ctx:
         name = registry.get_version(ctx, base["id"]).ref
+        estimate = service.get(ctx, run.id).estimate
+    bound = estimate.micro_batch_tokens if estimate is not None else None  # chosen once: a resumed run keeps it
     write_spec(
         folder / "spec.json",
         {
@@ -137,6 +139,7 @@ def _train(job: JobContext, run: TuningRun, base: dict[str, str], folder: Path) 
             "lora": run.spec.lora.model_dump(),
             "training": run.spec.training.model_dump(),
             "threads": job.kernel.settings.threads,
+            "micro_batch_tokens": bound or memory.MICRO_BATCH_TOKENS,
         },
     )
     job.progress(message="starting to train")

@@ -12,8 +12,17 @@ from tidemill.tuning.types import Lora, MemoryEstimate, Method, NotEnoughMemory,
 RUNTIME = 800 * 2**20
 """Bytes that Python, torch and transformers take before there is a model (measured)."""
 
-EVAL_ROWS = 64
-"""Rows of one evaluation batch in `model.evaluate`."""
+MICRO_BATCH_TOKENS = 2048
+"""Most tokens in one forward and backward pass where memory allows it; more made no step faster."""
+
+LOSS_ROWS = 256
+"""Positions whose logits are in memory at a time."""
+
+LONGEST_PLAIN_ATTENTION = 128
+"""Longest row in tokens for the plain attention on a processor, which keeps its matrices."""
+
+NO_GRAD_TOKENS = 4096
+"""Most tokens in a pass that keeps nothing for a backward pass."""
 
 
 def estimate(
@@ -21,10 +30,25 @@ def estimate(
 ) -> MemoryEstimate:
     """Return peak memory in bytes of training a llama-like model with rows of at most `longest` tokens.
 
-    Weights are float32 (frozen linear ones half of that under bf16, which is not counted on), gradients and both
-    moments of AdamW float32. Activations per token and block: what the backward pass keeps, counted from the layers'
-    widths. `prefix`: leading tokens that are computed once a batch.
+    Without `micro_batch_tokens` in `training`, the bound on the tokens of a pass is 2048, halved until the run fits
+    into what is free or a single row fills the pass. `prefix`: leading tokens that are computed once a pass.
     """
+    available = available_bytes()
+    bound = training.micro_batch_tokens or MICRO_BATCH_TOKENS
+    parts = _parts(config, method, lora, training, bound=bound, longest=longest, prefix=prefix)
+    while training.micro_batch_tokens is None and sum(parts.values()) > available and bound > max(longest, 16):
+        bound //= 2
+        parts = _parts(config, method, lora, training, bound=bound, longest=longest, prefix=prefix)
+    total = sum(parts.values())
+    return MemoryEstimate(
+        bytes=total, parts=parts, available=available, fits=total <= available, micro_batch_tokens=bound
+    )
+
+
+def _parts(
+    config: Mapping[str, Any], method: Method, lora: Lora, training: Training, *, bound: int, longest: int, prefix: int
+) -> dict[str, int]:
+    """Return bytes by purpose. Weights and gradients are float32, frozen weights rounded under bf16."""
     width, depth = int(config["hidden_size"]), int(config["num_hidden_layers"])
     inner, vocabulary = int(config["intermediate_size"]), int(config["vocab_size"])
     heads = int(config["num_attention_heads"])
@@ -32,28 +56,42 @@ def estimate(
     block = 2 * width * width + 2 * width * keys + 3 * width * inner
     tied = bool(config.get("tie_word_embeddings"))
     weights = depth * block + vocabulary * width * (1 if tied else 2)
+    bf16 = _bf16(training)
+    # Frozen layers are held rounded under bf16, beside the embedding in float32; a trained one is rounded in each pass.
+    rounded = 2 * (depth * block + vocabulary * width) if bf16 else 0
+    held = 4 * vocabulary * width + rounded if bf16 and method == "lora" else 4 * weights + rounded
     trained = weights if method == "full" else _lora_weights(lora, width, keys, inner, depth)
     reached = depth if method == "full" else min(depth, lora.last_layers or depth)
-    rows = training.batch_size
-    tokens = rows * max(1, longest - prefix) + prefix
+    rows = min(training.batch_size, max(1, (bound - prefix) // max(1, longest - prefix)))
+    tokens = min(training.batch_size * max(1, longest - prefix) + prefix, max(bound, longest))
     # Inputs and outputs of the linear layers, norms in float32, the two halves of the gate, rotated heads.
-    kept_token = 4 * (9 * width + 4 * keys + 5 * inner)
-    activations = tokens * kept_token * (2 if training.gradient_checkpointing else reached)
-    scores = 3 * 4 * heads * rows * longest * longest * (1 if training.gradient_checkpointing else reached)
-    logits = 4 * 3 * vocabulary * min(tokens, max(rows, EVAL_ROWS) * max(8, longest // 3))
+    # bf16 keeps as much (measured): norms and adapters stay in float32, and rounded copies come beside them.
+    block_token = 4 * (9 * width + 4 * keys + 5 * inner)
+    activations = tokens * block_token * reached
+    scores = 3 * 4 * heads * rows * longest * longest * reached if longest <= LONGEST_PLAIN_ATTENTION else 0
+    if training.gradient_checkpointing:  # a block's input each, and one block
+        activations, scores = tokens * (4 * width * reached + block_token), scores // reached
     parts = {
         "runtime": RUNTIME,
-        "weights": 4 * weights,
+        "weights": held,
         "gradients": 4 * trained,
         "optimiser": 8 * trained,
-        "activations": activations + scores,
-        "logits": logits,
+        "activations": round(activations + scores),
+        "logits": 4 * 4 * vocabulary * min(tokens, LOSS_ROWS),
     }
     if method == "full":
         parts["checkpoint"] = 4 * weights
-    total = sum(parts.values())
-    available = available_bytes()
-    return MemoryEstimate(bytes=total, parts=parts, available=available, fits=total <= available)
+    return parts
+
+
+def _bf16(training: Training) -> bool:
+    """Return whether the trainer will take matrix products in bf16: it tests that itself, where `precision` is auto."""
+    if training.precision != "auto":
+        return training.precision == "bf16"
+    try:
+        return bool({"avx512_bf16", "amx_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
+    except OSError:
+        return False
 
 
 def _lora_weights(lora: Lora, width: int, keys: int, inner: int, depth: int) -> int:
@@ -91,12 +129,12 @@ def check(estimated: MemoryEstimate, training: Training) -> None:
     if estimated.fits:
         return
     largest = max(estimated.parts, key=lambda part: estimated.parts[part])
-    less = "gradient_checkpointing" if not training.gradient_checkpointing else "method lora"
+    less = "set gradient_checkpointing to true" if not training.gradient_checkpointing else "use the method lora"
     raise NotEnoughMemory(
         f"The run needs about {size(estimated.bytes)}, and {size(estimated.available)} are free; "
         f"most goes into {largest} ({size(estimated.parts[largest])}).",
-        hint=f"Lower batch_size (now {training.batch_size}) and raise gradient_accumulation, lower max_length "
-        f"(now {training.max_length}), or use {less}.",
+        hint=f"Lower micro_batch_tokens (now {estimated.micro_batch_tokens}; a batch of {training.batch_size} rows is "
+        f"cut to it), lower max_length (now {training.max_length}), or {less}.",
         param="training",
         details={"bytes": estimated.bytes, "available": estimated.available, "parts": estimated.parts},
     )

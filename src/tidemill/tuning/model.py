@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidemill.tuning.batches import TrainingExample, shared_tokens
+from tidemill.tuning.batches import TrainingExample, micro_batches, shared_tokens
+from tidemill.tuning.chunked_loss import chunked_loss
+from tidemill.tuning.memory import LONGEST_PLAIN_ATTENTION, LOSS_ROWS, NO_GRAD_TOKENS
 from tidemill.tuning.types import Lora, Precision
 
 
@@ -56,10 +58,15 @@ def load(folder: Path, device: Device) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    # On a processor the fused attention's backward pass costs three times the plain one at these lengths.
-    attention = "sdpa" if device.name == "cuda" else "eager"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     return model.to(device.name)
+
+
+def _choose_attention(inner: Any, longest: int, device: Device) -> None:
+    """Set the attention for rows of at most `longest` tokens: a function of the length alone, so runs repeat."""
+    attention = "eager" if device.name == "cpu" and longest <= LONGEST_PLAIN_ATTENTION else "sdpa"
+    if inner.config._attn_implementation != attention:
+        inner.set_attn_implementation(attention)
 
 
 def add_lora(model: Any, lora: Lora, device: Device, *, name: str) -> Any:
@@ -105,12 +112,13 @@ def batch_loss(model: Any, examples: Sequence[TrainingExample], prefix: int, dev
     """Return the loss of a batch whose rows share their first `prefix` tokens.
 
     The shared tokens are computed once and every row reads their keys and values; gradients flow back
-    through them. Logits are computed only where the loss mask is set. Both are exact, not approximations.
+    through them. Logits are computed only where the loss mask is set, some positions at a time. All is exact.
     """
     import torch
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     width = max(len(e.ids) for e in examples) - prefix
+    _choose_attention(inner, prefix + width, device)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
     targets = torch.full((len(examples), width), -100, dtype=torch.long)
     for row, example in enumerate(examples):
@@ -124,10 +132,9 @@ def batch_loss(model: Any, examples: Sequence[TrainingExample], prefix: int, dev
         shared_kv = _shared_kv(inner, examples[0].ids[:prefix], len(examples), device) if prefix else None
         hidden = inner.get_decoder()(input_ids=ids, past_key_values=shared_kv, use_cache=shared_kv is not None)[0]
         rows, columns = (targets != -100).nonzero(as_tuple=True)
-        logits = inner.get_output_embeddings()(hidden[rows, columns]).float()
-    target_ids = targets[rows, columns]
-    nats = torch.nn.functional.cross_entropy(logits, target_ids, reduction="sum")
-    missed = rows[logits.argmax(-1) != target_ids].unique().numel()
+        target_ids = targets[rows, columns]
+        nats, best = chunked_loss(hidden[rows, columns], target_ids, inner.get_output_embeddings(), LOSS_ROWS)
+    missed = rows[best != target_ids].unique().numel()
     return Loss(nats, int(target_ids.numel()), len(examples) - missed)
 
 
@@ -152,8 +159,9 @@ def evaluate(model: Any, examples: Sequence[TrainingExample], prefix: int, devic
     ordered = sorted(examples, key=lambda e: len(e.ids))
     with torch.no_grad():
         for start in range(0, len(ordered), 64):
-            loss = batch_loss(model, ordered[start : start + 64], prefix, device)
-            nats, tokens, exact = nats + float(loss.nats), tokens + loss.tokens, exact + loss.exact
+            for part in micro_batches(ordered[start : start + 64], NO_GRAD_TOKENS, prefix):
+                loss = batch_loss(model, part, prefix, device)
+                nats, tokens, exact = nats + float(loss.nats), tokens + loss.tokens, exact + loss.exact
     model.train()
     return nats / tokens, exact / len(examples)
 
@@ -170,8 +178,11 @@ def greedy(
     same = shared_tokens(prompts)
     model.eval()
     with torch.no_grad(), device.autocast():
-        for start in range(0, len(order), 32):
-            group = order[start : start + 32]
+        while order:
+            # Ordered by length: the first rows whose keys and values, padded to the longest, are within the bound.
+            size = next(n for n in range(32, 0, -1) if n == 1 or _fits(prompts, order[:n], max_tokens))
+            group, order = order[:size], order[size:]
+            _choose_attention(inner, max(len(prompts[i]) for i in group) + max_tokens, device)
             ids, mask = _pad_left([prompts[i][same:] for i in group], device)
             cache, alive = None, set(group)
             if same:
@@ -198,6 +209,10 @@ def greedy(
                 ids = chosen[:, None]
                 mask = torch.cat([mask, torch.ones_like(ids)], dim=-1)
     return answers
+
+
+def _fits(prompts: Sequence[Sequence[int]], group: Sequence[int], max_tokens: int) -> bool:
+    return len(group) * (max(len(prompts[i]) for i in group) + max_tokens) <= NO_GRAD_TOKENS
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: Device) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from tidemill.core.wire import Body
-from tidemill.tuning import answers, batches, checkpoints, examples, outputs, step_log
+from tidemill.tuning import answers, batches, checkpoints, examples, memory, outputs, step_log
 from tidemill.tuning import model as training_model
 from tidemill.tuning.batches import BatchSchedule, TrainingExample
 from tidemill.tuning.chat_template import ChatEncoder
@@ -37,6 +37,7 @@ class TrainSpec(Body):
     lora: Lora
     training: Training
     threads: int
+    micro_batch_tokens: int = Field(default=memory.MICRO_BATCH_TOKENS, description="Most tokens in one pass.")
 
 
 def main(path: Path) -> None:
@@ -145,7 +146,12 @@ class TrainingLoop:
         rate = batches.learning_rate(step, self.total, peak, warmup, schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        microbatches = [[self.rows[i] for i in indices] for indices in self.schedule.step(step)]
+        bound = self.hparams.micro_batch_tokens or self.spec.micro_batch_tokens
+        microbatches = [
+            part
+            for indices in self.schedule.step(step)
+            for part in batches.micro_batches([self.rows[i] for i in indices], bound, self.prefix)
+        ]
         answer_tokens = sum(sum(e.loss_mask) for batch in microbatches for e in batch)
         nats = 0.0
         for batch in microbatches:

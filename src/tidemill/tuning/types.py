@@ -51,6 +51,12 @@ class Training(Body):
     max_steps: int | None = Field(default=None, ge=1, description="Optimiser steps; by default from `epochs`.")
     batch_size: int = Field(default=16, ge=1, description="Rows in one forward pass.")
     gradient_accumulation: int = Field(default=1, ge=1, description="Forward passes in one optimiser step.")
+    micro_batch_tokens: int | None = Field(
+        default=None,
+        ge=16,
+        description="Most tokens in one forward and backward pass; a larger batch is cut, with equal gradients. "
+        "By default at most 2048, or less to fit into the memory that is free.",
+    )
     max_length: int = Field(default=512, ge=16, description="Longest row in tokens; longer rows are left out.")
     schedule: Schedule = "linear"
     warmup_ratio: float = Field(default=0.05, ge=0, le=0.5, description="Share of the steps that warm up.")
@@ -151,6 +157,9 @@ class MemoryEstimate(Value):
     parts: dict[str, int] = Field(description="Bytes by purpose.")
     available: int = Field(description="Bytes free on the machine that trains.")
     fits: bool
+    micro_batch_tokens: int | None = Field(
+        default=None, description="Most tokens in one forward and backward pass of this run."
+    )
 
 
 class TrainingSummary(Value):
