@@ -59,7 +59,7 @@ def _parts(
     bf16 = _bf16(training)
     # Frozen layers are held rounded under bf16, beside the embedding in float32; a trained one is rounded in each pass.
     rounded = 2 * (depth * block + vocabulary * width) if bf16 else 0
-    held = 4 * vocabulary * width + rounded if bf16 and method == "lora" else 4 * weights + rounded
+    weight_bytes = 4 * vocabulary * width + rounded if bf16 and method == "lora" else 4 * weights + rounded
     trained = weights if method == "full" else _lora_weights(lora, width, keys, inner, depth)
     reached = depth if method == "full" else min(depth, lora.last_layers or depth)
     rows = min(training.batch_size, max(1, (bound - prefix) // max(1, longest - prefix)))
@@ -73,7 +73,7 @@ def _parts(
         activations, scores = tokens * (4 * width * reached + block_token), scores // reached
     parts = {
         "runtime": RUNTIME,
-        "weights": held,
+        "weights": weight_bytes,
         "gradients": 4 * trained,
         "optimiser": 8 * trained,
         "activations": round(activations + scores),
