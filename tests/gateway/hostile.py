@@ -145,6 +145,8 @@ SCHEMAS: tuple[Any, ...] = (
     {"type": "string", "pattern": "^(a+)+$"},
     {"type": "string", "pattern": "^a{1000000}$"},
     {"type": "string", "pattern": "^(?!x)[a-z]+$"},
+    {"type": "string", "pattern": "^.{3}$"},
+    {"type": "string", "pattern": '^"x"$'},
     {"type": "string", "pattern": 7},
     {"type": "string", "format": 7},
     {"type": "string", "format": "date-time"},
@@ -174,6 +176,8 @@ def schemas() -> Iterator[Hostile]:
         shape = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
         tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
         yield Hostile(f"schema {index}", chat_body(response_format=shape, max_tokens=4))
+        loose = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        yield Hostile(f"schema {index}, not strict", chat_body(response_format=loose, max_tokens=20))
         yield Hostile(f"schema {index} in a stream", chat_body(response_format=shape, max_tokens=4, stream=True))
         for choice in ("auto", "required"):
             yield Hostile(f"tool {index} {choice}", chat_body(tools=tools, tool_choice=choice, max_tokens=4))

@@ -17,6 +17,7 @@ from tidemill.gateway.chat_request import (
     streams_internally,
 )
 from tidemill.gateway.request_limits import MAX_CHOICES, MAX_DEPTH
+from tidemill.gateway.schema_patterns import is_kept
 from tidemill.gateway.types import (
     OverridesRefused,
     ParameterUnknown,
@@ -221,6 +222,51 @@ def test_what_the_specification_does_not_allow_is_refused_with_its_place(fields:
     with pytest.raises((RequestInvalid, ParameterUnknown)) as caught:
         request(**fields)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        (r"^[0-9]{4}$", True),
+        (r"^(a|b)$", True),
+        (r"^(?:ab)+$", True),
+        (r"^[a-z]+@[a-z]+\.[a-z]{2,3}$", True),
+        (r"^\.x\(\)$", True),
+        (r"^[a\-z]{3}$", True),
+        (r"^$", True),
+        (r"^\d{4}$", False),
+        (r"[0-9]{4}", False),
+        (r"^(?!x)[a-z]+$", False),
+        (r"^hello\\!$", False),
+        (r"^hello\!$", False),
+        (r"^a\/b$", False),
+        (r"^.{3}$", False),
+        (r"^[^a]{3}$", False),
+        (r"^[\w]+$", False),
+        (r"^x$|^y$", False),
+        (r"^a|b$", False),
+        (r"^a+?$", False),
+        (r'^"x"$', False),
+        (r"^(a$", False),
+        (r"^a)$", False),
+        (r"^[a$", False),
+    ],
+)
+def test_a_strict_schema_has_only_patterns_that_the_engine_keeps(pattern: str, kept: bool) -> None:
+    assert is_kept(pattern) == kept
+    schema = {"type": "object", "properties": {"d": {"type": "string", "pattern": pattern}}}
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert request(response_format=shape)
+    shape["json_schema"]["strict"] = True
+    if kept:
+        assert request(response_format=shape)
+        return
+    with pytest.raises(RequestInvalid, match="cannot keep the pattern") as caught:
+        request(response_format=shape)
+    assert caught.value.param == "response_format.json_schema.schema.properties.d.pattern"
+    with pytest.raises(RequestInvalid) as caught:
+        request(tools=[{"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}])
+    assert caught.value.param == "tools[0].function.parameters.properties.d.pattern"
 
 
 def test_arguments_of_a_tool_call_are_json() -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from tidemill.gateway.chat_body import IGNORED, SHAPING, check_fields
 from tidemill.gateway.request_limits import check_depth, check_schemas
+from tidemill.gateway.schema_patterns import check_patterns
 from tidemill.gateway.types import OverridesRefused, ParameterUnsupported, ReplicaTarget, RequestInvalid
 from tidemill.prompts import service as prompts
 from tidemill.prompts.types import VariablesMissing
@@ -71,6 +72,7 @@ def parse_request(body: bytes, user: str | None = None, session: str | None = No
     check_depth(body, fields)
     checked = check_fields(fields)
     check_schemas(fields)
+    check_patterns(fields)
     sent_on = {name: fields[name] for name in ENGINE_FIELDS if name in fields}
     metadata = checked.metadata or {}
     return ChatRequest(

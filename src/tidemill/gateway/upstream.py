@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 READ_TIMEOUT_S = 300.0
 """Seconds an engine may send nothing: a long prompt on a slow machine takes minutes before its first token."""
-_CALLERS_FAULTS = ("Failed to parse ", "Failed to initialize samplers")
-"""How llama.cpp begins errors about a request, whatever status it gives them."""
+_CALLERS_FAULTS = (
+    "Failed to parse ",
+    "Failed to initialize samplers",
+    "The model produced output that does not match",  # of a schema whose pattern broke the JSON around it
+    "Unexpected empty grammar stack",  # of a schema that nothing can satisfy
+)
+"""What llama.cpp says in errors about a request, whatever status it gives them."""
 _FIELD = re.compile(r"Field '(\w+)'")
 
 
@@ -119,7 +124,7 @@ def engine_error(status: int, error: object) -> TidemillError:
     message, kind = str(values.get("message", error)), str(values.get("type", ""))
     if kind == "exceed_context_size_error" or "context size" in message.lower():
         return ContextTooLong(f"The request is too long: {message}.", hint="Send fewer or shorter messages.")
-    if 400 <= status < 500 or message.startswith(_CALLERS_FAULTS):
+    if 400 <= status < 500 or any(words in message for words in _CALLERS_FAULTS):
         field = _FIELD.match(message)
         return RequestInvalid(f"The engine refuses the request: {message}", param=field[1] if field else None)
     return EngineRefused(f"The engine answered {status}: {message}", hint="The replica's log says more.")
