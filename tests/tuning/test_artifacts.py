@@ -114,6 +114,7 @@ def test_a_broken_hop_is_named_and_a_resumed_run_proves_again(
 
     folder = bench.kernel.settings.home / "tuning" / run.id
     assert not [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".gguf"]
+    assert not (folder / "train.jsonl").exists(), "rows of people stay in the dataset alone"
 
 
 def test_two_jobs_make_more_of_one_run_at_once(bench: Bench) -> None:

@@ -126,8 +126,8 @@ class ArtifactBuilder:
         """Remove what the registry holds or nobody needs any more; the step log and the answers stay."""
         self._settle_f16(forms)
         for path in self.folder.iterdir():
-            if path.is_symlink() or path.suffix == ".gguf":
-                path.unlink()
+            if path.is_symlink() or path.suffix == ".gguf" or path.name in ("train.jsonl", "eval.jsonl"):
+                path.unlink()  # the rows are in the dataset, from where an erasure takes them
             elif path.is_dir():
                 shutil.rmtree(path)
         return {"tidied": True}
