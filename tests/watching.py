@@ -44,6 +44,10 @@ class WatchedBlobs(LocalBlobs):
         self._look("exists")
         return super().exists(*args)
 
+    def claim(self, *args: Any) -> Any:
+        self._look("claim")
+        return super().claim(*args)
+
     def put_bytes(self, *args: Any) -> Any:
         self._look("put_bytes")
         return super().put_bytes(*args)

@@ -105,7 +105,7 @@ def test_json_that_is_not_an_object(desk: Desk) -> None:
     assert "Line 2 of a.jsonl is a JSON array" in error.message
 
 
-@pytest.mark.parametrize("line", ["{oops", '{"text": NaN}', '{"text": "' + "\\ud800" + '"}', "[" * 5000])
+@pytest.mark.parametrize("line", ["{oops", '{"text": NaN}', "[" * 5000])
 def test_json_that_is_not_json(desk: Desk, line: str) -> None:
     assert "Line 2" in import_raises(desk, types.RecordMalformed, "a.jsonl", '{"text": "a"}\n' + line + "\n").message
 

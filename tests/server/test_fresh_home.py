@@ -34,7 +34,7 @@ def said(line: str) -> str:
 
 @pytest.mark.usefixtures("embedded")
 def test_every_empty_list_says_what_to_do_next() -> None:
-    full = {"access", "audit"}
+    full = {"access", "audit", "storage"}
     for name, entry in COMMANDS.items():
         if "list" in getattr(load(name, entry), "commands", ()) and name not in full:
             assert "tidemill " in said(f"{name} list"), name
