@@ -4,6 +4,7 @@ Two rows with other numbers teach different things, so cleaning keeps both and t
 has learnt the one has nearly seen the other all the same, so the leak report counts them.
 """
 
+import functools
 import heapq
 import re
 from collections import Counter
@@ -22,13 +23,17 @@ from tidemill.data.types import Leak
 SIMILAR = 0.8
 """How alike two templates are that count, where the split declares nothing."""
 TEMPLATES = 20_000
-"""So many different templates are compared with each other; of more, a fair sample."""
+CHARS = 4_000_000
+"""So many different templates, of so many characters in all, are compared with each other; of more, a fair sample."""
 QUERIES = 2_000
 """So many templates of a later split are compared."""
 _SEARCH = 0.5
+_AGREEING = 0.35
+"""Texts whose signatures agree less share too few n-grams for eight words in ten."""
 _NGRAM = 5
-_CANDIDATES = 32
+_CANDIDATES = 16
 _LONGEST = 2_000
+_AT_ONCE = 250
 _EXCERPT = 200
 _LEAST_WORDS = 3
 _EDGES = r"\s,;()\[\]{}\"'<>|="
@@ -80,6 +85,7 @@ class TwinIndex:
         self.distinct = 0
         self._parts: list[U64] = []
         self._texts: dict[int, str] = {}
+        self._chars = 0
         self._limit: int | None = None
 
     def add(self, texts: Iterable[str]) -> None:
@@ -88,12 +94,18 @@ class TwinIndex:
         keys = digests([template.encode("utf-8", "surrogatepass") for template in templates])
         self._parts.append(keys)
         for key, template in zip(keys[:, 0].tolist(), templates, strict=True):
-            if self._limit is None or key <= self._limit:
-                self._texts.setdefault(key, template[:_LONGEST])
-        if len(self._texts) > 2 * TEMPLATES:  # the smallest digests: no row is preferred for its place
-            smallest = heapq.nsmallest(TEMPLATES, self._texts)
-            self._texts = {key: self._texts[key] for key in smallest}
-            self._limit = smallest[-1]
+            if (self._limit is None or key <= self._limit) and key not in self._texts:
+                self._texts[key] = template[:_LONGEST]
+                self._chars += min(len(template), _LONGEST)
+                if len(self._texts) > 2 * TEMPLATES or self._chars > 2 * CHARS:
+                    self._halve()
+
+    def _halve(self) -> None:
+        # The smallest digests stay: no row is preferred for its place.
+        while len(self._texts) > TEMPLATES or self._chars > CHARS:
+            self._texts = {key: self._texts[key] for key in heapq.nsmallest(len(self._texts) // 2, self._texts)}
+            self._chars = sum(map(len, self._texts.values()))
+        self._limit = max(self._texts, default=None)
 
     @property
     def keys(self) -> U64:
@@ -132,7 +144,8 @@ class TwinIndex:
         if not queries or len(texts) < 2:
             return examples, complete and len(sample) == len(distinct)
         index = MinHashIndex(self.folder, threshold=_SEARCH, ngram=_NGRAM, text_of=texts.__getitem__)
-        index.add(texts)
+        for start in range(0, len(texts), _AT_ONCE):  # the n-grams of all at once take much memory
+            index.add(texts[start : start + _AT_ONCE])
         for rows, signatures in index.runs():
             for row in rows.tolist():
                 for pair in [p for p in queries.get(row, ()) if not likeness[p][sample[row]]]:
@@ -148,8 +161,9 @@ class TwinIndex:
     ) -> int | None:
         if not len(others):
             return None
-        agreeing = (signatures[others] == signatures[row]).sum(axis=1)
-        for other in others[np.argsort(-agreeing, kind="stable")[:_CANDIDATES]].tolist():
+        agreeing = (signatures[others] == signatures[row]).mean(axis=1)
+        best = np.argsort(-agreeing, kind="stable")[:_CANDIDATES]
+        for other in others[best[agreeing[best] >= _AGREEING]].tolist():
             if max(index.similarity(other, row), _shared_words(texts[other], texts[row])) >= self.threshold:
                 return int(other)
         return None
@@ -179,9 +193,14 @@ def _without_prefix(texts: list[str]) -> list[str]:
 
 def _shared_words(left: str, right: str) -> float:
     """Return Dice's coefficient of the words, each as often as it occurs."""
-    words, others = Counter(tokens(left)), Counter(tokens(right))
+    words, others = _count_words(left), _count_words(right)
     count = sum(words.values()) + sum(others.values())
     return 2 * sum((words & others).values()) / count if count else 0.0
+
+
+@functools.lru_cache(maxsize=64)
+def _count_words(text: str) -> Counter[str]:
+    return Counter(tokens(text))
 
 
 def count_twins(
