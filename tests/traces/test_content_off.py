@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_spans_leave_names_and_figures_only(off: Kernel) -> None:
     assert asyncio.run(send(off, body.SerializeToString())) == 200
     assert not has_mark(everything(off))
     with off.read(OWNER) as ctx:
-        (stored,) = traces.list_spans(ctx, utc_now().replace(hour=0, minute=0), utc_now(), TraceFilter())
+        (stored,) = traces.list_spans(ctx, utc_now() - timedelta(hours=1), utc_now(), TraceFilter())
         assert traces.search_spans(ctx, MARK).items == []
     assert (stored.model, stored.input_tokens, stored.status, stored.service) == ("small", 7, "error", "shop")
     assert {occurred.attributes.get("exception.type") for occurred in stored.events} == {"ValueError"}
@@ -174,7 +175,7 @@ def test_shadow_copies_and_scores_leave_no_text(off: Kernel, error: str | None) 
     assert not has_mark(pair.model_dump_json().encode())
     assert (pair.tokens, pair.error) == (6, "engine_refused" if error else None)
     with off.read(OWNER) as ctx:
-        (span,) = traces.list_spans(ctx, utc_now().replace(hour=0, minute=0), utc_now(), TraceFilter())
+        (span,) = traces.list_spans(ctx, utc_now() - timedelta(hours=1), utc_now(), TraceFilter())
     with off.write(OWNER) as ctx:
         said = {"trace_id": span.trace_id, "span_id": span.span_id}
         given = feedback.give_feedback(
