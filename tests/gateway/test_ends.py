@@ -1,7 +1,9 @@
 """How a call ends, whoever ends it: caller, engine or the whole server. It is recorded once, with its figures."""
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tidemill.core.kernel import Kernel
 from tidemill.gateway import call_recorder, service
 from tidemill.gateway.accumulator import CompletionAccumulator, read_usage
 from tidemill.gateway.asgi import GatewayApp
-from tidemill.gateway.call_journal import SLOTS, CallJournal
+from tidemill.gateway.call_journal import SLOT_BYTES, SLOTS, CallJournal
 from tidemill.gateway.call_recorder import CallRecorder
 from tidemill.gateway.types import Call
 from tidemill.gateway.upstream import Upstream
@@ -225,6 +227,27 @@ def test_calls_that_a_killed_server_had_begun_are_recorded_by_the_next_one(kerne
         recover(kernel, path)
         assert {recorded.id for recorded in calls(kernel)} == {span.response_id for span in spans}
     assert not any(path.read_bytes())
+
+
+def test_the_file_has_its_space_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "calls.journal"
+    journal = CallJournal(path)
+    journal.open()
+    facts = path.stat()
+    assert facts.st_size == SLOTS * SLOT_BYTES
+    assert facts.st_blocks * 512 >= facts.st_size, "a write to a hole ends the process where the disk is full"
+    journal.close()
+
+
+def test_without_room_for_the_file_calls_are_answered_all_the_same(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    recover(kernel, tmp_path / "calls.journal")
+    assert "No space left on device" in caplog.text
 
 
 def test_a_call_leaves_the_file_once_it_is_stored_and_not_before(kernel: Kernel, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class CallJournal:
     def open(self) -> list[SpanRecord]:
         """Open the file; return the calls that an earlier process began and did not record. They keep their slots.
 
-        Raises OSError.
+        Raises OSError, also when the disk has no room for it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,7 +50,12 @@ class CallJournal:
         except BlockingIOError:
             self.close()
             return []
-        os.ftruncate(self._file, SLOTS * SLOT_BYTES)  # sparse: only slots that were in use take space
+        try:
+            # With all its space: on a full disk a write to a hole of a mapped file would end the process (SIGBUS).
+            os.posix_fallocate(self._file, 0, SLOTS * SLOT_BYTES)
+        except OSError:
+            self.close()
+            raise
         self._memory = mmap.mmap(self._file, SLOTS * SLOT_BYTES)
         records = dict(self._read(self._memory))
         self._slots = {record.span_id: slot for slot, record in records.items()}
